@@ -1,0 +1,79 @@
+"""Webhooks and events for Starlette, FastAPI and Litestar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette_webhooks.applications import Webhooks
+from starlette_webhooks.authentication import APIKeys, Principal
+from starlette_webhooks.emitter import (
+    Emission,
+    Emissions,
+    Emitter,
+    NewEvent,
+    WebhooksRequest,
+    WebhooksState,
+    WebhooksWebSocket,
+    get_emitter,
+)
+from starlette_webhooks.events import Event, EventType
+from starlette_webhooks.exceptions import (
+    BackendError,
+    EngineRefused,
+    EngineUnavailable,
+    InvalidEvent,
+    NotRunning,
+    QueueFull,
+    TenantRequired,
+    UnknownEventType,
+    WebhooksError,
+)
+from starlette_webhooks.middleware import WebhooksMiddleware
+
+if TYPE_CHECKING:
+    from starlette_webhooks.settings import WebhooksSettings as WebhooksSettings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # applications
+    "Webhooks",
+    # authentication
+    "APIKeys",
+    "Principal",
+    # emitter
+    "Emission",
+    "Emissions",
+    "Emitter",
+    "NewEvent",
+    "WebhooksRequest",
+    "WebhooksState",
+    "WebhooksWebSocket",
+    "get_emitter",
+    # events
+    "Event",
+    "EventType",
+    # exceptions
+    "BackendError",
+    "EngineRefused",
+    "EngineUnavailable",
+    "InvalidEvent",
+    "NotRunning",
+    "QueueFull",
+    "TenantRequired",
+    "UnknownEventType",
+    "WebhooksError",
+    # middleware
+    "WebhooksMiddleware",
+    # settings
+    "WebhooksSettings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Pydantic takes a tenth of a second, and only who configures by hand names this class.
+    if name == "WebhooksSettings":
+        from starlette_webhooks.settings import WebhooksSettings
+
+        return WebhooksSettings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,214 @@
+"""`Webhooks`: the app to mount, its lifespan, and emitters for code outside requests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from starlette_webhooks.authentication import default_authenticate
+from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
+from starlette_webhooks.events import EventType, EventTypes
+from starlette_webhooks.exceptions import (
+    EngineRefused,
+    EngineUnavailable,
+    NotRunning,
+    QueueFull,
+    RequestError,
+    WebhooksError,
+)
+from starlette_webhooks.middleware import WebhooksMiddleware
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from starlette_webhooks.backends.base import Backend
+    from starlette_webhooks.settings import WebhooksSettings
+    from starlette_webhooks.types import Authenticate, TenantResolver
+
+__all__ = ["Webhooks"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+
+class Webhooks:
+    """Webhooks and events for an app: mount it, add `WebhooksMiddleware`, and emit.
+
+    Args:
+        event_types: What may be emitted: `EventType(...)`, or plain names.
+        authenticate: Tells who calls the routes: `(connection) -> Principal | None`, sync or async. By default the user
+            and scopes of Starlette's `AuthenticationMiddleware`.
+        tenant: Tells whose events a request of the host emits: `(connection) -> str | None`. By default the identity of
+            the signed-in user.
+        settings: How it behaves; read from the environment where not given.
+        backend: The engine. By default Svix where `SVIX_API_KEY` is set, else SQLite.
+
+    Raises:
+        ValueError: An event type is registered twice, or a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        event_types: Iterable[EventType | str] = (),
+        authenticate: Authenticate | None = None,
+        tenant: TenantResolver | None = None,
+        settings: WebhooksSettings | None = None,
+        backend: Backend | None = None,
+    ) -> None:
+        # Imported here, as Pydantic takes a tenth of a second that `import starlette_webhooks` need not.
+        from starlette_webhooks.routes import build_routes
+        from starlette_webhooks.routes.portal import make_dashboard
+        from starlette_webhooks.routes.services import Services
+        from starlette_webhooks.settings import load_settings
+
+        self.settings = settings or load_settings()
+        self.event_types = EventTypes(event_types)
+        self.backend = backend or _default_backend(self.settings)
+        self.context = EmitContext(
+            self.backend, self.event_types, self.settings.max_event_bytes, tenant or resolve_user
+        )
+        self._services = Services(
+            self.backend, self.settings, self.event_types, authenticate or default_authenticate, self.context
+        )
+        self._entered = 0
+        self.router = Router(routes=build_routes(self._services), lifespan=self.lifespan)
+        self._dashboard = make_dashboard(self._services, api=self)
+        # No `ServerErrorMiddleware`: unexpected errors belong to the host.
+        self._app: ASGIApp = ExceptionMiddleware(
+            self.router, handlers={WebhooksError: _webhooks_error, HTTPException: _http_error}
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request below the mount."""
+        if scope["type"] == "lifespan":
+            await self.router(scope, receive, send)
+            return
+        if not self._entered:
+            raise NotRunning
+        # `Router` raises HTTPException(404) only when an app is in scope.
+        scope.setdefault("app", self)
+        scope["starlette_webhooks.services"] = self._services
+        await self._app(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Run the engine. Fits `Starlette(lifespan=...)`; `WebhooksMiddleware` enters it by itself.
+
+        Entered again while it runs, it does nothing, so it may be wired more than once.
+
+        Raises:
+            EngineUnavailable: The database cannot be opened.
+        """
+        from starlette_webhooks.streams import StreamHub
+
+        if self._entered:
+            self._entered += 1
+            try:
+                yield
+            finally:
+                self._entered -= 1
+            return
+        hub = StreamHub(self.backend, self.settings)
+        self.backend.listen(hub)
+        async with self.backend.lifespan(self.event_types):
+            self._services.key = await self.backend.secret_key()
+            async with hub.running():
+                self._services._hub = hub
+                self._entered = 1
+                try:
+                    yield
+                finally:
+                    self._entered = 0
+                    self._services._hub = None
+
+    def emitter(self, tenant: str | int | UUID | None = None) -> Emitter:
+        """An emitter outside requests: in jobs, scripts, inbound webhooks.
+
+        Args:
+            tenant: Whose events it emits; or pass `tenant=` to each `emit`.
+        """
+        emitter = Emitter(self.context)
+        return emitter if tenant is None else emitter.for_tenant(tenant)
+
+    def install(self, app: Starlette, *, path: str = "/api/v1/webhooks") -> None:
+        """Mount at `path` and add `WebhooksMiddleware`, on a Starlette or FastAPI app.
+
+        Middleware that is added after this one runs before it. So add what signs users in after it, too, or anywhere
+        where it only fills the scope.
+        """
+        app.mount(path, self, name="webhooks")
+        self._dashboard.public_path = path
+        app.add_middleware(WebhooksMiddleware, webhooks=self)
+
+    @property
+    def dashboard(self) -> ASGIApp:
+        """The page where customers manage their endpoints, to mount beside the API: `Mount("/webhooks", ...)`."""
+        return self._dashboard
+
+    def drain(self) -> None:
+        """End all open streams of this process soon, and refuse new ones; their clients connect elsewhere."""
+        if self._entered:
+            self._services.hub.drain()
+
+    async def erase(self, tenant: str | int | UUID) -> None:
+        """Remove all that is kept of a tenant: events, endpoints, attempts."""
+        await self.backend.erase(str(tenant))
+
+    def health(self) -> dict[str, Any]:
+        """The state of the engine and the streams of this process, JSON-able. For the operator, not for customers."""
+        health = self.backend.health()
+        if self._entered:
+            health["streams"] = self._services.hub.metrics()
+        return health
+
+
+def _default_backend(settings: WebhooksSettings) -> Backend:
+    if settings.svix_api_key is not None:
+        from starlette_webhooks.backends.svix import SvixBackend
+
+        return SvixBackend(settings)
+    from starlette_webhooks.backends.sqlite import SQLiteBackend
+
+    return SQLiteBackend(settings)
+
+
+async def _webhooks_error(request: Request, error: Exception) -> Response:
+    from starlette_webhooks.routes.services import json_response
+
+    if isinstance(error, RequestError):
+        response = json_response({"code": error.code, "detail": error.detail}, error.status_code)
+        response.headers.update(error.headers)
+        return response
+    if isinstance(error, EngineRefused):
+        logger.warning("The engine refused a call: %s (%s: %s)", error, error.code, error.detail)
+        detail = error.detail or "The engine refused this."
+        return json_response({"code": error.code or "refused", "detail": detail}, 422)
+    if isinstance(error, (EngineUnavailable, QueueFull)):
+        logger.warning("A call could not be served: %s", error)
+        response = json_response({"code": "unavailable", "detail": "Not available at the moment. Try again."}, 503)
+        response.headers["Retry-After"] = "5"
+        return response
+    raise error
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    from starlette_webhooks.routes.services import json_response
+
+    assert isinstance(error, HTTPException)
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    details = {404: "There is nothing at this path.", 405: f"`{request.method}` is not allowed here. See `Allow`."}
+    status = error.status_code
+    content = {"code": codes.get(status, "error"), "detail": details.get(status, error.detail)}
+    response = json_response(content, status)
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,135 @@
+"""Who calls: principals, scopes, API keys, stream tickets, and the same-origin rule for cookie sessions."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from starlette_webhooks.exceptions import Forbidden
+from starlette_webhooks.types import Authenticate
+
+__all__ = ["APIKeys", "Principal", "check_same_origin", "default_authenticate", "read_token", "sign_token"]
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Principal:
+    """Who calls.
+
+    Args:
+        tenant: Whose events and endpoints the call sees and touches.
+        scopes: What it may do: `webhooks:read`, `webhooks:write`, or as the settings name them.
+    """
+
+    tenant: str
+    scopes: frozenset[str]
+
+    def __init__(self, tenant: str, scopes: Collection[str] = ()) -> None:
+        if isinstance(scopes, str):
+            raise TypeError(f"`scopes` must be a collection of strings. Use `[{scopes!r}]`.")
+        object.__setattr__(self, "tenant", tenant)
+        object.__setattr__(self, "scopes", frozenset(scopes))
+
+
+def default_authenticate(connection: HTTPConnection) -> Principal | None:
+    """The user of Starlette's `AuthenticationMiddleware`: `user.identity` is the tenant, `auth.scopes` the scopes."""
+    user = connection.scope.get("user")
+    if user is None or not user.is_authenticated:
+        return None
+    auth = connection.scope.get("auth")
+    return Principal(str(user.identity), auth.scopes if auth is not None else ())
+
+
+class APIKeys:
+    """Authenticates `Authorization: Bearer <key>`, and falls back to another way where there is no such header.
+
+    Args:
+        lookup: From a key to its principal, or None for a key that is not valid. Sync or async.
+        otherwise: How to authenticate requests without a Bearer key, for example by the host's session.
+    """
+
+    def __init__(
+        self,
+        lookup: Callable[[str], Principal | None | Awaitable[Principal | None]],
+        *,
+        otherwise: Authenticate | None = None,
+    ) -> None:
+        self._lookup = lookup
+        self._otherwise = otherwise
+
+    async def __call__(self, connection: HTTPConnection) -> Principal | None:
+        """The principal of a request, or None."""
+        scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return await _resolve(self._lookup(key.strip()))
+        return None if self._otherwise is None else await _resolve(self._otherwise(connection))
+
+
+async def _resolve(found: Any) -> Principal | None:
+    principal = await found if inspect.isawaitable(found) else found
+    if principal is not None and not isinstance(principal, Principal):
+        raise TypeError(
+            f"`authenticate` returned {type(principal).__name__}. Return `Principal(tenant, scopes)` or None."
+        )
+    return principal
+
+
+async def call_authenticate(authenticate: Authenticate, connection: HTTPConnection) -> Principal | None:
+    """Call a sync or async `authenticate`."""
+    return await _resolve(authenticate(connection))
+
+
+def check_same_origin(connection: HTTPConnection) -> None:
+    """Refuse a changing call that another site may have caused.
+
+    A browser sends cookies along with requests that other sites make it send. A request with an `Authorization` header
+    cannot be one of those; any other must say that it is same-origin, by `Sec-Fetch-Site` (Fetch Metadata), or by an
+    `Origin` that is ours.
+
+    Raises:
+        Forbidden: It does not.
+    """
+    if connection.scope.get("method") in _SAFE_METHODS or "authorization" in connection.headers:
+        return
+    site = connection.headers.get("sec-fetch-site")
+    if site is not None:
+        same = site == "same-origin"
+    else:
+        origin = connection.headers.get("origin")
+        same = origin is not None and urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
+    if not same:
+        raise Forbidden(
+            "This call came from another site, or does not tell where from. Call it from the page itself, or send "
+            "`Authorization: Bearer <key>`.",
+            code="cross_origin",
+        )
+
+
+def sign_token(key: bytes, purpose: str, claims: dict[str, Any]) -> str:
+    """A token that only `read_token` with the same key and purpose accepts: base64url JSON, `.`, HMAC-SHA256."""
+    body = base64.urlsafe_b64encode(json.dumps(claims, separators=(",", ":")).encode()).rstrip(b"=")
+    return f"{body.decode()}.{_mac(key, purpose, body)}"
+
+
+def read_token(key: bytes, purpose: str, token: str, *, now: float) -> dict[str, Any] | None:
+    """The claims of a token, or None where it is not ours, was changed, or its `exp` (seconds) has passed."""
+    body, _, mac = token.partition(".")
+    if not token.isascii() or not hmac.compare_digest(mac, _mac(key, purpose, body.encode())):
+        return None
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    return claims if claims["exp"] > now else None
+
+
+def _mac(key: bytes, purpose: str, body: bytes) -> str:
+    digest = hmac.digest(key, purpose.encode() + b"." + body, hashlib.sha256)
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

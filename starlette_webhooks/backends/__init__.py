@@ -1,0 +1,3 @@
+"""The engines behind the façade."""
+
+from __future__ import annotations

@@ -1,0 +1,240 @@
+"""What every engine does: the contract behind the façade."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from starlette_webhooks.endpoints import (
+    Attempt,
+    AttemptQuery,
+    Endpoint,
+    EndpointChanges,
+    EndpointStats,
+    EventQuery,
+    Page,
+    PortalAccess,
+    SyncResult,
+)
+from starlette_webhooks.events import Event, EventTypes
+
+__all__ = ["Backend", "Entry", "Gap", "Listener", "Replay", "StreamFilter", "Submission"]
+
+
+class Submission(Protocol):
+    """Events on their way into the engine."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether `wait` would return or raise at once."""
+
+    async def wait(self) -> Sequence[Event]:
+        """Wait until the events are durable. Returns them as stored: for an `event_id` seen before, the first event.
+
+        May be awaited often, and by several tasks. Raises `BackendError` where they could not be stored.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFilter:
+    """Which events of a tenant a stream carries. Equal filters are shared."""
+
+    event_types: frozenset[str] = frozenset()
+    channel: str | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Whether the event passes. An empty set of types passes all."""
+        return (not self.event_types or event.type in self.event_types) and (
+            self.channel is None or self.channel in event.channels
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event at its position in this process's feed. Positions of one tenant only grow."""
+
+    position: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Where a stream cannot resume: the id it asked for, and the oldest event kept (None where none is)."""
+
+    requested: str
+    oldest: str | None
+
+
+class Listener(Protocol):
+    """Who is told of new events; called on the event loop, in order of position, without gaps per tenant."""
+
+    @property
+    def tenants(self) -> Collection[str]:
+        """Tenants with open streams. Events of others need not be published."""
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """Take new entries. Never blocks, never raises."""
+
+
+class Replay(ABC):
+    """The events between where a stream left off and now, read in pages. Made after the stream was registered.
+
+    Iterate it to its end, then go on with published entries, leaving out those that it `covers`.
+
+    Attributes:
+        gap: Set where the stream cannot resume: the replay then begins with the oldest event kept.
+        last_id: The tenant's last event before a replay that starts with what is published from now on, where the
+            engine knows it: from there a stream resumes that ends before its first event.
+    """
+
+    gap: Gap | None = None
+    last_id: str | None = None
+
+    @abstractmethod
+    def pages(self) -> AsyncIterator[Sequence[Event]]:
+        """The events in order, a page at a time. Holds nothing open between pages."""
+
+    @abstractmethod
+    def covers(self, entry: Entry) -> bool:
+        """Whether a published entry has been replayed already. Only asked after the last page."""
+
+
+class Backend(ABC):
+    """An engine: takes events, keeps them, delivers them, tells of them.
+
+    All calls but `submit` come from the event loop, within `lifespan`. Each call that takes a tenant sees and touches
+    that tenant's objects only; an object of another tenant is answered as one that does not exist.
+    """
+
+    name: ClassVar[str]
+    mints_ids: ClassVar[bool] = True
+    """Whether events get their public id at emit. Where False, the engine gives it when it accepts the event."""
+
+    @abstractmethod
+    def lifespan(self, event_types: EventTypes) -> AbstractAsyncContextManager[None]:
+        """Open the engine, run its tasks, drain and close it. Entered once."""
+
+    # Emitting
+
+    @abstractmethod
+    def submit(self, events: Sequence[Event]) -> Submission:
+        """Take events, all or none, in one commit. Thread-safe; never blocks.
+
+        Raises:
+            NotRunning: Outside `lifespan`.
+            QueueFull: Too many events wait to be written.
+        """
+
+    async def send(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Hand over events and return once the engine has accepted them. Raises `BackendError` where it has not."""
+        return await self.submit(events).wait()
+
+    # Reading
+
+    @abstractmethod
+    async def list_events(self, tenant: str, query: EventQuery) -> Page[Event]: ...
+
+    @abstractmethod
+    async def get_event(self, tenant: str, id: str) -> Event | None: ...
+
+    @abstractmethod
+    async def list_attempts(self, tenant: str, query: AttemptQuery) -> Page[Attempt]: ...
+
+    # Streaming
+
+    @abstractmethod
+    def listen(self, listener: Listener) -> None:
+        """Publish to this listener from now on. Called once, before any `watch`."""
+
+    @abstractmethod
+    def watch(self, tenant: str) -> None:
+        """The tenant has its first open stream."""
+
+    @abstractmethod
+    def unwatch(self, tenant: str) -> None:
+        """The tenant's last stream is gone. Sync, since it runs while tasks are cancelled."""
+
+    @abstractmethod
+    async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
+        """What a stream has missed.
+
+        Args:
+            after: The `Last-Event-ID` it resumes from; or the position of the last entry it was past, where it fell
+                behind; or None to start with what is published from now on (an empty replay, which still `covers` all
+                that was committed before).
+        """
+
+    # Endpoints
+
+    @abstractmethod
+    async def list_endpoints(self, tenant: str, *, limit: int, cursor: str | None) -> Page[Endpoint]:
+        """Newest first."""
+
+    @abstractmethod
+    async def get_endpoint(self, tenant: str, id: str) -> Endpoint | None: ...
+
+    @abstractmethod
+    async def create_endpoint(self, tenant: str, changes: EndpointChanges) -> Endpoint:
+        """Raises `InvalidBody` for a URL that may not be called, `Conflict` at the limit of endpoints."""
+
+    @abstractmethod
+    async def update_endpoint(self, tenant: str, id: str, changes: EndpointChanges) -> Endpoint | None: ...
+
+    @abstractmethod
+    async def delete_endpoint(self, tenant: str, id: str) -> bool: ...
+
+    @abstractmethod
+    async def get_secret(self, tenant: str, id: str) -> str | None: ...
+
+    @abstractmethod
+    async def rotate_secret(self, tenant: str, id: str, key: str | None) -> str | None:
+        """Give the endpoint a new secret, `key` or a random one. The old one signs along for 24 hours."""
+
+    @abstractmethod
+    async def endpoint_stats(self, tenant: str, id: str, since: datetime, until: datetime) -> EndpointStats | None: ...
+
+    # Delivering again
+
+    @abstractmethod
+    async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
+        """Deliver an event to an endpoint again, filters aside. False where one of them does not exist."""
+
+    @abstractmethod
+    async def recover(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, *, missing: bool
+    ) -> int | None:
+        """Deliver again what failed since then, and with `missing` also what was never tried.
+
+        Returns how many deliveries were queued (or were accepted by the engine for queueing), None where there is no
+        such endpoint.
+        """
+
+    @abstractmethod
+    async def test_endpoint(self, tenant: str, endpoint_id: str, event: Event) -> Event | None:
+        """Store the event and deliver it to this endpoint alone, filters aside."""
+
+    # The engine itself
+
+    @abstractmethod
+    async def sync(self, event_types: EventTypes) -> SyncResult:
+        """Register the catalog with the engine. Idempotent."""
+
+    async def portal(self, tenant: str, *, write: bool, expires_in: int) -> PortalAccess | None:
+        """Access to the engine's own portal, or None where it has none and ours serves. `expires_in` in seconds."""
+        return None
+
+    @abstractmethod
+    async def erase(self, tenant: str) -> None:
+        """Remove all that is kept of a tenant: events, endpoints, attempts."""
+
+    @abstractmethod
+    async def secret_key(self) -> bytes:
+        """The key that signs tickets and portal sessions, the same in all processes of the host."""
+
+    @abstractmethod
+    def health(self) -> dict[str, Any]:
+        """The state of the engine, JSON-able: `{"engine", "status": "ok" | "degraded" | "stopped", ...}`."""

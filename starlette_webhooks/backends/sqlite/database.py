@@ -1,0 +1,381 @@
+"""One SQLite file: a connection that writes, in group commits, and a few that read.
+
+Writes of all callers that come while a commit runs make up the next one: one transaction, one fsync. Each process has
+one connection that writes, and a file lock is held from BEGIN to COMMIT; so processes take turns without SQLite's
+unfair busy waiting, and the WAL-reset bug of SQLite before 3.51.3 (two connections that checkpoint and write at once,
+https://sqlite.org/wal.html) has no room.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import EventLoopToken, current_token
+
+from starlette_webhooks.backends.sqlite.queries import read_sql
+from starlette_webhooks.background import running_beside
+from starlette_webhooks.exceptions import EngineUnavailable, NotRunning, QueueFull
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: there one process may use a file.
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Database", "Write"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+T = TypeVar("T")
+Connection = sqlite3.Connection
+
+MEMORY = ":memory:"
+SCHEMA_VERSION = 1
+_READERS = 4
+_BATCH_WRITES = 2000
+
+
+class _Batch:
+    """The writes of one transaction, and who waits for it."""
+
+    __slots__ = ("_event", "finished", "size", "writes")
+
+    def __init__(self) -> None:
+        self.writes: list[Write[Any]] = []
+        self.size = 0
+        self.finished = False
+        self._event: anyio.Event | None = None
+
+    async def wait(self) -> None:
+        if not self.finished:
+            if self._event is None:
+                self._event = anyio.Event()
+            await self._event.wait()
+
+    def finish(self) -> None:
+        self.finished = True
+        if self._event is not None:
+            self._event.set()
+
+
+class Write(Generic[T]):
+    """A function on its way into a transaction."""
+
+    __slots__ = ("_batch", "error", "fn", "result")
+
+    def __init__(self, fn: Callable[[Connection], T], batch: _Batch) -> None:
+        self.fn = fn
+        self._batch = batch
+        self.result: T | None = None
+        self.error: Exception | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether `wait` would return or raise at once."""
+        return self._batch.finished
+
+    async def wait(self) -> T:
+        """Wait for the commit. Returns what the function returned; raises what it raised, or `EngineUnavailable`."""
+        await self._batch.wait()
+        if self.error is None:
+            return self.result  # type: ignore[return-value]
+        if isinstance(self.error, sqlite3.Error):
+            raise EngineUnavailable(f"The database cannot be written: {self.error}.") from self.error
+        raise self.error
+
+
+class Database:
+    """A SQLite file shared by tasks, threads and processes; `:memory:` keeps it in this process.
+
+    Args:
+        path: Where the file is. Beside it lie `-wal`, `-shm` and `-lock`, which belong to it.
+        max_writes: Writes that may wait for their turn.
+        max_bytes: Sum of the sizes they were submitted with.
+    """
+
+    def __init__(self, path: str, *, max_writes: int = 10_000, max_bytes: int = 67_108_864) -> None:
+        self.path = path
+        self.max_writes = max_writes
+        self.max_bytes = max_bytes
+        self.on_commit: list[Callable[[Sequence[Write[Any]]], None]] = []
+        self._mutex = threading.Lock()
+        self._pending = _Batch()
+        self._waiting_writes = 0
+        self._waiting_bytes = 0
+        self._open = False
+        self._connection: Connection | None = None
+        self._memory_lock = threading.RLock()
+        self._readers: list[Connection] = []
+        self._lock_file: int | None = None
+
+    # Lifespan
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Open the file, bring its schema up to date, and commit what is submitted until the block ends."""
+        self._token: EventLoopToken = current_token()
+        self._thread = threading.get_ident()
+        self._wakeup = anyio.Event()
+        self._stopped = anyio.Event()
+        self._reading = CapacityLimiter(_READERS)
+        self._writing = CapacityLimiter(1)
+        await to_thread.run_sync(self._open_file)
+        try:
+            async with running_beside(self._flush):
+                try:
+                    yield
+                finally:
+                    with self._mutex:
+                        self._open = False
+                    with anyio.CancelScope(shield=True):
+                        self._wakeup.set()
+                        await self._stopped.wait()
+                        await self._drain()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._close_file)
+
+    def _open_file(self) -> None:
+        if self.path != MEMORY and fcntl is not None:
+            try:
+                self._lock_file = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as exc:
+                raise EngineUnavailable(
+                    f"The database {self.path!r} cannot be opened: {exc.strerror}. Set `WEBHOOKS_DATABASE` to a path "
+                    "in an existing directory that the process may write to."
+                ) from exc
+        try:
+            with self._exclusive():
+                self._connection = self._connect()
+                if self.path != MEMORY:
+                    self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._migrate(self._connection)
+        except sqlite3.Error as exc:
+            self._close_file()
+            raise EngineUnavailable(
+                f"The database {self.path!r} cannot be opened: {exc}. Set `WEBHOOKS_DATABASE` to the path of a file "
+                "that this process may write."
+            ) from exc
+        except BaseException:
+            self._close_file()
+            raise
+        self._open = True
+
+    def _connect(self) -> Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.execute("PRAGMA busy_timeout = 30000")
+        connection.execute("PRAGMA cache_size = -32768")
+        return connection
+
+    def _migrate(self, connection: Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise EngineUnavailable(
+                f"The database {self.path!r} was made by a newer version of starlette_webhooks (schema {version}, this "
+                f"one knows {SCHEMA_VERSION}). Upgrade the package."
+            )
+        if version == SCHEMA_VERSION:
+            return
+        if version == 0:
+            script = read_sql("schema.sql")
+        else:
+            script = "\n".join(read_sql(f"migrations/{n:04}.sql") for n in range(version + 1, SCHEMA_VERSION + 1))
+        # Not `executescript` alone: it would commit a transaction that is open, and a crash could leave half a schema.
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
+
+    def _close_file(self) -> None:
+        for reader in self._readers:
+            reader.close()
+        self._readers.clear()
+        if self._connection is not None:
+            # The last connection to close checkpoints, which must not meet another process's write.
+            with self._exclusive():
+                self._connection.close()
+            self._connection = None
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    @contextmanager
+    def _exclusive(self) -> Generator[None]:
+        if self._lock_file is None:
+            with self._memory_lock:
+                yield
+            return
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    # Writing
+
+    def submit(self, fn: Callable[[Connection], T], *, size: int = 0) -> Write[T]:
+        """Run a function in the next transaction, on another thread. Thread-safe; never blocks.
+
+        The function gets a connection with a transaction open, and may run again where another write of the same
+        transaction failed: its only effects must be those on the connection.
+
+        Raises:
+            NotRunning: Outside `lifespan`.
+            QueueFull: Too many writes, or too many bytes, wait.
+        """
+        with self._mutex:
+            if not self._open:
+                raise NotRunning
+            batch = self._pending
+            if self._waiting_writes >= self.max_writes or (
+                self._waiting_bytes + size > self.max_bytes and self._waiting_bytes
+            ):
+                raise QueueFull
+            self._waiting_writes += 1
+            self._waiting_bytes += size
+            write = Write(fn, batch)
+            batch.writes.append(write)
+            batch.size += size
+            first = len(batch.writes) == 1
+        if first:
+            self._wake()
+        return write
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """Run a function in the next transaction and wait for the commit. See `submit`."""
+        return await self.submit(fn).wait()
+
+    def _wake(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._wakeup.set()
+            return
+        native: Any = self._token.native_token
+        soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
+        soon(self._set_wakeup)
+
+    def _set_wakeup(self) -> None:
+        self._wakeup.set()
+
+    def _take(self) -> _Batch | None:
+        with self._mutex:
+            batch = self._pending
+            if not batch.writes:
+                return None
+            self._pending = _Batch()
+            return batch
+
+    async def _flush(self) -> None:
+        try:
+            while self._open:
+                await self._wakeup.wait()
+                self._wakeup = anyio.Event()
+                await self._drain()
+        finally:
+            self._stopped.set()
+
+    async def _drain(self) -> None:
+        while (batch := self._take()) is not None:
+            try:
+                await to_thread.run_sync(self._commit, batch, limiter=self._writing)
+            finally:
+                with self._mutex:
+                    self._waiting_writes -= len(batch.writes)
+                    self._waiting_bytes -= batch.size
+                # Who listens hears of the commit before who waits goes on.
+                for callback in self.on_commit:
+                    callback(batch.writes)
+                batch.finish()
+
+    def _commit(self, batch: _Batch) -> None:
+        writes = batch.writes
+        for start in range(0, len(writes), _BATCH_WRITES):
+            self._commit_together(writes[start : start + _BATCH_WRITES])
+
+    def _commit_together(self, writes: Sequence[Write[Any]]) -> None:
+        connection = self._connection
+        assert connection is not None
+        try:
+            with self._exclusive():
+                try:
+                    self._transaction(connection, writes, apart=False)
+                except Exception as exc:
+                    if len(writes) == 1:
+                        writes[0].error = exc
+                    else:
+                        # One of them is at fault: again, each in a savepoint, so that it fails alone.
+                        self._transaction(connection, writes, apart=True)
+        except Exception as exc:
+            for write in writes:
+                write.error = write.error or exc
+        error = next((write.error for write in writes if isinstance(write.error, sqlite3.Error)), None)
+        if error is not None:
+            logger.error("The database %r cannot be written: %s.", self.path, error)
+
+    def _transaction(self, connection: Connection, writes: Sequence[Write[Any]], *, apart: bool) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for write in writes:
+                if apart:
+                    self._run_apart(connection, write)
+                else:
+                    write.result = write.fn(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _run_apart(self, connection: Connection, write: Write[Any]) -> None:
+        connection.execute("SAVEPOINT one")
+        try:
+            write.result = write.fn(connection)
+        except Exception as exc:
+            if not connection.in_transaction:  # A full disk rolls the whole transaction back.
+                raise
+            write.error = exc
+            connection.execute("ROLLBACK TO one")
+        connection.execute("RELEASE one")
+
+    # Reading
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Run a function on a snapshot, on another thread. The snapshot ends with the function.
+
+        Raises:
+            NotRunning: Outside `lifespan`.
+            EngineUnavailable: The database cannot be read.
+        """
+        if self._connection is None:
+            raise NotRunning
+        try:
+            return await to_thread.run_sync(self._read, fn, limiter=self._reading)
+        except sqlite3.Error as exc:
+            raise EngineUnavailable(f"The database cannot be read: {exc}.") from exc
+
+    def _read(self, fn: Callable[[Connection], T]) -> T:
+        if self.path == MEMORY:
+            with self._memory_lock:
+                assert self._connection is not None
+                return fn(self._connection)
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = 1")
+        try:
+            connection.execute("BEGIN")
+            return fn(connection)
+        finally:
+            connection.execute("ROLLBACK")
+            self._readers.append(connection)
+
+    def watcher(self) -> Connection:
+        """A connection for `PRAGMA data_version` alone, which is quick enough for the event loop (3 µs)."""
+        return self._connect()

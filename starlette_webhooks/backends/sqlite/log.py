@@ -1,0 +1,250 @@
+"""The event log: what is written in one transaction with its deliveries, and how it is read.
+
+Lists go by `id`, which is the order of time; streams go by `seq`, which is the order of commits and never lets an event
+appear behind a reader. The functions take a connection and run on the database's threads.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette_webhooks.backends.base import Entry, StreamFilter
+from starlette_webhooks.backends.sqlite.queries import load_queries
+from starlette_webhooks.endpoints import EventQuery, Page
+from starlette_webhooks.events import Event
+from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.payloads import implied_event_id
+
+__all__ = ["Insertion", "ReplayPage", "erase_events", "get_event", "high_water", "list_events", "prune", "read_replay"]
+
+_QUERIES = load_queries("log.sql")
+_INSERT = _QUERIES["insert_event"]
+_DELIVER = _QUERIES["insert_deliveries"]
+_AFTER_ALL_IDS = "msg_~"
+_PAGE_BYTES = 8_388_608
+REPLAY_EVENTS = 500
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since the epoch."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """The moment in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _event(row: Sequence[Any]) -> Event:
+    _, identifier, tenant, event_type, timestamp, event_id, channels, payload = row
+    return Event(
+        identifier,
+        tenant,
+        event_type,
+        payload,
+        from_ms(timestamp),
+        event_id or implied_event_id(identifier),
+        tuple(json.loads(channels)) if channels else (),
+    )
+
+
+class Insertion:
+    """Writes events and their deliveries. Answers the entries stored and whether any of them has deliveries.
+
+    Args:
+        due_in: Milliseconds until the first attempt.
+        endpoint: Deliver to this endpoint alone, filters aside.
+    """
+
+    __slots__ = ("due_in", "endpoint", "events")
+
+    def __init__(self, events: Sequence[Event], *, due_in: int = 0, endpoint: str | None = None) -> None:
+        self.events = events
+        self.due_in = due_in
+        self.endpoint = endpoint
+
+    def __call__(self, connection: sqlite3.Connection) -> Inserted:
+        entries = []
+        fresh: list[Entry] = []
+        deliveries = 0
+        for event in self.events:
+            stored, new = self._insert(connection, event)
+            entries.append(stored)
+            if new:
+                fresh.append(stored)
+                deliveries += self._fan_out(connection, stored)
+        return Inserted(entries, fresh, deliveries)
+
+    def _insert(self, connection: sqlite3.Connection, event: Event) -> tuple[Entry, bool]:
+        event_id = None if event.event_id == implied_event_id(event.id) else event.event_id
+        channels = json.dumps(event.channels) if event.channels else None
+        values = (event.id, event.tenant, event.type, to_ms(event.timestamp), event_id, channels, event.payload)
+        cursor = connection.execute(_INSERT, values)
+        if cursor.rowcount == 0:
+            row = connection.execute(_QUERIES["event_of_event_id"], (event.tenant, event_id)).fetchone()
+            return Entry(row[0], _event(row)), False
+        seq = cursor.lastrowid
+        assert seq is not None
+        for channel in event.channels:
+            connection.execute(_QUERIES["insert_channel"], (event.tenant, channel, event.type, event.id, seq))
+        return Entry(seq, event), True
+
+    def _fan_out(self, connection: sqlite3.Connection, entry: Entry) -> int:
+        event = entry.event
+        due = to_ms(event.timestamp) + self.due_in
+        if self.endpoint is not None:
+            values = (entry.position, due, event.tenant, self.endpoint)
+            return connection.execute(_QUERIES["insert_test_delivery"], values).rowcount
+        target = (entry.position, due, event.tenant, event.type)
+        if event.channels:
+            statement = _QUERIES["insert_channel_deliveries"]
+            return connection.execute(statement, (*target, json.dumps(event.channels))).rowcount
+        return connection.execute(_DELIVER, target).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What an `Insertion` did: all entries as stored, the new ones among them, and how many deliveries were queued."""
+
+    entries: Sequence[Entry]
+    fresh: Sequence[Entry]
+    deliveries: int
+
+
+def get_event(connection: sqlite3.Connection, tenant: str, identifier: str) -> Event | None:
+    """One event of the tenant by its public id."""
+    row = connection.execute(_QUERIES["event_by_id"], (tenant, identifier)).fetchone()
+    return None if row is None else _event(row)
+
+
+def list_events(connection: sqlite3.Connection, tenant: str, query: EventQuery) -> Page[Event]:
+    """A page, newest first. A page that grows beyond 8 MiB ends early."""
+    high = query.cursor or _AFTER_ALL_IDS
+    if query.before is not None:
+        high = min(high, first_id("msg_", to_ms(query.before)))
+    low = "" if query.after is None else first_id("msg_", to_ms(query.after))
+    events: list[Event] = []
+    size = 0
+    for row in _select(connection, tenant, query, high, low):
+        if len(events) == query.limit or size > _PAGE_BYTES:
+            return Page(events, events[-1].id, False)
+        events.append(_event(row))
+        size += len(events[-1].payload)
+    return Page(events, None, True)
+
+
+def _select(connection: sqlite3.Connection, tenant: str, query: EventQuery, high: str, low: str) -> sqlite3.Cursor:
+    limit = query.limit + 1
+    bounds = (high, low, limit)
+    if query.channel is None and not query.event_types:
+        return connection.execute(_QUERIES["list_events"], (tenant, *bounds))
+    # A keyset for each type, merged: `type IN (...)` walks the whole log for rare types.
+    parts: list[tuple[str, tuple[str | int, ...]]]
+    if query.channel is None:
+        parts = [(_QUERIES["keys_of_type"], (tenant, name, *bounds)) for name in query.event_types]
+    elif query.event_types:
+        parts = [
+            (_QUERIES["keys_of_channel_and_type"], (tenant, query.channel, name, *bounds)) for name in query.event_types
+        ]
+    else:
+        parts = [(_QUERIES["keys_of_channel"], (tenant, query.channel, *bounds))]
+    keys = "\nUNION ALL\n".join(statement for statement, _ in parts)
+    values = [value for _, part in parts for value in part]
+    return connection.execute(_QUERIES["events_of_keys"].replace(":keys", keys), (*values, limit))
+
+
+def high_water(connection: sqlite3.Connection) -> int:
+    """The position of the last event ever committed."""
+    row = connection.execute(_QUERIES["high_water"]).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def locate(connection: sqlite3.Connection, tenant: str, identifier: str) -> int | None:
+    """The position of an event of the tenant."""
+    row = connection.execute(_QUERIES["event_by_id"], (tenant, identifier)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def oldest_event(connection: sqlite3.Connection, tenant: str) -> str | None:
+    """The id of the oldest event that is kept of the tenant."""
+    row = connection.execute(_QUERIES["oldest_event"], (tenant,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPage:
+    """Events in order, and the position up to which the log has been read."""
+
+    events: Sequence[Event]
+    position: int
+    done: bool
+
+
+def read_replay(
+    connection: sqlite3.Connection, tenant: str, filter: StreamFilter, after: int, until: int
+) -> ReplayPage:
+    """The next events that pass, of 500 that are looked at or 8 MiB."""
+    events: list[Event] = []
+    size = seen = 0
+    for row in connection.execute(_QUERIES["replay"], (tenant, after, until, REPLAY_EVENTS)):
+        after = row[0]
+        seen += 1
+        event = _event(row)
+        if filter.matches(event):
+            events.append(event)
+        size += len(event.payload)
+        if size > _PAGE_BYTES:
+            return ReplayPage(events, after, False)
+    done = seen < REPLAY_EVENTS
+    return ReplayPage(events, until if done else after, done)
+
+
+def read_tail(connection: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
+    """What was committed after a position, of all tenants, in order."""
+    return [Entry(row[0], _event(row)) for row in connection.execute(_QUERIES["tail"], (after, limit))]
+
+
+def prune(connection: sqlite3.Connection, after: int, cutoff: int, batch: int = 200) -> int | None:
+    """Remove events older than `cutoff` (ms) that have no delivery pending, looking at one batch behind `after`.
+
+    Returns where to go on, or None where nothing older is left.
+    """
+    rows = connection.execute(_QUERIES["old_events"], (after, batch)).fetchall()
+    old = [row for row in rows if row[5] < cutoff]
+    for row in old:
+        if not row[6]:
+            _delete(connection, *row[:5])
+    if len(old) < batch:
+        connection.execute(_QUERIES["delete_old_hours"], (cutoff,))
+        return None
+    return int(old[-1][0])
+
+
+def erase_events(connection: sqlite3.Connection, tenant: str, batch: int = 200) -> bool:
+    """Remove one batch of a tenant's events with all that hangs on them. False when none were left."""
+    rows = connection.execute(_QUERIES["events_of_tenant"], (tenant, batch)).fetchall()
+    for row in rows:
+        connection.execute(_QUERIES["delete_deliveries_of_event"], (row[0],))
+        _delete(connection, *row)
+    return bool(rows)
+
+
+def _delete(
+    connection: sqlite3.Connection, seq: int, identifier: str, tenant: str, event_type: str, channels: str | None
+) -> None:
+    for channel in json.loads(channels or "[]"):
+        connection.execute(_QUERIES["delete_channel"], (tenant, channel, event_type, identifier))
+    connection.execute(_QUERIES["delete_attempts_of_event"], (seq,))
+    connection.execute(_QUERIES["delete_event"], (seq,))
+
+
+def read_meta(connection: sqlite3.Connection, name: str, default: bytes) -> bytes:
+    """A value kept in the database; stored as `default` the first time."""
+    connection.execute(_QUERIES["put_meta"], (name, default))
+    row = connection.execute(_QUERIES["get_meta"], (name,)).fetchone()
+    return bytes(row[0])

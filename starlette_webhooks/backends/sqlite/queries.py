@@ -1,0 +1,25 @@
+"""Named SQL: `-- name: x` heads each statement of a `.sql` file of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from types import MappingProxyType
+
+_MARK = "-- name:"
+
+
+def read_sql(file: str, package: str = "starlette_webhooks.backends.sqlite") -> str:
+    """The text of a `.sql` file that lies in the package."""
+    return files(package).joinpath(file).read_text("utf-8")
+
+
+def load_queries(file: str, package: str = "starlette_webhooks.backends.sqlite") -> Mapping[str, str]:
+    """The statements of a `.sql` file, by name."""
+    queries: dict[str, str] = {}
+    for part in read_sql(file, package).split(_MARK)[1:]:
+        name, _, statement = part.partition("\n")
+        if name.strip() in queries:
+            raise ValueError(f"{file} names {name.strip()!r} twice.")
+        queries[name.strip()] = statement.strip().rstrip(";")
+    return MappingProxyType(queries)

@@ -1,0 +1,357 @@
+"""The queue of deliveries: finding what is due, leasing it, recording what came of it.
+
+A delivery is leased by moving `due` on to the end of the lease, so that of a crashed process is due again by itself.
+Only who holds the lease (`attempt` and `due` are as it left them) may move or remove the delivery. The functions take a
+connection and run on the database's threads; times are in milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from starlette_webhooks.backends.sqlite.attempts import list_attempts, stats
+from starlette_webhooks.backends.sqlite.limits import Ask, Lane, Room, share
+from starlette_webhooks.backends.sqlite.queries import load_queries
+from starlette_webhooks.backends.sqlite.redelivery import Recovered, recover, resend
+
+__all__ = [
+    "Claim",
+    "DisabledEndpoint",
+    "Found",
+    "Job",
+    "Outcome",
+    "Scan",
+    "claim",
+    "list_attempts",
+    "orphans",
+    "record",
+    "recover",
+    "Recovered",
+    "resend",
+    "scan",
+    "stats",
+]
+
+_QUERIES = load_queries("queue.sql")
+_SCAN_ENDPOINTS = 1000
+_HOUR = 3_600_000
+_BURST_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An endpoint with deliveries, when the first of them is due, and whether its last attempt failed."""
+
+    endpoint: int
+    due: float
+    failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a look at some endpoints found, and behind which to go on; None where these were the last."""
+
+    found: Sequence[Found]
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A delivery leased to this process, with all that its attempt takes.
+
+    Attributes:
+        id, event, endpoint: Numbers of rows.
+        number: 1 for the first attempt.
+        step: Index in the retry schedule of this attempt.
+        lease: When the lease ends.
+        keys: The secrets to sign with, the current one first.
+    """
+
+    id: int
+    event: int
+    endpoint: int
+    number: int
+    step: int
+    trigger: str
+    lease: int
+    event_id: str
+    event_type: str
+    payload: bytes
+    tenant: str
+    endpoint_id: str
+    url: str
+    headers: Mapping[str, str]
+    keys: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Claim:
+    """What was leased, and what to do about the other endpoints that were asked for.
+
+    Attributes:
+        left: Endpoints that have more deliveries due.
+        waiting: When the first delivery of an endpoint is due, or its rate limit allows one; (time, endpoint).
+        failing: Endpoints whose last attempt failed.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    waiting: list[tuple[float, int]] = field(default_factory=list)
+    failing: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of an attempt.
+
+    Attributes:
+        started, ended: When.
+        next_due: When to try again after a failure; None for never.
+        pause_until: Until when the receiver wants no attempts at all, or 0.
+    """
+
+    job: Job
+    attempt_id: str
+    ok: bool
+    started: int
+    ended: int
+    duration_ms: int
+    status_code: int = 0
+    response: str = ""
+    error: str = ""
+    next_due: int | None = None
+    pause_until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DisabledEndpoint:
+    """An endpoint that was disabled just now. `reason` is `gone` or `failing`."""
+
+    id: str
+    tenant: str
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    ask: Ask
+    id: str
+    url: str
+    headers: str
+    rate: int | None
+    paced_until: float
+
+
+def scan(connection: sqlite3.Connection, *, after: int = 0, due_by: int, endpoints: int = _SCAN_ENDPOINTS) -> Scan:
+    """Look at the enabled endpoints numbered above `after` that have deliveries due by then, `endpoints` at a time."""
+    rows = connection.execute(_QUERIES["scan"], {"after": after, "endpoints": endpoints}).fetchall()
+    found = [Found(no, due, bool(failing)) for no, due, failing in rows if due is not None and due <= due_by]
+    last = rows[-1][0]
+    return Scan(found, last)
+
+
+def claim(
+    connection: sqlite3.Connection,
+    *,
+    asks: Sequence[Ask],
+    room: Room,
+    tenants: Mapping[str, int],
+    now: int,
+    lease: int,
+) -> Claim:
+    """Lease deliveries that are due, shared out fairly over tenants and endpoints.
+
+    Args:
+        asks: The endpoints to look at. The work grows with their number alone, not with what is pending.
+        room: The slots to fill.
+        tenants: Attempts under way by tenant.
+        lease: When the lease ends.
+    """
+    result = Claim()
+    askers = _askers(connection, asks, now, result)
+    shares = share([asker.ask for asker in askers.values()], room, tenants)
+    rows: list[Sequence[Any]] = []
+    for no, asker in askers.items():
+        wanted = shares.get(no, 0)
+        if wanted:
+            values = {"endpoint": no, "now": now, "lease": lease, "share": wanted}
+            leased = connection.execute(_QUERIES["lease"], values).fetchall()
+            rows.extend(sorted(leased))
+            pace = _pace(connection, asker, len(leased), now)
+            if len(leased) < wanted:
+                continue
+            if pace > now:
+                result.waiting.append((pace, no))
+                continue
+        result.left.append(no)
+    if rows:
+        result.jobs = _jobs(connection, rows, askers, now, lease)
+    return result
+
+
+def _askers(connection: sqlite3.Connection, asks: Sequence[Ask], now: int, result: Claim) -> dict[int, _Asker]:
+    by_endpoint = {ask.endpoint: ask for ask in asks}
+    askers: dict[int, _Asker] = {}
+    for row in connection.execute(_QUERIES["askers"], (json.dumps(list(by_endpoint)),)):
+        no, identifier, tenant, url, headers, rate, paced_until, failing, due = row
+        if due is None:
+            continue
+        ask = by_endpoint[no]
+        if failing:
+            result.failing.append(no)
+            # Only the database knows of failures before this process started.
+            if ask.lane is Lane.NEW:
+                ask = replace(ask, lane=Lane.SLOW)
+        if max(due, paced_until) > now:
+            result.waiting.append((max(due, paced_until), no))
+            continue
+        room = ask.room if rate is None else min(ask.room, _allowed(rate, paced_until, now))
+        askers[no] = _Asker(replace(ask, tenant=tenant, room=room), identifier, url, headers, rate, paced_until)
+    # In the order they were asked in, in which endpoints take turns.
+    return {no: askers[no] for no in by_endpoint if no in askers}
+
+
+def _paced_from(rate: int, paced_until: float, now: int) -> float:
+    # A tenth of a second's worth may go at once, so that high rates need no claim for each delivery.
+    burst = max(int(rate * _BURST_SECONDS), 1)
+    return max(paced_until, now - (burst - 1) * 1000 / rate)
+
+
+def _allowed(rate: int, paced_until: float, now: int) -> int:
+    return int((now - _paced_from(rate, paced_until, now)) * rate / 1000 + 1e-6) + 1
+
+
+def _pace(connection: sqlite3.Connection, asker: _Asker, leased: int, now: int) -> float:
+    """Note in the database, where all processes see it, when the rate limit lets the next attempt go."""
+    if asker.rate is None or not leased:
+        return 0.0
+    until = _paced_from(asker.rate, asker.paced_until, now) + leased * 1000 / asker.rate
+    connection.execute(_QUERIES["pace"], (until, asker.ask.endpoint))
+    return math.ceil(until)
+
+
+def _jobs(
+    connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], askers: Mapping[int, _Asker], now: int, lease: int
+) -> list[Job]:
+    seqs = json.dumps(sorted({row[1] for row in rows}))
+    endpoints = json.dumps(sorted({row[2] for row in rows}))
+    events = {seq: rest for seq, *rest in connection.execute(_QUERIES["events"], (seqs,))}
+    keys: dict[int, tuple[str, ...]] = {}
+    for endpoint, key in connection.execute(_QUERIES["secrets"], {"endpoints": endpoints, "now": now}):
+        keys[endpoint] = (*keys.get(endpoint, ()), key)
+    headers = {endpoint: json.loads(askers[endpoint].headers) for endpoint in keys}
+    jobs = []
+    for id, seq, endpoint, number, step, trigger in rows:
+        if seq not in events:
+            connection.execute(_QUERIES["drop"], (id,))
+            continue
+        event_id, event_type, payload = events[seq]
+        asker = askers[endpoint]
+        jobs.append(
+            Job(
+                id=id,
+                event=seq,
+                endpoint=endpoint,
+                number=number,
+                step=step,
+                trigger=trigger,
+                lease=lease,
+                event_id=event_id,
+                event_type=event_type,
+                payload=payload,
+                tenant=asker.ask.tenant,
+                endpoint_id=asker.id,
+                url=asker.url,
+                headers=headers[endpoint],
+                keys=keys[endpoint],
+            )
+        )
+    return jobs
+
+
+def record(connection: sqlite3.Connection, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
+    """Record an attempt, and remove or reschedule its delivery where the lease is still held.
+
+    What belongs to an endpoint that was deleted meanwhile is dropped.
+
+    Args:
+        disable_after: Milliseconds of nothing but failures that disable an endpoint; 0 for never.
+
+    Returns:
+        The endpoint, where this attempt has disabled it.
+    """
+    job = outcome.job
+    state = connection.execute(_QUERIES["endpoint_state"], (job.endpoint,)).fetchone()
+    if state is None:
+        return None
+    failing_since, disabled_reason = state
+    held = _settle(connection, outcome)
+    disabled = None
+    if outcome.ok:
+        if failing_since is not None:
+            connection.execute(_QUERIES["works"], (job.endpoint,))
+    else:
+        if failing_since is None:
+            connection.execute(_QUERIES["fails"], (outcome.started, job.endpoint))
+            failing_since = outcome.started
+        if disabled_reason is None:
+            disabled = _disable(connection, outcome, failing_since, disable_after)
+        if outcome.pause_until:
+            connection.execute(_QUERIES["pause"], (outcome.pause_until, job.endpoint))
+    _log(connection, outcome, outcome.next_due if held and disabled is None else None)
+    return disabled
+
+
+def _settle(connection: sqlite3.Connection, outcome: Outcome) -> bool:
+    job = outcome.job
+    values = {"id": job.id, "number": job.number, "lease": job.lease, "next_due": outcome.next_due}
+    statement = "finish" if outcome.ok or outcome.next_due is None else "reschedule"
+    return connection.execute(_QUERIES[statement], values).rowcount == 1
+
+
+def _disable(
+    connection: sqlite3.Connection, outcome: Outcome, failing_since: int, disable_after: int
+) -> DisabledEndpoint | None:
+    job = outcome.job
+    if outcome.status_code == 410:
+        reason = "gone"
+    elif disable_after and outcome.ended - failing_since >= disable_after:
+        reason = "failing"
+    else:
+        return None
+    connection.execute(_QUERIES["disable"], (reason, outcome.ended, job.endpoint))
+    connection.execute(_QUERIES["unsubscribe"], (job.endpoint,))
+    return DisabledEndpoint(job.endpoint_id, job.tenant, job.url, reason)
+
+
+def _log(connection: sqlite3.Connection, outcome: Outcome, next_due: int | None) -> None:
+    job = outcome.job
+    values = {
+        "attempt_id": outcome.attempt_id,
+        "event": job.event,
+        "endpoint": job.endpoint,
+        "ok": outcome.ok,
+        "number": job.number,
+        "started": outcome.started,
+        "status_code": outcome.status_code,
+        "duration_ms": outcome.duration_ms,
+        "url": job.url,
+        "response": outcome.response,
+        "error": outcome.error,
+        "trigger": job.trigger,
+        "next_due": next_due,
+        "hour": outcome.started - outcome.started % _HOUR,
+    }
+    connection.execute(_QUERIES["insert_attempt"], values)
+    connection.execute(_QUERIES["count_attempt"], values)
+
+
+def orphans(connection: sqlite3.Connection) -> list[int]:
+    """Numbers of endpoints that are gone, but have left deliveries or attempts: their removal was cut short."""
+    return [no for (no,) in connection.execute(_QUERIES["orphans"])]

@@ -1,0 +1,49 @@
+"""When a delivery is tried again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+__all__ = ["next_attempt", "parse_retry_after"]
+
+_JITTER = 0.2
+_MAX_RETRY_AFTER = 24 * 3600.0
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+
+
+def next_attempt(
+    schedule: Sequence[float], step: int, *, now: float, retry_after: float | None, random: Callable[[], float]
+) -> float | None:
+    """When to try again after a failure, in seconds since the epoch; None where the schedule is exhausted.
+
+    Args:
+        schedule: Seconds before each attempt, of which 20 % more or less are taken at random.
+        step: The index in it of the attempt that failed.
+        retry_after: Seconds that the receiver asked for. The later of both counts.
+        random: A number from 0 to 1.
+    """
+    if step + 1 >= len(schedule):
+        return None
+    delay = schedule[step + 1] * (1 - _JITTER + 2 * _JITTER * random())
+    return now + max(delay, retry_after or 0.0)
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to wait by a `Retry-After` header (RFC 9110, section 10.2.3: seconds, or a date), 24 hours at most.
+
+    None where there is no header, or where it is malformed.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if _SECONDS.fullmatch(text):
+        return min(float(text), _MAX_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)

@@ -1,0 +1,80 @@
+"""`WebhooksMiddleware`: the emitter of each request, and the lifespan of `Webhooks`."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from starlette_webhooks.emitter import STATE_KEY, Emitter, flush_quietly
+
+if TYPE_CHECKING:
+    from starlette_webhooks.applications import Webhooks
+
+__all__ = ["WebhooksMiddleware"]
+
+
+class WebhooksMiddleware:
+    """Puts an `Emitter` at `request.state.webhooks`, and runs `webhooks.lifespan()` around the host's own.
+
+    Install it on the app that the server calls. No message leaves before what the request emitted until then is
+    durable, unless the setting `flush_before_response` is off.
+    """
+
+    def __init__(self, app: ASGIApp, webhooks: Webhooks) -> None:
+        self.app = app
+        self.webhooks = webhooks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the lifespan."""
+        if scope["type"] == "lifespan":
+            return await self._lifespan(scope, receive, send)
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        emitter = Emitter(self.webhooks.context, scope=scope)
+        # In place: outer middleware can see it afterwards.
+        scope.setdefault("state", {})[STATE_KEY] = emitter
+        if not self.webhooks.settings.flush_before_response:
+            return await self.app(scope, receive, send)
+
+        async def flushing_send(message: Message) -> None:
+            if emitter.pending:
+                await emitter.flush()
+            await send(message)
+
+        try:
+            await self.app(scope, receive, flushing_send)
+        except BaseException:
+            if emitter.pending:
+                await flush_quietly(emitter)
+            raise
+        if emitter.pending:
+            await emitter.flush()
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        entered = False
+        complete: Message | None = None
+
+        async def hold_complete(message: Message) -> None:
+            # The server may exit once it has `shutdown.complete`, so it waits until the engine is closed.
+            nonlocal complete
+            if message["type"] == "lifespan.shutdown.complete":
+                complete = message
+            else:
+                await send(message)
+
+        try:
+            async with self.webhooks.lifespan():
+                entered = True
+                await self.app(scope, receive, hold_complete)
+        except BaseException:
+            if not entered:
+                # A bare exception means "lifespan unsupported" to the server, which then serves all the same.
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
+            elif complete is not None:
+                await send({"type": "lifespan.shutdown.failed", "message": traceback.format_exc()})
+            raise
+        if complete is not None:
+            await send(complete)

@@ -1,0 +1,1 @@
+"""The page where customers manage their webhooks, and the sessions that links to it carry."""

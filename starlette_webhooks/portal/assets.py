@@ -1,0 +1,85 @@
+"""The files of the portal, read once, with one hash over all of them in their URLs."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from starlette_webhooks.portal.theme import favicon, theme_css
+
+__all__ = ["Asset", "Assets", "load_assets"]
+
+_TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+_FOREVER = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file, and its compressed form."""
+
+    body: bytes
+    compressed: bytes
+    media_type: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """All files.
+
+    Attributes:
+        version: The hash over all of them. Modules import each other by relative URLs, so one hash has to do.
+    """
+
+    version: str
+    files: Mapping[str, Asset]
+    pages: Mapping[str, str]
+
+    def respond(self, request: Request, version: str, name: str) -> Response | None:
+        """A file as a response, kept by the browser for good where the URL has the version; None where it is not."""
+        asset = self.files.get(name)
+        if asset is None:
+            return None
+        headers = {
+            # After a deployment an open page still asks for its own version: it gets what there is.
+            "Cache-Control": _FOREVER if version == self.version else "no-cache",
+            "ETag": asset.etag,
+            "Vary": "Accept-Encoding",
+            "X-Content-Type-Options": "nosniff",
+        }
+        known = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
+        if asset.etag in known:
+            return Response(status_code=304, headers=headers)
+        body = asset.body
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            body = asset.compressed
+            headers["Content-Encoding"] = "gzip"
+        return Response(body, headers=headers, media_type=asset.media_type)
+
+
+@cache
+def load_assets(accent: str) -> Assets:
+    """Read and compress the files. Blocks for some milliseconds, once for an accent colour."""
+    folder = files("starlette_webhooks.portal")
+    bodies = {entry.name: entry.read_bytes() for entry in folder.joinpath("static").iterdir() if entry.is_file()}
+    bodies["theme.css"] = theme_css(accent).encode()
+    bodies["icon.svg"] = favicon(accent).encode()
+    digest = hashlib.sha256()
+    for name in sorted(bodies):
+        digest.update(name.encode() + b"\0" + bodies[name] + b"\0")
+    pages = {name: folder.joinpath(f"{name}.html").read_text("utf-8") for name in ("page", "frame", "message")}
+    made = {name: _asset(name, body) for name, body in bodies.items() if name.rpartition(".")[2] in _TYPES}
+    return Assets(digest.hexdigest()[:16], made, pages)
+
+
+def _asset(name: str, body: bytes) -> Asset:
+    # Weak, as the compressed form goes by the same tag.
+    etag = f'W/"{hashlib.sha256(body).hexdigest()[:16]}"'
+    return Asset(body, gzip.compress(body, mtime=0), _TYPES[name.rpartition(".")[2]], etag)

@@ -1,0 +1,247 @@
+"""The dashboard: our portal, or the engine's own in a frame, under a strict Content-Security-Policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from html import escape
+from string import Template
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import anyio.to_thread
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from starlette_webhooks.exceptions import BackendError, NotRunning, RequestError
+from starlette_webhooks.portal.assets import Assets, load_assets
+from starlette_webhooks.portal.session import open_session, session_cookie
+
+if TYPE_CHECKING:
+    from starlette_webhooks.authentication import Principal
+    from starlette_webhooks.endpoints import PortalAccess
+    from starlette_webhooks.settings import WebhooksSettings
+    from starlette_webhooks.types import Clock
+
+__all__ = ["Dashboard", "dashboard_routes"]
+
+_METHODS = ("GET", "HEAD")
+_THEMES = ("light", "dark")
+
+
+class Dashboard:
+    """The page where customers manage their webhooks: an ASGI app for any mount.
+
+    Args:
+        settings: The look, the names of the scopes, and who may frame the page.
+        authenticate: Who opens it; None for nobody. May raise `RequestError`.
+        key: What portal sessions are signed with; empty while the engine does not run.
+        engine_portal: Access to the engine's own portal, or None where ours serves.
+        api: The routes, where the page stands apart from them; it serves them at `api/` below itself. None where the
+            page is one of the routes, and finds the others beside itself.
+        clock: Seconds since the epoch.
+
+    Attributes:
+        public_path: Where customers find the routes, for the commands that the page shows; below the host's root path.
+            None for the URL that the page itself calls.
+    """
+
+    def __init__(
+        self,
+        settings: WebhooksSettings,
+        *,
+        authenticate: Callable[[HTTPConnection], Awaitable[Principal | None]],
+        key: Callable[[], bytes],
+        engine_portal: Callable[[Principal], Awaitable[PortalAccess | None]],
+        api: ASGIApp | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        self.public_path: str | None = None
+        self._settings = settings
+        self._authenticate = authenticate
+        self._key = key
+        self._engine_portal = engine_portal
+        self._api = api
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request below the mount."""
+        await self.serve(scope, receive, send, scope.get("root_path", ""))
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, root: str) -> None:
+        """Serve one request; `root` is the path that the page stands at."""
+        path = scope["path"].removeprefix(root)
+        if self._api is not None and path.startswith("/api/"):
+            await self._api({**scope, "root_path": f"{root}/api"}, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        else:
+            assets = await anyio.to_thread.run_sync(load_assets, self._settings.portal_accent)
+            visit = _Visit(Request(scope, receive), root, path, assets, self._settings)
+            await (await self._respond(visit))(scope, receive, send)
+
+    async def _respond(self, visit: _Visit) -> Response:
+        request = visit.request
+        if request.method not in _METHODS:
+            return visit.message(405, "This page is only read", "Open it in a browser.", {"Allow": ", ".join(_METHODS)})
+        _, kind, *rest = visit.path.split("/") if visit.path.count("/") == 3 else ("", "")
+        if kind == "static":
+            return visit.assets.respond(request, *rest) or visit.not_found()
+        if visit.path not in ("", "/"):
+            return visit.not_found()
+        if not self._key():
+            raise NotRunning
+        token = request.query_params.get("token")
+        if token is not None:
+            return self._enter(visit, token)
+        try:
+            return await self._show(visit)
+        except RequestError as exc:
+            return visit.message(exc.status_code, "This page cannot be shown", exc.detail, exc.headers)
+        except BackendError:
+            text = "Your webhooks are safe, but their settings cannot be reached at the moment. Try again in a minute."
+            return visit.message(503, "Not available at the moment", text, {"Retry-After": "30"})
+
+    def _enter(self, visit: _Visit, token: str) -> Response:
+        """Turn the token of a link into a cookie, so that the address, which people share, does not hold it."""
+        visit.redact()
+        opened = open_session(self._key(), token, now=self._clock())
+        if opened is None:
+            text = "Links to this page work for a limited time. Ask for a new one where you got this one."
+            return visit.message(401, "This link has expired", text)
+        cookie = session_cookie(
+            token,
+            path=visit.root if self._api is not None else visit.root.rpartition("/")[0],
+            max_age=opened[1],
+            secure=visit.request.scope.get("scheme") == "https",
+            framed=bool(self._settings.portal_frame_ancestors),
+        )
+        theme = f"?theme={visit.theme}" if visit.theme else ""
+        location = f"./{visit.beside('')}".rstrip("/") + ("/" if visit.slash else "") + theme
+        return Response(status_code=303, headers={**visit.headers(), "Location": location, "Set-Cookie": cookie})
+
+    async def _show(self, visit: _Visit) -> Response:
+        principal = await self._authenticate(visit.request)
+        if principal is None:
+            text = "Sign in, then open this page again. If a link brought you here, it may have expired."
+            return visit.message(401, "Please sign in", text, {"WWW-Authenticate": "Bearer"})
+        if self._settings.read_scope not in principal.scopes:
+            text = f"Your account may not see webhooks. It takes the scope {self._settings.read_scope}."
+            return visit.message(403, "You may not see this page", text)
+        access = await self._engine_portal(principal)
+        if access is not None:
+            parts = urlsplit(access.url)
+            headers = visit.headers(frames=[f"{parts.scheme}://{parts.netloc}"])
+            return visit.page("frame", {"url": access.url}, headers)
+        return visit.page("page", self._facts(visit, principal), visit.headers())
+
+    def _facts(self, visit: _Visit, principal: Principal) -> dict[str, str]:
+        settings = self._settings
+        public = self.public_path
+        outer: str = visit.request.scope.get("app_root_path", "")
+        return {
+            "api": visit.beside("api/") if self._api is not None else ("../" if visit.slash else "./"),
+            "public": "" if public is None else f"{outer}{public}",
+            "logo": settings.portal_logo or "",
+            "write": "true" if settings.write_scope in principal.scopes else "false",
+            "signature": settings.signature_headers,
+        }
+
+
+class _Visit:
+    """One request of the page. All URLs that it gives out are relative, so that they hold behind any proxy."""
+
+    def __init__(self, request: Request, root: str, path: str, assets: Assets, settings: WebhooksSettings) -> None:
+        self.request = request
+        self.root = root
+        self.path = path
+        self.assets = assets
+        self.theme = next((name for name in _THEMES if name == request.query_params.get("theme")), "")
+        self._settings = settings
+        # What the browser resolves relative URLs by. Some frameworks change `path`, none the path as it was sent.
+        sent = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
+        self.slash = sent.partition(b"?")[0].endswith(b"/")
+
+    def beside(self, name: str) -> str:
+        """A URL below the page, relative to the address that the browser has."""
+        return name if self.slash else f"{quote(self.root.rpartition('/')[2])}/{name}"
+
+    def redact(self) -> None:
+        """Take the token out of what servers log."""
+        pairs = parse_qsl(self.request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        kept = [(name, "redacted" if name == "token" else value) for name, value in pairs]
+        self.request.scope["query_string"] = urlencode(kept).encode("latin-1")
+
+    def headers(self, frames: Iterable[str] = ()) -> dict[str, str]:
+        """What keeps the page safe."""
+        headers = {
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": self._policy(frames),
+            "Referrer-Policy": "same-origin",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if not self._settings.portal_frame_ancestors:
+            headers["X-Frame-Options"] = "SAMEORIGIN"
+        return headers
+
+    def _policy(self, frames: Iterable[str]) -> str:
+        logo = urlsplit(self._settings.portal_logo or "")
+        images = f" https://{logo.netloc}" if logo.scheme == "https" else ""
+        ancestors = " ".join(["'self'", *self._settings.portal_frame_ancestors])
+        directives = {
+            "default-src": "'none'",
+            "script-src": "'self'",
+            "style-src": "'self'",
+            "img-src": f"'self' data:{images}",
+            "connect-src": "'self'",
+            "form-action": "'self'",
+            "base-uri": "'none'",
+            "frame-src": " ".join(frames) or "'none'",
+            "frame-ancestors": ancestors,
+        }
+        return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+    def page(self, name: str, facts: dict[str, str], headers: dict[str, str], status_code: int = 200) -> Response:
+        """A page from its template, every fact escaped."""
+        on_page = self.path in ("", "/")
+        static = self.beside("") if on_page else "../" * (self.path.count("/") - 1)
+        static += f"static/{self.assets.version}"
+        modules = sorted(file for file in self.assets.files if file.endswith(".js"))
+        filled = {
+            **{fact: escape(value) for fact, value in facts.items()},
+            "assets": escape(static),
+            "brand": escape(self._settings.portal_brand),
+            "theme": f' data-theme="{self.theme}"' if self.theme else "",
+            "preloads": "\n".join(f'<link rel="modulepreload" href="{escape(static)}/{file}">' for file in modules),
+        }
+        return HTMLResponse(Template(self.assets.pages[name]).substitute(filled), status_code, headers)
+
+    def message(self, status: int, title: str, text: str, headers: dict[str, str] | None = None) -> Response:
+        """A page with a few words only."""
+        return self.page("message", {"title": title, "text": text}, {**self.headers(), **(headers or {})}, status)
+
+    def not_found(self) -> Response:
+        """There is nothing at this path."""
+        return self.message(404, "Not found", "There is nothing at this address.")
+
+
+def dashboard_routes(dashboard: Dashboard, path: str = "/dashboard") -> list[BaseRoute]:
+    """Routes for a router that serve the page at `path`, with a slash at the end and without, and its files below."""
+
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        await dashboard.serve(scope, receive, send, scope.get("root_path", "") + path)
+
+    return [Route(path, _App(page), name="dashboard"), Mount(path, dashboard, name="dashboard_files")]
+
+
+class _App:
+    """An ASGI app that `Route` does not take for a function of a request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)

@@ -1,0 +1,143 @@
+// Attempts: the table of an endpoint's or an event's, and one in detail.
+
+import { h } from "./dom.js";
+import { path } from "./api.js";
+import { open } from "./dialogs.js";
+import { periodFilter, periodQuery, select, typeSelect } from "./forms.js";
+import { ago, duration, time } from "./format.js";
+import { pagedTable, loader } from "./lists.js";
+import { button, card, codeBlock, copyButton, empty, facts, linkButton, notice, pill, toast } from "./ui.js";
+
+const STATUSES = [["", "Any result"], ["success", "Succeeded"], ["fail", "Failed"]];
+const CLASSES = [["", "Any response"], ["2", "2xx"], ["3", "3xx"], ["4", "4xx"], ["5", "5xx"], ["0", "No response"]];
+const TRIGGERS = { scheduled: "By schedule", manual: "By hand", test: "Test" };
+
+/** The result of an attempt in a word or a number. */
+export function attemptPill(attempt) {
+  const label = attempt.statusCode ? String(attempt.statusCode) : attempt.status === "success" ? "OK" : "No response";
+  return pill(attempt.status === "success" ? "good" : "bad", label, attempt.error || undefined);
+}
+
+/** The log of an endpoint, with filters that stay in the address. */
+export function attemptLog(app, view, endpoint, catalog) {
+  const filters = Object.fromEntries(["status", "code", "type", "period", "from", "to"].map((name) => [name, view.query.get(name) ?? ""]));
+  const change = (changes) => {
+    Object.assign(filters, changes);
+    view.setQuery(filters);
+    list.reload();
+  };
+  const filtered = () => Object.values(filters).some((value) => value !== "");
+  const fetch = async (cursor) => {
+    const query = { status: filters.status, status_code_class: filters.code, event_type: filters.type, limit: 25, cursor };
+    const page = await app.api.get(path`endpoints/${endpoint.id}/attempts`, { ...query, ...periodQuery(filters) }, view.signal);
+    return { ...page, items: page.attempts };
+  };
+  const blank = () =>
+    filtered()
+      ? empty({ glyph: "search", title: "Nothing matches", text: "No delivery fits these filters." })
+      : empty({ glyph: "inbox", title: "No deliveries yet", text: "As soon as an event is sent here, it shows up with the answer it got." });
+  const row = (attempt) => attemptRow(app, attempt, () => showAttempt(app, attempt, endpoint, list.reload));
+  const head = [["Result", ""], ["Event", ""], ["Took", "wide number"], ["Time", "middle end"]];
+  const list = pagedTable(app, view, { label: "Deliveries", head, fetch, row, blank });
+  const tools = h(
+    "div",
+    { class: "filters" },
+    select("Result", STATUSES, filters.status, (status) => change({ status })),
+    select("Response", CLASSES, filters.code, (code) => change({ code })),
+    typeSelect("Event type", catalog, filters.type, (type) => change({ type })),
+    periodFilter(filters, change),
+  );
+  return { tools, list };
+}
+
+function attemptRow(app, attempt, show) {
+  const details = [h("span", { class: "small-only" }, time(attempt.timestamp)), h("span", { class: "mono faint" }, attempt.eventId), attempt.trigger !== "scheduled" && pill("quiet", TRIGGERS[attempt.trigger] ?? attempt.trigger)];
+  const opener = h("button", { type: "button", class: "cover strong", on: { click: show } }, attempt.eventType);
+  return h(
+    "tr",
+    {},
+    h("td", { class: "fit" }, attemptPill(attempt)),
+    h("td", {}, h("div", {}, opener), h("div", { class: "under" }, details)),
+    h("td", { class: "wide number" }, duration(attempt.durationMs)),
+    h("td", { class: "middle fit end" }, time(attempt.timestamp)),
+  );
+}
+
+/** One attempt at the side of the page: what was sent, what came back, what happens next. */
+export function showAttempt(app, attempt, endpoint, changed = () => {}) {
+  const describe = h("p", { class: "dialog-note" }, attemptPill(attempt), h("span", {}, "Attempt ", attempt.number, " · "), time(attempt.timestamp));
+  const closer = new AbortController();
+  const dialog = open(attempt.eventType, { className: "sheet", describe });
+  dialog.addEventListener("close", () => closer.abort());
+  const view = { signal: closer.signal };
+  const go = linkButton("Open event", `#/events/${encodeURIComponent(attempt.eventId)}`, { small: true });
+  go.addEventListener("click", () => dialog.close());
+  const resend = app.write && button("Resend", { small: true, glyph: "send", action: () => again() });
+  const again = async () => {
+    await app.api.post(path`events/${attempt.eventId}/endpoints/${attempt.endpointId}/resend`);
+    toast("Queued for delivery. The result shows up in a moment.");
+    setTimeout(changed, 1200);
+  };
+  const response = attempt.response
+    ? codeBlock(attempt.response, { language: looksJson(attempt.response) ? "json" : "text", label: "Response body" })
+    : h("p", { class: "note" }, attempt.statusCode ? "The response had no body." : "No response came.");
+  const request = loader(app, view, {
+    rows: 2,
+    fetch: () => app.api.get(path`events/${attempt.eventId}`, {}, view.signal).catch((error) => (error.status === 404 ? null : Promise.reject(error))),
+    render: (event) =>
+      event ? codeBlock(event.payload, { label: "Request body" }) : h("p", { class: "note" }, "The event is older than what is kept."),
+  });
+  dialog.body.append(
+    h("div", { class: "actions" }, resend, go),
+    attempt.error ? notice("bad", h("strong", {}, "No response. "), attempt.error) : "",
+    outcome(attempt),
+    h("h3", {}, "Response"),
+    response,
+    h("h3", {}, "Request"),
+    requestHeaders(app, attempt, endpoint),
+    request,
+  );
+}
+
+function outcome(attempt) {
+  const made = facts(
+    ["Event", h("span", { class: "mono break" }, attempt.eventId), copyButton(attempt.eventId, "Copy event id")],
+    ["Status", attempt.statusCode ? `HTTP ${attempt.statusCode}` : "No response"],
+    ["Took", duration(attempt.durationMs)],
+    ["Sent", TRIGGERS[attempt.trigger] ?? attempt.trigger],
+    ["Next attempt", attempt.nextAttemptAt ? [time(attempt.nextAttemptAt), h("span", { class: "faint" }, " (", ago(attempt.nextAttemptAt), ")")] : "None"],
+  );
+  made.classList.add("pairs");
+  return made;
+}
+
+function requestHeaders(app, attempt, endpoint) {
+  const seconds = Math.floor(Date.parse(attempt.timestamp) / 1000);
+  const styles = app.signature === "both" ? ["webhook", "svix"] : [app.signature];
+  const lines = [
+    ["content-type", "application/json"],
+    ...styles.flatMap((style) => [[`${style}-id`, attempt.eventId], [`${style}-timestamp`, seconds], [`${style}-signature`, "v1,… (made for each attempt, not kept)"]]),
+    ...(endpoint?.headers ?? []).map((name) => [name, "•••••• (your value)"]),
+  ];
+  return h(
+    "div",
+    { class: "code" },
+    h("div", { class: "code-head" }, h("span", {}, "Request headers")),
+    h(
+      "pre",
+      { class: "code-text", tabindex: "0", role: "region", "aria-label": "Request headers" },
+      h("span", { class: "t-word" }, "POST "),
+      attempt.url,
+      "\n",
+      lines.map(([name, value]) => [h("span", { class: "t-key" }, name), `: ${value}\n`]),
+    ),
+  );
+}
+
+const looksJson = (text) => /^\s*[[{"]/.test(text);
+
+/** A card for the log of an endpoint. */
+export function attemptCard(app, view, endpoint, catalog, actions) {
+  const { tools, list } = attemptLog(app, view, endpoint, catalog);
+  return { element: card("Deliveries", { actions }, tools, list), reload: () => list.reload() };
+}

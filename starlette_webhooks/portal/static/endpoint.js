@@ -1,0 +1,130 @@
+// One endpoint: how it does, what was delivered, how it is set up.
+
+import { h } from "./dom.js";
+import { path } from "./api.js";
+import { attemptCard } from "./attempts.js";
+import { chart } from "./charts.js";
+import { confirm } from "./dialogs.js";
+import { disabledWords, statePill } from "./endpoints.js";
+import { ago, number, rate } from "./format.js";
+import { loader } from "./lists.js";
+import { recover } from "./recover.js";
+import { secretCard } from "./secret.js";
+import { testButton } from "./testing.js";
+import { button, card, copyButton, facts, linkButton, notice, pill, toast } from "./ui.js";
+
+const REFRESH = 10_000;
+
+export async function endpointPage(app, view) {
+  view.back("Endpoints", "#/endpoints");
+  const page = loader(app, view, {
+    rows: 8,
+    fetch: () => Promise.all([app.api.get(path`endpoints/${view.params[0]}`, {}, view.signal), app.catalog()]),
+    render: ([endpoint, catalog]) => content(app, view, endpoint, catalog, () => page.reload()),
+  });
+  view.root.append(page);
+}
+
+function content(app, view, endpoint, catalog, again) {
+  const deliveries = attemptCard(app, view, endpoint, catalog, app.write && button("Recover", { small: true, glyph: "rotate", action: () => recover(app, endpoint, refresh) }));
+  const figures = statistics(app, view, endpoint);
+  const refresh = () => {
+    if (view.signal.aborted) return;
+    deliveries.reload();
+    figures.reload();
+  };
+  const timer = setInterval(() => idle(view) && refresh(), REFRESH);
+  view.signal.addEventListener("abort", () => clearInterval(timer));
+  view.title(endpoint.url, { mono: true, badge: statePill(endpoint), text: endpoint.description, actions: app.write && controls(app, endpoint, catalog, again, refresh) });
+  const fresh = view.query.get("created") !== null && app.write;
+  return [
+    fresh && notice("good", h("strong", {}, "Endpoint added. "), "Copy its signing secret into your receiver, then send a test event."),
+    endpoint.disabled && notice("warn", h("strong", {}, "This endpoint is disabled. "), disabledWords(endpoint)),
+    h("div", { class: "columns" }, h("div", {}, figures, deliveries.element), h("aside", {}, secretCard(app, endpoint), setup(endpoint, catalog))),
+  ];
+}
+
+// Somebody who reads further down, or looks at one attempt, is not disturbed.
+const idle = (view) => !document.hidden && !document.querySelector("dialog[open]") && view.root.querySelectorAll("tbody tr").length <= 25;
+
+function statistics(app, view, endpoint) {
+  return loader(app, view, {
+    rows: 2,
+    fetch: () => app.api.get(path`endpoints/${endpoint.id}/stats`, {}, view.signal),
+    render: (stats) => {
+      const tile = (label, value, kind = "") => h("div", { class: `tile ${kind}` }, h("dt", {}, label), h("dd", {}, value));
+      const tiles = h(
+        "dl",
+        { class: "tiles" },
+        tile("Success rate", rate(stats.success, stats.fail)),
+        tile("Succeeded", number(stats.success)),
+        tile("Failed", number(stats.fail), stats.fail ? "bad" : ""),
+        tile("Waiting", number(stats.pending)),
+      );
+      return card("Last 24 hours", {}, tiles, chart(stats));
+    },
+  });
+}
+
+function controls(app, endpoint, catalog, again, refresh) {
+  const name = h("strong", { class: "mono break" }, endpoint.url);
+  const toggle = endpoint.disabled
+    ? button("Enable", {
+        glyph: "power",
+        action: async () => {
+          await app.api.patch(path`endpoints/${endpoint.id}`, { disabled: false });
+          toast("Endpoint enabled");
+          await again();
+        },
+      })
+    : button("Disable", {
+        glyph: "power",
+        action: async () => {
+          const done = await confirm({
+            title: "Disable this endpoint?",
+            text: [h("p", {}, name), h("p", {}, "Nothing is delivered to it until you enable it again. What happens meanwhile stays in the log and can be recovered.")],
+            label: "Disable",
+            action: () => app.api.patch(path`endpoints/${endpoint.id}`, { disabled: true }),
+          });
+          if (done) await again();
+        },
+      });
+  const remove = button("Delete", {
+    glyph: "trash",
+    kind: "plain danger-text",
+    action: async () => {
+      const done = await confirm({
+        title: "Delete this endpoint?",
+        text: [h("p", {}, name), h("p", {}, "Its secret, its settings and its deliveries go with it. This cannot be undone.")],
+        label: "Delete endpoint",
+        danger: true,
+        action: () => app.api.delete(path`endpoints/${endpoint.id}`),
+      });
+      if (!done) return;
+      toast("Endpoint deleted");
+      app.go("/endpoints");
+    },
+  });
+  const edit = linkButton("Edit", `#/endpoints/${encodeURIComponent(endpoint.id)}/edit`, { glyph: "edit" });
+  return [testButton(app, endpoint, catalog, refresh, { kind: "primary" }), edit, toggle, remove];
+}
+
+function setup(endpoint, catalog) {
+  const known = new Map(catalog.map((type) => [type.name, type]));
+  const types = endpoint.eventTypes.map((name) => h("code", { class: "chip", title: known.get(name)?.label ?? null }, name));
+  const chips = (values) => h("div", { class: "chips" }, values.map((value) => h("code", { class: "chip" }, value)));
+  return card(
+    "Setup",
+    {},
+    facts(
+      ["Id", h("span", { class: "mono break" }, endpoint.id), copyButton(endpoint.id, "Copy endpoint id")],
+      ["Events", types.length ? h("div", { class: "chips" }, types) : "All events"],
+      endpoint.channels.length > 0 && ["Channels", chips(endpoint.channels)],
+      ["Rate limit", endpoint.rateLimit ? `${number(endpoint.rateLimit)} a second` : "None"],
+      endpoint.headers?.length > 0 && ["Headers", chips(endpoint.headers)],
+      ["Added", ago(endpoint.createdAt)],
+      ["Changed", ago(endpoint.updatedAt)],
+    ),
+    endpoint.disabled ? pill("quiet", "Not delivering") : null,
+  );
+}

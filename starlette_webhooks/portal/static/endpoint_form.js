@@ -1,0 +1,152 @@
+// Adding and editing an endpoint.
+
+import { fill, h, uid } from "./dom.js";
+import { path } from "./api.js";
+import { field, formError } from "./forms.js";
+import { loader } from "./lists.js";
+import { typePicker } from "./type_picker.js";
+import { busy, button, card, iconButton, linkButton, toast } from "./ui.js";
+
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const EMPTY = { url: "", description: "", eventTypes: [], channels: [], rateLimit: null, headers: [] };
+
+export async function newEndpointPage(app, view) {
+  view.back("Endpoints", "#/endpoints");
+  view.title("Add endpoint", { text: "Your server gets a signed POST request for each event." });
+  view.root.append(
+    loader(app, view, {
+      fetch: () => app.catalog(),
+      render: (catalog) =>
+        form(app, EMPTY, catalog, "Add endpoint", "#/endpoints", async (body) => {
+          const made = await app.api.post("endpoints", body);
+          app.go(`/endpoints/${encodeURIComponent(made.id)}?created`);
+        }),
+    }),
+  );
+}
+
+export async function editEndpointPage(app, view) {
+  const id = view.params[0];
+  const home = `#/endpoints/${encodeURIComponent(id)}`;
+  view.back("Endpoint", home);
+  view.title("Edit endpoint");
+  view.root.append(
+    loader(app, view, {
+      fetch: () => Promise.all([app.api.get(path`endpoints/${id}`, {}, view.signal), app.catalog()]),
+      render: ([endpoint, catalog]) =>
+        form(app, endpoint, catalog, "Save changes", home, async (body) => {
+          await app.api.patch(path`endpoints/${id}`, body);
+          toast("Changes saved");
+          app.go(home.slice(1));
+        }),
+    }),
+  );
+}
+
+function form(app, endpoint, catalog, label, home, save) {
+  const url = h("input", { class: "input mono", type: "url", required: true, placeholder: "https://example.com/webhooks", autocomplete: "off", value: endpoint.url });
+  const description = h("input", { class: "input", type: "text", maxlength: 1000, value: endpoint.description });
+  const channels = h("input", { class: "input mono", type: "text", autocomplete: "off", value: endpoint.channels.join(", ") });
+  const limit = h("input", { class: "input short", type: "number", min: 1, step: 1, inputmode: "numeric", value: endpoint.rateLimit ?? "" });
+  const types = typePicker(catalog, endpoint.eventTypes);
+  const headers = headerEditor(endpoint.headers ?? []);
+  const error = h("div", {});
+  const submit = h("button", { type: "submit", class: "button primary" }, h("span", {}, label));
+  const made = h(
+    "form",
+    { class: "form", novalidate: true },
+    error,
+    card(
+      "Destination",
+      {},
+      field("URL", url, { hint: "Must answer with a 2xx status within 15 seconds. Redirects are not followed." }),
+      field("Description", description, { optional: true }),
+    ),
+    card("Events", { note: "Which events go here." }, types.element),
+    card(
+      "Delivery",
+      {},
+      field("Channels", channels, { optional: true, hint: "Only events with one of these labels. Divide them by commas; leave empty for all." }),
+      field("Rate limit", limit, { optional: true, hint: "Deliveries a second at most. What comes faster waits its turn." }),
+      headers.element,
+    ),
+    h("div", { class: "form-foot" }, submit, linkButton("Cancel", home)),
+  );
+  made.addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy(submit, async () => {
+      formError(error, "");
+      const problem = checkUrl(url.value) ?? types.problem() ?? checkLimit(limit) ?? headers.problem();
+      if (problem) return formError(error, problem);
+      const body = {
+        url: url.value.trim(),
+        description: description.value.trim(),
+        eventTypes: types.value(),
+        channels: [...new Set(channels.value.split(",").map((name) => name.trim()).filter(Boolean))],
+        rateLimit: limit.value === "" ? null : Number(limit.value),
+        ...(headers.changed() ? { headers: headers.value() } : {}),
+      };
+      try {
+        await save(body);
+      } catch (refused) {
+        formError(error, refused.message);
+      }
+    });
+  });
+  return made;
+}
+
+function checkUrl(text) {
+  try {
+    if (["http:", "https:"].includes(new URL(text.trim()).protocol)) return null;
+  } catch {
+    // Falls through to the message.
+  }
+  return "Give the full URL of your receiver, such as https://example.com/webhooks.";
+}
+
+function checkLimit(input) {
+  if (!input.validity.badInput && (input.value === "" || /^[1-9]\d*$/.test(input.value))) return null;
+  return "The rate limit is a whole number, 1 or more. Leave it empty for none.";
+}
+
+/** Custom headers. Their values are never shown, so they are left as they are or replaced all together. */
+function headerEditor(names) {
+  const rows = h("div", { class: "header-rows" });
+  let editing = names.length === 0;
+  const add = (name = "") => {
+    const key = h("input", { class: "input mono", type: "text", "aria-label": "Header name", placeholder: "x-api-key", autocomplete: "off", value: name });
+    const value = h("input", { class: "input mono", type: "text", "aria-label": "Header value", placeholder: "Value", autocomplete: "off" });
+    const row = h("div", { class: "header-row" }, key, value, iconButton("Remove header", "close", () => row.remove()));
+    row.read = () => [key.value.trim(), value.value];
+    rows.append(row);
+    return key;
+  };
+  const place = h("div", {});
+  const edit = () => fill(place, rows, button("Add header", { small: true, glyph: "plus", action: () => add().focus() }));
+  if (editing) edit();
+  else {
+    const replace = button("Replace headers", {
+      small: true,
+      action: () => {
+        editing = true;
+        names.forEach((name) => add(name));
+        edit();
+        place.append(h("p", { class: "hint" }, "Values are never shown. Enter each one again: saving replaces all headers."));
+        rows.querySelector("[aria-label='Header value']")?.focus();
+      },
+    });
+    fill(place, h("div", { class: "chips" }, names.map((name) => h("code", { class: "chip" }, `${name}: ••••••`))), replace);
+  }
+  const read = () => [...rows.children].map((row) => row.read()).filter(([name, value]) => name || value);
+  const id = uid("headers");
+  return {
+    element: h("div", { class: "field", role: "group", "aria-labelledby": id }, h("span", { class: "label", id }, "Custom headers", h("span", { class: "optional" }, " optional")), place),
+    changed: () => editing && (names.length > 0 || read().length > 0),
+    value: () => Object.fromEntries(read()),
+    problem: () => {
+      const bad = editing && read().find(([name, value]) => !HEADER_NAME.test(name) || value === "");
+      return bad ? `Give the header ${bad[0] || "without a name"} a valid name and a value.` : null;
+    },
+  };
+}

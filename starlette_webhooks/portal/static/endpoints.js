@@ -1,0 +1,93 @@
+// The list of endpoints.
+
+import { fill, h } from "./dom.js";
+import { path } from "./api.js";
+import { sparkline } from "./charts.js";
+import { count, rate } from "./format.js";
+import { icon } from "./icons.js";
+import { pagedTable } from "./lists.js";
+import { empty, linkButton, pill } from "./ui.js";
+
+const REASONS = { gone: "Your server answered 410 Gone", failing: "Failed for days", manual: "Disabled by hand" };
+const AT_A_TIME = 4;
+
+/** Whether an endpoint gets events, in a word. */
+export function statePill(endpoint) {
+  if (!endpoint.disabled) return pill("good", "Enabled");
+  const failed = endpoint.disabledReason === "gone" || endpoint.disabledReason === "failing";
+  return pill(failed ? "bad" : "quiet", "Disabled", REASONS[endpoint.disabledReason]);
+}
+
+/** Why an endpoint is disabled, in a sentence. */
+export function disabledWords(endpoint) {
+  if (endpoint.disabledReason === "gone") return "Your server answered 410 Gone, which asks for no more deliveries.";
+  if (endpoint.disabledReason === "failing") return "Every delivery failed for days, so it was switched off.";
+  return "Nothing is delivered here. Events go on to the log.";
+}
+
+export async function endpointsPage(app, view) {
+  view.title("Endpoints", {
+    text: "Where your events are delivered.",
+    actions: app.write && linkButton("Add endpoint", "#/endpoints/new", { kind: "primary", glyph: "plus" }),
+  });
+  const queue = limited(AT_A_TIME);
+  const fetch = async (cursor) => {
+    const page = await app.api.get("endpoints", { limit: 50, cursor }, view.signal);
+    return { ...page, items: page.endpoints };
+  };
+  const blank = () =>
+    empty({
+      glyph: "endpoints",
+      title: "No endpoints yet",
+      text: app.write
+        ? "Add the URL of your server, and pick the events that it wants to hear of."
+        : "Somebody with write access can add the first one.",
+      action: app.write
+        ? [linkButton("Add endpoint", "#/endpoints/new", { kind: "primary", glyph: "plus" }), linkButton("Getting started", "#/start")]
+        : linkButton("Getting started", "#/start"),
+    });
+  const head = [["Endpoint", ""], ["Events", "wide"], ["Last 24 hours", "middle"], ["State", ""], ["", "wide"]];
+  const row = (endpoint) => endpointRow(app, view, endpoint, queue);
+  view.root.append(h("div", { class: "card flush" }, pagedTable(app, view, { label: "Endpoints", head, fetch, row, blank })));
+}
+
+function endpointRow(app, view, endpoint, queue) {
+  const figures = h("div", { class: "figures" }, h("span", { class: "skeleton-bar" }));
+  queue(async () => {
+    try {
+      const stats = await app.api.get(path`endpoints/${endpoint.id}/stats`, {}, view.signal);
+      fill(figures, sparkline(stats), h("span", { class: "rate" }, rate(stats.success, stats.fail)));
+    } catch {
+      fill(figures, h("span", { class: "faint" }, "–"));
+    }
+  });
+  const types = endpoint.eventTypes.length === 0 ? "All events" : count(endpoint.eventTypes.length, "type");
+  const link = h("a", { class: "cover mono break", href: `#/endpoints/${encodeURIComponent(endpoint.id)}` }, endpoint.url);
+  return h(
+    "tr",
+    {},
+    h("td", { class: "grow" }, h("div", {}, link), endpoint.description && h("div", { class: "under" }, endpoint.description)),
+    h("td", { class: "wide fit", title: endpoint.eventTypes.join("\n") || null }, types),
+    h("td", { class: "middle fit" }, figures),
+    h("td", { class: "fit" }, statePill(endpoint)),
+    h("td", { class: "wide fit arrow" }, icon("chevron")),
+  );
+}
+
+/** Runs so many tasks at a time, in order. */
+function limited(size) {
+  const waiting = [];
+  let running = 0;
+  const next = () => {
+    if (running >= size || waiting.length === 0) return;
+    running += 1;
+    waiting.shift()().finally(() => {
+      running -= 1;
+      next();
+    });
+  };
+  return (task) => {
+    waiting.push(task);
+    next();
+  };
+}

@@ -1,0 +1,95 @@
+// Times in the reader's zone, numbers and sizes.
+
+import { h } from "./dom.js";
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const DAY = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const YEAR = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const HOUR = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const NUMBER = new Intl.NumberFormat("en");
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+export const number = (value) => NUMBER.format(value);
+export const hour = (moment) => HOUR.format(moment);
+
+/** The moment in the reader's zone: the clock today, the day and the clock else. The exact time shows on hover. */
+export function time(text) {
+  const moment = new Date(text);
+  return element(text, moment, short(moment));
+}
+
+/** The moment as "5 minutes ago", kept current. The exact time shows on hover. */
+export function ago(text) {
+  const moment = new Date(text);
+  const made = element(text, moment, relative(moment));
+  made.dataset.relative = "";
+  return made;
+}
+
+function element(text, moment, shown) {
+  if (Number.isNaN(moment.getTime())) return h("span", {}, text);
+  return h("time", { datetime: text, title: `${EXACT.format(moment)}\n${moment.toISOString()}` }, shown);
+}
+
+function short(moment) {
+  if (Number.isNaN(moment.getTime())) return "";
+  const now = new Date();
+  if (moment.toDateString() === now.toDateString()) return CLOCK.format(moment);
+  const day = moment.getFullYear() === now.getFullYear() ? DAY : YEAR;
+  return `${day.format(moment)}, ${CLOCK.format(moment)}`;
+}
+
+function relative(moment) {
+  const seconds = Math.round((moment.getTime() - Date.now()) / 1000);
+  if (Math.abs(seconds) < 5) return "just now";
+  for (const [unit, length] of UNITS) {
+    if (Math.abs(seconds) >= length) return RELATIVE.format(Math.trunc(seconds / length), unit);
+  }
+  return "just now";
+}
+
+/** Bring every relative time of the page up to date. */
+export function refreshTimes() {
+  for (const made of document.querySelectorAll("time[data-relative]")) {
+    made.textContent = relative(new Date(made.dateTime));
+  }
+}
+
+/** 340 ms, 1.2 s. */
+export function duration(milliseconds) {
+  return milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+/** 512 B, 1.4 kB. */
+export function size(text) {
+  const bytes = new TextEncoder().encode(text).length;
+  if (bytes < 1000) return `${bytes} B`;
+  return bytes < 1e6 ? `${(bytes / 1000).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** 99.9%, never 100% where something failed; a dash where there is nothing to count. */
+export function rate(success, fail) {
+  const total = success + fail;
+  if (total === 0) return "–";
+  const percent = (100 * success) / total;
+  if (fail > 0 && percent > 99.9) return "99.9%";
+  return `${percent === 100 || percent === 0 ? percent : percent.toFixed(1)}%`;
+}
+
+/** `1 event`, `2 events`. */
+export function count(value, singular, plural = `${singular}s`) {
+  return `${number(value)} ${value === 1 ? singular : plural}`;
+}
+
+/** Now minus so many seconds, or the time of a `datetime-local` input, as the API takes it. */
+export function since(seconds) {
+  return new Date(Date.now() - seconds * 1000).toISOString();
+}
+
+/** A moment as a `datetime-local` input holds it, in the reader's zone. */
+export function localInput(moment) {
+  const shifted = new Date(moment.getTime() - moment.getTimezoneOffset() * 60000);
+  return shifted.toISOString().slice(0, 16);
+}

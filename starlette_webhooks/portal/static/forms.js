@@ -1,0 +1,84 @@
+// Labelled controls.
+
+import { fill, h, uid } from "./dom.js";
+import { since } from "./format.js";
+
+/** A control with its label, and a hint that screen readers read along with it. */
+export function field(label, control, { hint = null, optional = false } = {}) {
+  control.id ||= uid("field");
+  const help = hint && h("p", { class: "hint", id: uid("hint") }, hint);
+  if (help) control.setAttribute("aria-describedby", help.id);
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: control.id }, label, optional && h("span", { class: "optional" }, " optional")),
+    control,
+    help,
+  );
+}
+
+/** A drop-down: `[[value, label], ...]`, or `[group, [[value, label], ...]]` for a group. */
+export function select(label, options, value, change) {
+  const made = h("select", { class: "input", "aria-label": label });
+  for (const [key, text] of options) {
+    if (Array.isArray(text)) made.append(h("optgroup", { label: key }, text.map(option)));
+    else made.append(option([key, text]));
+  }
+  made.value = value ?? "";
+  if (made.selectedIndex < 0) made.selectedIndex = 0;
+  if (change) made.addEventListener("change", () => change(made.value));
+  return made;
+}
+
+const option = ([value, text]) => h("option", { value }, text);
+
+/** A drop-down of event types, by category. */
+export function typeSelect(label, catalog, value, change, first = "All event types") {
+  const groups = byCategory(catalog).map(([name, types]) => [name, types.map((type) => [type.name, type.label || type.name])]);
+  return select(label, [["", first], ...groups], value, change);
+}
+
+/** Event types under their categories, in the catalog's order. */
+export function byCategory(catalog) {
+  const groups = new Map();
+  for (const type of catalog) {
+    const name = type.category || "Other";
+    groups.set(name, [...(groups.get(name) ?? []), type]);
+  }
+  return [...groups];
+}
+
+const PERIODS = [["", "Any time"], ["3600", "Last hour"], ["86400", "Last 24 hours"], ["604800", "Last 7 days"], ["custom", "Between…"]];
+
+/** A filter by time: a period up to now, or from one moment to another in the reader's zone. Calls `change({period, from, to})`. */
+export function periodFilter(value, change) {
+  const from = h("input", { class: "input", type: "datetime-local", "aria-label": "From", value: value.from ?? "" });
+  const to = h("input", { class: "input", type: "datetime-local", "aria-label": "To", value: value.to ?? "" });
+  const range = h("div", { class: "range" }, from, h("span", { "aria-hidden": "true" }, "–"), to);
+  range.hidden = value.period !== "custom";
+  const tell = () => change({ period: period.value, from: from.value, to: to.value });
+  const period = select("Time", PERIODS, value.period, () => {
+    range.hidden = period.value !== "custom";
+    tell();
+  });
+  from.addEventListener("change", tell);
+  to.addEventListener("change", tell);
+  return [period, range];
+}
+
+/** What the API takes for such a filter: `after` and `before`. */
+export function periodQuery({ period, from, to }) {
+  if (period === "custom") return { after: moment(from), before: moment(to) };
+  return period ? { after: since(Number(period)) } : {};
+}
+
+function moment(text) {
+  const value = new Date(text);
+  return text && !Number.isNaN(value.getTime()) ? value.toISOString() : undefined;
+}
+
+/** Show what is wrong above a form, and bring it into view. */
+export function formError(place, message) {
+  fill(place, message ? h("div", { class: "notice bad", role: "alert" }, h("div", {}, message)) : null);
+  if (message) place.scrollIntoView({ block: "nearest" });
+}

@@ -1,0 +1,64 @@
+// Loading: skeleton, content, error; and lists that are read page by page.
+
+import { fill, h } from "./dom.js";
+import { busy, button, failure, skeleton } from "./ui.js";
+
+/** A place that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` gets it anew without a flash. */
+export function loader(app, view, { fetch, render, rows = 4 }) {
+  const place = h("div", { class: "loader" });
+  let failed = false;
+  const run = async () => {
+    try {
+      const value = await fetch();
+      if (view.signal.aborted) return;
+      failed = false;
+      fill(place, render(value));
+    } catch (error) {
+      if (error.name === "AbortError" || view.signal.aborted) return;
+      failed = true;
+      fill(place, failure(error, first));
+    }
+  };
+  const first = () => {
+    fill(place, skeleton(rows));
+    return run();
+  };
+  app.api.addEventListener("recovered", () => failed && first(), { signal: view.signal });
+  first();
+  place.reload = run;
+  return place;
+}
+
+/** A table that is read page by page, newest first. `fetch(cursor)` gets `{items, nextCursor, done}`. */
+export function pagedTable(app, view, { label, head, fetch, row, blank }) {
+  const render = (page) => {
+    if (page.items.length === 0) return blank();
+    const body = h("tbody", {}, page.items.map(row));
+    const foot = h("div", { class: "table-foot" });
+    const extend = (last) => {
+      if (last.done || !last.nextCursor) return fill(foot);
+      const more = button("Load more", { small: true });
+      more.addEventListener("click", () =>
+        busy(more, async () => {
+          const next = await fetch(last.nextCursor);
+          const rows = next.items.map(row);
+          body.append(...rows);
+          extend(next);
+          rows[0]?.querySelector("a, button")?.focus();
+        }),
+      );
+      return fill(foot, more);
+    };
+    extend(page);
+    return [table(label, head, body), foot];
+  };
+  return loader(app, view, { fetch: () => fetch(null), render, rows: 6 });
+}
+
+/** A table: `head` is `[[label, class], ...]`. */
+export function table(label, head, body) {
+  const cells = head.map(([text, name]) => h("th", { scope: "col", class: name || null }, text || h("span", { class: "visually-hidden" }, "More")));
+  // The whole row opens what its link or button opens, also where something lies above the cover.
+  body.addEventListener("click", (event) => event.target.closest("a, button") || event.target.closest("tr").querySelector(".cover")?.click());
+  return h("table", { class: "table", "aria-label": label }, h("thead", {}, h("tr", {}, cells)), body);
+}

@@ -1,0 +1,47 @@
+// Getting started.
+
+import { h } from "./dom.js";
+import { icon } from "./icons.js";
+import { loader } from "./lists.js";
+import { reading, verification } from "./snippets.js";
+import { testButton } from "./testing.js";
+import { linkButton } from "./ui.js";
+
+const SAMPLE = { name: "test.ping", example: { hello: "world" } };
+
+export async function startPage(app, view) {
+  view.title("Getting started", { text: "From nothing to a verified delivery in four steps." });
+  view.root.append(
+    loader(app, view, {
+      rows: 6,
+      fetch: () => Promise.all([app.endpoints(view.signal), app.catalog()]),
+      render: ([endpoints, catalog]) => steps(app, endpoints, catalog),
+    }),
+  );
+}
+
+function steps(app, endpoints, catalog) {
+  const first = endpoints.find((endpoint) => !endpoint.disabled);
+  const type = catalog.find((one) => one.example && one.name !== SAMPLE.name) ?? SAMPLE;
+  const add = first
+    ? h("div", { class: "actions" }, linkButton("See endpoints", "#/endpoints"))
+    : app.write && h("div", { class: "actions" }, linkButton("Add endpoint", "#/endpoints/new", { kind: "primary", glyph: "plus" }));
+  const test = first && app.write ? h("div", { class: "actions" }, testButton(app, first, catalog)) : null;
+  return h(
+    "ol",
+    { class: "steps" },
+    step(Boolean(first), "Add an endpoint", "Give the URL of your server and pick the events it wants. It gets a signing secret of its own.", add),
+    step(false, "Verify the signature", "Every delivery is signed as Standard Webhooks has it. Put the endpoint's secret into WEBHOOK_SECRET, and check each request before you trust it.", verification(app, type)),
+    step(false, "Send a test event", first ? ["It goes to ", h("code", { class: "break" }, first.url), " the way real events do, and you see the answer at once."] : "Once there is an endpoint, send it a test event and see what it answers.", test),
+    step(false, "Or read events without a server", "List them, or hold a stream open. An API key takes the place of your session.", reading(app)),
+  );
+}
+
+function step(done, title, text, content) {
+  return h(
+    "li",
+    { class: done ? "done" : null },
+    h("div", { class: "step-mark", "aria-hidden": "true" }, done ? icon("check") : null),
+    h("div", { class: "step-body" }, h("h2", {}, title, done && h("span", { class: "visually-hidden" }, " (done)")), h("p", {}, text), content),
+  );
+}

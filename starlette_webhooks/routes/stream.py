@@ -1,0 +1,80 @@
+"""The stream of events, and tickets for browsers, whose `EventSource` cannot set headers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Scope
+
+from starlette_webhooks.authentication import read_token, sign_token
+from starlette_webhooks.backends.base import StreamFilter
+from starlette_webhooks.events import format_time
+from starlette_webhooks.exceptions import InvalidBody, InvalidRequest, Unauthorized
+from starlette_webhooks.routes.bodies import TicketRequest
+from starlette_webhooks.routes.services import (
+    Query,
+    authorize,
+    check_event_types,
+    json_response,
+    read_body,
+    services,
+)
+
+__all__ = ["create_ticket", "stream_events"]
+
+_PURPOSE = "stream"
+
+
+async def create_ticket(request: Request) -> Response:
+    """`POST /events/stream/ticket`: bound to tenant and filter, good for any number of connects until it expires."""
+    principal = await authorize(request, "read")
+    Query(request).done()
+    body = await read_body(request, TicketRequest)
+    own = services(request)
+    types = check_event_types(own.event_types, tuple(dict.fromkeys(body.event_types)), InvalidBody)
+    expires = int(own.clock() + own.settings.ticket_max_age)
+    claims = {"tenant": principal.tenant, "types": types, "channel": body.channel, "exp": expires}
+    ticket = sign_token(own.key, _PURPOSE, claims)
+    moment = datetime.fromtimestamp(expires, UTC)
+    return json_response({"ticket": ticket, "expiresAt": format_time(moment)}, 201)
+
+
+async def stream_events(request: Request) -> ASGIApp:
+    """`GET /events/stream`: Server-Sent Events."""
+    own = services(request)
+    query = Query(request)
+    ticket = query.text("ticket")
+    if ticket is None:
+        tenant = (await authorize(request, "read")).tenant
+        channel, types = query.channel(), query.event_types()
+        filter = StreamFilter(frozenset(types), channel)
+    else:
+        _redact(request.scope)
+        tenant, filter = _read_ticket(request, ticket)
+    # Names that browsers' polyfills use stand beside ours.
+    last = query.text("last_event_id") or query.text("lastEventId")
+    query.done()
+    last = request.headers.get("last-event-id", last)
+    own.hub.check_capacity(tenant)
+    return partial(own.hub.serve, tenant=tenant, filter=filter, last_event_id=last or None)
+
+
+def _read_ticket(request: Request, ticket: str) -> tuple[str, StreamFilter]:
+    own = services(request)
+    claims = read_token(own.key, _PURPOSE, ticket, now=own.clock())
+    if claims is None:
+        raise Unauthorized("The ticket is not ours, or has expired. Get another from `POST /events/stream/ticket`.")
+    if {"event_type", "channel"} & set(request.query_params):
+        raise InvalidRequest("A ticket carries its filter. Give `eventTypes` and `channel` when you get it.")
+    return claims["tenant"], StreamFilter(frozenset(claims["types"]), claims["channel"])
+
+
+def _redact(scope: Scope) -> None:
+    # Servers log the query string of the same scope once the response starts.
+    pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    redacted = [(name, "redacted" if name == "ticket" else value) for name, value in pairs]
+    scope["query_string"] = urlencode(redacted).encode("latin-1")

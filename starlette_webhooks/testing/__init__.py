@@ -1,0 +1,3 @@
+"""Tools for the tests of hosts."""
+
+from __future__ import annotations

@@ -1,0 +1,173 @@
+"""Real servers as processes, and a real receiver of webhooks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parent.parent
+COMMANDS: dict[str, list[str]] = {
+    "uvicorn": ["-m", "uvicorn", "{app}", "--port", "{port}", "--log-level", "warning"],
+    "granian": ["-m", "granian", "--interface", "asgi", "{app}", "--port", "{port}", "--log-level", "warning"],
+    "hypercorn": ["-m", "hypercorn", "{app}", "--bind", "127.0.0.1:{port}", "--log-level", "WARNING"],
+}
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """A server process."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def kill(self) -> None:
+        """End it as a power cut does: the whole process group, at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self, timeout: float = 10) -> int:
+        """End it as an operator does, and return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+
+@contextmanager
+def serving(
+    directory: Path, *, server: str = "uvicorn", app: str = "tests.serve:app", args: list[str] | None = None, **env: str
+) -> Generator[Server]:
+    """Run a server until the block ends. `env` holds settings, without their prefix in lower case or as they are."""
+    port = free_port()
+    command = [part.format(app=app, port=port) for part in COMMANDS[server]] + (args or [])
+    settings = {name if name.isupper() else f"WEBHOOKS_{name.upper()}": value for name, value in env.items()}
+    defaults = {"WEBHOOKS_DATABASE": str(directory / "webhooks.db"), "WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8"}
+    environment = {**os.environ, **defaults, **settings, "PYTHONPATH": str(ROOT)}
+    log = directory / f"server-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            cwd=directory,
+            start_new_session=True,
+        )
+        running = Server(process, port, log)
+        try:
+            wait_for(lambda: answers(running), 20, log)
+            yield running
+        finally:
+            if process.poll() is None:
+                running.kill()
+
+
+def answers(server: Server) -> bool:
+    """Whether it serves. Raises where it has ended."""
+    if server.process.poll() is not None:
+        raise RuntimeError(f"The server ended with {server.process.returncode}:\n{server.log.read_text()}")
+    try:
+        return httpx.get(f"{server.url}/nothing", timeout=1).status_code < 500
+    except httpx.TransportError:
+        return False
+
+
+def wait_for(condition: Callable[[], T], timeout: float = 10, log: Path | None = None) -> T:
+    """What the condition returns once it is true."""
+    end = time.monotonic() + timeout
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise TimeoutError(f"Waited {timeout} s in vain." + ("" if log is None else f"\n{log.read_text()}"))
+        time.sleep(0.02)
+
+
+@dataclass
+class Received:
+    """One request that a receiver got."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float = field(default_factory=time.monotonic)
+
+
+class Receiver:
+    """A real HTTP server that keeps what it gets, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.requests: list[Received] = []
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.answer: Callable[[Received], int] | None = None
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                request = Received(self.path, headers, body)
+                receiver.requests.append(request)
+                self.send_response(receiver.status if receiver.answer is None else receiver.answer(request))
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/hook"
+
+    def ids(self) -> list[str]:
+        """The `webhook-id` of each request."""
+        return [request.headers["webhook-id"] for request in list(self.requests)]
+
+
+@contextmanager
+def receiving() -> Generator[Receiver]:
+    """Run a receiver until the block ends."""
+    receiver = Receiver()
+    thread = threading.Thread(target=receiver.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.server.shutdown()
+        receiver.server.server_close()
+        thread.join()

@@ -1,0 +1,63 @@
+"""Ids: Svix's form, order in time and within a process."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from starlette_webhooks.identifiers import first_id, is_event_id, is_message_id, mint, timestamp_ms
+
+
+def test_an_id_of_svix_is_read_to_the_moment_it_was_minted() -> None:
+    # Published with the format: 2022-03-29T16:14:35.136Z.
+    assert timestamp_ms("msg_274DTsX0wVTSLvo91QopQgZrjDV") == 1_648_570_475_136
+
+
+def test_a_new_id_has_the_form_of_a_message_id_and_the_present_tick() -> None:
+    before = time.time_ns() // 1_000_000
+    identifier = mint("msg_")
+    assert is_message_id(identifier)
+    assert before - 4 < timestamp_ms(identifier) <= time.time_ns() // 1_000_000
+
+
+def test_ids_of_all_threads_only_grow() -> None:
+    ids: list[list[str]] = [[] for _ in range(4)]
+
+    def work(mine: list[str]) -> None:
+        mine.extend(mint("msg_") for _ in range(2000))
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(mine == sorted(mine) for mine in ids)
+    assert len({identifier for mine in ids for identifier in mine}) == 8000
+
+
+def test_the_first_id_of_a_moment_divides_earlier_from_later_ids() -> None:
+    now = time.time_ns() // 1_000_000
+    earlier = mint("msg_", now)
+    assert earlier < first_id("msg_", now + 40) < mint("msg_", now + 40)
+
+
+def test_bounds_beyond_what_an_id_can_tell_are_clamped() -> None:
+    assert first_id("msg_", 0) == "msg_" + "0" * 27
+    assert is_message_id(first_id("msg_", 10**15))
+
+
+def test_only_20_bytes_of_base62_are_a_message_id() -> None:
+    assert not is_message_id("msg_" + "z" * 27)
+    assert not is_message_id("msg_" + "a" * 26)
+    assert not is_message_id("msg_274DTsX0wVTSLvo91QopQgZrjD\u0660")
+    assert not is_message_id("-msg_274DTsX0wVTSLvo91QopQgZrjDV")
+
+
+def test_an_event_id_is_what_svix_takes() -> None:
+    assert is_event_id("order-1.2_3")
+    assert not is_event_id("msg_1")
+    assert not is_event_id("")
+    assert not is_event_id("a" * 257)
+    assert not is_event_id("a/b")
+    assert not is_event_id("a\n")
+    assert not is_event_id(7)

@@ -1,0 +1,473 @@
+"""The HTTP contract: shapes, scopes, tenants, paging, and what bad input is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from starlette_webhooks import Webhooks
+from starlette_webhooks.identifiers import mint
+from starlette_webhooks.settings import WebhooksSettings
+from tests.hosts import MOUNT, bearer, make_app, make_webhooks
+
+ACME = bearer("acme")
+URL = "http://127.0.0.1:9/hook"
+
+
+@pytest.fixture
+def webhooks(settings: WebhooksSettings) -> Webhooks:
+    return make_webhooks(settings)
+
+
+@pytest.fixture
+def client(webhooks: Webhooks) -> Iterator[TestClient]:
+    with TestClient(make_app(webhooks), base_url="http://testserver" + MOUNT) as client:
+        yield client
+
+
+def emit(client: TestClient, *events: tuple[str, dict[str, Any]], tenant: str = "acme") -> list[str]:
+    return [
+        client.post("/test", json={"eventType": name, "data": data}, headers=bearer(tenant)).json()["id"]
+        for name, data in events
+    ]
+
+
+def create(client: TestClient, tenant: str = "acme", **fields: Any) -> dict[str, Any]:
+    response = client.post("/endpoints", json={"url": URL, **fields}, headers=bearer(tenant))
+    assert response.status_code == 201, response.text
+    endpoint: dict[str, Any] = response.json()
+    return endpoint
+
+
+# Events
+
+
+def test_the_list_has_exactly_the_agreed_shape(client: TestClient) -> None:
+    (first,) = emit(client, ("invoice.paid", {"amountPaid": 9900}))
+    body = client.get("/events", headers=ACME).json()
+    assert set(body) == {"events", "nextCursor", "done"}
+    (event,) = body["events"]
+    assert set(event) == {"id", "eventType", "payload", "timestamp"}
+    assert event["id"] == first
+    assert event["payload"] == {
+        "type": "invoice.paid",
+        "timestamp": event["timestamp"],
+        "data": {"amountPaid": 9900},
+    }
+    assert event["timestamp"].endswith("Z")
+    assert (body["nextCursor"], body["done"]) == (None, True)
+
+
+def test_pages_go_from_the_newest_to_the_oldest_and_hold_each_event_once(client: TestClient) -> None:
+    ids = emit(client, *(("invoice.paid", {"n": n}) for n in range(7)))
+    seen: list[str] = []
+    cursor = None
+    while True:
+        query = {"limit": "3"} if cursor is None else {"limit": "3", "cursor": cursor}
+        page = client.get("/events", params=query, headers=ACME).json()
+        seen += [event["id"] for event in page["events"]]
+        if page["done"]:
+            break
+        cursor = page["nextCursor"]
+    assert seen == ids[::-1]
+
+
+def test_filters_by_type_take_repeats_and_commas(client: TestClient) -> None:
+    paid, failed, document = emit(
+        client, ("invoice.paid", {}), ("invoice.failed", {}), ("document.created", {"title": "x"})
+    )
+
+    def ids(query: str) -> list[str]:
+        return [event["id"] for event in client.get(f"/events?{query}", headers=ACME).json()["events"]]
+
+    assert ids("event_type=invoice.failed") == [failed]
+    assert ids("event_type=invoice.failed,document.created") == [document, failed]
+    assert ids("event_type=document.created&event_type=invoice.paid") == [document, paid]
+
+
+def test_before_and_after_bound_the_list_in_time(client: TestClient) -> None:
+    emit(client, ("invoice.paid", {}))
+
+    def count(**query: str) -> int:
+        return len(client.get("/events", params=query, headers=ACME).json()["events"])
+
+    assert count(after="2020-01-01T00:00:00Z") == 1
+    assert count(before="2020-01-01T00:00:00Z") == 0
+    assert count(after="2149-01-01T00:00:00+02:00") == 0
+    assert count(before="2149-01-01T00:00:00Z", after="2020-01-01T00:00:00-03:00") == 1
+
+
+def test_one_event_is_read_by_its_id(client: TestClient) -> None:
+    (identifier,) = emit(client, ("invoice.paid", {"a": 1}))
+    listed = client.get("/events", headers=ACME).json()["events"][0]
+    assert client.get(f"/events/{identifier}", headers=ACME).json() == listed
+
+
+def test_a_test_event_is_a_ping_unless_it_says_otherwise(client: TestClient) -> None:
+    response = client.post("/test", headers=ACME)
+    assert response.status_code == 202
+    assert response.json()["eventType"] == "test.ping"
+    named = client.post("/test", json={"eventType": "test.ping", "data": {"hello": "world"}}, headers=ACME)
+    assert named.json()["payload"]["data"] == {"hello": "world"}
+
+
+def test_the_catalog_lists_every_type_with_label_schema_and_example(client: TestClient) -> None:
+    types = {each["name"]: each for each in client.get("/event-types", headers=ACME).json()["eventTypes"]}
+    assert {"invoice.paid", "invoice.failed", "document.created", "test.ping"} <= set(types)
+    assert types["invoice.paid"] == {
+        "name": "invoice.paid",
+        "label": "Invoice paid",
+        "category": "Billing",
+        "description": "An invoice was paid.",
+        "schema": None,
+        "example": {"amount": 9900},
+    }
+    assert types["document.created"]["schema"]["required"] == ["title"]
+
+
+def test_sync_reports_every_type_as_unchanged_on_the_embedded_engine(client: TestClient) -> None:
+    body = client.post("/sync", headers=ACME).json()
+    assert (body["created"], body["updated"]) == ([], [])
+    assert "invoice.paid" in body["unchanged"]
+
+
+# Endpoints
+
+
+def test_an_endpoint_is_created_read_changed_and_deleted(client: TestClient) -> None:
+    endpoint = create(
+        client,
+        description="ours",
+        eventTypes=["invoice.paid"],
+        channels=["eu"],
+        rateLimit=5,
+        metadata={"team": "a"},
+        headers={"X-Token": "hidden"},
+    )
+    assert endpoint["id"].startswith("ep_")
+    assert endpoint["headers"] == ["X-Token"]
+    assert (endpoint["disabled"], endpoint["rateLimit"], endpoint["metadata"]) == (False, 5, {"team": "a"})
+    path = f"/endpoints/{endpoint['id']}"
+    assert client.get(path, headers=ACME).json() == endpoint
+    assert client.get("/endpoints", headers=ACME).json() == {
+        "endpoints": [endpoint],
+        "nextCursor": None,
+        "done": True,
+    }
+    changed = client.patch(path, json={"disabled": True, "rateLimit": None}, headers=ACME).json()
+    assert (changed["disabled"], changed["disabledReason"], changed["rateLimit"]) == (True, "manual", None)
+    assert changed["eventTypes"] == ["invoice.paid"]
+    assert client.patch(path, json={"disabled": False}, headers=ACME).json()["disabledReason"] is None
+    assert client.delete(path, headers=ACME).status_code == 204
+    assert client.get(path, headers=ACME).status_code == 404
+
+
+def test_a_secret_is_read_and_rotated(client: TestClient) -> None:
+    path = f"/endpoints/{create(client)['id']}/secret"
+    first = client.get(path, headers=ACME).json()["key"]
+    second = client.post(f"{path}/rotate", headers=ACME).json()["key"]
+    assert first.startswith("whsec_")
+    assert second != first
+    assert client.get(path, headers=ACME).json()["key"] == second
+    chosen = "whsec_" + "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
+    assert client.post(f"{path}/rotate", json={"key": chosen}, headers=ACME).json() == {"key": chosen}
+
+
+def test_an_endpoint_may_bring_its_own_secret(client: TestClient) -> None:
+    chosen = "whsec_" + "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
+    endpoint = create(client, secret=chosen)
+    assert "secret" not in endpoint
+    assert client.get(f"/endpoints/{endpoint['id']}/secret", headers=ACME).json()["key"] == chosen
+
+
+def test_endpoints_are_listed_in_pages(client: TestClient) -> None:
+    ids = [create(client)["id"] for _ in range(5)]
+    first = client.get("/endpoints?limit=3", headers=ACME).json()
+    second = client.get(f"/endpoints?limit=3&cursor={first['nextCursor']}", headers=ACME).json()
+    assert [each["id"] for each in first["endpoints"] + second["endpoints"]] == ids[::-1]
+    assert (first["done"], second["done"]) == (False, True)
+
+
+def test_the_number_of_endpoints_is_limited(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"endpoints_per_tenant": 2})
+    with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:
+        create(client)
+        create(client)
+        response = client.post("/endpoints", json={"url": URL}, headers=ACME)
+        assert (response.status_code, response.json()["code"]) == (409, "endpoint_limit")
+        create(client, tenant="globex")
+
+
+def test_new_figures_are_zero(client: TestClient) -> None:
+    stats = client.get(f"/endpoints/{create(client)['id']}/stats", headers=ACME).json()
+    assert (stats["success"], stats["fail"], stats["pending"], stats["buckets"]) == (0, 0, 0, [])
+
+
+# Tenants and scopes
+
+
+READS = [
+    "/events",
+    "/events/{event}",
+    "/events/{event}/attempts",
+    "/event-types",
+    "/endpoints",
+    "/endpoints/{endpoint}",
+    "/endpoints/{endpoint}/attempts",
+    "/endpoints/{endpoint}/stats",
+]
+WRITES: list[tuple[str, str, Any]] = [
+    ("POST", "/test", {}),
+    ("POST", "/sync", {}),
+    ("POST", "/endpoints", {"url": URL}),
+    ("PATCH", "/endpoints/{endpoint}", {"description": "x"}),
+    ("GET", "/endpoints/{endpoint}/secret", None),
+    ("POST", "/endpoints/{endpoint}/secret/rotate", {}),
+    ("POST", "/endpoints/{endpoint}/recover", {"since": "2026-01-01T00:00:00Z"}),
+    ("POST", "/endpoints/{endpoint}/test", {}),
+    ("POST", "/events/{event}/endpoints/{endpoint}/resend", {}),
+    ("DELETE", "/endpoints/{endpoint}", None),
+]
+ALL = [("GET", path, None) for path in READS] + WRITES + [("POST", "/events/stream/ticket", {})]
+
+
+def call(client: TestClient, method: str, path: str, body: Any, headers: dict[str, str], **ids: str) -> Any:
+    return client.request(method, path.format(**ids), json=body, headers=headers)
+
+
+@pytest.fixture
+def ids(client: TestClient) -> dict[str, str]:
+    return {"event": emit(client, ("invoice.paid", {}))[0], "endpoint": create(client)["id"]}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ALL)
+def test_nobody_is_told_to_authenticate(
+    client: TestClient, ids: dict[str, str], method: str, path: str, body: Any
+) -> None:
+    for headers in ({}, bearer("unknown")):
+        response = call(client, method, path, body, headers, **ids)
+        assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
+        assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WRITES)
+def test_a_key_that_may_only_read_is_told_the_scope_it_lacks(
+    client: TestClient, ids: dict[str, str], method: str, path: str, body: Any
+) -> None:
+    response = call(client, method, path, body, bearer("acme-read"), **ids)
+    assert (response.status_code, response.json()["code"]) == (403, "missing_scope")
+    assert "webhooks:write" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", READS)
+def test_a_key_that_may_only_write_cannot_read(client: TestClient, ids: dict[str, str], path: str) -> None:
+    response = call(client, "GET", path, None, bearer("acme-write"), **ids)
+    assert response.status_code == 403
+    assert "webhooks:read" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [each for each in ALL if "{" in each[1]])
+def test_another_tenants_objects_do_not_exist(
+    client: TestClient, ids: dict[str, str], method: str, path: str, body: Any
+) -> None:
+    response = call(client, method, path, body, bearer("globex"), **ids)
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    mine = client.get(f"/endpoints/{ids['endpoint']}", headers=ACME).json()
+    assert mine["description"] == ""
+
+
+def test_lists_hold_only_the_tenants_own(client: TestClient, ids: dict[str, str]) -> None:
+    assert client.get("/events", headers=bearer("globex")).json()["events"] == []
+    assert client.get("/endpoints", headers=bearer("globex")).json()["endpoints"] == []
+
+
+# The same-origin rule
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, 202),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 403),
+        ({"Origin": "http://testserver"}, 202),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://testserver"}, 403),
+        ({}, 403),
+    ],
+)
+def test_a_session_may_change_things_from_its_own_origin_only(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
+    response = client.post("/test", headers={"X-User": "acme", **headers})
+    assert response.status_code == status, response.text
+    if status == 403:
+        assert response.json()["code"] == "cross_origin"
+
+
+def test_a_session_reads_from_anywhere(client: TestClient) -> None:
+    assert client.get("/events", headers={"X-User": "acme", "Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "remedy"),
+    [
+        ("cursor=abc", "invalid_cursor", "nextCursor"),
+        ("cursor=", "invalid_cursor", "nextCursor"),
+        ("cursor=msg_zzzzzzzzzzzzzzzzzzzzzzzzzzz", "invalid_cursor", "nextCursor"),
+        ("limit=0", "invalid_request", "1 to 250"),
+        ("limit=251", "invalid_request", "1 to 250"),
+        ("limit=-1", "invalid_request", "1 to 250"),
+        ("limit=ten", "invalid_request", "1 to 250"),
+        ("limit=%D9%A3", "invalid_request", "1 to 250"),
+        ("limit=1&limit=2", "invalid_request", "once"),
+        ("before=2026-11-23T10:00:00", "invalid_time", "offset from UTC"),
+        ("before=2026-02-30T10:00:00Z", "invalid_time", "offset from UTC"),
+        ("after=yesterday", "invalid_time", "offset from UTC"),
+        ("after=0001-01-01T00:00:00%2B14:00", "invalid_time", "offset from UTC"),
+        ("after=1999-01-01T00:00:00Z", "invalid_time", "2014"),
+        ("event_type=invoice.payd", "unknown_event_type", "`invoice.paid`"),
+        ("event_type=", "unknown_event_type", "event-types"),
+        ("event_type=" + ",".join(f"t{n}" for n in range(21)), "too_many_event_types", "20"),
+        ("channel=", "invalid_request", "1 to 128"),
+        ("eventType=invoice.paid", "unknown_parameter", "`event_type`"),
+    ],
+)
+def test_a_bad_query_is_a_400_that_tells_what_to_send(client: TestClient, query: str, code: str, remedy: str) -> None:
+    response = client.get(f"/events?{query}", headers=ACME)
+    assert (response.status_code, response.json()["code"]) == (400, code), response.text
+    assert remedy in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/events/nope", "/events/..%2f..", "/endpoints/nope", "/endpoints/nope/secret"])
+def test_what_has_not_the_form_of_an_id_is_not_found(client: TestClient, path: str) -> None:
+    assert client.get(path, headers=ACME).status_code == 404
+
+
+def test_an_unknown_event_and_endpoint_are_not_found(client: TestClient) -> None:
+    assert client.get(f"/events/{mint('msg_')}", headers=ACME).status_code == 404
+    assert client.get(f"/endpoints/{mint('ep_')}", headers=ACME).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "invalid_json"),
+        (b"\xff", 400, "invalid_json"),
+        (b"[" * 100_000, 400, "invalid_json"),
+        (b"[]", 422, "invalid_body"),
+        (b'"x"', 422, "invalid_body"),
+        (b'{"data": []}', 422, "invalid_body"),
+        (b'{"data": 1}', 422, "invalid_body"),
+        (b'{"eventType": 1}', 422, "invalid_body"),
+        (b'{"eventType": "nope"}', 422, "unknown_event_type"),
+        (b'{"eventType": "document.created", "data": {}}', 422, "invalid_event"),
+        (b'{"event_type": "test.ping"}', 422, "invalid_body"),
+        (b'{"data": {"x": NaN}}', 422, "invalid_event"),
+        (b'{"data": {"x": "\\ud800"}}', 422, "invalid_event"),
+        (json.dumps({"data": {"x": "y" * 1_048_576}}).encode(), 422, "invalid_event"),
+        (b'{"data": {"x": "' + b"y" * 1_200_000 + b'"}}', 413, "payload_too_large"),
+    ],
+)
+def test_a_bad_test_event_is_refused_and_nothing_is_stored(
+    client: TestClient, body: bytes, status: int, code: str
+) -> None:
+    response = client.post("/test", content=body, headers=ACME)
+    assert (response.status_code, response.json()["code"]) == (status, code), response.text[:300]
+    assert client.get("/events", headers=ACME).json()["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"url": None}, "url"),
+        ({"url": ""}, "url"),
+        ({"url": "ftp://example.com/"}, "url"),
+        ({"url": "example.com"}, "url"),
+        ({"url": "http://user:pass@example.com/"}, "url"),
+        ({"url": "http://10.0.0.1/"}, "url"),
+        ({"url": "http://169.254.169.254/latest"}, "url"),
+        ({"url": "http://[::ffff:10.0.0.1]/"}, "url"),
+        ({"url": "https://example.com/" + "a" * 2100}, "url"),
+        ({"eventTypes": "invoice.paid"}, "eventTypes"),
+        ({"eventTypes": ["nope"]}, "nope"),
+        ({"eventTypes": [""]}, "eventTypes"),
+        ({"channels": ["a b"]}, "channels"),
+        ({"rateLimit": 0}, "rateLimit"),
+        ({"rateLimit": "5"}, "rateLimit"),
+        ({"rateLimit": True}, "rateLimit"),
+        ({"disabled": "yes"}, "disabled"),
+        ({"metadata": {"a": 1}}, "metadata"),
+        ({"metadata": {"a": "x" * 5000}}, "metadata"),
+        ({"headers": {"Webhook-Id": "x"}}, "headers"),
+        ({"headers": {"Host": "x"}}, "headers"),
+        ({"headers": {"X-A": "x\r\nY: z"}}, "headers"),
+        ({"headers": {"X A": "x"}}, "headers"),
+        ({"headers": {"X-A": "1", "x-a": "2"}}, "headers"),
+        ({"secret": "whsec_c2hvcnQ="}, "secret"),
+        ({"secret": "plain"}, "secret"),
+        ({"id": "ep_mine"}, "id"),
+        ({"description": "x" * 1025}, "description"),
+    ],
+)
+def test_a_bad_endpoint_is_refused_by_the_name_of_its_field(
+    client: TestClient, fields: dict[str, Any], part: str
+) -> None:
+    response = client.post("/endpoints", json={"url": URL, **fields}, headers=ACME)
+    assert response.status_code == 422, response.text
+    assert part in response.json()["detail"]
+    assert client.get("/endpoints", headers=ACME).json()["endpoints"] == []
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"since": "then"}, {"since": 1}, {"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}]
+)
+def test_a_bad_recovery_is_refused(client: TestClient, body: dict[str, Any]) -> None:
+    response = client.post(f"/endpoints/{create(client)['id']}/recover", json=body, headers=ACME)
+    assert response.status_code in (400, 422)
+    assert "since" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("GET", "/", 404, "not_found"),
+        ("PUT", "/events", 405, "method_not_allowed"),
+        ("GET", "/test", 405, "method_not_allowed"),
+        ("DELETE", "/endpoints", 405, "method_not_allowed"),
+    ],
+)
+def test_an_unknown_path_or_method_is_answered_in_json(
+    client: TestClient, method: str, path: str, status: int, code: str
+) -> None:
+    response = client.request(method, path, headers=ACME)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    if status == 405:
+        assert "allow" in response.headers
+
+
+def test_an_answer_is_never_cached(client: TestClient) -> None:
+    assert client.get("/events", headers=ACME).headers["cache-control"] == "no-store"
+
+
+def test_an_unexpected_error_is_the_hosts(settings: WebhooksSettings) -> None:
+    def broken(connection: Any) -> None:
+        raise ZeroDivisionError("the host's own bug")
+
+    app = make_app(make_webhooks(settings, authenticate=broken))
+    with TestClient(app) as client, pytest.raises(ZeroDivisionError, match="own bug"):
+        client.get(f"{MOUNT}/events")
+    with TestClient(app, raise_server_exceptions=False) as client:
+        response = client.get(f"{MOUNT}/events")
+        assert response.status_code == 500
+        assert "own bug" not in response.text

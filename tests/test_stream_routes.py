@@ -1,0 +1,223 @@
+"""The stream over HTTP: from the host's emit to the reader, with resume, filters, tickets and limits."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from starlette_webhooks import Webhooks
+from starlette_webhooks.identifiers import mint
+from starlette_webhooks.settings import WebhooksSettings
+from tests.hosts import MOUNT, bearer, make_app, make_webhooks
+from tests.servers import serving, wait_for
+
+ACME = bearer("acme")
+STREAM = f"{MOUNT}/events/stream"
+
+
+@pytest.fixture
+def webhooks(settings: WebhooksSettings) -> Webhooks:
+    return make_webhooks(settings)
+
+
+@pytest.fixture
+def client(webhooks: Webhooks) -> Iterator[TestClient]:
+    with TestClient(make_app(webhooks)) as client:
+        yield client
+
+
+def emit(client: Any, event_type: str = "invoice.paid", tenant: str = "acme", **data: Any) -> str:
+    response = client.post(f"{MOUNT}/test", json={"eventType": event_type, "data": data}, headers=bearer(tenant))
+    assert response.status_code == 202, response.text
+    return str(response.json()["id"])
+
+
+def frames(response: Any, count: int) -> list[dict[str, str]]:
+    """The next frames with data, by field."""
+    found: list[dict[str, str]] = []
+    frame: dict[str, str] = {}
+    for line in response.iter_lines():
+        if line:
+            name, _, value = line.partition(": ")
+            frame[name] = value
+            continue
+        if "data" in frame:
+            found.append(frame)
+        frame = {}
+        if len(found) == count:
+            return found
+    raise AssertionError(f"The stream ended after {found}")
+
+
+def test_the_stream_sends_what_the_list_shows(client: TestClient) -> None:
+    with client.stream("GET", STREAM, headers=ACME) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["cache-control"] == "no-cache, no-transform"
+        assert response.headers["x-accel-buffering"] == "no"
+        identifier = emit(client, n=1)
+        (frame,) = frames(response, 1)
+    assert set(frame) == {"id", "data"}
+    assert frame["id"] == identifier
+    assert json.loads(frame["data"]) == client.get(f"{MOUNT}/events/{identifier}", headers=ACME).json()
+
+
+def test_a_stream_carries_its_own_tenant_only(client: TestClient) -> None:
+    with client.stream("GET", STREAM, headers=ACME) as response:
+        emit(client, tenant="globex")
+        mine = emit(client)
+        assert [frame["id"] for frame in frames(response, 1)] == [mine]
+
+
+def test_a_stream_resumes_after_the_last_event_id_it_is_given(client: TestClient) -> None:
+    ids = [emit(client, n=n) for n in range(5)]
+    with client.stream("GET", STREAM, headers={**ACME, "Last-Event-ID": ids[1]}) as response:
+        ids.append(emit(client, n=5))
+        assert [frame["id"] for frame in frames(response, 4)] == ids[2:]
+
+
+@pytest.mark.parametrize("name", ["last_event_id", "lastEventId"])
+def test_a_stream_resumes_by_the_query_too(client: TestClient, name: str) -> None:
+    ids = [emit(client, n=n) for n in range(2)]
+    with client.stream("GET", STREAM, params={name: ids[0]}, headers=ACME) as response:
+        assert [frame["id"] for frame in frames(response, 1)] == ids[1:]
+
+
+def test_a_filter_leaves_out_other_types(client: TestClient) -> None:
+    with client.stream("GET", f"{STREAM}?event_type=invoice.failed", headers=ACME) as response:
+        emit(client, "invoice.paid")
+        failed = emit(client, "invoice.failed")
+        assert [frame["id"] for frame in frames(response, 1)] == [failed]
+
+
+@pytest.mark.parametrize("last", ["foreign", "unknown", "nonsense"])
+def test_an_id_that_is_not_there_is_answered_by_a_gap_and_what_is_kept(client: TestClient, last: str) -> None:
+    foreign = emit(client, tenant="globex")
+    ids = [emit(client, n=n) for n in range(2)]
+    asked = {"foreign": foreign, "unknown": mint("msg_"), "nonsense": "what?"}[last]
+    with client.stream("GET", STREAM, headers={**ACME, "Last-Event-ID": asked}) as response:
+        assert response.status_code == 200
+        gap, *events = frames(response, 3)
+    assert gap["event"] == "gap"
+    assert json.loads(gap["data"]) == {"requested": asked, "oldest": ids[0]}
+    assert [frame["id"] for frame in events] == ids
+
+
+def test_a_ticket_opens_the_stream_of_its_tenant_and_filter(client: TestClient) -> None:
+    body = {"eventTypes": ["invoice.failed"]}
+    created = client.post(f"{STREAM}/ticket", json=body, headers=bearer("acme-read"))
+    assert created.status_code == 201
+    ticket = created.json()["ticket"]
+    for _ in range(2):  # It survives reconnects.
+        with client.stream("GET", STREAM, params={"ticket": ticket}) as response:
+            assert response.status_code == 200
+            emit(client, "invoice.paid")
+            failed = emit(client, "invoice.failed")
+            assert [frame["id"] for frame in frames(response, 1)] == [failed]
+
+
+def test_a_ticket_that_was_changed_or_has_expired_opens_nothing(webhooks: Webhooks, client: TestClient) -> None:
+    ticket = client.post(f"{STREAM}/ticket", headers=ACME).json()["ticket"]
+    body, _, mac = ticket.partition(".")
+    for bad in (f"{body}x.{mac}", f"{body}.{mac[:-2]}AA", body, "", "é.é", f"{body}.{mac}.{mac}"):
+        assert client.get(STREAM, params={"ticket": bad}).status_code == 401, bad
+    webhooks._services.clock = lambda: 4_000_000_000.0
+    assert client.get(STREAM, params={"ticket": ticket}).status_code == 401
+
+
+def test_a_ticket_does_not_serve_for_anything_else(client: TestClient) -> None:
+    ticket = client.post(f"{STREAM}/ticket", headers=ACME).json()["ticket"]
+    assert client.get(f"{MOUNT}/events", params={"ticket": ticket}).status_code == 401
+    cookies = {"Cookie": f"starlette_webhooks_session={ticket}"}
+    assert client.get(f"{MOUNT}/events", headers=cookies).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ("", {}, 401),
+        ("", bearer("acme-write"), 403),
+        ("?event_type=nope", ACME, 400),
+        ("?limit=5", ACME, 400),
+        ("?ticket=x.y&event_type=invoice.paid", ACME, 401),
+    ],
+)
+def test_a_bad_call_is_refused_before_the_stream_starts(
+    client: TestClient, query: str, headers: dict[str, str], status: int
+) -> None:
+    response = client.get(f"{STREAM}{query}", headers=headers)
+    assert response.status_code == status
+    assert set(response.json()) == {"code", "detail"}
+
+
+def test_head_answers_headers_only(client: TestClient) -> None:
+    response = client.head(STREAM, headers=ACME)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.content == b""
+
+
+def test_more_streams_than_allowed_are_told_to_come_later(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"streams_per_tenant": 1})
+    with TestClient(make_app(make_webhooks(limited))) as client:
+        with client.stream("GET", STREAM, headers=ACME) as response:
+            assert response.status_code == 200
+            refused = client.get(STREAM, headers=ACME)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+            assert int(refused.headers["retry-after"]) > 0
+
+
+def test_drain_ends_streams_and_refuses_new_ones(webhooks: Webhooks, client: TestClient) -> None:
+    with client.stream("GET", STREAM, headers=ACME) as response:
+        lines = response.iter_lines()
+        assert next(lines).startswith("retry: ")
+        webhooks.drain()
+        assert any(line.startswith("retry: ") for line in lines), "it ends, and says when to come again"
+    assert client.get(STREAM, headers=ACME).status_code == 503
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "granian", "hypercorn"])
+def test_a_real_server_streams_heartbeats_and_stops_with_a_stream_open(tmp_path: Path, server: str) -> None:
+    with serving(tmp_path, server=server, heartbeat="0.2") as running:
+        lines: list[str] = []
+        opened = threading.Event()
+
+        def read() -> None:
+            try:
+                with httpx.stream("GET", running.url + STREAM, headers=ACME, timeout=20) as response:
+                    for line in response.iter_lines():
+                        lines.append(line)
+                        opened.set()
+            except httpx.RemoteProtocolError:
+                lines.append("broken")
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert opened.wait(10)
+        with httpx.Client(base_url=running.url) as http:
+            identifier = emit(http, n=1)
+        wait_for(lambda: lines.count(": heartbeat") >= 2)
+        running.stop(timeout=8)
+        reader.join(5)
+        assert not reader.is_alive()
+        assert f"id: {identifier}" in lines
+        # Hypercorn tells its workers by no signal, and cuts what is open after its own time-out.
+        assert lines[-1] != "broken" or server == "hypercorn"
+
+
+def test_a_ticket_is_not_in_the_servers_log(tmp_path: Path) -> None:
+    with serving(tmp_path, args=["--log-level", "info"]) as running:
+        ticket = httpx.post(f"{running.url}{STREAM}/ticket", headers=ACME).json()["ticket"]
+        with httpx.stream("GET", running.url + STREAM, params={"ticket": ticket}) as response:
+            assert response.status_code == 200
+        running.stop()
+        log = running.log.read_text()
+    assert "ticket=redacted" in log
+    assert ticket not in log
