@@ -146,9 +146,10 @@ class Webhooks:
         Middleware that is added after this one runs before it. So add what signs users in after it, too, or anywhere
         where it only fills the scope.
         """
+        # First, as it refuses once the app has started.
+        app.add_middleware(WebhooksMiddleware, webhooks=self)
         app.mount(path, self, name="webhooks")
         self._dashboard.public_path = path
-        app.add_middleware(WebhooksMiddleware, webhooks=self)
 
     @property
     def dashboard(self) -> ASGIApp:

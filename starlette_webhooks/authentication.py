@@ -44,10 +44,10 @@ class Principal:
 def default_authenticate(connection: HTTPConnection) -> Principal | None:
     """The user of Starlette's `AuthenticationMiddleware`: `user.identity` is the tenant, `auth.scopes` the scopes."""
     user = connection.scope.get("user")
-    if user is None or not user.is_authenticated:
+    # Users of other frameworks' middleware are of any type.
+    if not getattr(user, "is_authenticated", False):
         return None
-    auth = connection.scope.get("auth")
-    return Principal(str(user.identity), auth.scopes if auth is not None else ())
+    return Principal(str(user.identity), getattr(connection.scope.get("auth"), "scopes", ()))
 
 
 class APIKeys:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
@@ -11,7 +12,7 @@ __all__ = ["running_beside"]
 
 
 @asynccontextmanager
-async def running_beside(*functions: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def running_beside(*functions: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """Run functions as tasks until the block ends, then cancel them.
 
     An error of the block comes out as it is, where a task group would wrap it: it is the host's own.

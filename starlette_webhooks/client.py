@@ -219,10 +219,11 @@ class DeliveryClient:
         while True:
             await sleep(self._idle_seconds / 4)
             now = time.monotonic()
-            for connection in [one for one in self._idle if not _is_alive(one, now)]:
-                if connection in self._idle:
-                    self._forget(connection)
-                    await connection.close()
+            dead = [connection for connection in self._idle if not _is_alive(connection, now)]
+            for connection in dead:
+                self._forget(connection)
+            for connection in dead:
+                await connection.close()
 
     async def _connect(self, target: ParsedURL) -> Connection:
         addresses = (await self._resolve(target))[:_MAX_ADDRESSES]

@@ -90,7 +90,7 @@ class Connection:
     def is_silent(self) -> bool:
         """Whether the peer has neither hung up nor sent anything. What comes on an idle connection answers nothing."""
         descriptor = self._socket.fileno()
-        if descriptor < 0:
+        if descriptor < 0:  # pragma: no cover - only where the event loop has closed it by itself
             return False
         if not hasattr(select, "poll"):  # pragma: no cover - Windows
             return not select.select([descriptor], [], [], 0)[0]
@@ -181,7 +181,7 @@ class Connection:
                     raise Dropped("connection closed without a response")
                 untouched = False
                 self._http.receive_data(data)
-            elif isinstance(event, h11.Response):
+            elif isinstance(event, h11.Response) and event.http_version.startswith(b"1."):
                 return event
             elif isinstance(event, h11.InformationalResponse) and informational < _MAX_INFORMATIONAL:
                 informational += 1

@@ -31,7 +31,11 @@ __all__ = [
     "WebhooksState",
     "WebhooksWebSocket",
     "get_emitter",
+    "observers",
 ]
+
+observers: list[Callable[[Sequence[Event]], None]] = []
+"""Told of what this process emits. For tests."""
 
 STATE_KEY = "webhooks"
 _TENANT_LENGTH = 256
@@ -168,7 +172,10 @@ class Emitter:
                 when not. Also what `emit` raises.
         """
         event = self._prepare(event_type, data, tenant, event_id, channels)
-        return (await self._context.backend.send((event,)))[0]
+        events = await self._context.backend.send((event,))
+        for observe in observers:
+            observe(events)
+        return events[0]
 
     def for_tenant(self, tenant: str | int | UUID) -> Emitter:
         """The same emitter for events of another tenant."""
@@ -193,6 +200,8 @@ class Emitter:
 
     def _submit(self, events: Sequence[Event]) -> Submission:
         submission = self._context.backend.submit(events)
+        for observe in observers:
+            observe(events)
         if self._scope is not None:
             self.pending.append(submission)
         return submission
@@ -253,7 +262,8 @@ def _tenant_name(tenant: Any) -> str:
 def resolve_user(connection: HTTPConnection) -> str | None:
     """The tenant of a request by default: the identity of Starlette's signed-in user."""
     user = connection.scope.get("user")
-    if user is None or not user.is_authenticated:
+    # Users of other frameworks' middleware are of any type.
+    if not getattr(user, "is_authenticated", False):
         return None
     return str(user.identity)
 

@@ -37,7 +37,7 @@ class WebhooksSettings(BaseSettings):
     write_scope: str = Field(default="webhooks:write", min_length=1, description="The scope that changing takes.")
 
     max_event_bytes: int = Field(
-        1_048_576, ge=1024, le=16_777_216, description="Largest payload of an event, in bytes."
+        default=1_048_576, ge=1024, le=16_777_216, description="Largest payload of an event, in bytes."
     )
     queue_events: int = Field(default=10_000, ge=1, description="Events that may wait for their commit, in a process.")
     queue_bytes: int = Field(
@@ -56,7 +56,7 @@ class WebhooksSettings(BaseSettings):
     streams_per_tenant: int = Field(default=100, ge=1, description="Open streams of a tenant, in a process.")
     streams_per_process: int = Field(default=10_000, ge=1, description="Open streams in a process.")
     stream_buffer_bytes: int = Field(
-        16_777_216, ge=65_536, description="Memory for the tail of all streams, in a process."
+        default=16_777_216, ge=65_536, description="Memory for the tail of all streams, in a process."
     )
     ticket_max_age: float = Field(
         default=3600.0, ge=1, le=604_800, description="Seconds that a stream ticket is good for."
@@ -66,7 +66,7 @@ class WebhooksSettings(BaseSettings):
     )
 
     deliver: bool = Field(
-        True, description="Whether this process delivers to endpoints. Off for processes that only emit."
+        default=True, description="Whether this process delivers to endpoints. Off for processes that only emit."
     )
     retry_schedule: Annotated[tuple[float, ...], NoDecode] = Field(
         default=(0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),

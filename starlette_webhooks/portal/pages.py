@@ -42,6 +42,8 @@ class Dashboard:
         engine_portal: Access to the engine's own portal, or None where ours serves.
         api: The routes, where the page stands apart from them; it serves them at `api/` below itself. None where the
             page is one of the routes, and finds the others beside itself.
+        signature: Names of the signature headers that deliveries carry, `webhook`, `svix` or `both`, where the engine
+            decides on them; else those of the settings.
         clock: Seconds since the epoch.
 
     Attributes:
@@ -57,6 +59,7 @@ class Dashboard:
         key: Callable[[], bytes],
         engine_portal: Callable[[Principal], Awaitable[PortalAccess | None]],
         api: ASGIApp | None = None,
+        signature: str | None = None,
         clock: Clock = time.time,
     ) -> None:
         self.public_path: str | None = None
@@ -65,6 +68,7 @@ class Dashboard:
         self._key = key
         self._engine_portal = engine_portal
         self._api = api
+        self._signature = signature or settings.signature_headers
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,7 +151,7 @@ class Dashboard:
             "public": "" if public is None else f"{outer}{public}",
             "logo": settings.portal_logo or "",
             "write": "true" if settings.write_scope in principal.scopes else "false",
-            "signature": settings.signature_headers,
+            "signature": self._signature,
         }
 
 

@@ -55,6 +55,14 @@ def response_start() -> dict[str, object]:
     return {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)}
 
 
+def _find_abort(receive: Receive) -> Callable[[], object] | None:
+    # ASGI cannot reset a connection, and uvicorn would wait for a reader that never reads, at shutdown as well. Where
+    # its own `receive` has come through, its transport can.
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    abort: Callable[[], object] | None = getattr(transport, "abort", None)
+    return abort
+
+
 class Connection:
     """A reader of a view.
 
@@ -70,6 +78,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_abort",
         "_begun",
         "_hub",
         "_live",
@@ -113,6 +122,7 @@ class Connection:
         self.slot = 0
         self._start_id: str | None = None
         self._settled = 0
+        self._abort: Callable[[], object] | None = None
         self._begun = False
         self._live = False
         self._next_mark = hub.now + MARK_INTERVAL
@@ -131,10 +141,13 @@ class Connection:
         self.reason = self.reason or reason
         if self._scope is not None:
             self._scope.cancel()
+        if self.busy and self._abort is not None:
+            self._abort()
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Serve the connection from its first byte to its last."""
         self._send_message = send
+        self._abort = _find_abort(receive)
         async with anyio.create_task_group() as tasks:
             self._scope = tasks.cancel_scope
             tasks.start_soon(self._listen, receive, name="starlette_webhooks.streams: receive")

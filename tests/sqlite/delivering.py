@@ -75,9 +75,7 @@ class Engine:
 
     async def attempts(self, tenant: str = "acme", **query: Any) -> list[Attempt]:
         """Oldest first."""
-        page = await self.database.read(
-            partial(list_attempts, tenant=tenant, query=AttemptQuery(limit=250, **query))
-        )
+        page = await self.database.read(partial(list_attempts, tenant=tenant, query=AttemptQuery(limit=250, **query)))
         return list(reversed(page.items))
 
     async def attempted(self, count: int, **query: Any) -> list[Attempt]:
@@ -121,7 +119,7 @@ async def delivering(
 async def until(condition: Callable[[], Awaitable[T | None]], seconds: float = 8) -> T:
     """What the condition returns once it is true."""
     with anyio.fail_after(seconds):
-        while not (found := await condition()):
+        while not (found := await condition()):  # noqa: ASYNC110 - other processes cannot set an event
             await anyio.sleep(0.005)
         return found
 
@@ -129,7 +127,7 @@ async def until(condition: Callable[[], Awaitable[T | None]], seconds: float = 8
 async def until_true(condition: Callable[[], object], seconds: float = 8) -> None:
     """Wait until a condition holds."""
     with anyio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - neither can threads
             await anyio.sleep(0.002)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -13,11 +11,13 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from standardwebhooks import Webhook
 
 from starlette_webhooks import __version__, identifiers
-from starlette_webhooks.backends.sqlite import endpoints
+from starlette_webhooks.backends.sqlite import dispatcher, endpoints
 from starlette_webhooks.backends.sqlite.database import Database
 from starlette_webhooks.backends.sqlite.redelivery import recover, resend
 from starlette_webhooks.backends.sqlite.schedule import next_attempt, parse_retry_after
@@ -25,14 +25,28 @@ from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.exceptions import EngineUnavailable
 from tests.conftest import make_settings
 from tests.servers import Received, Receiver, receiving
-from tests.sqlite.delivering import VirtualClock, blackhole, delivering, until, until_true
+from tests.sqlite.delivering import VirtualClock, add_endpoint, blackhole, delivering, emit, until, until_true
 
 DAY = 86_400
+
+
+def slowly(request: Received) -> int:
+    """Answer after a while."""
+    time.sleep(0.3)
+    return 200
+
+
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Receivers that never answer do not hold the end of a test up."""
+    monkeypatch.setattr(dispatcher, "_GRACE", 0.1)
 
 
 @pytest.fixture
 def receiver() -> Generator[Receiver]:
     with receiving() as running:
+        # Sent at once: in two parts, the second waits 40 ms for the acknowledgement of the first.
+        running.server.RequestHandlerClass.wbufsize = 65_536  # type: ignore[attr-defined]
         yield running
 
 
@@ -47,9 +61,7 @@ async def test_a_delivery_is_signed_by_the_letter_of_the_standard(receiver: Rece
         endpoint = await engine.endpoint(receiver.url, headers={"X-Own": "yes", "Content-Type": "text/plain"})
         event = await engine.emit()
         (attempt,) = await engine.attempted(1)
-        secret = await engine.database.read(
-            partial(endpoints.get_secret, tenant="acme", identifier=endpoint.id)
-        )
+        secret = await engine.database.read(partial(endpoints.get_secret, tenant="acme", identifier=endpoint.id))
         assert await engine.pending() == 0
     (request,) = receiver.requests
     assert secret is not None
@@ -77,9 +89,7 @@ async def test_signature_headers_are_named_by_the_setting(
     assert names == {f"{family}-{part}" for family in families for part in ("id", "timestamp", "signature")}
 
 
-async def test_after_a_rotation_both_secrets_sign_until_the_old_one_expires(
-    receiver: Receiver, tmp_path: Path
-) -> None:
+async def test_after_a_rotation_both_secrets_sign_until_the_old_one_expires(receiver: Receiver, tmp_path: Path) -> None:
     async with delivering(make_settings(tmp_path)) as engine:
         endpoint = await engine.endpoint(receiver.url)
         read = partial(endpoints.get_secret, tenant="acme", identifier=endpoint.id)
@@ -121,7 +131,7 @@ async def test_failures_are_repeated_ten_times_over_75_hours(receiver: Receiver,
             delay = settings.retry_schedule[number]
             assert 0.8 * delay - 0.1 <= last.next_attempt_at.timestamp() - ended <= 1.2 * delay + 1
             await engine.forward(last.next_attempt_at.timestamp() - engine.clock() - 1)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             assert len(receiver.requests) == number, "not before it is due"
             await engine.forward(1.01)
         assert last.next_attempt_at is None
@@ -280,21 +290,20 @@ async def test_a_success_in_between_starts_the_five_days_anew(receiver: Receiver
 
 
 async def test_what_the_receiver_says_is_kept_up_to_16_kib_as_text(tmp_path: Path) -> None:
-    async with delivering(make_settings(tmp_path, retry_schedule="0")) as engine, anyio.create_task_group() as tasks:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 500 No\r\nConnection: close\r\n\r\n\x00\xff" + b"x" * 20_000)
 
-        async def answer(stream: anyio.abc.SocketStream) -> None:
-            async with stream:
-                await stream.receive()
-                await stream.send(b"HTTP/1.1 500 No\r\nConnection: close\r\n\r\n\x00\xff" + b"x" * 20_000)
-
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, answer)
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        await engine.endpoint(f"http://127.0.0.1:{port}/")
-        await engine.emit()
-        (attempt,) = await engine.attempted(1)
+        async with delivering(make_settings(tmp_path)) as engine:
+            await engine.endpoint(f"http://127.0.0.1:{port}/")
+            await engine.emit()
+            (attempt,) = await engine.attempted(1)
         tasks.cancel_scope.cancel()
-        await listener.aclose()
     assert attempt.response == "\ufffd" + "x" * 16_382
 
 
@@ -398,15 +407,15 @@ async def test_two_dispatchers_on_one_file_share_the_work_without_duplicates(
 
 
 KILLED = """
-import sys, anyio
-sys.path.insert(0, {root!r})
 from pathlib import Path
+import anyio
 from tests.conftest import make_settings
 from tests.sqlite.delivering import delivering
+
 async def main():
     async with delivering(make_settings(Path({directory!r}))):
-        print("running", flush=True)
         await anyio.sleep(30)
+
 anyio.run(main)
 """
 
@@ -414,22 +423,16 @@ anyio.run(main)
 async def test_what_a_killed_process_had_leased_is_delivered_after_the_lease(
     receiver: Receiver, tmp_path: Path
 ) -> None:
-    receiver.answer = lambda request: 200 if len(receiver.requests) > 1 else time.sleep(1) or 200
+    receiver.answer = slowly
     settings = make_settings(tmp_path)
     database = Database(settings.database)
-    script = KILLED.format(root=str(Path(__file__).parents[2]), directory=str(tmp_path))
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()
-            async with database.lifespan():
-                from tests.sqlite.delivering import add_endpoint, emit
-
-                await database.write(partial(add_endpoint, url=receiver.url))
-                event = await database.write(emit)
-                await until_true(lambda: receiver.requests)
-        finally:
-            process.send_signal(signal.SIGKILL)
+    async with database.lifespan():
+        await database.write(partial(add_endpoint, url=receiver.url))
+        event = await database.write(emit)
+    command = [sys.executable, "-c", KILLED.format(directory=str(tmp_path))]
+    async with await anyio.open_process(command, cwd=Path(__file__).parents[2], stdout=None) as process:
+        await until_true(lambda: receiver.requests)
+        process.kill()
     async with delivering(settings) as engine:
         await anyio.sleep(0.1)
         assert len(receiver.requests) == 1, "the lease is not over yet"
@@ -440,7 +443,7 @@ async def test_what_a_killed_process_had_leased_is_delivered_after_the_lease(
 
 
 async def test_an_attempt_under_way_ends_before_the_dispatcher_does(receiver: Receiver, tmp_path: Path) -> None:
-    receiver.answer = lambda request: time.sleep(0.2) or 200
+    receiver.answer = slowly
     async with delivering(make_settings(tmp_path)) as engine:
         await engine.endpoint(receiver.url)
         await engine.emit()
@@ -460,7 +463,7 @@ async def test_an_attempt_that_hangs_holds_the_end_up_for_a_moment_only(tmp_path
     assert time.monotonic() - started < 3
 
 
-async def test_dead_endpoints_do_not_delay_a_healthy_one(receiver: Receiver, tmp_path: Path) -> None:
+async def test_dead_endpoints_do_not_delay_a_healthy_one(receiver: Receiver, tmp_path: Path, short_grace: None) -> None:
     settings = make_settings(tmp_path, concurrency=16, attempt_timeout=2)
     with blackhole() as url:
         async with delivering(settings) as engine:
@@ -482,7 +485,7 @@ async def test_dead_endpoints_do_not_delay_a_healthy_one(receiver: Receiver, tmp
     assert sorted(delays)[-2] < 0.25
 
 
-async def test_slow_endpoints_take_half_of_the_slots_at_most(tmp_path: Path) -> None:
+async def test_slow_endpoints_take_half_of_the_slots_at_most(tmp_path: Path, short_grace: None) -> None:
     settings = make_settings(tmp_path, concurrency=8, attempt_timeout=0.2, retry_schedule="0")
     with blackhole() as url:
         async with delivering(settings) as engine:
@@ -505,15 +508,16 @@ async def test_attempts_to_one_endpoint_are_bounded_and_grow_with_success(receiv
         nonlocal now, most
         now += 1
         most = max(most, now)
-        time.sleep(0.02)
+        time.sleep(0.03)
         now -= 1
         return 200
 
     receiver.answer = answer
     async with delivering(make_settings(tmp_path, endpoint_concurrency=3)) as engine:
         await engine.endpoint(receiver.url)
-        for _ in range(20):
-            await engine.emit()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(engine.emit)
         await engine.attempted(20)
     assert most == 3
 
@@ -556,12 +560,10 @@ async def test_deliveries_wait_while_the_database_cannot_be_written(receiver: Re
 
 
 async def test_a_deleted_endpoint_drops_what_is_under_way(receiver: Receiver, tmp_path: Path) -> None:
-    receiver.answer = lambda request: time.sleep(0.2) or 200
+    receiver.answer = slowly
 
     async def delete(endpoint: Endpoint) -> None:
-        no = await engine.database.write(
-            partial(endpoints.delete_endpoint, tenant="acme", identifier=endpoint.id)
-        )
+        no = await engine.database.write(partial(endpoints.delete_endpoint, tenant="acme", identifier=endpoint.id))
         assert no is not None
         while await engine.database.write(partial(endpoints.delete_leftovers, no=no)):
             pass

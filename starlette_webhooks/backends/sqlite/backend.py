@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random as random_module
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -74,13 +75,22 @@ class SQLiteBackend(Backend):
     Args:
         settings: `database`, `retention_days`, the retry schedule and the rest.
         clock: Seconds since the epoch; tests set it forward.
+        random: A number from 0 to 1, for the jitter of retries.
     """
 
     name = "sqlite"
 
-    def __init__(self, settings: WebhooksSettings, *, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        settings: WebhooksSettings,
+        *,
+        clock: Clock = time.time,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
         self.settings = settings
         self.clock = clock
+        self._random = random
+        self._dispatcher: Dispatcher | None = None
         self.database = Database(settings.database, max_writes=settings.queue_events, max_bytes=settings.queue_bytes)
         self._running = False
         self._listener: Listener | None = None
@@ -103,9 +113,14 @@ class SQLiteBackend(Backend):
                 tasks = [self._tail.run, self._prune_for_ever]
                 if settings.deliver:
                     dispatcher = Dispatcher(
-                        self.database, client, settings, clock=self.clock, on_disabled=self._disabled
+                        self.database,
+                        client,
+                        settings,
+                        clock=self.clock,
+                        random=self._random,
+                        on_disabled=self._disabled,
                     )
-                    self._kick = dispatcher.kick
+                    self._kick, self._dispatcher = dispatcher.kick, dispatcher
                     tasks.append(dispatcher.run)
                 async with running_beside(*tasks):
                     self._running = True
@@ -125,6 +140,16 @@ class SQLiteBackend(Backend):
     def _kick_now(self) -> None:
         if self._kick is not None:
             self._kick()
+
+    def wake(self) -> None:
+        """Look for deliveries that are due, now. Thread-safe; for who sets the clock forward."""
+        if self._running:
+            self.database.call_soon(self._kick_now)
+
+    @property
+    def busy(self) -> int:
+        """Attempts of this process that are under way, or not recorded yet."""
+        return 0 if self._dispatcher is None else self._dispatcher.busy
 
     async def _disabled(self, endpoint: DisabledEndpoint) -> None:
         data = {"endpointId": endpoint.id, "url": endpoint.url, "reason": endpoint.reason}

@@ -253,12 +253,16 @@ class Database:
         return await self.submit(fn).wait()
 
     def _wake(self) -> None:
+        self.call_soon(self._set_wakeup)
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        """Call a function on the event loop, from any thread: at once where this is the loop's own."""
         if threading.get_ident() == self._thread:
-            self._wakeup.set()
+            fn()
             return
         native: Any = self._token.native_token
         soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
-        soon(self._set_wakeup)
+        soon(fn)
 
     def _set_wakeup(self) -> None:
         self._wakeup.set()

@@ -79,6 +79,8 @@ class Dispatcher:
         self._common_headers = [(b"content-type", b"application/json"), (b"user-agent", user_agent.encode())]
         self._limits = Limits(settings.concurrency, settings.endpoint_concurrency)
         self._ready = Ready(self._limits)
+        self.busy = 0
+        """Attempts under way, or not recorded yet."""
         self._timers: list[tuple[float, int]] = []
         self._wakeup: anyio.Event | None = None
         self._scan_at = 0.0
@@ -197,6 +199,7 @@ class Dispatcher:
             self._limits.known_to_fail(endpoint)
         for job in claimed.jobs:
             lane = self._limits.started(job.endpoint, job.tenant)
+            self.busy += 1
             attempts.start_soon(self._deliver, job, lane)
         for endpoint in claimed.left:
             self._ready.add(endpoint)
@@ -219,6 +222,8 @@ class Dispatcher:
         except Exception:
             # One delivery must not end all others. Where it was not recorded, its lease runs out and it is repeated.
             logger.exception("Something went wrong about a delivery to the endpoint %s.", job.endpoint_id)
+        finally:
+            self.busy -= 1
 
     async def _attempt(self, job: Job) -> Outcome:
         started = self._now()

@@ -60,14 +60,14 @@ app.listen(3000);
 export function shell(type, style) {
   const prefix = style === "svix" ? "svix" : "webhook";
   const body = JSON.stringify(example(type)).replaceAll("'", "'\\''");
-  return `# Signs an example and sends it to your receiver. Needs openssl and xxd.
+  return `# Signs an example and sends it to your receiver. Needs openssl.
 secret="$WEBHOOK_SECRET"   # whsec_...
 url="\${RECEIVER_URL:-http://localhost:3000/webhooks}"
 id="msg_example"
 timestamp="$(date +%s)"
 body='${body}'
 
-key="$(printf %s "\${secret#whsec_}" | openssl base64 -d -A | xxd -p -c 256)"
+key="$(printf %s "\${secret#whsec_}" | openssl base64 -d -A | od -An -v -tx1 | tr -d " \\n")"
 signature="$(printf %s "$id.$timestamp.$body" |
   openssl dgst -sha256 -mac HMAC -macopt "hexkey:$key" -binary | openssl base64 -A)"
 

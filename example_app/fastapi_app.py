@@ -1,0 +1,54 @@
+"""The example on FastAPI: `uvicorn example_app.fastapi_app:app`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Request
+from starlette.middleware.sessions import SessionMiddleware
+
+from example_app.integration import SESSION_SECRET, authorize, take_stripe, webhooks, workspace
+from example_app.site import refuse, site
+from example_app.workspace import NewDocument, NewKey, Refused
+from starlette_webhooks import WebhooksMiddleware
+from starlette_webhooks.fastapi import EmitterDep
+
+app = FastAPI(title="Folio", exception_handlers={Refused: refuse})
+app.add_middleware(SessionMiddleware, secret_key=SESSION_SECRET)
+app.add_middleware(WebhooksMiddleware, webhooks=webhooks)
+
+
+@app.post("/api/v1/keys", status_code=201)
+async def create_key(new: NewKey, request: Request, events: EmitterDep) -> dict[str, Any]:
+    key, secret = workspace.create_key(await authorize(request, "keys:write"), new)
+    events.emit("api_key.created", key.document())
+    return key.document() | {"secret": secret}
+
+
+@app.delete("/api/v1/keys/{id}", status_code=204)
+async def revoke_key(id: str, request: Request, events: EmitterDep) -> None:
+    key = workspace.revoke_key(await authorize(request, "keys:write"), id)
+    events.emit("api_key.revoked", {"apiKeyId": key.id, "name": key.name})
+
+
+@app.get("/api/v1/documents")
+async def list_documents(request: Request) -> dict[str, Any]:
+    owner = await authorize(request, "documents:read")
+    return {"documents": [document.document() for document in workspace.documents(owner)]}
+
+
+@app.post("/api/v1/documents", status_code=201)
+async def create_document(new: NewDocument, request: Request, events: EmitterDep) -> dict[str, Any]:
+    document = workspace.create_document(await authorize(request, "documents:write"), new)
+    events.emit("document.created", {"documentId": document.id, "title": document.title})
+    return document.document()
+
+
+@app.post("/stripe/webhook", status_code=204)
+async def stripe(request: Request, events: EmitterDep, stripe_signature: Annotated[str, Header()] = "") -> None:
+    await take_stripe(events, await request.body(), stripe_signature)
+
+
+app.mount("/api/v1/webhooks", webhooks)
+app.mount("/webhooks", webhooks.dashboard)
+app.mount("/", site)

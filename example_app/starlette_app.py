@@ -1,0 +1,60 @@
+"""The example on Starlette: `uvicorn example_app.starlette_app:app`."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from example_app.integration import SESSION_SECRET, authorize, take_stripe, webhooks, workspace
+from example_app.site import refuse, site
+from example_app.workspace import NewDocument, NewKey, Refused, parse
+from starlette_webhooks import WebhooksMiddleware, WebhooksRequest
+
+
+async def create_key(request: WebhooksRequest) -> Response:
+    owner = await authorize(request, "keys:write")
+    key, secret = workspace.create_key(owner, parse(NewKey, await request.body()))
+    request.state.webhooks.emit("api_key.created", key.document())
+    return JSONResponse(key.document() | {"secret": secret}, 201)
+
+
+async def revoke_key(request: WebhooksRequest) -> Response:
+    key = workspace.revoke_key(await authorize(request, "keys:write"), request.path_params["id"])
+    request.state.webhooks.emit("api_key.revoked", {"apiKeyId": key.id, "name": key.name})
+    return Response(status_code=204)
+
+
+async def list_documents(request: WebhooksRequest) -> Response:
+    owner = await authorize(request, "documents:read")
+    return JSONResponse({"documents": [document.document() for document in workspace.documents(owner)]})
+
+
+async def create_document(request: WebhooksRequest) -> Response:
+    owner = await authorize(request, "documents:write")
+    document = workspace.create_document(owner, parse(NewDocument, await request.body()))
+    request.state.webhooks.emit("document.created", {"documentId": document.id, "title": document.title})
+    return JSONResponse(document.document(), 201)
+
+
+async def stripe(request: WebhooksRequest) -> Response:
+    await take_stripe(request.state.webhooks, await request.body(), request.headers.get("stripe-signature"))
+    return Response(status_code=204)
+
+
+app = Starlette(
+    routes=[
+        Route("/api/v1/keys", create_key, methods=["POST"]),
+        Route("/api/v1/keys/{id}", revoke_key, methods=["DELETE"]),
+        Route("/api/v1/documents", list_documents),
+        Route("/api/v1/documents", create_document, methods=["POST"]),
+        Route("/stripe/webhook", stripe, methods=["POST"]),
+        Mount("/api/v1/webhooks", webhooks),
+        Mount("/webhooks", webhooks.dashboard),
+        Mount("/", site),
+    ],
+    exception_handlers={Refused: refuse},
+)
+app.add_middleware(SessionMiddleware, secret_key=SESSION_SECRET)
+app.add_middleware(WebhooksMiddleware, webhooks=webhooks)

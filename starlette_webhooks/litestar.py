@@ -1,0 +1,100 @@
+"""Litestar: a plugin that mounts `Webhooks`, runs it, and hands its emitter to route handlers.
+
+    @post("/invoices/{id:str}/pay")
+    async def pay(id: FromPath[str], webhooks: NamedDependency[Emitter]) -> None:
+        webhooks.emit("invoice.paid", {"invoiceId": id})
+
+    app = Litestar([pay], plugins=[WebhooksPlugin(webhooks)])
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any, cast
+
+from litestar import asgi
+from litestar.config.app import AppConfig
+from litestar.di import Provide
+from litestar.exceptions import NotFoundException
+from litestar.handlers import ASGIRouteHandler
+from litestar.middleware import DefineMiddleware
+from litestar.plugins import InitPlugin
+from litestar.types import Receive, Scope, Send
+from litestar.utils.path import join_paths
+
+from starlette_webhooks.emitter import STATE_KEY, Emitter
+from starlette_webhooks.exceptions import NotRunning
+from starlette_webhooks.middleware import WebhooksMiddleware
+from starlette_webhooks.openapi import event_webhooks
+
+if TYPE_CHECKING:
+    from starlette_webhooks.applications import Webhooks
+
+__all__ = ["WebhooksPlugin"]
+
+
+class WebhooksPlugin(InitPlugin):
+    """Mounts `Webhooks`, puts an `Emitter` at `request.state.webhooks`, and runs the engine around the app's lifespan.
+
+    Handlers may also take the emitter as a dependency: `webhooks: NamedDependency[Emitter]`. The event types appear
+    under `webhooks` in Litestar's OpenAPI.
+
+    Args:
+        path: Where the routes are mounted. Litestar matches mounts by bare prefix: no other path may begin with it.
+        dashboard: Where the page for customers is mounted besides, such as `/webhooks`; nowhere by default.
+    """
+
+    def __init__(self, webhooks: Webhooks, path: str = "/api/v1/webhooks", *, dashboard: str | None = None) -> None:
+        self.webhooks = webhooks
+        self.path = path
+        self.dashboard = dashboard
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Add it to an app."""
+        webhooks = self.webhooks
+        base = app_config.path or "/"
+        app_config.route_handlers.append(_mount(webhooks, base, self.path, "webhooks"))
+        cast(Any, webhooks.dashboard).public_path = join_paths([base, self.path])
+        if self.dashboard is not None:
+            app_config.route_handlers.append(_mount(webhooks.dashboard, base, self.dashboard, "webhooks_dashboard"))
+        # First of all: middleware and lifespan managers of the host may emit.
+        app_config.middleware.insert(0, DefineMiddleware(cast(Any, WebhooksMiddleware), webhooks=webhooks))
+        app_config.lifespan.insert(0, cast(Any, webhooks.lifespan))
+        app_config.dependencies.setdefault("webhooks", Provide(_emitter, sync_to_thread=False))
+        _document_events(app_config, webhooks)
+        return app_config
+
+
+def _emitter(scope: Scope) -> Emitter:
+    emitter = cast(Any, scope).get("state", {}).get(STATE_KEY)
+    if not isinstance(emitter, Emitter):
+        raise NotRunning("`WebhooksPlugin` must be installed to emit events.")
+    return emitter
+
+
+def _mount(app: Any, base: str, path: str, name: str) -> ASGIRouteHandler:
+    mount_path = join_paths([base, path])
+
+    @asgi(path, is_mount=True, copy_scope=True, name=name)
+    async def mount(scope: Scope, receive: Receive, send: Send) -> None:
+        # Litestar takes the prefix off the path and puts a slash at its end, and leaves `root_path` as it was.
+        remaining = scope["path"].rstrip("/")
+        if remaining and not remaining.startswith("/"):
+            raise NotFoundException
+        child = cast(Any, scope)
+        child["app_root_path"] = child.get("root_path", "")
+        child["root_path"] = child["app_root_path"] + mount_path
+        child["path"] = child["root_path"] + remaining
+        await app(child, cast(Any, receive), cast(Any, send))
+
+    return mount
+
+
+def _document_events(app_config: AppConfig, webhooks: Webhooks) -> None:
+    if app_config.openapi_config is None:
+        return
+    # Litestar's default config is shared by all apps.
+    config = copy(app_config.openapi_config)
+    documented = cast(Any, event_webhooks(webhooks.event_types))
+    config.webhooks = {**documented, **(config.webhooks or {})}
+    app_config.openapi_config = config

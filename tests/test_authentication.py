@@ -1,0 +1,107 @@
+"""Who calls: principals, API keys, the default by Starlette, and signed tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from starlette_webhooks import APIKeys, Principal, Webhooks, WebhooksMiddleware
+from starlette_webhooks.authentication import read_token, sign_token
+from starlette_webhooks.settings import WebhooksSettings
+from tests.hosts import EVENT_TYPES, MOUNT, READ, WRITE, HeaderUsers, bearer, make_app, make_webhooks
+
+KEY = b"k" * 32
+
+
+def connection(**headers: str) -> HTTPConnection:
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return HTTPConnection({"type": "http", "headers": raw})
+
+
+async def test_a_key_is_looked_up_by_its_bearer_header() -> None:
+    keys = APIKeys({"sk_1": Principal("acme", [READ])}.get)
+    assert await keys(connection(Authorization="Bearer sk_1")) == Principal("acme", [READ])
+    assert await keys(connection(Authorization="bearer  sk_1")) == Principal("acme", [READ])
+    assert await keys(connection(Authorization="Bearer other")) is None
+    assert await keys(connection(Authorization="Basic sk_1")) is None
+    assert await keys(connection()) is None
+
+
+async def test_a_lookup_may_be_async_and_another_way_stands_behind_it() -> None:
+    async def lookup(key: str) -> Principal | None:
+        return Principal("by key") if key == "sk_1" else None
+
+    async def session(connection: HTTPConnection) -> Principal | None:
+        return Principal("by session")
+
+    keys = APIKeys(lookup, otherwise=session)
+    assert await keys(connection(Authorization="Bearer sk_1")) == Principal("by key")
+    assert await keys(connection(Authorization="Bearer wrong")) is None, "a wrong key is no session"
+    assert await keys(connection()) == Principal("by session")
+
+
+async def test_what_is_no_principal_is_named() -> None:
+    keys = APIKeys(lambda key: "acme")  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match=r"returned str\. Return `Principal\(tenant, scopes\)`"):
+        await keys(connection(Authorization="Bearer x"))
+
+
+def test_scopes_must_not_be_one_string() -> None:
+    with pytest.raises(TypeError, match="webhooks:read"):
+        Principal("acme", "webhooks:read")
+
+
+@pytest.fixture
+def client(settings: WebhooksSettings) -> Any:
+    webhooks = Webhooks(event_types=EVENT_TYPES, settings=settings)
+    middleware = [
+        Middleware(WebhooksMiddleware, webhooks=webhooks),
+        Middleware(AuthenticationMiddleware, backend=HeaderUsers()),
+    ]
+    with TestClient(Starlette(routes=[Mount(MOUNT, app=webhooks)], middleware=middleware)) as client:
+        yield client
+
+
+def test_by_default_starlettes_user_is_the_tenant_with_its_scopes(client: TestClient) -> None:
+    assert client.get(f"{MOUNT}/events").status_code == 401
+    assert client.get(f"{MOUNT}/events", headers={"X-User": "acme"}).status_code == 200
+
+
+def test_the_names_of_the_scopes_come_from_the_settings(settings: WebhooksSettings) -> None:
+    renamed = settings.model_copy(update={"read_scope": "hooks.view"})
+    keys = {"old": Principal("acme", [READ, WRITE]), "new": Principal("acme", ["hooks.view"])}
+    with TestClient(make_app(make_webhooks(renamed, authenticate=APIKeys(keys.get)))) as client:
+        refused = client.get(f"{MOUNT}/events", headers=bearer("old"))
+        assert refused.status_code == 403
+        assert "hooks.view" in refused.json()["detail"]
+        assert client.get(f"{MOUNT}/events", headers=bearer("new")).status_code == 200
+
+
+def test_a_token_is_read_by_its_key_and_purpose_until_it_expires() -> None:
+    token = sign_token(KEY, "stream", {"tenant": "acme", "exp": 100})
+    assert read_token(KEY, "stream", token, now=99) == {"tenant": "acme", "exp": 100}
+    assert read_token(KEY, "stream", token, now=100) is None
+    assert read_token(KEY, "portal", token, now=99) is None
+    assert read_token(b"x" * 32, "stream", token, now=99) is None
+    assert read_token(KEY, "stream", "", now=99) is None
+    assert read_token(KEY, "stream", "ü.ü", now=99) is None
+
+
+def test_the_key_that_signs_is_kept_over_a_restart_and_given_by_the_settings(settings: WebhooksSettings) -> None:
+    webhooks = make_webhooks(settings)
+    with TestClient(make_app(webhooks)):
+        first = webhooks._services.key
+    with TestClient(make_app(webhooks)):
+        assert webhooks._services.key == first
+    assert len(first) == 32
+    given = WebhooksSettings(database=settings.database, secret_key="of the host", svix_api_key=None)
+    webhooks = make_webhooks(given)
+    with TestClient(make_app(webhooks)):
+        assert webhooks._services.key == b"of the host"

@@ -1,0 +1,389 @@
+"""The dashboard as a server sees it: URLs, headers, sessions, files. What it looks like is for `browser/`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Generator
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.routing import Mount, Router
+from starlette.testclient import TestClient
+
+from starlette_webhooks.authentication import Principal
+from starlette_webhooks.endpoints import PortalAccess
+from starlette_webhooks.exceptions import EngineUnavailable, NotRunning
+from starlette_webhooks.portal.pages import Dashboard, dashboard_routes
+from starlette_webhooks.portal.session import SESSION_COOKIE, mint_session, open_session, session_cookie
+from starlette_webhooks.portal.theme import _contrast, _parse, theme_css
+from starlette_webhooks.settings import WebhooksSettings
+from tests.conftest import make_settings
+from tests.hosts import MOUNT, bearer, make_app, make_webhooks
+
+KEY = b"k" * 32
+READ, WRITE = "webhooks:read", "webhooks:write"
+
+
+class Page(HTMLParser):
+    """The tags of a page, and what it refers to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def body(self) -> dict[str, str]:
+        return next(attributes for tag, attributes in self.tags if tag == "body")
+
+    def references(self) -> list[str]:
+        found = [attributes.get("src") or attributes.get("href") for _, attributes in self.tags]
+        return [url for url in found if url]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Generator[TestClient]:
+    """A host with the page at `MOUNT/dashboard`, and once more at `/hooks`."""
+    webhooks = make_webhooks(make_settings(tmp_path))
+    app = make_app(webhooks)
+    app.router.routes.insert(0, Mount("/hooks", webhooks.dashboard))
+    with TestClient(app, follow_redirects=False) as client:
+        yield client
+
+
+def dashboard(settings: WebhooksSettings, **options: Any) -> Dashboard:
+    async def authenticate(connection: HTTPConnection) -> Principal | None:
+        user = connection.headers.get("x-user")
+        return None if user is None else Principal(user, connection.headers.get("x-scopes", READ).split())
+
+    async def no_portal(principal: Principal) -> PortalAccess | None:
+        return None
+
+    defaults: dict[str, Any] = {"authenticate": authenticate, "key": lambda: KEY, "engine_portal": no_portal}
+    return Dashboard(settings, **{**defaults, **options})
+
+
+def client_of(page: Dashboard, **options: Any) -> TestClient:
+    app = Starlette(routes=[Mount("/api", app=Router(dashboard_routes(page)))])
+    return TestClient(app, follow_redirects=False, headers={"x-user": "acme"}, **options)
+
+
+@pytest.mark.parametrize("address", [f"{MOUNT}/dashboard", f"{MOUNT}/dashboard/", "/hooks/"])
+def test_everything_the_page_refers_to_is_there_with_and_without_a_slash(host: TestClient, address: str) -> None:
+    answer = host.get(address, headers={"x-user": "acme"})
+    assert answer.status_code == 200
+    page = Page(answer.text)
+    references = page.references()
+    assert len(references) > 20
+    for reference in references:
+        assert host.get(urljoin(address, reference)).status_code == 200, reference
+    api = urljoin(address, page.body()["data-api"])
+    assert host.get(urljoin(api, "event-types"), headers={"x-user": "acme"}).status_code == 200
+
+
+@pytest.mark.parametrize("address", [f"{MOUNT}/dashboard", f"{MOUNT}/dashboard/"])
+def test_the_page_holds_behind_a_proxy_that_takes_a_prefix_away_without_saying_so(
+    host: TestClient, address: str
+) -> None:
+    answer = host.get(address, headers={"x-user": "acme"})
+    for reference in Page(answer.text).references():
+        seen = urljoin(f"/a/prefix{address}", reference)
+        assert seen.startswith("/a/prefix/")
+        assert host.get(seen.removeprefix("/a/prefix")).status_code == 200
+
+
+def test_the_page_holds_below_a_root_path(tmp_path: Path) -> None:
+    webhooks = make_webhooks(make_settings(tmp_path))
+    with TestClient(make_app(webhooks), root_path="/proxied", follow_redirects=False) as client:
+        address = f"/proxied{MOUNT}/dashboard"
+        answer = client.get(address, headers={"x-user": "acme"})
+        assert answer.status_code == 200
+        for reference in Page(answer.text).references():
+            assert client.get(urljoin(address, reference)).status_code == 200
+
+
+def test_nothing_in_the_page_is_inline_or_from_elsewhere(host: TestClient) -> None:
+    answer = host.get(f"{MOUNT}/dashboard", headers={"x-user": "acme"})
+    page = Page(answer.text)
+    assert "//" not in "".join(page.references())
+    for tag, attributes in page.tags:
+        assert tag != "style"
+        assert tag != "script" or attributes.get("src")
+        assert not any(name == "style" or name.startswith("on") for name in attributes)
+
+
+def test_the_policy_forbids_everything_but_our_own_files(host: TestClient) -> None:
+    for path in ("", "/nothing"):
+        headers = host.get(f"{MOUNT}/dashboard{path}", headers={"x-user": "acme"}).headers
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        assert policy == {
+            "default-src": "'none'",
+            "script-src": "'self'",
+            "style-src": "'self'",
+            "img-src": "'self' data:",
+            "connect-src": "'self'",
+            "form-action": "'self'",
+            "base-uri": "'none'",
+            "frame-src": "'none'",
+            "frame-ancestors": "'self'",
+        }
+        assert headers["x-frame-options"] == "SAMEORIGIN"
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_settings_list_who_may_frame_the_page(settings: WebhooksSettings) -> None:
+    changed = settings.model_copy(update={"portal_frame_ancestors": ("https://app.example.com",)})
+    headers = client_of(dashboard(changed)).get("/api/dashboard").headers
+    assert headers["content-security-policy"].endswith("frame-ancestors 'self' https://app.example.com")
+    assert "x-frame-options" not in headers
+
+
+def test_brand_and_logo_are_escaped(settings: WebhooksSettings) -> None:
+    brand = '"><script>alert(1)</script>&$brand'
+    changed = settings.model_copy(update={"portal_brand": brand, "portal_logo": '/logo.svg?"><script>'})
+    page = Page(client_of(dashboard(changed)).get("/api/dashboard").text)
+    assert page.body()["data-brand"] == brand
+    assert page.body()["data-logo"] == '/logo.svg?"><script>'
+    assert [attributes.get("src", "") != "" for tag, attributes in page.tags if tag == "script"] == [True]
+
+
+def test_a_logo_of_another_host_is_the_only_image_let_in_from_there(settings: WebhooksSettings) -> None:
+    changed = settings.model_copy(update={"portal_logo": "https://cdn.example.com/logo.png"})
+    policy = client_of(dashboard(changed)).get("/api/dashboard").headers["content-security-policy"]
+    assert "img-src 'self' data: https://cdn.example.com;" in policy
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("portal_accent", "red"),
+        ("portal_accent", "#12345"),
+        ("portal_accent", "#123456;}"),
+        ("portal_logo", "javascript:alert(1)"),
+        ("portal_logo", "//evil.example/x.png"),
+        ("portal_logo", "https://a.example;script-src *"),
+        ("portal_frame_ancestors", "*"),
+        ("portal_frame_ancestors", "https://a.example; script-src *"),
+        ("portal_frame_ancestors", "https://a.example https://b.example"),
+        ("portal_brand", ""),
+    ],
+)
+def test_settings_of_the_look_cannot_carry_anything_else(tmp_path: Path, field: str, value: str) -> None:
+    with pytest.raises(ValidationError, match=field):
+        make_settings(tmp_path, **{field: value})
+
+
+@pytest.mark.parametrize("value", ["https://app.example.com,https://*.example.org:8443", "http://localhost:3000"])
+def test_settings_take_origins_as_a_list(tmp_path: Path, value: str) -> None:
+    assert make_settings(tmp_path, portal_frame_ancestors=value).portal_frame_ancestors == tuple(value.split(","))
+
+
+@pytest.mark.parametrize("accent", ["#4f46e5", "#ffee00", "#000000", "#ffffff", "#e11d48", "#0aa2c0"])
+def test_every_accent_is_readable_on_light_and_dark(accent: str) -> None:
+    css = theme_css(accent)
+    found = re.search(r"--on-accent: (\S+);\s+--accent-text: light-dark\((\S+), (\S+)\)", css)
+    assert found is not None
+    on_accent, light, dark = (_parse(colour) for colour in found.groups())
+    assert _contrast(on_accent, _parse(accent)) >= 4.5
+    assert _contrast(light, (244, 244, 246)) >= 4.5
+    assert _contrast(dark, (29, 31, 37)) >= 4.5
+
+
+@pytest.mark.parametrize(
+    ("query", "theme"), [("", None), ("?theme=dark", "dark"), ("?theme=light", "light"), ("?theme=x", None)]
+)
+def test_the_theme_can_be_asked_for(host: TestClient, query: str, theme: str | None) -> None:
+    page = Page(host.get(f"{MOUNT}/dashboard{query}", headers={"x-user": "acme"}).text)
+    assert dict(page.tags)["html"].get("data-theme") == theme
+
+
+def test_files_are_kept_for_good_and_come_compressed(host: TestClient) -> None:
+    address = f"{MOUNT}/dashboard"
+    reference = next(
+        url for url in Page(host.get(address, headers={"x-user": "acme"}).text).references() if "app.js" in url
+    )
+    answer = host.get(urljoin(address, reference), headers={"accept-encoding": "gzip"})
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["vary"] == "Accept-Encoding"
+    plain = host.get(urljoin(address, reference), headers={"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert len(gzip.compress(plain.content)) < len(plain.content)
+    tag = plain.headers["etag"]
+    assert host.get(urljoin(address, reference), headers={"if-none-match": f'"x", {tag}'}).status_code == 304
+    old = host.get(f"{address}/static/0000000000000000/app.js")
+    assert old.headers["cache-control"] == "no-cache"
+    assert old.content == plain.content
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["static/x/nothing.js", "static/x/..%2fpages.py", "static/x", "static/x/y/app.js", "page.html", "api/events"],
+)
+def test_no_other_path_is_served(host: TestClient, path: str) -> None:
+    answer = host.get(f"{MOUNT}/dashboard/{path}", headers={"x-user": "acme"})
+    assert answer.status_code == 404
+    assert "Not found" in answer.text
+
+
+def test_the_page_is_only_read(host: TestClient) -> None:
+    answer = host.post(f"{MOUNT}/dashboard", headers={"x-user": "acme"})
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, HEAD"
+    assert host.head(f"{MOUNT}/dashboard", headers={"x-user": "acme"}).status_code == 200
+
+
+def test_who_is_not_signed_in_is_asked_to(host: TestClient) -> None:
+    answer = host.get(f"{MOUNT}/dashboard")
+    assert answer.status_code == 401
+    assert "Please sign in" in answer.text
+    assert "data-api" not in answer.text
+
+
+def test_the_page_takes_the_scope_to_read(settings: WebhooksSettings) -> None:
+    answer = client_of(dashboard(settings)).get("/api/dashboard", headers={"x-scopes": WRITE})
+    assert answer.status_code == 403
+    assert READ in answer.text
+
+
+@pytest.mark.parametrize(("scopes", "write"), [(READ, "false"), (f"{READ} {WRITE}", "true")])
+def test_the_page_knows_whether_it_may_change_things(settings: WebhooksSettings, scopes: str, write: str) -> None:
+    answer = client_of(dashboard(settings)).get("/api/dashboard", headers={"x-scopes": scopes})
+    assert Page(answer.text).body()["data-write"] == write
+
+
+def test_the_engines_own_portal_is_held_in_a_frame(settings: WebhooksSettings) -> None:
+    async def portal(principal: Principal) -> PortalAccess:
+        return PortalAccess('https://app.svix.com/login#key=abc&x="<y>', datetime.now(UTC))
+
+    answer = client_of(dashboard(settings, engine_portal=portal)).get("/api/dashboard")
+    page = Page(answer.text)
+    frames = [attributes for tag, attributes in page.tags if tag == "iframe"]
+    assert [frame["src"] for frame in frames] == ['https://app.svix.com/login#key=abc&x="<y>']
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert "frame-src https://app.svix.com;" in answer.headers["content-security-policy"]
+
+
+def test_an_engine_that_cannot_be_reached_is_said_kindly(settings: WebhooksSettings) -> None:
+    async def portal(principal: Principal) -> PortalAccess:
+        raise EngineUnavailable("connect ECONNREFUSED 10.0.0.7:8071")
+
+    answer = client_of(dashboard(settings, engine_portal=portal)).get("/api/dashboard")
+    assert answer.status_code == 503
+    assert "10.0.0.7" not in answer.text
+    assert "Try again" in answer.text
+
+
+def test_a_dashboard_without_a_running_engine_says_what_to_do(settings: WebhooksSettings) -> None:
+    with pytest.raises(NotRunning, match="WebhooksMiddleware"):
+        client_of(dashboard(settings, key=lambda: b"")).get("/api/dashboard")
+
+
+def test_a_link_for_an_api_key_opens_a_session_that_may_do_what_the_key_may(host: TestClient) -> None:
+    made = host.post(f"{MOUNT}/portal", headers=bearer("acme-read"), json={"expiresIn": 600})
+    url = made.json()["url"]
+    entered = host.get(url)
+    assert entered.status_code == 303
+    cookie = entered.headers["set-cookie"]
+    assert f"Path={MOUNT}; Max-Age=" in cookie
+    assert "HttpOnly; SameSite=Lax" in cookie
+    assert urljoin(url, entered.headers["location"]) == f"http://testserver{MOUNT}/dashboard"
+    assert Page(host.get(f"{MOUNT}/dashboard").text).body()["data-write"] == "false"
+    assert host.get(f"{MOUNT}/events").status_code == 200
+    same_origin = {"sec-fetch-site": "same-origin"}
+    assert host.post(f"{MOUNT}/endpoints", json={"url": "http://127.0.0.1/x"}, headers=same_origin).status_code == 403
+
+
+def test_the_redirect_keeps_the_theme_and_drops_the_token(host: TestClient) -> None:
+    url = host.post(f"{MOUNT}/portal", headers=bearer("acme")).json()["url"]
+    location = host.get(f"{url}&theme=dark").headers["location"]
+    assert urljoin(url, location) == f"http://testserver{MOUNT}/dashboard?theme=dark"
+    with_slash = host.get(f"{url.replace('dashboard?', 'dashboard/?')}&theme=dark").headers["location"]
+    assert (
+        urljoin(f"http://testserver{MOUNT}/dashboard/", with_slash) == f"http://testserver{MOUNT}/dashboard/?theme=dark"
+    )
+
+
+def test_a_session_may_change_things_from_the_page_only(host: TestClient) -> None:
+    host.get(host.post(f"{MOUNT}/portal", headers=bearer("acme")).json()["url"])
+    body = {"eventType": "test.ping"}
+    assert host.post(f"{MOUNT}/test", json=body, headers={"sec-fetch-site": "same-origin"}).status_code == 202
+    assert host.post(f"{MOUNT}/test", json=body, headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    assert host.post(f"{MOUNT}/test", json=body).status_code == 403
+
+
+def test_an_expired_or_changed_link_is_refused(host: TestClient, settings: WebhooksSettings) -> None:
+    token = mint_session(KEY, Principal("acme", [READ]), now=0, expires_in=60)
+    page = client_of(dashboard(settings))
+    for bad in (token, f"x{token}", token.upper(), "", "a.b", "é"):
+        answer = page.get("/api/dashboard", params={"token": bad})
+        assert answer.status_code == 401
+        assert "This link has expired" in answer.text
+        assert "set-cookie" not in answer.headers
+
+
+def test_a_session_stands_for_its_principal_until_it_expires() -> None:
+    token = mint_session(KEY, Principal("acme", [WRITE, READ]), now=1000, expires_in=60)
+    assert open_session(KEY, token, now=1059) == (Principal("acme", [READ, WRITE]), 1)
+    assert open_session(KEY, token, now=1060) is None
+    assert open_session(b"x" * 32, token, now=1000) is None
+    for expires_in in (0, -1, 7 * 86_400 + 1):
+        with pytest.raises(ValueError, match="expires_in"):
+            mint_session(KEY, Principal("acme", [READ]), now=1000, expires_in=expires_in)
+
+
+def test_no_byte_of_a_session_can_be_changed() -> None:
+    token = mint_session(KEY, Principal("acme", [READ]), now=1000)
+    for index in range(len(token)):
+        changed = token[:index] + ("A" if token[index] != "A" else "B") + token[index + 1 :]
+        opened = open_session(KEY, changed, now=1000)
+        # The last character of unpadded base64 has bits that decode to nothing; the text is compared, so none passes.
+        assert opened is None, index
+
+
+def test_the_cookie_is_as_narrow_as_the_place_allows() -> None:
+    plain = session_cookie("t", path="/api", max_age=60, secure=False, framed=True)
+    assert plain == f"{SESSION_COOKIE}=t; Path=/api; Max-Age=60; HttpOnly; SameSite=Lax"
+    secure = session_cookie("t", path="", max_age=60, secure=True, framed=False)
+    assert secure == f"{SESSION_COOKIE}=t; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure"
+    framed = session_cookie("t", path="/api", max_age=60, secure=True, framed=True)
+    assert framed == f"{SESSION_COOKIE}=t; Path=/api; Max-Age=60; HttpOnly; SameSite=None; Partitioned; Secure"
+
+
+def test_the_token_of_a_link_does_not_reach_the_log(settings: WebhooksSettings) -> None:
+    token = mint_session(KEY, Principal("acme", [READ]), now=1000)
+    page = dashboard(settings, clock=lambda: 1001.0)
+    seen: list[Any] = []
+
+    async def logged(scope: Any, receive: Any, send: Any) -> None:
+        await Starlette(routes=[Mount("/api", app=Router(dashboard_routes(page)))])(scope, receive, send)
+        seen.append(scope["query_string"])
+
+    assert TestClient(logged, follow_redirects=False).get(f"/api/dashboard?token={token}&theme=dark").status_code == 303
+    assert seen == [b"token=redacted&theme=dark"]
+
+
+def test_the_commands_of_the_page_show_where_the_routes_are_installed(tmp_path: Path) -> None:
+    webhooks = make_webhooks(make_settings(tmp_path))
+    app = Starlette()
+    webhooks.install(app, path="/public/hooks")
+    app.router.routes.append(Mount("/settings/webhooks", webhooks.dashboard))
+    with TestClient(app, headers=bearer("acme")) as client:
+        body = Page(client.get("/settings/webhooks/").text).body()
+        assert body["data-public"] == "/public/hooks"
+        assert urljoin("/settings/webhooks/", body["data-api"]) == "/settings/webhooks/api/"
+        assert json.loads(client.get("/settings/webhooks/api/endpoints").content)["done"] is True
