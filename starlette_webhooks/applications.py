@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from starlette_webhooks.backends.base import Backend
     from starlette_webhooks.settings import WebhooksSettings
-    from starlette_webhooks.types import Authenticate, TenantResolver
+    from starlette_webhooks.types import Authenticate, Clock, TenantResolver
 
 __all__ = ["Webhooks"]
 
@@ -155,6 +155,10 @@ class Webhooks:
     def dashboard(self) -> ASGIApp:
         """The page where customers manage their endpoints, to mount beside the API: `Mount("/webhooks", ...)`."""
         return self._dashboard
+
+    def set_clock(self, clock: Clock) -> None:
+        """Go by this clock, in seconds since the epoch. For tests; see `starlette_webhooks.testing.Clock`."""
+        self._services.clock = clock
 
     def drain(self) -> None:
         """End all open streams of this process soon, and refuse new ones; their clients connect elsewhere."""

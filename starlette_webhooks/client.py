@@ -264,9 +264,8 @@ class DeliveryClient:
 
     async def _load_certificates(self) -> None:
         async with self._ssl_lock:
-            if self._ssl_context is None:
-                # Reads all certificates of the system, which takes tens of milliseconds.
-                self._ssl_context = await to_thread.run_sync(ssl.create_default_context)
+            # Reads all certificates of the system, which takes tens of milliseconds.
+            self._ssl_context = self._ssl_context or await to_thread.run_sync(ssl.create_default_context)
 
     async def _exchange(self, connection: Connection, request: bytes) -> tuple[h11.Response, bytes]:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
@@ -101,7 +102,7 @@ def test_the_key_that_signs_is_kept_over_a_restart_and_given_by_the_settings(set
     with TestClient(make_app(webhooks)):
         assert webhooks._services.key == first
     assert len(first) == 32
-    given = WebhooksSettings(database=settings.database, secret_key="of the host", svix_api_key=None)
+    given = WebhooksSettings(database=settings.database, secret_key=SecretStr("of the host"), svix_api_key=None)
     webhooks = make_webhooks(given)
     with TestClient(make_app(webhooks)):
         assert webhooks._services.key == b"of the host"

@@ -25,7 +25,7 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)

@@ -89,7 +89,8 @@ async def test_what_is_no_response_fails_in_time_with_a_reason(
         assert caught.value.reason == reason
         assert time.monotonic() - started < 2
         assert reason != "timeout" or caught.value.duration_ms >= 150
-        assert (seen.connections, client.idle_connections) == (1, 0)
+        assert seen.connections <= 1
+        assert client.idle_connections == 0
 
 
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"

@@ -62,5 +62,10 @@ def make_dashboard(own: Services, api: ASGIApp | None = None) -> Dashboard:
         return await engine_portal(own, principal)
 
     return Dashboard(
-        own.settings, authenticate=authenticate, key=lambda: own.key, engine_portal=portal, api=api, clock=own.clock
+        own.settings,
+        authenticate=authenticate,
+        key=lambda: own.key,
+        engine_portal=portal,
+        api=api,
+        clock=lambda: own.clock(),
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from starlette_webhooks.backends.base import Backend, Listener, StreamFilter
+from starlette_webhooks.backends.base import Backend, Listener, StreamFilter, Submission
 from starlette_webhooks.backends.sqlite import attempts, endpoints, log, redelivery
 from starlette_webhooks.backends.sqlite.database import Database, Write
 from starlette_webhooks.backends.sqlite.dispatcher import DisabledEndpoint, Dispatcher
@@ -177,7 +177,7 @@ class SQLiteBackend(Backend):
 
     # Emitting
 
-    def submit(self, events: Sequence[Event]) -> _Storing:
+    def submit(self, events: Sequence[Event]) -> Submission:
         """See `Backend.submit`."""
         insertion = log.Insertion(events, due_in=int(self.settings.retry_schedule[0] * 1000))
         return _Storing(self.database.submit(insertion, size=sum(len(event.payload) for event in events)))

@@ -255,6 +255,11 @@ class Database:
     def _wake(self) -> None:
         self.call_soon(self._set_wakeup)
 
+    @property
+    def on_loop(self) -> bool:
+        """Whether the caller is on the thread of the event loop that it runs on."""
+        return self._open and threading.get_ident() == self._thread
+
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Call a function on the event loop, from any thread: at once where this is the loop's own."""
         if threading.get_ident() == self._thread:

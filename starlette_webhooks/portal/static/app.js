@@ -141,7 +141,10 @@ class Portal {
     window.scrollTo(0, 0);
     const [page, params] = this.#find(address);
     view.params = params;
-    if (page === null) return void fill(view.root, failure({ status: 404 }));
+    if (page === null) {
+      view.title("Not found");
+      return void fill(view.root, failure({ status: 404 }));
+    }
     if (this.visited) this.main.focus({ preventScroll: true });
     this.visited = true;
     try {

@@ -125,7 +125,7 @@ function requestHeaders(app, attempt, endpoint) {
     h("div", { class: "code-head" }, h("span", {}, "Request headers")),
     h(
       "pre",
-      { class: "code-text", tabindex: "0", role: "region", "aria-label": "Request headers" },
+      { class: "code-text", tabindex: "0", role: "group", "aria-label": "Request headers" },
       h("span", { class: "t-word" }, "POST "),
       attempt.url,
       "\n",

@@ -38,6 +38,7 @@ function list(catalog) {
 
 export async function eventTypePage(app, view) {
   view.back("Event catalog", "#/catalog");
+  view.title(view.params[0]);
   view.root.append(
     loader(app, view, {
       fetch: () => app.catalog(),

@@ -17,6 +17,7 @@ const REFRESH = 10_000;
 
 export async function endpointPage(app, view) {
   view.back("Endpoints", "#/endpoints");
+  view.title("Endpoint");
   const page = loader(app, view, {
     rows: 8,
     fetch: () => Promise.all([app.api.get(path`endpoints/${view.params[0]}`, {}, view.signal), app.catalog()]),

@@ -57,6 +57,7 @@ export function preview(data) {
 
 export async function eventPage(app, view) {
   view.back("Events", "#/events");
+  view.title("Event");
   const id = view.params[0];
   view.root.append(
     loader(app, view, {

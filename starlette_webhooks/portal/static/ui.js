@@ -79,7 +79,7 @@ export function codeBlock(value, { language = "json", label = "Code", title = nu
   const full = language === "json" ? pretty(value) : String(value);
   const paint = language === "json" ? json : language === "text" ? (text) => [text] : code;
   const cut = full.length > MAX_SHOWN;
-  const body = h("pre", { class: "code-text", tabindex: "0", role: "region", "aria-label": label });
+  const body = h("pre", { class: "code-text", tabindex: "0", role: "group", "aria-label": label });
   fill(body, paint(cut ? full.slice(0, MAX_SHOWN) : full));
   const head = h("div", { class: "code-head" }, h("span", {}, title ?? label), copyButton(full, `Copy ${label.toLowerCase()}`));
   const block = h("div", { class: "code" }, head, body);

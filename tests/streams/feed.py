@@ -1,0 +1,241 @@
+"""An engine that is nothing but a log in memory, and readers of its streams."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from starlette_webhooks.backends.base import Entry, Gap, Listener, Replay, StreamFilter
+from starlette_webhooks.events import Event
+from starlette_webhooks.identifiers import mint
+from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.streams import StreamHub
+
+TENANT = "acme"
+ALL = StreamFilter()
+
+
+def make_event(number: int, *, tenant: str = TENANT, type: str = "invoice.paid", size: int = 0) -> Event:
+    """An event whose payload carries a number, and `size` bytes to fill it."""
+    filling = b"x" * size
+    payload = b'{"type":"%b","data":{"number":%d,"filling":"%b"}}' % (type.encode(), number, filling)
+    return Event(mint("msg_"), tenant, type, payload, datetime.now(UTC), mint("evt_"))
+
+
+def make_settings(**changes: Any) -> WebhooksSettings:
+    """Settings for streams, independent of the environment."""
+    return WebhooksSettings(**{"handle_signals": False, "svix_api_key": None, **changes})
+
+
+async def at_once() -> None:
+    """A store that answers at once."""
+
+
+class Log:
+    """Commits, and publishes when it is told to, as the tail of a database lags behind its commits."""
+
+    def __init__(self, *, page: int = 3, pause: Callable[[], Awaitable[None]] = at_once) -> None:
+        self.entries: list[Entry] = []
+        self.pruned = 0
+        self.published = 0
+        self.page = page
+        self.pause = pause
+        self.watched: list[str] = []
+        self.replays: list[str | int | None] = []
+        self.listener: Listener | None = None
+
+    def listen(self, listener: Listener) -> None:
+        self.listener = listener
+
+    def watch(self, tenant: str) -> None:
+        assert tenant not in self.watched
+        self.watched.append(tenant)
+
+    def unwatch(self, tenant: str) -> None:
+        self.watched.remove(tenant)
+
+    def commit(self, event: Event) -> Event:
+        """Make an event durable. Nobody is told yet."""
+        self.entries.append(Entry(len(self.entries) + 1, event))
+        return event
+
+    def publish(self, count: int | None = None) -> None:
+        """Tell of the next commits."""
+        until = len(self.entries) if count is None else min(self.published + count, len(self.entries))
+        fresh, self.published = self.entries[self.published : until], until
+        assert self.listener is not None
+        wanted = [entry for entry in fresh if entry.event.tenant in self.listener.tenants]
+        if wanted:
+            self.listener.publish(wanted)
+
+    def emit(self, number: int, **fields: Any) -> Event:
+        """Commit an event and tell of it."""
+        event = self.commit(make_event(number, **fields))
+        self.publish()
+        return event
+
+    async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> LogReplay:
+        self.replays.append(after)
+        await self.pause()
+        kept = [entry for entry in self.entries[self.pruned :] if entry.event.tenant == tenant]
+        gap, last, start = None, None, len(self.entries)
+        if isinstance(after, int):
+            start = after
+        elif after is None:
+            last = kept[-1].event.id if kept else None
+        else:
+            found = [entry.position for entry in kept if entry.event.id == after]
+            start = found[0] if found else self.pruned
+            gap = None if found else Gap(after, kept[0].event.id if kept else None)
+        return LogReplay(self, kept, filter, start, gap, last)
+
+
+class LogReplay(Replay):
+    """A replay up to what is committed as it is opened."""
+
+    def __init__(
+        self, log: Log, kept: Sequence[Entry], filter: StreamFilter, start: int, gap: Gap | None, last: str | None
+    ) -> None:
+        self.gap = gap
+        self.last_id = last
+        self.until = len(log.entries)
+        self.closed = False
+        self._log = log
+        self._events = [entry.event for entry in kept if entry.position > start and filter.matches(entry.event)]
+
+    def covers(self, entry: Entry) -> bool:
+        return entry.position <= self.until
+
+    async def pages(self) -> AsyncIterator[Sequence[Event]]:
+        for start in range(0, len(self._events), self._log.page):
+            await self._log.pause()
+            yield self._events[start : start + self._log.page]
+
+
+@asynccontextmanager
+async def running(log: Log, clock: Callable[[], float] | None = None, **settings: Any) -> AsyncGenerator[StreamHub]:
+    """A hub over the log."""
+    hub = StreamHub(log, make_settings(**settings), **({} if clock is None else {"clock": clock}))
+    log.listen(hub)
+    async with hub.running():
+        yield hub
+
+
+@dataclass
+class Block:
+    """What stands between two empty lines of a stream."""
+
+    fields: dict[str, str]
+    comment: str | None
+
+    @property
+    def number(self) -> int:
+        found = re.search(r'"number":(\d+)', self.fields["data"])
+        assert found is not None
+        return int(found[1])
+
+
+def parse(body: bytes) -> list[Block]:
+    """The blocks of a stream (HTML, "Interpreting an event stream")."""
+    blocks = []
+    for text in body.decode().split("\n\n"):
+        if text:
+            lines = text.split("\n")
+            comment = next((line[1:].strip() for line in lines if line.startswith(":")), None)
+            pairs = [line.split(": ", 1) for line in lines if not line.startswith(":")]
+            blocks.append(Block({pair[0]: pair[1] for pair in pairs}, comment))
+    return blocks
+
+
+class Reader:
+    """A client with its own pace: it takes a message when its gate is open, and after `pause`."""
+
+    def __init__(self, *, open: bool = True, pause: Callable[[], Awaitable[None]] = at_once) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.times: list[float] = []
+        self.gate = anyio.Event()
+        self.gone = anyio.Event()
+        self.pause = pause
+        self.blocked = False
+        self.returned = False
+        if open:
+            self.gate.set()
+
+    async def send(self, message: Any) -> None:
+        self.blocked = True
+        await self.gate.wait()
+        await self.pause()
+        if self.gone.is_set():
+            raise OSError("gone")
+        self.blocked = False
+        self.messages.append(message)
+        self.times.append(anyio.current_time())
+
+    async def receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    def stop(self) -> None:
+        """Take nothing more, from the next message on."""
+        self.gate = anyio.Event()
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.messages if message["type"] == "http.response.body")
+
+    @property
+    def blocks(self) -> list[Block]:
+        return parse(self.body)
+
+    @property
+    def numbers(self) -> list[int]:
+        return [block.number for block in self.blocks if "id" in block.fields and "data" in block.fields]
+
+    @property
+    def last_event_id(self) -> str | None:
+        """What an `EventSource` would resume from."""
+        return next((block.fields["id"] for block in reversed(self.blocks) if "id" in block.fields), None)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.messages) and self.messages[-1].get("more_body") is False
+
+    async def run(
+        self, hub: StreamHub, filter: StreamFilter = ALL, after: str | None = None, tenant: str = TENANT, **options: Any
+    ) -> None:
+        scope = {"type": "http", "method": "GET"}
+        await hub.serve(scope, self.receive, self.send, tenant=tenant, filter=filter, last_event_id=after, **options)
+        self.returned = True
+
+
+@asynccontextmanager
+async def reading(
+    hub: StreamHub, filter: StreamFilter = ALL, after: str | None = None, **options: Any
+) -> AsyncGenerator[Reader]:
+    """A stream that has begun; the client leaves at the end."""
+    reader = Reader()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: reader.run(hub, filter, after, **options))
+        await until(lambda: len(reader.messages) >= 2)
+        yield reader
+        reader.gone.set()
+
+
+async def until(condition: Callable[[], object], timeout: float = 5) -> None:
+    """Wait for something to become true."""
+    with anyio.fail_after(timeout):
+        while not condition():  # noqa: ASYNC110 - conditions of any kind
+            await anyio.sleep(0.002)
+
+
+async def settle() -> None:
+    """Let all that can run do so."""
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()

@@ -1,0 +1,235 @@
+"""Readers that are slow, stuck or gone, and what they may cost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import anyio
+import pytest
+
+from starlette_webhooks.backends.base import StreamFilter
+from starlette_webhooks.streams import StreamHub
+from tests.streams.feed import ALL, Log, Reader, make_event, make_settings, reading, running, settle, until
+
+SMALL = 65_536
+
+
+def fast() -> float:
+    """A clock on which a minute passes in a second."""
+    return time.monotonic() * 60
+
+
+async def test_a_reader_that_fell_behind_reads_the_log_and_misses_nothing() -> None:
+    log = Log()
+    async with running(log, stream_buffer_bytes=SMALL) as hub, reading(hub) as slow, reading(hub) as quick:
+        log.emit(0, size=5000)
+        await until(lambda: slow.numbers)
+        slow.stop()
+        for number in range(1, 60):
+            log.emit(number, size=5000)
+            await until(lambda number=number: quick.numbers[-1] == number)  # type: ignore[misc]
+        slow.gate.set()
+        await until(lambda: slow.numbers[-1] == 59)
+        log.emit(60)
+        await until(lambda: slow.numbers[-1] == quick.numbers[-1] == 60)
+        assert hub.metrics()["lapped"] == 1
+        assert hub.metrics()["buffer_bytes"] <= SMALL
+    assert slow.numbers == quick.numbers == list(range(61))
+    assert [type(after) for after in log.replays] == [type(None), type(None), int]
+
+
+async def test_a_reader_that_fell_behind_before_its_first_event_misses_nothing() -> None:
+    log = Log()
+    async with running(log, stream_buffer_bytes=SMALL) as hub, reading(hub) as reader:
+        for number in range(60):
+            log.commit(make_event(number, size=5000))
+        log.publish()
+        await until(lambda: len(reader.numbers) == 60)
+    assert reader.numbers == list(range(60))
+
+
+async def test_events_larger_than_the_memory_for_streams_still_arrive() -> None:
+    log = Log()
+    async with running(log, stream_buffer_bytes=SMALL) as hub, reading(hub) as reader:
+        for number in range(3):
+            log.emit(number, size=100_000)
+        await until(lambda: len(reader.numbers) == 3)
+        assert hub.metrics()["buffer_bytes"] == 0
+    assert reader.numbers == [0, 1, 2]
+
+
+async def test_the_memory_is_shared_by_all_tenants_and_stays_within_its_bound() -> None:
+    log = Log()
+    async with running(log, stream_buffer_bytes=SMALL) as hub, anyio.create_task_group() as tasks:
+        readers = [Reader(open=number % 2 == 0) for number in range(10)]
+        for number, reader in enumerate(readers):
+            tasks.start_soon(lambda reader=reader, number=number: reader.run(hub, tenant=f"t{number}"))  # type: ignore[misc]
+        await settle()
+        for number in range(200):
+            log.emit(number, tenant=f"t{number % 10}", size=3000)
+            assert hub.metrics()["buffer_bytes"] <= SMALL
+            if number % 10 == 0:
+                await settle()
+        for reader in readers:
+            reader.gate.set()
+        await until(lambda: all(len(reader.numbers) == 20 for reader in readers))
+        for number, reader in enumerate(readers):
+            assert reader.numbers == list(range(number, 200, 10))
+            reader.gone.set()
+
+
+async def test_a_stuck_reader_is_cut_off_and_delays_nobody() -> None:
+    log = Log()
+    async with running(log, stream_send_timeout=0.5, heartbeat=0.2) as hub, reading(hub) as stuck, reading(hub) as well:
+        stuck.stop()
+        began = anyio.current_time()
+        for number in range(20):
+            emitted = anyio.current_time()
+            log.emit(number)
+            await until(lambda number=number: well.numbers[-1:] == [number])  # type: ignore[misc]
+            assert anyio.current_time() - emitted < 0.1
+        await until(lambda: stuck.returned)
+        assert 0.4 < anyio.current_time() - began < 2
+        assert not stuck.ended
+        metrics = hub.metrics()
+        assert (metrics["stuck"], metrics["closed"], metrics["streams"]) == (1, {"stuck": 1}, 1)
+
+
+async def test_a_slow_replay_delays_nobody() -> None:
+    blocked = anyio.Event()
+    log = Log()
+    first = log.commit(make_event(0))
+    for number in range(1, 30):
+        log.commit(make_event(number))
+    async with running(log) as hub:
+        log.publish()
+
+        async def pause() -> None:
+            await blocked.wait()
+
+        slow = Reader()
+        async with reading(hub) as well, anyio.create_task_group() as tasks:
+            log.pause = pause
+            tasks.start_soon(slow.run, hub, ALL, first.id)
+            await until(lambda: len(slow.messages) == 2)
+            log.emit(30)
+            await until(lambda: well.numbers == [30])
+            assert len(slow.messages) == 2
+            blocked.set()
+            await until(lambda: 30 in slow.numbers)
+            slow.gone.set()
+    assert slow.numbers == list(range(1, 31))
+
+
+async def test_a_client_that_leaves_gives_its_place_back_at_any_moment() -> None:
+    async def wait() -> None:
+        await anyio.sleep(0.05)
+
+    log = Log()
+    events = [log.commit(make_event(number)) for number in range(10)]
+
+    async def check(hub: StreamHub, reader: Reader, after: str | None = None) -> None:
+        with anyio.fail_after(2):
+            await reader.run(hub, after=after)
+        assert hub.metrics()["streams"] == 0
+
+    async with running(log, streams_per_process=1) as hub:
+        gone = Reader()
+        gone.gone.set()
+        await check(hub, gone)
+
+        class Refusing(Reader):
+            async def send(self, message: Any) -> None:
+                raise BrokenPipeError
+
+        await check(hub, Refusing())
+        await check(hub, Refusing(), events[0].id)
+        log.pause = wait
+        for delay in (0, 0.02, 0.08):
+            with anyio.move_on_after(delay):
+                await check(hub, Reader(), "msg_unknown")
+            reader = Reader()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(check, hub, reader, "msg_unknown")
+                await anyio.sleep(delay)
+                reader.gone.set()
+        assert hub.metrics()["streams"] == 0
+        async with reading(hub):
+            assert hub.metrics()["streams"] == 1
+        closed = hub.metrics()["closed"]
+        assert closed["disconnected"] >= 4
+        assert closed["cancelled"] >= 1
+
+
+async def test_the_engine_is_asked_for_a_tenant_while_it_has_streams_and_a_little_longer() -> None:
+    log = Log()
+    async with running(log, fast) as hub:
+        async with reading(hub), reading(hub, StreamFilter(channel="blue")), reading(hub, tenant="other"):
+            assert sorted(log.watched) == ["acme", "other"]
+            await anyio.sleep(0.6)
+        assert sorted(log.watched) == ["acme", "other"]
+        assert hub.metrics()["tenants"] == 0
+        await until(lambda: not log.watched)
+        assert (hub.metrics()["views"], hub.metrics()["buffer_bytes"]) == (0, 0)
+        async with reading(hub) as reader:
+            log.emit(1)
+            await until(lambda: reader.numbers)
+
+
+async def test_filters_nobody_reads_any_more_do_not_pile_up() -> None:
+    log = Log()
+    async with running(log) as hub:
+        for number in range(300):
+            reader = Reader()
+            reader.gone.set()
+            await reader.run(hub, StreamFilter(channel=f"c{number}"))
+        assert hub.metrics()["views"] <= 256
+
+
+async def test_memory_of_an_erased_tenant_is_forgotten_and_its_streams_go_on() -> None:
+    log = Log()
+    async with running(log) as hub, reading(hub) as reader:
+        log.emit(1)
+        await until(lambda: reader.numbers)
+        log.pruned = 1
+        hub.forget("acme")
+        hub.forget("nobody")
+        assert hub.metrics()["buffer_bytes"] == 0
+        async with reading(hub, after="msg_any") as again:
+            log.emit(2)
+            await until(lambda: reader.numbers == [1, 2] and again.numbers == [2])
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+async def test_the_hub_ends_within_two_seconds_whatever_readers_do(stuck: bool) -> None:
+    readers = [Reader() for _ in range(20)]
+    async with anyio.create_task_group() as tasks:
+        async with running(Log()) as hub:
+            for reader in readers:
+                tasks.start_soon(reader.run, hub)
+            await until(lambda: all(len(reader.messages) == 2 for reader in readers))
+            if stuck:
+                readers[0].stop()
+            began = anyio.current_time()
+        assert anyio.current_time() - began < 2
+        await until(lambda: all(reader.returned for reader in readers))
+    assert all(reader.ended for reader in readers[1:])
+    assert readers[0].ended is not stuck
+
+
+async def test_a_hub_can_run_again_after_it_ended() -> None:
+    log = Log()
+    hub = StreamHub(log, make_settings())
+    log.listen(hub)
+    for number in range(2):
+        async with hub.running(), reading(hub) as reader:
+            log.emit(number)
+            await until(lambda: reader.numbers)
+        assert reader.numbers == [number]
+
+
+async def test_an_error_of_the_host_passes_through_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with running(Log()):
+            raise ZeroDivisionError

@@ -1,0 +1,107 @@
+"""Streams over real sockets, and what becomes of them when a server stops."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.servers import Server, serving, wait_for
+
+APP = "tests.streams.app:app"
+WORKERS = ["--workers", "2"]
+
+
+@contextmanager
+def streaming(server: Server, *headers: str) -> Generator[socket.socket]:
+    """An open stream, past its first bytes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        lines = ["GET /stream/ HTTP/1.1", "Host: localhost", *headers, "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        read_until(connection, b"retry: ")
+        yield connection
+
+
+def read_until(connection: socket.socket, wanted: bytes | None) -> bytes:
+    """What arrives, up to something, or to the end of the connection."""
+    data = b""
+    while wanted is None or wanted not in data:
+        received = connection.recv(65_536)
+        if not received:
+            assert wanted is None, data
+            break
+        data += received
+    return data
+
+
+def metrics(server: Server) -> dict[str, object]:
+    """The metrics of the process that answers."""
+    return dict(httpx.get(f"{server.url}/metrics").json())
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("uvicorn", []), ("uvicorn", WORKERS), ("granian", []), ("granian", WORKERS)],
+    ids=lambda value: str(value),
+)
+def test_a_server_with_open_streams_stops_at_once_and_ends_them_cleanly(
+    name: str, args: list[str], tmp_path: Path
+) -> None:
+    with serving(tmp_path, server=name, app=APP, args=args) as server, ExitStack() as stack:
+        connections = [stack.enter_context(streaming(server)) for _ in range(20)]
+        began = time.monotonic()
+        server.stop(5)
+        assert time.monotonic() - began < 2
+        for connection in connections:
+            body = read_until(connection, None)
+            assert body.endswith(b"\r\n0\r\n\r\n")
+            assert b"retry: " in body
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "granian", "hypercorn"])
+def test_events_arrive_live_and_a_client_resumes_where_it_was_cut(name: str, tmp_path: Path) -> None:
+    with serving(tmp_path, server=name, app=APP) as server:
+        with streaming(server) as connection:
+            last = httpx.post(f"{server.url}/emit/3").json()["last"]
+            body = read_until(connection, last.encode())
+            assert body.count(b"\ndata: ") == 3
+            assert b": heartbeat" in read_until(connection, b": heartbeat")
+        httpx.post(f"{server.url}/emit/2")
+        with streaming(server, f"Last-Event-ID: {last}") as connection:
+            newest = httpx.post(f"{server.url}/emit/1").json()["last"]
+            assert read_until(connection, newest.encode()).count(b"id: msg_") <= 3
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "granian"])
+def test_a_connection_that_is_reset_gives_its_place_back(name: str, tmp_path: Path) -> None:
+    with serving(tmp_path, server=name, app=APP) as server:
+        for _ in range(20):
+            with streaming(server) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wait_for(lambda: metrics(server)["streams"] == 0)
+        assert metrics(server)["closed"] == {"disconnected": 20}
+
+
+def test_head_answers_without_a_stream(tmp_path: Path) -> None:
+    with serving(tmp_path, app=APP) as server:
+        answer = httpx.head(f"{server.url}/stream/", timeout=2)
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert metrics(server)["opened"] == 0
+
+
+def test_a_reader_that_never_reads_holds_up_neither_others_nor_the_shutdown(tmp_path: Path) -> None:
+    with serving(tmp_path, app=APP) as server, streaming(server) as stuck, streaming(server) as well:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        last = ""
+        for _ in range(10):
+            last = httpx.post(f"{server.url}/emit/100", params={"size": 20_000}).json()["last"]
+            read_until(well, f"id: {last}".encode())
+        began = time.monotonic()
+        server.stop(5)
+        assert time.monotonic() - began < 3

@@ -1,0 +1,140 @@
+"""The documentation is true: its Python runs, its commands work, its references are complete."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+from starlette.routing import Route
+
+from starlette_webhooks import Webhooks
+from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.signing import generate_secret
+from tests.servers import serving
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(DOCS.rglob("*.md"))]
+FENCE = re.compile(r"^(<!-- fragment -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a page in a language."""
+    return [code for _, name, code in FENCE.findall(page.read_text()) if name == language]
+
+
+def name_of(page: object) -> str:
+    """How a page is called in the output of pytest."""
+    assert isinstance(page, Path)
+    return str(page.relative_to(ROOT))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory to run in, without settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("WEBHOOKS_", "SVIX_")):
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+def test_python_of_a_page_runs_from_top_to_bottom(page: Path, elsewhere: Path) -> None:
+    text = page.read_text()
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for match in FENCE.finditer(text):
+        fragment, language, code = match.groups()
+        if language != "python":
+            continue
+        # With line ends in front, a traceback names the line of the page.
+        line = text.count("\n", 0, match.start(3))
+        compiled = compile("\n" * line + code, str(page), "exec", dont_inherit=True)
+        if not fragment:
+            exec(compiled, namespace)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "json")], ids=name_of)
+def test_json_of_a_page_is_json(page: Path) -> None:
+    for code in blocks(page, "json"):
+        json.loads(code)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_quickstart_does_what_the_readme_says(elsewhere: Path) -> None:
+    (elsewhere / "app.py").write_text(blocks(README, "python")[0])
+    commands = [line for code in blocks(README, "sh") for line in code.splitlines() if line.startswith("curl")]
+    fire, list_events, stream = commands
+
+    with serving(elsewhere, app="app:app") as server:
+
+        def run(command: str) -> str:
+            command = command.replace("http://127.0.0.1:8000", server.url).replace("curl", "curl -s --max-time 1.5", 1)
+            return subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, text=True, timeout=10).stdout
+
+        assert json.loads(run(fire)) == {"paid": True}
+        (event,) = json.loads(run(list_events))["events"]
+        assert (event["eventType"], event["payload"]["data"]) == ("invoice.paid", {"amountPaid": 9900})
+        streamed = subprocess.Popen(
+            ["bash", "-c", stream.replace("http://127.0.0.1:8000", server.url)], stdout=subprocess.PIPE, text=True
+        )
+        with streamed:
+            assert streamed.stdout is not None
+            assert streamed.stdout.readline().startswith("retry:")
+            run(fire)
+            line = next(line for line in streamed.stdout if line.startswith("data:"))
+            streamed.kill()
+        assert json.loads(line[5:])["eventType"] == "invoice.paid"
+
+
+def test_shell_of_the_customers_page_computes_the_signature(elsewhere: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    (code,) = blocks(DOCS / "howto" / "verify-a-webhook.md", "sh")
+    secret, now, body = generate_secret(), datetime.now(UTC), '{"type":"invoice.paid","data":{"name":"Zoë"}}'
+    (elsewhere / "body.json").write_text(body)
+    environment = {**os.environ, "SECRET": secret, "ID": "msg_1", "TIMESTAMP": str(int(now.timestamp()))}
+    ran = subprocess.run(["bash", "-euc", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert ran.stdout.strip() == Webhook(secret).sign("msg_1", now, body)
+    assert len(base64.b64decode(ran.stdout.strip().removeprefix("v1,"))) == 32
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "js")], ids=name_of)
+def test_javascript_of_a_page_is_javascript(page: Path, elsewhere: Path) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    for number, code in enumerate(blocks(page, "js")):
+        module = elsewhere / f"{number}.mjs"
+        module.write_text(code)
+        subprocess.run(["node", "--check", str(module)], check=True)
+
+
+def test_reference_of_settings_is_what_the_settings_say() -> None:
+    render = runpy.run_path(str(ROOT / "scripts" / "settings_reference.py"))["render"]
+    text = (DOCS / "reference" / "settings.md").read_text()
+    assert text == render(), "run `python scripts/settings_reference.py`"
+    assert len(re.findall(r"^\| `(?:WEBHOOKS|SVIX)_", text, re.MULTILINE)) == len(WebhooksSettings.model_fields)
+
+
+def test_reference_of_routes_has_every_route_and_no_other(settings: WebhooksSettings) -> None:
+    routes = [route for route in Webhooks(settings=settings).router.routes if isinstance(route, Route)]
+    served = {(method, route.path) for route in routes for method in (route.methods or {"GET"}) - {"HEAD"}}
+    text = (DOCS / "reference" / "routes.md").read_text()
+    documented = set(re.findall(r"`(GET|POST|PATCH|DELETE) (/[^`]*)`", text))
+    assert documented == {(method, path) for method, path in served if not path.startswith("/dashboard/")}
