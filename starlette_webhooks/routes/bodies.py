@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, field_validator
 from pydantic.alias_generators import to_camel
 
+from starlette_webhooks.connection import RESERVED_HEADERS
 from starlette_webhooks.endpoints import UNSET, EndpointChanges
 from starlette_webhooks.signing import parse_secret
 
@@ -24,12 +25,8 @@ __all__ = [
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 _VALUE = re.compile(r"[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?|")
-# What the engine sets itself, and what would change how the message is framed or routed (RFC 9110, RFC 9112).
-_OURS = frozenset(
-    {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "date", "expect"}
-    | {"host", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-    | {"user-agent", "via"}
-)
+# What the engine sets itself, and what would change how the message is framed or read (RFC 9110, RFC 9112).
+_OURS = {name.decode() for name in RESERVED_HEADERS} | {"content-encoding", "content-type", "date", "user-agent", "via"}
 _OUR_PREFIXES = ("webhook-", "svix-")
 _HEADERS = 20
 _METADATA_BYTES = 4096

@@ -38,7 +38,7 @@ __all__ = ["DisabledEndpoint", "Dispatcher"]
 logger = logging.getLogger("starlette_webhooks")
 
 _SCAN_EVERY = 1.0
-_HORIZON_MS = 1500
+_SCAN_SHARE = 0.05
 _LEASE_MARGIN = 10.0
 _GRACE = 1.5
 _PAUSE = 1.0
@@ -85,6 +85,7 @@ class Dispatcher:
         self._wakeup: anyio.Event | None = None
         self._scan_at = 0.0
         self._scan_after = 0
+        self._scan_every = _SCAN_EVERY
 
     @property
     def in_flight(self) -> int:
@@ -156,30 +157,40 @@ class Dispatcher:
         return max(seconds, 0.0)
 
     async def _scan(self) -> None:
-        """Look for endpoints with deliveries due, every second, since other processes may have added some."""
+        """Look for endpoints with deliveries due: what other processes added, and retries.
+
+        Every second, or more rarely with so many endpoints that it would take more than a twentieth of the time.
+        """
         now = self._now()
         while self._timers and self._timers[0][0] <= now:
             self._ready.add(heapq.heappop(self._timers)[1])
         if current_time() < self._scan_at:
             return
-        self._scan_at = current_time() + _SCAN_EVERY
+        started = current_time()
+        self._scan_at = started + self._scan_every
         after: int | None = self._scan_after
         while after is not None and len(self._ready) < READY:
-            page = await self._database.read(partial(scan, after=after, due_by=now + _HORIZON_MS))
+            page = await self._database.read(partial(scan, after=after, due_by=now + self._horizon_ms))
             for found in page.found:
                 if found.failing:
                     self._limits.known_to_fail(found.endpoint)
                 self._wait_for(found.due, found.endpoint)
             after = page.after
         self._scan_after = after or 0
+        self._scan_every = max(_SCAN_EVERY, (current_time() - started) / _SCAN_SHARE)
+
+    @property
+    def _horizon_ms(self) -> int:
+        # Beyond the next scan, so that what is due in between is made on time.
+        return int(self._scan_every * 1500)
 
     def _wait_for(self, due: float, endpoint: int) -> None:
         now = self._now()
         if due <= now:
             self._ready.add(endpoint)
-        elif due <= now + _HORIZON_MS:
+        elif due <= now + self._horizon_ms:
             heapq.heappush(self._timers, (due, endpoint))
-        # What is due later is found by then.
+        # A scan finds what is due later.
 
     async def _claim(self, attempts: TaskGroup, asks: Sequence[Ask]) -> None:
         now = self._now()

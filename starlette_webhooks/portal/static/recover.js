@@ -35,12 +35,12 @@ export function recover(app, endpoint, changed = () => {}) {
   const start = async () => {
     const from = period.value === "custom" ? new Date(moment.value) : new Date(Date.now() - Number(period.value) * 1000);
     if (Number.isNaN(from.getTime())) return void fill(result, notice("bad", "Give a date and a time."));
-    const began = new Date();
     try {
+      const before = await app.api.get(path`endpoints/${endpoint.id}/attempts`, { limit: PAGE }, stop.signal);
       const answer = await app.api.post(path`endpoints/${endpoint.id}/recover`, { since: from.toISOString(), missing: missing.checked });
       if (answer.recovered === 0) return void fill(result, notice("good", "Nothing to recover: no delivery failed in this time."));
       form.hidden = true;
-      await follow(app, endpoint, answer.recovered, began, result, stop.signal, changed);
+      await follow(app, endpoint, answer.recovered, before.attempts, result, stop.signal, changed);
     } catch (error) {
       if (error.name !== "AbortError") fill(result, notice("bad", error.message));
     }
@@ -56,15 +56,16 @@ export function recover(app, endpoint, changed = () => {}) {
   });
 }
 
-async function follow(app, endpoint, total, began, place, signal, changed) {
+async function follow(app, endpoint, total, before, place, signal, changed) {
   const bar = h("progress", { class: "progress", max: total, value: 0, "aria-label": "Recovered deliveries" });
   const words = h("p", { class: "dialog-note" });
   fill(place, bar, words);
   const end = Date.now() + PATIENCE;
-  // Clocks of the server and the reader may differ a little; the server's attempts are what counts.
-  const after = new Date(began.getTime() - 2000).toISOString();
+  // Told apart by what was there before, and not by the time: the reader's clock need not agree with the server's.
+  const known = new Set(before.map((attempt) => attempt.id));
+  const after = before[0]?.timestamp;
   while (Date.now() < end) {
-    const results = await manual(app, endpoint, after, total, signal);
+    const results = await manual(app, endpoint, after, known, total, signal);
     const good = [...results.values()].filter((status) => status === "success").length;
     bar.value = Math.min(results.size, total);
     fill(words, `${number(bar.value)} of ${count(total, "delivery", "deliveries")} sent again: ${number(good)} succeeded, ${number(results.size - good)} failed.`);
@@ -80,13 +81,13 @@ async function follow(app, endpoint, total, began, place, signal, changed) {
   changed();
 }
 
-async function manual(app, endpoint, after, total, signal) {
+async function manual(app, endpoint, after, known, total, signal) {
   const results = new Map();
   let cursor = null;
   do {
     const page = await app.api.get(path`endpoints/${endpoint.id}/attempts`, { after, limit: PAGE, cursor }, signal);
     for (const attempt of page.attempts) {
-      if (attempt.trigger === "manual" && !results.has(attempt.eventId)) results.set(attempt.eventId, attempt.status);
+      if (attempt.trigger === "manual" && !known.has(attempt.id) && !results.has(attempt.eventId)) results.set(attempt.eventId, attempt.status);
     }
     cursor = page.done ? null : page.nextCursor;
   } while (cursor && results.size < total);
