@@ -168,6 +168,8 @@ class Webhooks:
     async def erase(self, tenant: str | int | UUID) -> None:
         """Remove all that is kept of a tenant: events, endpoints, attempts."""
         await self.backend.erase(str(tenant))
+        if self._entered:
+            self._services.hub.forget(str(tenant))
 
     def health(self) -> dict[str, Any]:
         """The state of the engine and the streams of this process, JSON-able. For the operator, not for customers."""

@@ -45,7 +45,7 @@ def default_authenticate(connection: HTTPConnection) -> Principal | None:
     """The user of Starlette's `AuthenticationMiddleware`: `user.identity` is the tenant, `auth.scopes` the scopes."""
     user = connection.scope.get("user")
     # Users of other frameworks' middleware are of any type.
-    if not getattr(user, "is_authenticated", False):
+    if user is None or not getattr(user, "is_authenticated", False):
         return None
     return Principal(str(user.identity), getattr(connection.scope.get("auth"), "scopes", ()))
 

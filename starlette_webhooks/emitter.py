@@ -263,7 +263,7 @@ def resolve_user(connection: HTTPConnection) -> str | None:
     """The tenant of a request by default: the identity of Starlette's signed-in user."""
     user = connection.scope.get("user")
     # Users of other frameworks' middleware are of any type.
-    if not getattr(user, "is_authenticated", False):
+    if user is None or not getattr(user, "is_authenticated", False):
         return None
     return str(user.identity)
 

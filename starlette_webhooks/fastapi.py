@@ -1,11 +1,11 @@
 """FastAPI: the emitter as a dependency, and event types in FastAPI's own documentation.
 
-    webhooks.install(app)
-    document_events(app, webhooks)
+webhooks.install(app)
+document_events(app, webhooks)
 
-    @app.post("/invoices/{id}/pay")
-    async def pay(id: str, webhooks: EmitterDep) -> None:
-        webhooks.emit("invoice.paid", {"invoiceId": id})
+@app.post("/invoices/{id}/pay")
+async def pay(id: str, webhooks: EmitterDep) -> None:
+    webhooks.emit("invoice.paid", {"invoiceId": id})
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Litestar: a plugin that mounts `Webhooks`, runs it, and hands its emitter to route handlers.
 
-    @post("/invoices/{id:str}/pay")
-    async def pay(id: FromPath[str], webhooks: NamedDependency[Emitter]) -> None:
-        webhooks.emit("invoice.paid", {"invoiceId": id})
+@post("/invoices/{id:str}/pay")
+async def pay(id: FromPath[str], webhooks: NamedDependency[Emitter]) -> None:
+    webhooks.emit("invoice.paid", {"invoiceId": id})
 
-    app = Litestar([pay], plugins=[WebhooksPlugin(webhooks)])
+app = Litestar([pay], plugins=[WebhooksPlugin(webhooks)])
 """
 
 from __future__ import annotations

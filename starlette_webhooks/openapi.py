@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 from starlette_webhooks.events import EventType
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from starlette_webhooks.events import EventTypes
 
 __all__ = ["OPERATIONS", "Operation", "build_document", "event_webhooks"]
 
-Schema = dict[str, Any]
 _DATA_PATH = "#/webhooks/{}/post/requestBody/content/application~1json/schema/properties/data"
+_HEADERS = {
+    "webhook-id": "The event's id, the same for each attempt: skip repeats.",
+    "webhook-timestamp": "When this attempt is made, in seconds since the epoch.",
+    "webhook-signature": "`v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64 (Standard Webhooks); one for each "
+    "secret while it is rotated, divided by spaces.",
+}
 _VERBATIM = frozenset({"const", "default", "enum", "example", "examples"})
 
 
@@ -45,7 +48,9 @@ class Operation:
     def statuses(self, path: str) -> list[int]:
         """The errors that it may answer with."""
         found = {*self.errors}
-        if self.scope is not None:
+        if self.answer == "text/html":
+            found |= {401, 403, 503}
+        elif self.scope is not None:
             found |= {400, 401, 403, 503}
         if "{" in path:
             found.add(404)
@@ -54,6 +59,7 @@ class Operation:
         return sorted(found)
 
 
+_NEEDED = frozenset({"EndpointCreation", "Recovery"})
 _TIMES = ("before", "after")
 _PAGE = ("limit", "cursor")
 _EVENTS = ("event_type", "channel", *_PAGE, *_TIMES)
@@ -76,10 +82,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/events/{id}/endpoints/{endpoint}/resend"): Operation(
         "resendEvent", "Deliver an event to an endpoint again", "write", "Nothing", 202, "Nothing", errors=(409,)
     ),
-    ("POST", "/test"): Operation("sendTestEvent", "Emit an event to try things out", "write", "Event", 202, "EventTest"),
+    ("POST", "/test"): Operation(
+        "sendTestEvent", "Emit an event to try things out", "write", "Event", 202, "EventTest"
+    ),
     ("GET", "/event-types"): Operation("listEventTypes", "The catalog of event types", "read", "EventTypes"),
     ("POST", "/sync"): Operation("sync", "Register the event types with the engine", "write", "Synced", 200, "Nothing"),
-    ("GET", "/endpoints"): Operation("listEndpoints", "Endpoints, newest first", "read", "EndpointPage", 200, "", _PAGE),
+    ("GET", "/endpoints"): Operation(
+        "listEndpoints", "Endpoints, newest first", "read", "EndpointPage", 200, "", _PAGE
+    ),
     ("POST", "/endpoints"): Operation(
         "createEndpoint", "Create an endpoint", "write", "Endpoint", 201, "EndpointCreation", errors=(409,)
     ),
@@ -105,23 +115,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "testEndpoint", "Send an event to this endpoint alone", "write", "Event", 202, "EventTest", errors=(409,)
     ),
     ("GET", "/portal"): Operation("getPortal", "A link to the page for customers", "read", "PortalAccess"),
-    ("POST", "/portal"): Operation("createPortal", "As `GET`, for a time", "read", "PortalAccess", 200, "PortalRequest"),
-    ("GET", "/dashboard"): Operation("showDashboard", "The page for customers", None, "text/html", errors=(401, 403, 503)),
+    ("POST", "/portal"): Operation(
+        "createPortal", "As `GET`, for a time", "read", "PortalAccess", 200, "PortalRequest"
+    ),
+    ("GET", "/dashboard"): Operation(
+        "showDashboard", "The page for customers", "read", "text/html", parameters=("token", "theme")
+    ),
     ("GET", "/openapi.json"): Operation("getOpenAPI", "This document", None, "Document"),
 }
-
-_ERRORS = {
-    400: "The query, or the JSON of the body, is malformed.",
-    401: "Nobody is signed in, and no valid key was sent.",
-    403: "The scope is missing, or the call came from another site.",
-    404: "There is no such object.",
-    409: "The object is in another state than this call needs, or a limit is reached.",
-    413: "The body is too large.",
-    422: "The body is not what this route takes.",
-    429: "Too many at once.",
-    503: "The engine cannot be reached at the moment.",
-}
-_ERROR_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 
 
 def event_webhooks(event_types: Iterable[EventType]) -> dict[str, Any]:
@@ -131,7 +132,12 @@ def event_webhooks(event_types: Iterable[EventType]) -> dict[str, Any]:
 
 def _webhook(event_type: EventType) -> dict[str, Any]:
     schema = _relocate(event_type.json_schema or {"type": "object"}, _DATA_PATH.format(event_type.name))
-    payload = _object(type={"const": event_type.name}, timestamp=_TIME, data=schema)
+    fields = {
+        "type": {"const": event_type.name},
+        "timestamp": {"type": "string", "format": "date-time"},
+        "data": schema,
+    }
+    payload = {"type": "object", "properties": fields, "required": list(fields)}
     content: dict[str, Any] = {"schema": payload}
     if event_type.example is not None:
         example = {"type": event_type.name, "timestamp": "2026-11-23T21:50:00.000Z", "data": event_type.example}
@@ -142,14 +148,12 @@ def _webhook(event_type: EventType) -> dict[str, Any]:
         "description": event_type.description,
         "tags": [event_type.category],
         "parameters": [
-            _parameter("webhook-id", "The event's id, the same for each attempt: skip repeats.", {"type": "string"}),
-            _parameter("webhook-timestamp", "Seconds since the epoch of this attempt.", {"type": "string"}),
-            _parameter("webhook-signature", "`v1,` and the HMAC-SHA256 in base64 of `id.timestamp.body`; one for each "
-                       "secret, divided by spaces (Standard Webhooks).", {"type": "string"}),
+            {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+            for name, text in _HEADERS.items()
         ],
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {"2XX": {"description": "Taken. Anything else is tried again; 410 disables the endpoint."}},
-    }  # fmt: skip
+    }
 
 
 def _relocate(schema: Any, place: str) -> Any:
@@ -173,53 +177,60 @@ def build_document(
     Args:
         scopes: How `read` and `write` are called here.
     """
-    names = sorted(event_type.name for event_type in event_types)
+    # Here, as the models of the bodies need Pydantic.
+    from starlette_webhooks.openapi_components import DESCRIPTION, components
+
     paths: dict[str, Any] = {}
     for (method, path), operation in OPERATIONS.items():
         paths.setdefault(path, {})[method.lower()] = _document_operation(path, operation, scopes)
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": version, "description": _DESCRIPTION},
+        "info": {"title": title, "version": version, "description": DESCRIPTION},
         "paths": paths,
         "webhooks": event_webhooks(event_types),
-        "components": {
-            "schemas": {**_schemas(), **_bodies(names)},
-            "parameters": _parameters(names),
-            "responses": {str(status): _error(status, text) for status, text in _ERRORS.items()},
-            "securitySchemes": _SECURITY,
-        },
+        "components": components(event_type.name for event_type in event_types),
     }
 
 
 def _document_operation(path: str, operation: Operation, scopes: Mapping[str, str]) -> dict[str, Any]:
-    parts = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    ids = [_ref("parameters", "endpointId" if _is_endpoint(path, part) else "eventId") for part in parts]
-    answer: dict[str, Any] = {"description": operation.summary + "."}
-    if "/" in operation.answer:
-        answer["content"] = {operation.answer: {"schema": {"type": "string"}}}
-    elif operation.answer:
-        answer["content"] = {"application/json": {"schema": _ref("schemas", operation.answer)}}
     documented: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,
-        "parameters": ids + [_ref("parameters", name) for name in operation.parameters],
-        "responses": {str(operation.status): answer},
+        "parameters": [_ref("parameters", name) for name in (*_path_parameters(path), *operation.parameters)],
+        "responses": _responses(path, operation),
         "security": [],
     }
-    for status in operation.statuses(path):
-        documented["responses"][str(status)] = _ref("responses", str(status))
     if operation.body:
-        schema = _ref("schemas", operation.body)
-        required = operation.body in ("EndpointCreation", "Recovery")
-        documented["requestBody"] = {"required": required, "content": {"application/json": {"schema": schema}}}
+        content = {"application/json": {"schema": _ref("schemas", operation.body)}}
+        documented["requestBody"] = {"required": operation.body in _NEEDED, "content": content}
     if operation.scope is not None:
         scope = scopes[operation.scope]
         documented["description"] = f"Takes the scope `{scope}`."
         documented["security"] = [{"key": [scope]}, {"session": [scope]}]
-        if "ticket" in operation.parameters:
-            documented["security"].append({"ticket": []})
+    if "ticket" in operation.parameters:
+        documented["security"].append({"ticket": []})
     return documented
 
 
-def _is_endpoint(path: str, part: str) -> bool:
-    return part == "endpoint" or path.startswith("/endpoints/")
+def _responses(path: str, operation: Operation) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": f"{operation.summary}."}
+    html = operation.answer == "text/html"
+    if "/" in operation.answer:
+        answer["content"] = {operation.answer: {"schema": {"type": "string"}}}
+    elif operation.answer:
+        answer["content"] = {"application/json": {"schema": _ref("schemas", operation.answer)}}
+    errors = {str(code): _ref("responses", f"{code}{'Page' if html else ''}") for code in operation.statuses(path)}
+    redirect = {"303": {"description": "The token of the link was good, and is in a cookie now."}} if html else {}
+    return {str(operation.status): answer, **redirect, **errors}
+
+
+def _path_parameters(path: str) -> Iterable[str]:
+    for part in path.split("/"):
+        if part == "{endpoint}":
+            yield "endpoint"
+        elif part == "{id}":
+            yield "endpointId" if path.startswith("/endpoints/") else "eventId"
+
+
+def _ref(kind: str, name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/{kind}/{name}"}

@@ -221,3 +221,14 @@ def test_a_ticket_is_not_in_the_servers_log(tmp_path: Path) -> None:
         log = running.log.read_text()
     assert "ticket=redacted" in log
     assert ticket not in log
+
+
+def test_a_stream_that_ends_before_its_first_event_can_be_resumed_where_it_began(
+    webhooks: Webhooks, client: TestClient
+) -> None:
+    before = emit(client, n=1)
+    with client.stream("GET", STREAM, headers=ACME) as response:
+        lines = response.iter_lines()
+        assert next(lines).startswith("retry: ")
+        webhooks.drain()
+        assert f"id: {before}" in list(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.routing import BaseRoute, Route
 
 from starlette_webhooks.portal.pages import dashboard_routes
-from starlette_webhooks.routes import catalog, endpoints, events, portal, stream
+from starlette_webhooks.routes import catalog, endpoints, events, openapi, portal, stream
 from starlette_webhooks.routes.services import Services
 
 __all__ = ["build_routes"]
@@ -34,6 +34,7 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Route("/endpoints/{id}/stats", endpoints.get_stats, methods=["GET"]),
         Route("/endpoints/{id}/recover", endpoints.recover_endpoint, methods=["POST"]),
         Route("/endpoints/{id}/test", endpoints.test_endpoint, methods=["POST"]),
+        Route("/openapi.json", openapi.openapi_view(services), methods=["GET"]),
         Route("/portal", portal.create_portal_access, methods=["GET", "POST"]),
         *dashboard_routes(portal.make_dashboard(services)),
     ]

@@ -48,29 +48,30 @@ async def stream_events(request: Request) -> ASGIApp:
     own = services(request)
     query = Query(request)
     ticket = query.text("ticket")
+    expires = None
     if ticket is None:
         tenant = (await authorize(request, "read")).tenant
         channel, types = query.channel(), query.event_types()
         filter = StreamFilter(frozenset(types), channel)
     else:
         _redact(request.scope)
-        tenant, filter = _read_ticket(request, ticket)
+        tenant, filter, expires = _read_ticket(request, ticket)
     # Names that browsers' polyfills use stand beside ours.
     last = query.text("last_event_id") or query.text("lastEventId")
     query.done()
     last = request.headers.get("last-event-id", last)
     own.hub.check_capacity(tenant)
-    return partial(own.hub.serve, tenant=tenant, filter=filter, last_event_id=last or None)
+    return partial(own.hub.serve, tenant=tenant, filter=filter, last_event_id=last or None, principal_expires=expires)
 
 
-def _read_ticket(request: Request, ticket: str) -> tuple[str, StreamFilter]:
+def _read_ticket(request: Request, ticket: str) -> tuple[str, StreamFilter, float]:
     own = services(request)
     claims = read_token(own.key, _PURPOSE, ticket, now=own.clock())
     if claims is None:
         raise Unauthorized("The ticket is not ours, or has expired. Get another from `POST /events/stream/ticket`.")
     if {"event_type", "channel"} & set(request.query_params):
         raise InvalidRequest("A ticket carries its filter. Give `eventTypes` and `channel` when you get it.")
-    return claims["tenant"], StreamFilter(frozenset(claims["types"]), claims["channel"])
+    return claims["tenant"], StreamFilter(frozenset(claims["types"]), claims["channel"]), claims["exp"]
 
 
 def _redact(scope: Scope) -> None:

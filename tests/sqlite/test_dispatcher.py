@@ -343,6 +343,45 @@ async def test_a_short_retry_is_made_on_time(receiver: Receiver, tmp_path: Path)
     assert 0.2 < second.at - first.at < 0.8
 
 
+async def test_a_kick_that_names_endpoints_needs_no_scan(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "_SCAN_EVERY", 60.0)
+    async with delivering(make_settings(tmp_path)) as engine:
+        await engine.endpoint(receiver.url)
+        await anyio.sleep(0.05)
+        await engine.database.write(emit)
+        await anyio.sleep(0.05)
+        assert receiver.requests == []
+        engine.dispatcher.kick([1])
+        await engine.attempted(1)
+
+
+async def test_what_another_process_commits_is_found_within_a_second(receiver: Receiver, tmp_path: Path) -> None:
+    async with delivering(make_settings(tmp_path)) as engine:
+        await engine.endpoint(receiver.url)
+        await engine.database.write(emit)
+        with anyio.fail_after(2):
+            await engine.attempted(1)
+
+
+async def test_a_delivery_that_cannot_be_made_is_recorded_and_stops_no_other(
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with delivering(make_settings(tmp_path, retry_schedule="0")) as engine:
+        broken, _ = await engine.endpoint(receiver.url), await engine.endpoint(receiver.url)
+        await engine.database.write(
+            lambda connection: (
+                connection.execute("UPDATE endpoint_secret SET key = 'whsec_%' WHERE endpoint = 1").rowcount
+            )
+        )
+        await engine.emit()
+        attempts = await engine.attempted(2)
+    assert {attempt.endpoint_id: attempt.error for attempt in attempts}[broken.id] == "internal error of the sender"
+    assert sorted(attempt.status for attempt in attempts) == ["fail", "success"]
+    assert "cannot be sent" in caplog.text
+
+
 async def test_a_resent_event_arrives_again_and_counts_on(receiver: Receiver, tmp_path: Path) -> None:
     async with delivering(make_settings(tmp_path)) as engine:
         endpoint = await engine.endpoint(receiver.url)

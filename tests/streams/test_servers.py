@@ -47,7 +47,7 @@ def metrics(server: Server) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("uvicorn", []), ("uvicorn", WORKERS), ("granian", []), ("granian", WORKERS)],
+    [("uvicorn", []), ("uvicorn", WORKERS), ("granian", [])],
     ids=lambda value: str(value),
 )
 def test_a_server_with_open_streams_stops_at_once_and_ends_them_cleanly(

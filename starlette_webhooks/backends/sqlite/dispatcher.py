@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -82,6 +83,7 @@ class Dispatcher:
         self.busy = 0
         """Attempts under way, or not recorded yet."""
         self._timers: list[tuple[float, int]] = []
+        self._timed: dict[int, float] = {}
         self._wakeup: anyio.Event | None = None
         self._scan_at = 0.0
         self._scan_after = 0
@@ -163,7 +165,10 @@ class Dispatcher:
         """
         now = self._now()
         while self._timers and self._timers[0][0] <= now:
-            self._ready.add(heapq.heappop(self._timers)[1])
+            due, endpoint = heapq.heappop(self._timers)
+            if self._timed.get(endpoint) == due:
+                del self._timed[endpoint]
+            self._ready.add(endpoint)
         if current_time() < self._scan_at:
             return
         started = current_time()
@@ -188,7 +193,8 @@ class Dispatcher:
         now = self._now()
         if due <= now:
             self._ready.add(endpoint)
-        elif due <= now + self._horizon_ms:
+        elif due <= now + self._horizon_ms and due < self._timed.get(endpoint, math.inf):
+            self._timed[endpoint] = due
             heapq.heappush(self._timers, (due, endpoint))
         # A scan finds what is due later.
 
@@ -225,7 +231,8 @@ class Dispatcher:
                 # Before it is recorded: whatever is claimed next is committed together with the record.
                 self._limits.finished(job.endpoint, job.tenant, lane)
                 self._ready.finished(job.endpoint)
-                self._wake()
+                if self._ready:
+                    self._wake()
             disabled = await self._record(outcome)
             if disabled is not None:
                 logger.warning("The endpoint %s was disabled: %s.", disabled.id, disabled.reason)

@@ -176,6 +176,12 @@ def oldest_event(connection: sqlite3.Connection, tenant: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def newest_event(connection: sqlite3.Connection, tenant: str) -> str | None:
+    """The id of the tenant's event that was committed last."""
+    row = connection.execute(_QUERIES["newest_event"], (tenant,)).fetchone()
+    return None if row is None else str(row[0])
+
+
 @dataclass(frozen=True, slots=True)
 class ReplayPage:
     """Events in order, and the position up to which the log has been read."""

@@ -52,6 +52,9 @@ SELECT seq FROM sqlite_sequence WHERE name = 'event'
 -- name: oldest_event
 SELECT id FROM event WHERE tenant = ? ORDER BY seq LIMIT 1
 
+-- name: newest_event
+SELECT id FROM event WHERE tenant = ? ORDER BY seq DESC LIMIT 1
+
 -- name: replay
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM event
 WHERE tenant = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?

@@ -131,18 +131,7 @@ class Tail:
         """What a stream has missed. The tenant must be watched."""
         # Only now is all that commits after the high-water mark sure to be published.
         await self._started.wait()
-        if after is None and not self._stale():
-            return LogReplay(self._database, tenant, filter, self._high or 0, self._high or 0, None)
         return await self._database.read(partial(self._open, tenant=tenant, filter=filter, after=after))
-
-    def _stale(self) -> bool:
-        if self._high is None:
-            return True
-        if self._database.path == MEMORY:
-            return False
-        assert self._watcher is not None
-        version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
-        return version != self._version
 
     def _open(
         self, connection: sqlite3.Connection, tenant: str, filter: StreamFilter, after: str | int | None
@@ -156,7 +145,10 @@ class Tail:
             start = position or 0
         else:
             start = high if after is None else after
-        return LogReplay(self._database, tenant, filter, start, high, gap)
+        replay = LogReplay(self._database, tenant, filter, start, high, gap)
+        if after is None:
+            replay.last_id = log.newest_event(connection, tenant)
+        return replay
 
 
 class LogReplay(Replay):

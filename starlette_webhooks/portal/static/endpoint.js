@@ -14,6 +14,7 @@ import { testButton } from "./testing.js";
 import { button, card, copyButton, facts, linkButton, notice, pill, toast } from "./ui.js";
 
 const REFRESH = 10_000;
+const PAGE = 25;
 
 export async function endpointPage(app, view) {
   view.back("Endpoints", "#/endpoints");
@@ -45,8 +46,12 @@ function content(app, view, endpoint, catalog, again) {
   ];
 }
 
-// Somebody who reads further down, or looks at one attempt, is not disturbed.
-const idle = (view) => !document.hidden && !document.querySelector("dialog[open]") && view.root.querySelectorAll("tbody tr").length <= 25;
+/** Whether the page may change by itself: not while somebody reads further down, looks at one attempt, or is within the table. */
+function idle(view) {
+  const rows = view.root.querySelector("tbody");
+  if (document.hidden || document.querySelector("dialog[open]") || !getSelection().isCollapsed) return false;
+  return !rows || (rows.children.length <= PAGE && !rows.contains(document.activeElement));
+}
 
 function statistics(app, view, endpoint) {
   return loader(app, view, {

@@ -59,7 +59,7 @@ function form(app, endpoint, catalog, label, home, save) {
     card(
       "Destination",
       {},
-      field("URL", url, { hint: "Must answer with a 2xx status within 15 seconds. Redirects are not followed." }),
+      field("URL", url, { hint: "Must answer with a 2xx status within seconds, so leave long work for later. Redirects are not followed." }),
       field("Description", description, { optional: true }),
     ),
     card("Events", { note: "Which events go here." }, types.element),

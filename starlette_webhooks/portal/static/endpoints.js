@@ -53,10 +53,11 @@ export async function endpointsPage(app, view) {
 
 function endpointRow(app, view, endpoint, queue) {
   const figures = h("div", { class: "figures" }, h("span", { class: "skeleton-bar" }));
+  const below = h("div", { class: "figures small-only" });
   queue(async () => {
     try {
       const stats = await app.api.get(path`endpoints/${endpoint.id}/stats`, {}, view.signal);
-      fill(figures, sparkline(stats), h("span", { class: "rate" }, rate(stats.success, stats.fail)));
+      for (const place of [figures, below]) fill(place, sparkline(stats), h("span", { class: "rate" }, rate(stats.success, stats.fail)));
     } catch {
       fill(figures, h("span", { class: "faint" }, "–"));
     }
@@ -66,7 +67,7 @@ function endpointRow(app, view, endpoint, queue) {
   return h(
     "tr",
     {},
-    h("td", { class: "grow" }, h("div", {}, link), endpoint.description && h("div", { class: "under" }, endpoint.description)),
+    h("td", { class: "grow" }, h("div", {}, link), endpoint.description && h("div", { class: "under" }, endpoint.description), below),
     h("td", { class: "wide fit", title: endpoint.eventTypes.join("\n") || null }, types),
     h("td", { class: "middle fit" }, figures),
     h("td", { class: "fit" }, statePill(endpoint)),

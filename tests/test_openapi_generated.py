@@ -1,0 +1,75 @@
+"""The routes hold to their OpenAPI document, by calls that Schemathesis generates from it against a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings, strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    missing_required_header,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from starlette_webhooks.openapi import OPERATIONS
+from tests.hosts import MOUNT, bearer
+from tests.servers import Server, serving
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    missing_required_header,
+    unsupported_method,
+    allow_header_conformance,
+]
+ACME = bearer("acme")
+# The stream does not end.
+GENERATED = [each for each in OPERATIONS if each != ("GET", "/events/stream")]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory: Path = tmp_path_factory.mktemp("generated")
+    with serving(directory, endpoints_per_tenant="10000", deliver="false") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def schema(server: Server) -> Any:
+    return schemathesis.openapi.from_url(f"{server.url}{MOUNT}/openapi.json")
+
+
+@pytest.mark.parametrize(("method", "path"), GENERATED, ids=str)
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+def test_generated_calls_are_answered_as_documented(
+    server: Server, schema: Any, method: str, path: str, mode: schemathesis.GenerationMode
+) -> None:
+    base = f"{server.url}{MOUNT}"
+    event = httpx.post(f"{base}/test", headers=ACME).json()["id"]
+    endpoint = httpx.post(f"{base}/endpoints", headers=ACME, json={"url": "http://127.0.0.1:9/hook"}).json()["id"]
+    ids = {"id": endpoint if path.startswith("/endpoints") else event, "endpoint": endpoint}
+
+    @settings(max_examples=12, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(schema[path][method].as_strategy(mode), st.booleans())
+    def call(case: schemathesis.Case, exists: bool) -> None:
+        if exists and mode is schemathesis.GenerationMode.POSITIVE:
+            case.path_parameters.update({name: ids[name] for name in case.path_parameters})
+        response = case.call(headers=ACME)
+        case.validate_response(response, checks=CHECKS)
+
+    call()
