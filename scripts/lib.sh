@@ -31,7 +31,11 @@ make_environment() {
 need() {
     local name=$1 stamp
     shift
-    is_suitable "$PYTHON" && "$PYTHON" -m pip --version >/dev/null 2>&1 || make_environment
+    # An environment that was never finished has the pip of its Python.
+    is_suitable "$PYTHON" && "$PYTHON" -c '
+import pip, sys
+sys.exit([int(part) for part in pip.__version__.split(".")[:2]] < [25, 1])
+' >/dev/null 2>&1 || make_environment
     stamp=$("$PYTHON" -c '
 import hashlib, pathlib, sys
 print(hashlib.sha256(pathlib.Path("pyproject.toml").read_bytes() + repr((sys.version, sys.argv)).encode()).hexdigest())

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     allow_header_conformance,
@@ -38,8 +38,13 @@ CHECKS = [
     allow_header_conformance,
 ]
 ACME = bearer("acme")
-# The stream does not end.
-GENERATED = [each for each in OPERATIONS if each != ("GET", "/events/stream")]
+# The stream does not end, and the document takes nothing that could be wrong.
+GENERATED = [
+    (mode, method, path)
+    for mode in schemathesis.GenerationMode
+    for method, path in OPERATIONS
+    if path != "/events/stream" and (path != "/openapi.json" or mode is schemathesis.GenerationMode.POSITIVE)
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +59,22 @@ def schema(server: Server) -> Any:
     return schemathesis.openapi.from_url(f"{server.url}{MOUNT}/openapi.json")
 
 
-@pytest.mark.parametrize(("method", "path"), GENERATED, ids=str)
-@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize(("mode", "method", "path"), GENERATED)
 def test_generated_calls_are_answered_as_documented(
-    server: Server, schema: Any, method: str, path: str, mode: schemathesis.GenerationMode
+    server: Server, schema: Any, mode: schemathesis.GenerationMode, method: str, path: str
 ) -> None:
     base = f"{server.url}{MOUNT}"
     event = httpx.post(f"{base}/test", headers=ACME).json()["id"]
     endpoint = httpx.post(f"{base}/endpoints", headers=ACME, json={"url": "http://127.0.0.1:9/hook"}).json()["id"]
     ids = {"id": endpoint if path.startswith("/endpoints") else event, "endpoint": endpoint}
 
-    @settings(max_examples=12, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(schema[path][method].as_strategy(mode), st.booleans())
     def call(case: schemathesis.Case, exists: bool) -> None:
         if exists and mode is schemathesis.GenerationMode.POSITIVE:
             case.path_parameters.update({name: ids[name] for name in case.path_parameters})
+        # Starlette's mounts do not match a line break: then the host answers, not we.
+        assume(not any("\n" in str(value) for value in case.path_parameters.values()))
         response = case.call(headers=ACME)
         case.validate_response(response, checks=CHECKS)
 

@@ -30,6 +30,7 @@ __all__ = ["Dashboard", "dashboard_routes"]
 
 _METHODS = ("GET", "HEAD")
 _THEMES = ("light", "dark")
+_STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "pages")
 
 
 class Dashboard:
@@ -214,12 +215,15 @@ class _Visit:
         static = self.beside("") if on_page else "../" * (self.path.count("/") - 1)
         static += f"static/{self.assets.version}"
         modules = sorted(file for file in self.assets.files if file.endswith(".js"))
+        styles = (f'<link rel="stylesheet" href="{escape(static)}/{name}.css">' for name in _STYLES)
+        preloads = (f'<link rel="modulepreload" href="{escape(static)}/{file}">' for file in modules)
         filled = {
             **{fact: escape(value) for fact, value in facts.items()},
             "assets": escape(static),
             "brand": escape(self._settings.portal_brand),
             "theme": f' data-theme="{self.theme}"' if self.theme else "",
-            "preloads": "\n".join(f'<link rel="modulepreload" href="{escape(static)}/{file}">' for file in modules),
+            "styles": "\n".join(styles),
+            "preloads": "\n".join(preloads),
         }
         return HTMLResponse(Template(self.assets.pages[name]).substitute(filled), status_code, headers)
 

@@ -34,7 +34,7 @@ _METADATA_BYTES = 4096
 
 def _secret(text: str) -> str:
     parse_secret(text)
-    return text
+    return "whsec_" + text.removeprefix("whsec_")
 
 
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,128}$")]

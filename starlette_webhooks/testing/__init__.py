@@ -6,10 +6,14 @@ The pytest plugin, which comes with the package, has them as the fixtures `emitt
 
 from __future__ import annotations
 
-from starlette_webhooks.backends.memory import MemoryBackend
-from starlette_webhooks.testing.clock import Clock
-from starlette_webhooks.testing.emitted import EmittedEvents, recording
-from starlette_webhooks.testing.receiver import Delivery, Receiver, receiving
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette_webhooks.backends.memory import MemoryBackend
+    from starlette_webhooks.testing.clock import Clock
+    from starlette_webhooks.testing.emitted import EmittedEvents, recording
+    from starlette_webhooks.testing.receiver import Delivery, Receiver, receiving
 
 __all__ = [
     # backends
@@ -24,3 +28,20 @@ __all__ = [
     "Receiver",
     "receiving",
 ]
+
+_HOMES = {
+    "MemoryBackend": "starlette_webhooks.backends.memory",
+    "Clock": "starlette_webhooks.testing.clock",
+    "EmittedEvents": "starlette_webhooks.testing.emitted",
+    "recording": "starlette_webhooks.testing.emitted",
+    "Delivery": "starlette_webhooks.testing.receiver",
+    "Receiver": "starlette_webhooks.testing.receiver",
+    "receiving": "starlette_webhooks.testing.receiver",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # The pytest plugin lies in this package, and every test run loads it, whether it uses any of this or not.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -105,7 +105,7 @@ async def delivering(
     client = DeliveryClient(AddressGuard(settings.allow_networks), timeout=settings.attempt_timeout)
     disabled: list[DisabledEndpoint] = []
 
-    async def on_disabled(endpoint: DisabledEndpoint) -> None:
+    def on_disabled(connection: sqlite3.Connection, endpoint: DisabledEndpoint) -> None:
         disabled.append(endpoint)
 
     clock = clock or VirtualClock()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from starlette_webhooks.backends.base import Backend, Listener, StreamFilter, Submission
-from starlette_webhooks.backends.sqlite import attempts, endpoints, log, redelivery
+from starlette_webhooks.backends.sqlite import attempts, endpoints, log, queue, redelivery
 from starlette_webhooks.backends.sqlite.database import Database, Write
 from starlette_webhooks.backends.sqlite.dispatcher import DisabledEndpoint, Dispatcher
 from starlette_webhooks.backends.sqlite.tail import LogReplay, Tail
@@ -151,9 +151,9 @@ class SQLiteBackend(Backend):
         """Attempts of this process that are under way, or not recorded yet."""
         return 0 if self._dispatcher is None else self._dispatcher.busy
 
-    async def _disabled(self, endpoint: DisabledEndpoint) -> None:
+    def _disabled(self, connection: sqlite3.Connection, endpoint: DisabledEndpoint) -> None:
         data = {"endpointId": endpoint.id, "url": endpoint.url, "reason": endpoint.reason}
-        await self.send([new_event(ENDPOINT_DISABLED.name, data, tenant=endpoint.tenant)])
+        log.Insertion([new_event(ENDPOINT_DISABLED.name, data, tenant=endpoint.tenant)])(connection)
 
     async def _prune_for_ever(self) -> None:
         while True:
@@ -164,7 +164,13 @@ class SQLiteBackend(Backend):
             await anyio.sleep(_PRUNE_EVERY)
 
     async def prune(self) -> None:
-        """Remove events older than `retention_days`, in small batches. Runs by itself every hour."""
+        """Remove events older than `retention_days`, in small batches. Runs by itself every hour.
+
+        Also what endpoints left whose removal was cut short.
+        """
+        for no in await self.database.read(queue.orphans):
+            while await self.database.write(partial(endpoints.delete_leftovers, no=no)):
+                await anyio.sleep(_PRUNE_PAUSE)
         cutoff = int((self.clock() - self.settings.retention_days * 86_400) * 1000)
         after: int | None = 0
         while after is not None:

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -220,11 +221,17 @@ class Database:
 
     # Writing
 
-    def submit(self, fn: Callable[[Connection], T], *, size: int = 0) -> Write[T]:
+    def submit(self, fn: Callable[[Connection], T], *, size: int = 0, bounded: bool = True) -> Write[T]:
         """Run a function in the next transaction, on another thread. Thread-safe; never blocks.
 
         The function gets a connection with a transaction open, and may run again where another write of the same
-        transaction failed: its only effects must be those on the connection.
+        transaction failed: its only effects must be those on the connection. An object with an attribute `together`
+        other than None is not called itself, where nothing fails: `together(connection, objects)` is, for a row of
+        such objects, and returns the result of each.
+
+        Args:
+            size: Bytes that it holds while it waits.
+            bounded: False to take it even where too many wait.
 
         Raises:
             NotRunning: Outside `lifespan`.
@@ -234,8 +241,9 @@ class Database:
             if not self._open:
                 raise NotRunning
             batch = self._pending
-            if self._waiting_writes >= self.max_writes or (
-                self._waiting_bytes + size > self.max_bytes and self._waiting_bytes
+            if bounded and (
+                self._waiting_writes >= self.max_writes
+                or (self._waiting_bytes + size > self.max_bytes and self._waiting_bytes)
             ):
                 raise QueueFull
             self._waiting_writes += 1
@@ -249,8 +257,12 @@ class Database:
         return write
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
-        """Run a function in the next transaction and wait for the commit. See `submit`."""
-        return await self.submit(fn).wait()
+        """Run a function in the next transaction and wait for the commit. See `submit`.
+
+        It is taken however many writes wait, as who waits for it submits no other: deliveries go on being recorded
+        while events fill the queue.
+        """
+        return await self.submit(fn, bounded=False).wait()
 
     def _wake(self) -> None:
         self.call_soon(self._set_wakeup)
@@ -330,11 +342,11 @@ class Database:
     def _transaction(self, connection: Connection, writes: Sequence[Write[Any]], *, apart: bool) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for write in writes:
-                if apart:
+            if apart:
+                for write in writes:
                     self._run_apart(connection, write)
-                else:
-                    write.result = write.fn(connection)
+            else:
+                _run_together(connection, writes)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -388,3 +400,15 @@ class Database:
     def watcher(self) -> Connection:
         """A connection for `PRAGMA data_version` alone, which is quick enough for the event loop (3 µs)."""
         return self._connect()
+
+
+def _run_together(connection: Connection, writes: Sequence[Write[Any]]) -> None:
+    for together, row in groupby(writes, key=lambda write: getattr(write.fn, "together", None)):
+        if together is None:
+            for write in row:
+                write.result = write.fn(connection)
+        else:
+            neighbours = list(row)
+            results = together(connection, [write.fn for write in neighbours])
+            for write, result in zip(neighbours, results, strict=True):
+                write.result = result

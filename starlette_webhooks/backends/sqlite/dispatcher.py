@@ -10,10 +10,11 @@ import heapq
 import logging
 import math
 import random
+import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep
@@ -51,13 +52,16 @@ _FAMILIES = (b"webhook-", b"svix-")
 _key = lru_cache(maxsize=4096)(parse_secret)
 
 
+OnDisabled: TypeAlias = Callable[[sqlite3.Connection, DisabledEndpoint], None]
+
+
 class Dispatcher:
     """Delivers what is due, for as long as `run` runs.
 
     Args:
         clock: Seconds since the epoch; tests set it forward.
         random: A number from 0 to 1, for the jitter of retries.
-        on_disabled: Called after an endpoint was disabled, with the endpoint.
+        on_disabled: Called when an endpoint is disabled, on the database's thread and within the same transaction.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class Dispatcher:
         *,
         clock: Clock = time.time,
         random: Callable[[], float] = random.random,
-        on_disabled: Callable[[DisabledEndpoint], Awaitable[None]],
+        on_disabled: OnDisabled,
     ) -> None:
         self._database = database
         self._client = client
@@ -236,7 +240,6 @@ class Dispatcher:
             disabled = await self._record(outcome)
             if disabled is not None:
                 logger.warning("The endpoint %s was disabled: %s.", disabled.id, disabled.reason)
-                await self._on_disabled(disabled)
         except Exception:
             # One delivery must not end all others. Where it was not recorded, its lease runs out and it is repeated.
             logger.exception("Something went wrong about a delivery to the endpoint %s.", job.endpoint_id)
@@ -293,7 +296,9 @@ class Dispatcher:
         disable_after = int(self._settings.disable_after * 1000)
         while True:
             try:
-                disabled = await self._database.write(partial(record, outcome=outcome, disable_after=disable_after))
+                disabled = await self._database.write(
+                    partial(_record, outcome=outcome, disable_after=disable_after, on_disabled=self._on_disabled)
+                )
             except (EngineUnavailable, QueueFull):
                 # Once the lease is over, the delivery belongs to whoever claims it next.
                 if self._now() >= outcome.job.lease:
@@ -304,6 +309,15 @@ class Dispatcher:
                 self._wait_for(outcome.next_due, outcome.job.endpoint)
                 self._wake()
             return disabled
+
+
+def _record(
+    connection: sqlite3.Connection, *, outcome: Outcome, disable_after: int, on_disabled: OnDisabled
+) -> DisabledEndpoint | None:
+    disabled = record(connection, outcome, disable_after=disable_after)
+    if disabled is not None:
+        on_disabled(connection, disabled)
+    return disabled
 
 
 def _custom_headers(job: Job) -> list[tuple[bytes, bytes]]:

@@ -2,6 +2,9 @@
 INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (tenant, event_id) WHERE event_id IS NOT NULL DO NOTHING
 
+-- name: insert_events
+INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload) VALUES
+
 -- name: event_of_event_id
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM event WHERE tenant = ? AND event_id = ?
 
@@ -11,6 +14,13 @@ INSERT INTO event_channel (tenant, channel, type, id, seq) VALUES (?, ?, ?, ?, ?
 -- name: insert_deliveries
 INSERT INTO delivery (event, endpoint, due)
 SELECT ?, endpoint, ? FROM subscription WHERE tenant = ? AND type IN ('', ?) AND channel = ''
+
+-- name: insert_deliveries_of_events
+INSERT INTO delivery (event, endpoint, due)
+SELECT event.seq, subscription.endpoint, event.timestamp
+FROM event CROSS JOIN subscription
+    ON subscription.tenant = event.tenant AND subscription.type IN ('', event.type) AND subscription.channel = ''
+WHERE event.seq BETWEEN ? AND ? ORDER BY event.seq
 
 -- name: insert_channel_deliveries
 INSERT INTO delivery (event, endpoint, due)

@@ -104,6 +104,9 @@ class Tail:
             for entry in write.result.fresh
         ]
         if not fresh:
+            # In memory no other connection sees what a write did besides its result.
+            if self._database.path == MEMORY:
+                self._kick.set()
             return
         if fresh[0].position == self._high + 1 and fresh[-1].position == self._high + len(fresh):
             self._publish(fresh)

@@ -1,0 +1,190 @@
+"""`EmittedEvents`: what a test's apps emitted, and assertions that tell what was emitted instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import SequenceMatcher
+from typing import Any
+from uuid import UUID
+
+from starlette_webhooks.emitter import observers
+from starlette_webhooks.events import Event
+
+__all__ = ["EmittedEvents", "recording"]
+
+_MISSING = object()
+_IS_MISSING = "is missing"
+_LINE = 160
+
+
+class EmittedEvents(Sequence[Event]):
+    """Events in the order in which they were emitted. It is a sequence of `Event`."""
+
+    def __init__(self, events: Sequence[Event] = ()) -> None:
+        self._events = list(events)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._events[index]
+
+    def __repr__(self) -> str:
+        return f"<{_listing(self._events)}>"
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Take events that were emitted now."""
+        self._events.extend(events)
+
+    def clear(self) -> None:
+        """Forget what was emitted until now."""
+        self._events.clear()
+
+    def assert_emitted(
+        self,
+        event_type: str,
+        *,
+        tenant: str | int | UUID | None = None,
+        data: Mapping[str, Any] | None = None,
+        event_id: str | None = None,
+        channels: Sequence[str] | None = None,
+        times: int | None = None,
+    ) -> Event:
+        """Fail unless such an event was emitted. Returns it, the first where there are several.
+
+        Args:
+            event_type: Its name.
+            tenant: Whose event it is; anybody's where not given.
+            data: What its data holds, among other keys; nested objects likewise.
+            event_id: The host's key of it.
+            channels: All of its channels.
+            times: How often exactly; at least once where not given.
+
+        Raises:
+            AssertionError: The message shows the nearest event, where it differs, and all that was emitted.
+        """
+        __tracebackhide__ = True
+        expected = _Expected(event_type, tenant, data, event_id, channels)
+        found = [event for event in self._events if not expected.differences(event)]
+        if times == 0:
+            raise ValueError("`times` must be at least 1. Use `assert_not_emitted`.")
+        if times is not None and len(found) != times:
+            raise AssertionError(
+                f"{expected} was emitted {_count(len(found))}, not {_count(times)}.\n{_listing(self._events)}"
+            )
+        if times is None and not found:
+            raise AssertionError(f"{expected} was not emitted.\n{_nearest(expected, self._events)}")
+        return found[0]
+
+    def assert_not_emitted(
+        self, event_type: str, *, tenant: str | int | UUID | None = None, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Fail if such an event was emitted. Arguments as for `assert_emitted`."""
+        __tracebackhide__ = True
+        expected = _Expected(event_type, tenant, data, None, None)
+        found = [event for event in self._events if not expected.differences(event)]
+        if found:
+            raise AssertionError(f"{expected} was emitted {_count(len(found))}.\n{_listing(found)}")
+
+    def assert_nothing_emitted(self) -> None:
+        """Fail if anything was emitted."""
+        __tracebackhide__ = True
+        if self._events:
+            raise AssertionError(f"Something was emitted.\n{_listing(self._events)}")
+
+
+@contextmanager
+def recording() -> Iterator[EmittedEvents]:
+    """Record what all apps of this process emit until the block ends, whatever their engine."""
+    events = EmittedEvents()
+    observers.append(events.record)
+    try:
+        yield events
+    finally:
+        observers.remove(events.record)
+
+
+class _Expected:
+    def __init__(
+        self,
+        event_type: str,
+        tenant: str | int | UUID | None,
+        data: Mapping[str, Any] | None,
+        event_id: str | None,
+        channels: Sequence[str] | None,
+    ) -> None:
+        self.event_type = event_type
+        self.tenant = None if tenant is None else str(tenant)
+        self.data = data
+        self.event_id = event_id
+        self.channels = None if channels is None else sorted(channels)
+
+    def __str__(self) -> str:
+        wanted = {"tenant": self.tenant, "data": self.data, "event_id": self.event_id, "channels": self.channels}
+        given = ", ".join(f"{name}={value!r}" for name, value in wanted.items() if value is not None)
+        return f"`{self.event_type}`" + (f" with {given}" if given else "")
+
+    def differences(self, event: Event) -> list[str]:
+        pairs = [("type", self.event_type, event.type), ("tenant", self.tenant, event.tenant)]
+        pairs += [("event_id", self.event_id, event.event_id)]
+        found = [_differs(name, wanted, got) for name, wanted, got in pairs if wanted not in (None, got)]
+        if self.channels is not None and self.channels != sorted(event.channels):
+            found.append(_differs("channels", self.channels, sorted(event.channels)))
+        if self.data is not None:
+            found += _compare("data", self.data, event.data)
+        return found
+
+    def likeness(self, event: Event) -> tuple[bool, float, int]:
+        same = event.type == self.event_type
+        # What is there with another value is nearer than what is missing.
+        distance = sum(2 if line.endswith(_IS_MISSING) else 1 for line in self.differences(event))
+        return same, SequenceMatcher(None, self.event_type, event.type).ratio(), -distance
+
+
+def _compare(path: str, expected: Any, actual: Any) -> list[str]:
+    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+        return [
+            line
+            for key, value in expected.items()
+            for line in _compare(f"{path}[{key!r}]", value, actual.get(key, _MISSING))
+        ]
+    if isinstance(expected, (list, tuple)) and isinstance(actual, list) and len(expected) == len(actual):
+        return [
+            line
+            for index, (value, other) in enumerate(zip(expected, actual, strict=True))
+            for line in _compare(f"{path}[{index}]", value, other)
+        ]
+    # In Python, True is 1; in JSON it is not.
+    if expected == actual and isinstance(expected, bool) == isinstance(actual, bool):
+        return []
+    return [_differs(path, expected, actual)]
+
+
+def _differs(path: str, expected: Any, actual: Any) -> str:
+    return f"{path}: expected {expected!r}, " + (_IS_MISSING if actual is _MISSING else f"was {actual!r}")
+
+
+def _nearest(expected: _Expected, events: Sequence[Event]) -> str:
+    if not events:
+        return "Nothing was emitted."
+    nearest = max(events, key=expected.likeness)
+    lines = [f"The nearest is #{events.index(nearest) + 1}, which differs in:"]
+    lines += [f"  {line}" for line in expected.differences(nearest)]
+    return "\n".join([*lines, _listing(events)])
+
+
+def _listing(events: Sequence[Event]) -> str:
+    if not events:
+        return "Nothing was emitted."
+    lines = [f"Emitted {_count(len(events), 'event')}:"]
+    for number, event in enumerate(events, 1):
+        data = json.dumps(event.data, ensure_ascii=False)
+        shown = data if len(data) <= _LINE else f"{data[:_LINE]}..."
+        lines.append(f"  #{number} {event.type} tenant={event.tenant!r} {shown}")
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str = "time") -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

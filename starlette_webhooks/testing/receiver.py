@@ -1,0 +1,187 @@
+"""`Receiver`: a real HTTP server for the webhooks of a test, which checks their signatures."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+
+from starlette_webhooks.signing import VerificationError, generate_secret, verify
+
+if TYPE_CHECKING:
+    from starlette_webhooks.types import Clock
+
+__all__ = ["Delivery", "Receiver", "receiving"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One genuine request that the receiver got.
+
+    Attributes:
+        id: The event's id, the same for each try.
+        number: 1 for the first try of the event here.
+        status: What was answered.
+        headers: By their names in lower case.
+        body: The bytes that were signed.
+    """
+
+    id: str
+    number: int
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The body, decoded: `{"type", "timestamp", "data"}`."""
+        payload: dict[str, Any] = json.loads(self.body)
+        return payload
+
+    @property
+    def event_type(self) -> str:
+        """The name of the event's type."""
+        return str(self.payload["type"])
+
+    @property
+    def data(self) -> Any:
+        """What happened."""
+        return self.payload["data"]
+
+
+class Receiver:
+    """Takes webhooks as a customer does: it checks each signature, keeps what is genuine, and refuses the rest.
+
+    Attributes:
+        secret: The key that deliveries must be signed with.
+        rejected: Why requests were refused, with 400.
+    """
+
+    def __init__(self, *, clock: Clock = time.time) -> None:
+        self.secret = generate_secret()
+        self.rejected: list[str] = []
+        self._clock = clock
+        self._deliveries: list[Delivery] = []
+        self._changed = threading.Condition()
+        self._failures: float = 0
+        self._answer: tuple[int, Mapping[str, str]] = (500, {})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+
+    @property
+    def url(self) -> str:
+        """Where it listens, on loopback. `MemoryBackend` delivers there; others by `WEBHOOKS_ALLOW_NETWORKS`."""
+        return f"http://127.0.0.1:{self._server.server_port}/webhooks"
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """The body for `POST /endpoints` that registers it."""
+        return {"url": self.url, "secret": self.secret}
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """What came, in order, each try for itself."""
+        with self._changed:
+            return list(self._deliveries)
+
+    def fail(self, times: int | None = None, *, status: int = 500, headers: Mapping[str, str] | None = None) -> None:
+        """Answer the next requests with an error: so many of them, or all until `succeed`."""
+        with self._changed:
+            self._failures = float("inf") if times is None else times
+            self._answer = (status, dict(headers or {}))
+
+    def succeed(self) -> None:
+        """Answer with 204 again."""
+        with self._changed:
+            self._failures = 0
+
+    def clear(self) -> None:
+        """Forget what came."""
+        with self._changed:
+            self._deliveries.clear()
+            self.rejected.clear()
+
+    def wait_for(self, count: int = 1, *, timeout: float = 5.0) -> list[Delivery]:
+        """Wait until so many deliveries have come since the last `clear`, and return them.
+
+        For tests that are not async; those use `await receiver.received(count)`.
+
+        Raises:
+            AssertionError: Fewer came within `timeout` seconds, or something was rejected meanwhile.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._deliveries) >= count or self.rejected, timeout)
+            if len(self._deliveries) >= count:
+                return list(self._deliveries)
+            came = [f"  {each.event_type} {each.id}, try {each.number}: {each.status}" for each in self._deliveries]
+            came += [f"  rejected: {reason}" for reason in self.rejected]
+        raise AssertionError("\n".join([f"{count} deliveries were to come, and {len(came)} came.", *came]))
+
+    async def received(self, count: int = 1, *, timeout: float = 5.0) -> list[Delivery]:
+        """As `wait_for`, in async code."""
+        return await to_thread.run_sync(lambda: self.wait_for(count, timeout=timeout))
+
+    def _take(self, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str]]:
+        try:
+            verify(self.secret, headers, body, now=self._clock())
+        except VerificationError as exc:
+            with self._changed:
+                self.rejected.append(str(exc))
+                self._changed.notify_all()
+            return 400, {}
+        identifier = headers.get("webhook-id") or headers["svix-id"]
+        with self._changed:
+            answer: tuple[int, Mapping[str, str]] = (204, {})
+            if self._failures > 0:
+                self._failures -= 1
+                answer = self._answer
+            number = 1 + sum(each.id == identifier for each in self._deliveries)
+            self._deliveries.append(Delivery(identifier, number, answer[0], headers, body))
+            self._changed.notify_all()
+        return answer
+
+
+def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, headers = receiver._take({name.lower(): value for name, value in self.headers.items()}, body)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if status != 204:
+                self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    return Handler
+
+
+@contextmanager
+def receiving(*, clock: Clock = time.time) -> Iterator[Receiver]:
+    """Run a receiver until the block ends.
+
+    Args:
+        clock: By which timestamps must be recent.
+    """
+    receiver = Receiver(clock=clock)
+    server = receiver._server
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

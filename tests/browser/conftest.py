@@ -1,0 +1,60 @@
+"""A server, a browser and a receiver. They end with this package, since Playwright holds an event loop open."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.visitor import Visit, Visitor
+from tests.servers import Receiver, Server, receiving, serving
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    directory = tmp_path_factory.mktemp("portal")
+    with serving(directory, app="tests.browser.host:app", retry_schedule="0,3600", heartbeat="0.5") as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def browser() -> Generator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed.")
+    flags = "no-sandbox disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=[f"--{flag}" for flag in flags.split()])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def receiver() -> Generator[Receiver]:
+    with receiving() as running:
+        yield running
+
+
+@pytest.fixture
+def visit(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Generator[Visit]:
+    """Sign somebody in, in a browser context of their own. At the end nothing may have gone wrong unseen."""
+    visitors: list[Visitor] = []
+
+    def begin(access: str = "write", *, tenant: str | None = None, **options: Any) -> Visitor:
+        name = tenant or re.sub(r"\W+", "-", request.node.name)
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        if access:
+            context.add_cookies([{"name": "user", "value": f"{name}:{access}", "url": server.url}])
+        visitors.append(Visitor(context, server, name))
+        return visitors[-1]
+
+    yield begin
+    for visitor in visitors:
+        assert visitor.violations() == []
+        visitor.context.close()
+        visitor.api.close()
+    assert [error for visitor in visitors for error in visitor.errors if "Failed to load resource" not in error] == []

@@ -1,0 +1,87 @@
+"""The host of the browser tests, `uvicorn tests.browser.host:app`: signed in by cookie, the page in several places."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from starlette_webhooks import APIKeys, EventType, Principal, Webhooks, WebhooksMiddleware
+from starlette_webhooks.settings import load_settings
+
+READ, WRITE = "webhooks:read", "webhooks:write"
+MOUNT = "/api/v1/webhooks"
+PAID = {
+    "type": "object",
+    "required": ["invoiceId", "amountPaid"],
+    "properties": {
+        "invoiceId": {"type": "string", "description": "The invoice that was paid.", "minLength": 1},
+        "amountPaid": {"type": "integer", "minimum": 0, "description": "In cents."},
+        "currency": {"type": "string", "enum": ["usd", "eur", "gbp"]},
+        "customer": {"$ref": "#/$defs/Customer"},
+        "lines": {
+            "type": "array",
+            "items": {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string"}}},
+        },
+    },
+    "$defs": {"Customer": {"type": "object", "description": "Who paid.", "properties": {"email": {"type": "string"}}}},
+}
+EXAMPLE = {"invoiceId": "inv_8Qk2", "amountPaid": 9900, "currency": "usd", "customer": {"email": "ada@o'hara.example"}}
+EVENT_TYPES = [
+    EventType("invoice.created", category="Billing", description="An invoice was drawn up and waits for payment."),
+    EventType(
+        "invoice.paid", category="Billing", description="An invoice was paid in full.", schema=PAID, example=EXAMPLE
+    ),
+    EventType(
+        "invoice.failed", category="Billing", description="A payment was declined.", example={"reason": "declined"}
+    ),
+    EventType("document.created", category="Documents", description="Somebody made a document."),
+    EventType("document.shared", category="Documents"),
+    EventType("member.joined", category="Workspace", description="<img src=x onerror=alert(1)> & others"),
+]
+
+
+def by_cookie(connection: HTTPConnection) -> Principal | None:
+    """The session of a user, as the cookie `user` names it: `<tenant>:<read or write>`. For tests only."""
+    tenant, _, access = connection.cookies.get("user", "").partition(":")
+    return Principal(tenant, [READ, WRITE] if access == "write" else [READ]) if tenant else None
+
+
+def by_key(key: str) -> Principal | None:
+    """An API key, which is a tenant's name here."""
+    return Principal(key, [READ, WRITE])
+
+
+webhooks = Webhooks(
+    event_types=EVENT_TYPES, authenticate=APIKeys(by_key, otherwise=by_cookie), settings=load_settings()
+)
+
+
+async def emit(request: Request) -> Response:
+    """Emit what the test says."""
+    body = await request.json()
+    events = [await webhooks.emitter(body["tenant"]).send(body["type"], data) for data in body["events"]]
+    return JSONResponse([event.id for event in events])
+
+
+host = Starlette(
+    routes=[
+        Route("/emit", emit, methods=["POST"]),
+        Mount(MOUNT, webhooks),
+        Mount("/settings/webhooks", webhooks.dashboard),
+    ]
+)
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """The host, and once more below `/hidden`, as a proxy shows it that takes a prefix away without saying so."""
+    prefix = "/hidden"
+    if scope["type"] == "http" and scope["path"].startswith(f"{prefix}/"):
+        scope["path"] = scope["path"].removeprefix(prefix)
+        scope["raw_path"] = scope["raw_path"].removeprefix(prefix.encode())
+    await served(scope, receive, send)
+
+
+served = WebhooksMiddleware(host, webhooks)

@@ -1,0 +1,97 @@
+"""The embedded engine as a whole: what the parts do together."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from standardwebhooks import Webhook
+
+from starlette_webhooks.backends.sqlite import SQLiteBackend
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EventQuery
+from starlette_webhooks.events import EventTypes
+from starlette_webhooks.exceptions import QueueFull
+from starlette_webhooks.payloads import new_event
+from starlette_webhooks.settings import WebhooksSettings
+from tests.servers import Receiver, receiving
+
+TYPES = EventTypes(["a.b"])
+
+
+async def until_listed(backend: SQLiteBackend, event_type: str) -> None:
+    with anyio.fail_after(10):
+        while not (await backend.list_events("acme", EventQuery(event_types=(event_type,)))).items:
+            await anyio.sleep(0.02)
+
+
+async def add(backend: SQLiteBackend, receiver: Receiver) -> Endpoint:
+    return await backend.create_endpoint("acme", EndpointChanges(url=receiver.url))
+
+
+async def test_an_endpoint_that_is_gone_is_disabled_and_its_tenant_told(settings: WebhooksSettings) -> None:
+    backend = SQLiteBackend(settings)
+    with receiving() as gone, receiving() as works:
+        gone.status = 410
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, gone)
+            await add(backend, works)
+            await backend.send([new_event("a.b", {}, tenant="acme")])
+            await until_listed(backend, "endpoint.disabled")
+            (event,) = (await backend.list_events("acme", EventQuery(event_types=("endpoint.disabled",)))).items
+            assert event.data == {"endpointId": endpoint.id, "url": gone.url, "reason": "gone"}
+            stored = await backend.get_endpoint("acme", endpoint.id)
+            assert stored is not None
+            assert (stored.disabled, stored.disabled_reason) == (True, "gone")
+            with anyio.fail_after(10):
+                while event.id not in works.ids():
+                    await anyio.sleep(0.02)
+        assert len(gone.requests) == 1
+
+
+async def test_a_delivery_is_signed_with_the_secret_that_the_customer_reads(settings: WebhooksSettings) -> None:
+    backend = SQLiteBackend(settings)
+    with receiving() as receiver:
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, receiver)
+            secret = await backend.get_secret("acme", endpoint.id)
+            await backend.rotate_secret("acme", endpoint.id, None)
+            second = await backend.get_secret("acme", endpoint.id)
+            (event,) = await backend.send([new_event("a.b", {"n": 1}, tenant="acme")])
+            with anyio.fail_after(10):
+                while not receiver.requests:
+                    await anyio.sleep(0.02)
+        (request,) = receiver.requests
+        assert request.body == event.payload
+        assert secret is not None
+        assert second is not None
+        for key in (secret, second):
+            assert Webhook(key).verify(request.body, request.headers)["data"] == {"n": 1}
+
+
+async def test_deleting_an_endpoint_ends_what_waits_for_it(settings: WebhooksSettings) -> None:
+    backend = SQLiteBackend(settings)
+    with receiving() as receiver:
+        receiver.status = 500
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, receiver)
+            await backend.send([new_event("a.b", {}, tenant="acme")])
+            with anyio.fail_after(10):
+                while not receiver.requests:
+                    await anyio.sleep(0.02)
+            assert await backend.delete_endpoint("acme", endpoint.id)
+            await anyio.sleep(0.2)
+            left = await backend.database.read(
+                lambda c: c.execute(
+                    "SELECT (SELECT count(*) FROM delivery) + (SELECT count(*) FROM attempt)"
+                ).fetchone()
+            )
+            assert left == (0,)
+
+
+async def test_deliveries_are_recorded_while_events_fill_the_queue(settings: WebhooksSettings) -> None:
+    backend = SQLiteBackend(settings.model_copy(update={"queue_events": 1}))
+    async with backend.lifespan(TYPES):
+        first = backend.submit([new_event("a.b", {}, tenant="acme")])
+        with pytest.raises(QueueFull):
+            backend.submit([new_event("a.b", {}, tenant="acme")])
+        assert await backend.database.write(lambda connection: "taken") == "taken"
+        await first.wait()
