@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 __all__ = ["running_beside"]
 
 
 @asynccontextmanager
-async def running_beside(*functions: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run functions as tasks until the block ends, then cancel them.
+async def running_beside(*functions: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[TaskGroup]:
+    """Run functions as tasks until the block ends, then cancel them. The block may start others in the group.
 
     An error of the block comes out as it is, where a task group would wrap it: it is the host's own.
     """
@@ -22,7 +23,7 @@ async def running_beside(*functions: Callable[[], Coroutine[Any, Any, None]]) ->
         for function in functions:
             tasks.start_soon(function)
         try:
-            yield
+            yield tasks
         except Exception as exc:
             failure = exc
         finally:

@@ -114,6 +114,9 @@ class Backend(ABC):
     mints_ids: ClassVar[bool] = True
     """Whether events get their public id at emit. Where False, the engine gives it when it accepts the event."""
 
+    signature_headers: ClassVar[str | None] = None
+    """Names of the signature headers, `webhook`, `svix` or `both`, where the settings do not tell them."""
+
     @abstractmethod
     def lifespan(self, event_types: EventTypes) -> AbstractAsyncContextManager[None]:
         """Open the engine, run its tasks, drain and close it. Entered once."""

@@ -67,5 +67,6 @@ def make_dashboard(own: Services, api: ASGIApp | None = None) -> Dashboard:
         key=lambda: own.key,
         engine_portal=portal,
         api=api,
+        signature=own.backend.signature_headers,
         clock=lambda: own.clock(),
     )

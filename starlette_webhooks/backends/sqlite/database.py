@@ -62,6 +62,8 @@ class _Batch:
 
     def finish(self) -> None:
         self.finished = True
+        # They hold this batch, too. Without the cycle, nothing of a commit waits for the garbage collector.
+        self.writes = []
         if self._event is not None:
             self._event.set()
 

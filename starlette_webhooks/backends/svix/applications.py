@@ -1,0 +1,64 @@
+"""Tenants as applications of Svix."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+from starlette_webhooks.backends.svix.errors import SvixRefused
+
+if TYPE_CHECKING:
+    from starlette_webhooks.backends.svix.client import SvixClient
+
+__all__ = ["Applications", "application_uid"]
+
+# Svix takes these as they are, but `.` and `..` would change the path; `app_...` would name an application by Svix's
+# own id, perhaps another tenant's; and `t_` begins the names made here.
+_PLAIN = re.compile(r"(?!app_|t_|\.{1,2}\Z)[a-zA-Z0-9\-_.]{1,256}", re.ASCII)
+_CACHE = 100_000
+_NAME_LENGTH = 256
+
+
+def application_uid(tenant: str) -> str:
+    """The uid of a tenant's application: the tenant itself, or `t_` and a digest where Svix would not take that."""
+    if _PLAIN.fullmatch(tenant):
+        return tenant
+    digest = hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).digest()
+    return "t_" + base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+
+
+class Applications:
+    """Creates applications at need, and remembers which exist."""
+
+    def __init__(self, client: SvixClient) -> None:
+        self._client = client
+        self._known: dict[str, None] = {}
+
+    async def ensure(self, tenant: str) -> str:
+        """The uid of the tenant's application, which exists from here on."""
+        uid = application_uid(tenant)
+        if uid in self._known:
+            return uid
+        try:
+            await self._create(tenant, uid)
+        except SvixRefused as exc:
+            if exc.status != 409:
+                raise
+            # Svix looks and inserts without a lock: another first call was quicker.
+            await self._create(tenant, uid)
+        if len(self._known) >= _CACHE:
+            del self._known[next(iter(self._known))]
+        self._known[uid] = None
+        return uid
+
+    async def _create(self, tenant: str, uid: str) -> None:
+        from svix.api import ApplicationIn
+
+        name = tenant.encode("utf-8", "replace").decode()[:_NAME_LENGTH] or "(empty)"
+        await self._client.call(self._client.sdk.application.get_or_create, ApplicationIn(name=name, uid=uid))
+
+    def forget(self, tenant: str) -> None:
+        """The application may be gone."""
+        self._known.pop(application_uid(tenant), None)

@@ -1,0 +1,145 @@
+"""The catalog of event types, registered with Svix."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from starlette_webhooks.backends.sqlite.queries import load_queries
+from starlette_webhooks.backends.svix.errors import Missing, SvixRefused
+from starlette_webhooks.backends.svix.mapping import type_schema
+from starlette_webhooks.backends.svix.together import each
+from starlette_webhooks.endpoints import SyncResult
+from starlette_webhooks.events import EventType, EventTypes
+
+if TYPE_CHECKING:
+    from svix.api import EventTypeOut
+
+    from starlette_webhooks.backends.sqlite.database import Database
+    from starlette_webhooks.backends.svix.client import SvixClient
+
+__all__ = ["Catalog"]
+
+_QUERIES = load_queries("queries.sql", "starlette_webhooks.backends.svix")
+_PAGE = 250
+
+
+class Catalog:
+    """Registers event types, and leaves alone what others set of them.
+
+    Args:
+        archive: Whether types that an earlier catalog had, and this one has not, are archived.
+    """
+
+    def __init__(self, client: SvixClient, database: Database, *, archive: bool) -> None:
+        self._client = client
+        self._database = database
+        self._archive = archive
+
+    async def sync(self, event_types: EventTypes, *, only_missing: bool = False) -> SyncResult:
+        """Register what is new, change what differs. Idempotent.
+
+        Args:
+            only_missing: Change and archive nothing.
+
+        Raises:
+            EngineRefused: Svix does not take some of them. The others are registered.
+        """
+        there = await self._read()
+        outcomes: dict[str, str] = {}
+        refused: list[SvixRefused] = []
+
+        async def register(event_type: EventType) -> None:
+            if only_missing and event_type.name in there:
+                return
+            try:
+                outcomes[event_type.name] = await self._register(event_type, there.get(event_type.name))
+            except SvixRefused as exc:
+                refused.append(exc)
+
+        await each(list(event_types), register)
+        await self._remember(sorted(outcomes))
+        if self._archive and not only_missing:
+            await self._archive_vanished(event_types, there)
+        if refused:
+            raise refused[0]
+        return SyncResult(
+            **{
+                outcome: tuple(sorted(name for name, was in outcomes.items() if was == outcome))
+                for outcome in ("created", "updated", "unchanged")
+            }
+        )
+
+    async def _read(self) -> dict[str, EventTypeOut]:
+        from svix.api import EventTypeListOptions
+
+        found: dict[str, EventTypeOut] = {}
+        cursor: str | None = None
+        while True:
+            options = EventTypeListOptions(limit=_PAGE, iterator=cursor, include_archived=True, with_content=True)
+            page = await self._client.call(self._client.sdk.event_type.list, options)
+            found |= {out.name: out for out in page.data}
+            cursor = page.iterator
+            if page.done or not page.data or cursor is None:
+                return found
+
+    async def _register(self, event_type: EventType, there: EventTypeOut | None) -> str:
+        from svix.api import EventTypeIn, EventTypePatch
+
+        wanted: dict[str, Any] = {
+            "description": event_type.description or event_type.label,
+            "schemas": {"1": type_schema(event_type)},
+        }
+        if there is None:
+            new = EventTypeIn(name=event_type.name, group_name=event_type.category, **wanted)
+            try:
+                await self._client.call(self._client.sdk.event_type.create, new)
+            except SvixRefused as exc:
+                if exc.status != 409:
+                    raise
+                # Another process was quicker, with the same.
+                return "unchanged"
+            return "created"
+        changes = _differences(there, wanted)
+        if not self._client.self_hosted and there.group_name is None:
+            changes["group_name"] = event_type.category
+        if not changes:
+            return "unchanged"
+        # Not PUT, which resets all that is left out, such as feature flags.
+        await self._client.call(self._client.sdk.event_type.patch, event_type.name, EventTypePatch(**changes))
+        return "updated"
+
+    async def _remember(self, names: list[str]) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(_QUERIES["own_event_type"], [(name,) for name in names])
+
+        await self._database.write(write)
+
+    async def _archive_vanished(self, event_types: EventTypes, there: dict[str, EventTypeOut]) -> None:
+        rows = await self._database.read(lambda c: c.execute(_QUERIES["own_event_types"]).fetchall())
+        for (name,) in rows:
+            if name in event_types:
+                continue
+            if name in there and not there[name].archived:
+                with suppress(Missing):
+                    await self._client.done(self._client.sdk.event_type.delete, name)
+            await self._disown(name)
+
+    async def _disown(self, name: str) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_QUERIES["disown_event_type"], (name,))
+
+        await self._database.write(write)
+
+
+def _differences(there: EventTypeOut, wanted: dict[str, Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if there.archived:
+        changes["archived"] = False
+    if there.description != wanted["description"]:
+        changes["description"] = wanted["description"]
+    schemas = dict(there.schemas or {})
+    if any(schemas.get(version) != schema for version, schema in wanted["schemas"].items()):
+        changes["schemas"] = schemas | wanted["schemas"]
+    return changes

@@ -1,0 +1,204 @@
+"""One `SvixAsync` for the process: bounded, with deadlines, and with every error told as one of ours."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from starlette_webhooks.backends.svix.errors import Answer, SvixUnavailable, translate
+from starlette_webhooks.exceptions import EngineUnavailable, NotRunning
+
+if TYPE_CHECKING:
+    import httpx
+    from svix.api import SvixAsync
+
+    from starlette_webhooks.backends.svix.pace import Pace
+    from starlette_webhooks.settings import WebhooksSettings
+
+__all__ = ["SvixClient"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_RETRIES = (0.1, 0.3)
+_KEEP_ALIVE = 30.0
+_BODY_LENGTH = 2000
+_OFFSET_AGE = 300.0
+
+_CLOUD = "svix.com"
+
+_answer: ContextVar[Answer | None] = ContextVar("starlette_webhooks.svix.answer", default=None)
+
+
+def _is_self_hosted(url: str | None) -> bool:
+    host = "" if url is None else urlsplit(url).hostname or url
+    return url is not None and host != _CLOUD and not host.endswith("." + _CLOUD)
+
+
+class SvixClient:
+    """Calls Svix.
+
+    Attributes:
+        sdk: For calls that somebody waits for: it tries again a little, within the deadline.
+        sdk_once: For the relay, which sees each failure for itself.
+        error: What is wrong with Svix at the moment, or None.
+    """
+
+    sdk: SvixAsync
+    sdk_once: SvixAsync
+
+    def __init__(self, settings: WebhooksSettings, pace: Pace) -> None:
+        if settings.svix_api_key is None:
+            raise EngineUnavailable("The Svix engine needs an API key. Set `SVIX_API_KEY`.")
+        self._token = settings.svix_api_key.get_secret_value()
+        self._settings = settings
+        self._pace = pace
+        self._http: httpx.AsyncClient | None = None
+        self._offset: float | None = None
+        self._offset_from = 0.0
+        self.server = settings.svix_server_url or "https://api.svix.com"
+        self.self_hosted = _is_self_hosted(settings.svix_server_url)
+        self.error: EngineUnavailable | None = None
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Hold connections to Svix open. Nothing is called yet."""
+        # The import takes half a second, and the TLS context its time.
+        self._limiter = CapacityLimiter(self._settings.svix_concurrency)
+        http = await to_thread.run_sync(self._build)
+        try:
+            self._http = http
+            yield
+        finally:
+            self._http = None
+            with anyio.CancelScope(shield=True):
+                await http.aclose()
+
+    def _build(self) -> httpx.AsyncClient:
+        import httpx
+
+        api: Any = importlib.import_module("svix.api.svix")
+        importlib.import_module("svix.models")
+        most = self._settings.svix_concurrency
+        http = httpx.AsyncClient(
+            timeout=self._settings.svix_timeout,
+            limits=httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE),
+            event_hooks={"response": [self._note]},
+        )
+        self.sdk = self._sdk(api, http, list(_RETRIES))
+        self.sdk_once = self._sdk(api, http, [])
+        self.server = self.sdk._client.base_url
+        return http
+
+    def _sdk(self, api: Any, http: httpx.AsyncClient, retries: list[float]) -> SvixAsync:
+        # The constructor of `SvixAsync` would make an httpx client of its own, with other limits, which nothing closes.
+        client: SvixAsync = api.SvixAsync.__new__(api.SvixAsync)
+        options = api.SvixOptions(
+            server_url=self._settings.svix_server_url, retry_schedule=retries, timeout=self._settings.svix_timeout
+        )
+        api.ClientBase.__init__(client, self._token, options)
+        client._httpx_client = http
+        return client
+
+    async def _note(self, response: httpx.Response) -> None:
+        # The SDK shows no headers, and no body of errors it cannot read.
+        self._note_time(response.headers.get("date"))
+        answer = _answer.get()
+        if answer is None:
+            return
+        answer.status = response.status_code
+        answer.retry_after = self._retry_after(response.headers.get("retry-after"))
+        answer.body = ""
+        if response.status_code >= 400:
+            answer.body = (await response.aread())[:_BODY_LENGTH].decode("utf-8", "replace")
+
+    def _note_time(self, date: str | None) -> None:
+        # `Date` has no fractions and came over the network, so each difference is a lower bound: the greatest is best.
+        try:
+            offset = parsedate_to_datetime(date or "").timestamp() - self._pace.clock()
+        except ValueError:
+            return
+        now = self._pace.clock()
+        if self._offset is None or offset > self._offset or now - self._offset_from > _OFFSET_AGE:
+            self._offset = offset
+            self._offset_from = now
+
+    def _retry_after(self, value: str | None) -> float | None:
+        if value is None:
+            return None
+        try:
+            return max(0.0, float(value))
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - self._pace.clock())
+        except ValueError:
+            return None
+
+    def now(self) -> float:
+        """What time it is at Svix at least, in seconds since the epoch."""
+        return self._pace.clock() + (self._offset or 0.0)
+
+    async def call(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the SDK, one of `svix_concurrency` at a time and within `svix_timeout` seconds.
+
+        Raises:
+            SvixUnavailable: No use now: network, time-out, 429, 5xx, a key that is not accepted.
+            SvixRefused: No use at all; `Missing` where an object does not exist.
+        """
+        if self._http is None:
+            raise NotRunning
+        answer = Answer()
+        token = _answer.set(answer)
+        try:
+            with anyio.fail_after(self._settings.svix_timeout):
+                async with self._limiter:
+                    result = await operation(*args, **kwargs)
+        except Exception as exc:
+            error = translate(exc, answer, self.server)
+            self._remember(error)
+            raise error from exc
+        finally:
+            _answer.reset(token)
+        self.error = None
+        return result
+
+    async def done(self, operation: Callable[P, Awaitable[object]], *args: P.args, **kwargs: P.kwargs) -> None:
+        """As `call`, where only the deed counts: a 2xx without the body that the SDK expects is good as well."""
+        try:
+            await self.call(operation, *args, **kwargs)
+        except SvixUnavailable as exc:
+            if not exc.unexpected:
+                raise
+            self.error = None
+
+    def _remember(self, error: Exception) -> None:
+        if isinstance(error, SvixUnavailable):
+            self.error = error
+        else:
+            self.error = None
+
+    async def version(self) -> str | None:
+        """The version that a self-hosted server tells in its OpenAPI document; None where it tells none."""
+        if self._http is None:
+            raise NotRunning
+        import httpx
+
+        try:
+            with anyio.fail_after(self._settings.svix_timeout):
+                response = await self._http.get(f"{self.server}/api/v1/openapi.json")
+            version = response.json()["info"]["version"]
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, KeyError, TypeError):
+            return None
+        return version if isinstance(version, str) else None

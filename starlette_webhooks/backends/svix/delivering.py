@@ -1,0 +1,210 @@
+"""Delivering again at Svix: resend, recover, test, and the check that a message was queued at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from starlette_webhooks.backends.svix.applications import application_uid
+from starlette_webhooks.backends.svix.endpoints import as_customers_fault
+from starlette_webhooks.backends.svix.errors import Missing, SvixRefused
+from starlette_webhooks.backends.svix.mapping import event_from, is_endpoint_id
+from starlette_webhooks.backends.svix.messages import id_at, next_window
+from starlette_webhooks.backends.svix.together import each
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import Conflict
+from starlette_webhooks.identifiers import is_message_id, timestamp_ms
+
+if TYPE_CHECKING:
+    from svix.api import EndpointOut, MessageOut
+
+    from starlette_webhooks.backends.svix.client import SvixClient
+    from starlette_webhooks.backends.svix.endpoints import Endpoints
+    from starlette_webhooks.backends.svix.messages import Messages
+
+__all__ = ["Delivering"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+_PAGE = 250
+_RECOVER_DAYS = timedelta(days=14)
+_MOST_MESSAGES = 10_000
+# A younger message may still be on its way into the first attempt.
+_SETTLED = 60.0
+_AHEAD = timedelta(seconds=30)
+
+
+def wants(endpoint: EndpointOut, event: Event) -> bool:
+    """Whether Svix delivers such an event to the endpoint by itself."""
+    if endpoint.event_types and event.type not in endpoint.event_types:
+        return False
+    return not endpoint.channels or not set(endpoint.channels).isdisjoint(event.channels)
+
+
+class Delivering:
+    """Has Svix deliver again."""
+
+    def __init__(self, client: SvixClient, endpoints: Endpoints, messages: Messages) -> None:
+        self._client = client
+        self._endpoints = endpoints
+        self._messages = messages
+
+    async def resend(self, tenant: str, message_id: str, endpoint_id: str) -> bool:
+        """See `Backend.resend`. At Svix it takes the place of the automatic attempts that were still to come."""
+        if not (is_message_id(message_id) and is_endpoint_id(endpoint_id)):
+            return False
+        try:
+            await self._client.done(
+                self._client.sdk.message_attempt.resend, application_uid(tenant), message_id, endpoint_id
+            )
+        except Missing:
+            return False
+        except SvixRefused as exc:
+            if exc.status == 400:
+                raise Conflict(exc.detail or "The payload of the event is not kept any more.") from exc
+            raise
+        return True
+
+    # Recovering
+
+    async def recover(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, *, missing: bool
+    ) -> int | None:
+        """See `Backend.recover`. At Svix it reaches 14 days back, and `until` bounds it as well."""
+        from svix.api import RecoverIn
+
+        endpoint = await self._endpoints.raw(tenant, endpoint_id)
+        if endpoint is None:
+            return None
+        now = datetime.fromtimestamp(self._client.now(), UTC)
+        end = min(until or now, now)
+        since = min(max(since, end - _RECOVER_DAYS), end)
+        failed = await self._count_failed(tenant, endpoint_id, since, end)
+        bounds = {"since": since} if until is None else {"since": since, "until": end}
+        try:
+            with as_customers_fault():
+                await self._client.done(
+                    self._client.sdk.endpoint.recover, application_uid(tenant), endpoint_id, RecoverIn(**bounds)
+                )
+        except Missing:
+            return None
+        return failed + (await self._resend_missing(tenant, endpoint, since, end) if missing else 0)
+
+    async def _count_failed(self, tenant: str, endpoint_id: str, since: datetime, until: datetime) -> int:
+        count = 0
+        for status in (2, 3):
+            async for _ in self._attempted(tenant, endpoint_id, since, until, status):
+                count += 1
+        return count
+
+    async def _attempted(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime, status: int | None
+    ) -> AsyncIterator[str]:
+        from svix.api import MessageAttemptListAttemptedMessagesOptions, MessageStatus
+
+        cursor: str | None = None
+        read = 0
+        while read < _MOST_MESSAGES:
+            options = MessageAttemptListAttemptedMessagesOptions(
+                limit=_PAGE,
+                iterator=cursor,
+                status=None if status is None else MessageStatus(status),
+                before=until + _AHEAD,
+                after=since,
+            )
+            page = await self._client.call(
+                self._client.sdk.message_attempt.list_attempted_messages, application_uid(tenant), endpoint_id, options
+            )
+            for message in page.data:
+                yield message.id
+            read += len(page.data)
+            if page.done or not page.data:
+                return
+            cursor = page.data[-1].id
+
+    async def _resend_missing(self, tenant: str, endpoint: EndpointOut, since: datetime, until: datetime) -> int:
+        # Only the cloud has a call for this.
+        tried = {id async for id in self._attempted(tenant, endpoint.id, since, until, None)}
+        last = id_at(min(until.timestamp(), self._client.now() - _SETTLED))
+        cursor: str | None = id_at(since.timestamp())
+        untried: list[str] = []
+        while cursor is not None and len(untried) < _MOST_MESSAGES:
+            page = await self._messages.upwards(tenant, cursor, content=False)
+            untried += [
+                event.id
+                for event in page.events
+                if event.id < last and event.id not in tried and wants(endpoint, event)
+            ]
+            if not page.done:
+                cursor = page.events[-1].id if page.events[-1].id < last else None
+            else:
+                cursor = next_window(cursor, self._client.now())
+
+        async def again(identifier: str) -> bool:
+            return await self.resend(tenant, identifier, endpoint.id)
+
+        return sum(await each(untried, again))
+
+    # Testing
+
+    async def test(self, tenant: str, endpoint_id: str, event: Event) -> Event | None:
+        """See `Backend.test_endpoint`. A self-hosted server sends the type's example in place of the event's data."""
+        from svix.api import EventExampleIn
+
+        endpoint = await self._endpoints.raw(tenant, endpoint_id)
+        if endpoint is None:
+            return None
+        # The one way to make a message for a single endpoint. Its filters apply all the same.
+        example = EventExampleIn(event_type=event.type)
+        if not self._client.self_hosted:
+            example = EventExampleIn(event_type=event.type, payload=json.loads(event.payload))
+        uid = application_uid(tenant)
+        with as_customers_fault():
+            message: MessageOut = await self._client.call(
+                self._client.sdk.endpoint.send_example, uid, endpoint_id, example
+            )
+        stored = event_from(message, tenant)
+        if not wants(endpoint, stored):
+            await self.resend(tenant, stored.id, endpoint_id)
+        return await self._messages.get(tenant, stored.id) or stored
+
+    # Doubts
+
+    async def rescue(self, event: Event) -> int:
+        """Deliver a message that Svix stored and seems not to have queued. Returns how many endpoints missed it."""
+        if not event.id:
+            return 0
+        tried = {id async for id in self._destinations(event)}
+        stored_at = timestamp_ms(event.id) / 1000
+        missed = 0
+        async for endpoint in self._endpoints.all(event.tenant):
+            fits = not endpoint.disabled and endpoint.created_at.timestamp() <= stored_at and wants(endpoint, event)
+            if fits and endpoint.id not in tried and await self.resend(event.tenant, event.id, endpoint.id):
+                missed += 1
+        if missed:
+            logger.warning("Svix had stored the event %s without delivering it; it was sent again.", event.event_id)
+        return missed
+
+    async def _destinations(self, event: Event) -> AsyncIterator[str]:
+        from svix.api import MessageAttemptListAttemptedDestinationsOptions
+
+        cursor: str | None = None
+        while True:
+            options = MessageAttemptListAttemptedDestinationsOptions(limit=_PAGE, iterator=cursor)
+            try:
+                page = await self._client.call(
+                    self._client.sdk.message_attempt.list_attempted_destinations,
+                    application_uid(event.tenant),
+                    event.id,
+                    options,
+                )
+            except Missing:
+                return
+            for endpoint in page.data:
+                yield endpoint.id
+            if page.done or not page.data:
+                return
+            cursor = page.data[-1].id

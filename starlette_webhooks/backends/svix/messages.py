@@ -1,0 +1,168 @@
+"""Reading events from Svix, with its traps stepped over.
+
+`message.list` (server 1.100, `v1/endpoints/message.rs`): without bounds it looks 90 days back; `after` alone scans
+upwards and loses all but the oldest page; an iterator `-msg_X` scans upwards from X, for 90 days; payloads are `{}`
+unless asked for; one payload that is no object makes the SDK fail on the whole page; an unknown application is a 404.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from starlette_webhooks.backends.svix.applications import application_uid
+from starlette_webhooks.backends.svix.errors import Missing, SvixUnavailable
+from starlette_webhooks.backends.svix.mapping import event_from
+from starlette_webhooks.backends.svix.together import each
+from starlette_webhooks.endpoints import EventQuery, Page
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import InvalidRequest
+from starlette_webhooks.identifiers import first_id, is_message_id, timestamp_ms
+
+if TYPE_CHECKING:
+    from svix.api import ListResponseMessageOut, MessageListOptions
+
+    from starlette_webhooks.backends.svix.client import SvixClient
+
+__all__ = ["MAX_PAGE", "MessagePage", "Messages", "id_at", "next_window"]
+
+MAX_PAGE = 250
+_EPOCH = datetime(2014, 5, 14, tzinfo=UTC)
+_LONG_AGO = timedelta(days=400)
+# A day less than the server looks at.
+_WINDOW = timedelta(days=89)
+_AHEAD = timedelta(seconds=30)
+_FEW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """A page upwards: oldest first. Payloads are `{}` where they were not asked for."""
+
+    events: Sequence[Event]
+    done: bool
+
+
+class Messages:
+    """The messages of applications."""
+
+    def __init__(self, client: SvixClient) -> None:
+        self._client = client
+
+    def now(self) -> float:
+        """What time it is at Svix at least, in seconds since the epoch."""
+        return self._client.now()
+
+    async def find(self, tenant: str, query: EventQuery) -> Page[Event]:
+        """A page, newest first."""
+        from svix.api import MessageListOptions
+
+        if query.cursor is not None and not is_message_id(query.cursor):
+            raise InvalidRequest("`cursor` is none that this API gave. Take `nextCursor` of the page before.")
+        before = query.before or datetime.fromtimestamp(self.now(), UTC) + _AHEAD
+        after = query.after
+        if after is None:
+            # Without a bound only 90 days are looked at. A rare type makes the server read all the way down.
+            after = before - _LONG_AGO if query.event_types or query.channel else _EPOCH
+        options = MessageListOptions(
+            limit=min(query.limit, MAX_PAGE),
+            iterator=query.cursor,
+            channel=query.channel,
+            before=before,
+            after=after,
+            event_types=list(query.event_types) or None,
+            with_content=True,
+        )
+        try:
+            out, events = await self._list(tenant, options)
+        except Missing:
+            return Page([], None, True)
+        done = out.done or not events
+        return Page(events, None if done else events[-1].id, done)
+
+    async def _list(self, tenant: str, options: MessageListOptions) -> tuple[ListResponseMessageOut, list[Event]]:
+        listing = self._client.sdk.message.list
+        try:
+            out = await self._client.call(listing, application_uid(tenant), options)
+        except SvixUnavailable as exc:
+            if not exc.unexpected:
+                raise
+        else:
+            return out, [event_from(message, tenant) for message in out.data]
+        # One payload is no JSON object. Without payloads the page can be read; then each by itself.
+        out = await self._client.call(listing, application_uid(tenant), replace(options, with_content=False))
+        events = [event_from(message, tenant) for message in out.data]
+        found = await self._singly(tenant, [event.id for event in events])
+        return out, [found.get(event.id, event) for event in events]
+
+    async def get(self, tenant: str, identifier: str) -> Event | None:
+        """One event by its public id, or by `event_id`; the caller has checked that it may be put into a path."""
+        from svix.api import MessageGetOptions
+
+        try:
+            message = await self._client.call(
+                self._client.sdk.message.get, application_uid(tenant), identifier, MessageGetOptions(with_content=True)
+            )
+        except Missing:
+            return None
+        return event_from(message, tenant)
+
+    async def upwards(self, tenant: str, after: str, *, content: bool, limit: int = MAX_PAGE) -> MessagePage:
+        """What is newer than an id, oldest first, within 90 days of it. The id need not exist."""
+        from svix.api import MessageListOptions
+
+        options = MessageListOptions(limit=limit, iterator=f"-{after}", with_content=content)
+        try:
+            out = await self._client.call(self._client.sdk.message.list, application_uid(tenant), options)
+        except Missing:
+            return MessagePage([], True)
+        events = [event_from(message, tenant) for message in reversed(out.data)]
+        return MessagePage(events, out.done or not events)
+
+    async def fill(self, tenant: str, after: str, events: Sequence[Event]) -> Sequence[Event]:
+        """These events of the page that `upwards` gave after that id, with their payloads."""
+        found: dict[str, Event] = {}
+        if len(events) > _FEW:
+            try:
+                page = await self.upwards(tenant, after, content=True)
+            except SvixUnavailable as exc:
+                if not exc.unexpected:
+                    raise
+            else:
+                found = {event.id: event for event in page.events}
+        found |= await self._singly(tenant, [event.id for event in events if event.id not in found])
+        return [found.get(event.id, event) for event in events]
+
+    async def _singly(self, tenant: str, ids: Sequence[str]) -> dict[str, Event]:
+        async def fetch(identifier: str) -> Event | None:
+            try:
+                return await self.get(tenant, identifier)
+            except SvixUnavailable as exc:
+                if not exc.unexpected:
+                    raise
+                return None
+
+        return {event.id: event for event in await each(ids, fetch) if event is not None}
+
+    async def oldest(self, tenant: str) -> str | None:
+        """The id of the oldest event of the last 400 days that Svix lists."""
+        cursor: str | None = id_at(self.now() - _LONG_AGO.total_seconds())
+        while cursor is not None:
+            page = await self.upwards(tenant, cursor, content=False, limit=1)
+            if page.events:
+                return page.events[0].id
+            cursor = next_window(cursor, self.now())
+        return None
+
+
+def next_window(cursor: str, now: float) -> str | None:
+    """Where to go on upwards when nothing is left within 90 days of an id; None where that reaches the present."""
+    later = timestamp_ms(cursor) / 1000 + _WINDOW.total_seconds()
+    return id_at(later) if later < now else None
+
+
+def id_at(seconds: float) -> str:
+    """The lowest id of that moment."""
+    return first_id("msg_", int(seconds * 1000))

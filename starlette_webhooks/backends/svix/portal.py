@@ -1,0 +1,47 @@
+"""Svix's own portal, where it has one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from starlette_webhooks.endpoints import PortalAccess
+
+if TYPE_CHECKING:
+    from starlette_webhooks.backends.svix.applications import Applications
+    from starlette_webhooks.backends.svix.client import SvixClient
+
+__all__ = ["Portal"]
+
+# What a self-hosted server answers in place of a portal (svix-server 1.100, `v1/endpoints/auth.rs`).
+_NO_PORTAL = "https://docs.svix.com/"
+_READ = ("ViewBase",)
+_WRITE = ("ViewBase", "ViewEndpointSecret", "ManageEndpointSecret", "CreateAttempts", "ManageEndpoint")
+_SHORTEST, _LONGEST = 3600, 604_800
+
+
+class Portal:
+    """Makes access to the portal. Svix ends it after an hour at the earliest, and after 7 days at the latest."""
+
+    def __init__(self, client: SvixClient, applications: Applications) -> None:
+        self._client = client
+        self._applications = applications
+        self._none = False
+
+    async def access(self, tenant: str, *, write: bool, expires_in: int) -> PortalAccess | None:
+        """See `Backend.portal`."""
+        if self._none:
+            return None
+        from svix.api import AppPortalAccessIn, AppPortalCapability
+
+        expires_in = min(max(expires_in, _SHORTEST), _LONGEST)
+        asked = AppPortalAccessIn(
+            capabilities=[AppPortalCapability(name) for name in (_WRITE if write else _READ)], expiry=expires_in
+        )
+        uid = await self._applications.ensure(tenant)
+        made_at = self._client.now()
+        out = await self._client.call(self._client.sdk.authentication.app_portal_access, uid, asked)
+        if out.url.startswith(_NO_PORTAL):
+            self._none = True
+            return None
+        return PortalAccess(out.url, datetime.fromtimestamp(made_at, UTC) + timedelta(seconds=expires_in))

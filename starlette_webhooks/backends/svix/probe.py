@@ -1,0 +1,75 @@
+"""Looks at start whether Svix is there, takes the key, and is new enough; and says what to do where not."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from starlette_webhooks.backends.svix.pace import backoff
+from starlette_webhooks.exceptions import BackendError
+
+if TYPE_CHECKING:
+    from starlette_webhooks.backends.svix.client import SvixClient
+    from starlette_webhooks.backends.svix.pace import Pace
+
+__all__ = ["OLDEST_SERVER", "Probe"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+OLDEST_SERVER = (1, 99)
+_VERSION = re.compile(r"(\d+)\.(\d+)")
+
+
+class Probe:
+    """Tries until Svix answered once.
+
+    Attributes:
+        version: Of a self-hosted server, once it is known.
+        problem: What is wrong, for the operator; None where nothing is known to be.
+    """
+
+    def __init__(self, client: SvixClient, pace: Pace) -> None:
+        self._client = client
+        self._pace = pace
+        self.version: str | None = None
+        self.problem: str | None = None
+        self.answered = False
+
+    async def run(self) -> None:
+        """Try now, and again with longer and longer pauses."""
+        failures = 0
+        while True:
+            try:
+                await self._ask()
+            except BackendError as exc:
+                failures += 1
+                if str(exc) != self.problem:
+                    logger.error("%s Events are kept meanwhile.", exc)
+                self.problem = str(exc)
+                await self._pace.sleep(backoff(failures, first=1.0))
+            else:
+                if failures:
+                    logger.info("Svix at %s answers.", self._client.server)
+                return
+
+    async def _ask(self) -> None:
+        from svix.api import EventTypeListOptions
+
+        client = self._client
+        await client.call(client.sdk.event_type.list, EventTypeListOptions(limit=1, with_content=False))
+        self.problem = None
+        if client.self_hosted:
+            self.version = await client.version()
+            self._judge(self.version)
+        self.answered = True
+
+    def _judge(self, version: str | None) -> None:
+        match = _VERSION.match(version or "")
+        if match is None or (int(match[1]), int(match[2])) >= OLDEST_SERVER:
+            return
+        self.problem = (
+            f"The Svix server at {self._client.server} has version {version}, which ignores filters by event type and "
+            "lacks calls. Upgrade it to 1.99 or later."
+        )
+        logger.error("%s", self.problem)

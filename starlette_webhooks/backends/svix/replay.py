@@ -1,0 +1,122 @@
+"""What a stream has missed, read from Svix."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+
+from starlette_webhooks.backends.base import Entry, Gap, Replay, StreamFilter
+from starlette_webhooks.backends.svix.messages import id_at, next_window
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import EngineUnavailable
+from starlette_webhooks.identifiers import is_message_id, timestamp_ms
+
+if TYPE_CHECKING:
+    from starlette_webhooks.backends.svix.messages import Messages
+    from starlette_webhooks.backends.svix.tail import Tail
+
+__all__ = ["SvixReplay", "open_replay"]
+
+_BEGIN_WITHIN = 8.0
+
+
+class SvixReplay(Replay):
+    """The messages behind an id, by id, up to the present.
+
+    Args:
+        start: The id behind which it begins; None replays nothing.
+        after: The position behind which it begins, where that is known; 0 otherwise.
+        skip: An id that the stream has for certain.
+        high: The last position as of now. What was told up to there, this replay brings.
+    """
+
+    def __init__(
+        self,
+        messages: Messages,
+        tail: Tail,
+        filter: StreamFilter,
+        *,
+        start: str | None,
+        high: int,
+        after: int = 0,
+        skip: str = "",
+        gap: Gap | None = None,
+    ) -> None:
+        self._messages = messages
+        self._tail = tail
+        self._filter = filter
+        self._start = start
+        self._high = high
+        self._after = after
+        self._skip = skip
+        # What lies up to `mark` is final and told, so only ids behind it can still be told to the stream.
+        self._mark = start if after and start is not None else max(start or "", tail.mark)
+        self._brought: set[str] = set()
+        self.gap = gap
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether the entry was told before the replay was made, or came in the replay."""
+        return entry.position <= self._high or entry.event.id in self._brought
+
+    async def pages(self) -> AsyncIterator[Sequence[Event]]:
+        """The events that pass the filter, by id. Raises `EngineUnavailable` where Svix cannot be read."""
+        if self._start is None:
+            return
+        cursor: str | None = self._start
+        while cursor is not None:
+            page = await self._messages.upwards(self._tail.tenant, cursor, content=True)
+            wanted = self._choose(page.events)
+            cursor = next_window(cursor, self._messages.now()) if page.done else page.events[-1].id
+            if wanted:
+                yield wanted
+        late = await self._told_but_not_read()
+        if late:
+            yield late
+
+    def _choose(self, events: Sequence[Event]) -> list[Event]:
+        wanted = []
+        for event in events:
+            if event.id in self._brought or event.id == self._skip:
+                continue
+            if event.id > self._mark:
+                self._brought.add(event.id)
+            position = self._tail.told(event.id)
+            if (position is None or position > self._after) and self._filter.matches(event):
+                wanted.append(event)
+        return wanted
+
+    async def _told_but_not_read(self) -> list[Event]:
+        # A replica that lags may not show what another one already showed to the tail, which tells nothing twice.
+        try:
+            with anyio.fail_after(_BEGIN_WITHIN):
+                await self._tail.begun.wait()
+        except TimeoutError:
+            raise EngineUnavailable("Svix cannot be read at the moment. Try again later.") from None
+        tail = self._tail
+        told = tail.told_after(self._mark, self._after)
+        late = sorted(told - self._brought - {self._skip})
+        self._brought.update(late)
+        events = [await self._messages.get(tail.tenant, identifier) for identifier in late]
+        return [event for event in events if event is not None and self._filter.matches(event)]
+
+
+async def open_replay(
+    messages: Messages, tail: Tail, filter: StreamFilter, after: str | int | None, *, high: int, overlap: float
+) -> SvixReplay:
+    """See `Backend.replay`. `high` is the last position as of now."""
+    if after is None:
+        return SvixReplay(messages, tail, filter, start=None, high=high)
+    if isinstance(after, int):
+        return SvixReplay(messages, tail, filter, start=tail.start_after(after), high=high, after=after)
+    known = is_message_id(after) and (
+        tail.told(after) is not None or await messages.get(tail.tenant, after) is not None
+    )
+    if not known:
+        oldest = await messages.oldest(tail.tenant)
+        start = tail.mark if oldest is None else id_at(timestamp_ms(oldest) / 1000)
+        return SvixReplay(messages, tail, filter, start=start, high=high, gap=Gap(after, oldest))
+    # Others of that time may have appeared only after this one was sent.
+    start = id_at(timestamp_ms(after) / 1000 - overlap)
+    return SvixReplay(messages, tail, filter, start=start, high=high, skip=after)

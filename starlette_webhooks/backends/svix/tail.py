@@ -1,0 +1,149 @@
+"""Follows the messages of one tenant at Svix for all its open streams, and misses none.
+
+Svix mints an id before it commits the message, on several machines with clocks apart; so a message can appear behind
+one that was read already. The tail therefore reads the last `overlap` seconds again at each sweep and remembers what it
+has told. All ids up to `mark` are final: told, and nothing can appear there any more.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+import anyio
+
+from starlette_webhooks.backends.base import Entry
+from starlette_webhooks.backends.svix.messages import MessagePage, id_at, next_window
+from starlette_webhooks.events import Event
+
+__all__ = ["Source", "Tail"]
+
+_HISTORY = 20_000
+_CHECKPOINTS = 4_000
+# How far clocks may be apart where it is decided what was there before the first stream.
+_MARGIN = 0.25
+_PROMPT = 1.0
+
+
+class Source(Protocol):
+    """Where a tail reads."""
+
+    def now(self) -> float:
+        """What time it is there at least, in seconds since the epoch."""
+
+    async def upwards(self, tenant: str, after: str, *, content: bool) -> MessagePage:
+        """What is newer than an id, oldest first."""
+
+    async def fill(self, tenant: str, after: str, events: Sequence[Event]) -> Sequence[Event]:
+        """These events of the page after that id, with their payloads."""
+
+
+class Tail:
+    """One tenant's messages, each told once.
+
+    Args:
+        known: Ids of messages that were there before, as far as this process knows.
+        position: Gives the next position of this process.
+        publish: Is told of new entries.
+        overlap: Seconds that a message may take to appear, and that clocks and read replicas may be behind.
+
+    Attributes:
+        mark: All ids up to this one are final.
+        seen: Ids behind `mark` that were told, or were there before.
+        begun: Set once the first sweep was complete.
+    """
+
+    def __init__(
+        self,
+        tenant: str,
+        source: Source,
+        *,
+        known: Collection[str],
+        position: Callable[[], int],
+        publish: Callable[[Sequence[Entry]], None],
+        overlap: float,
+    ) -> None:
+        self.tenant = tenant
+        self._source = source
+        self._position = position
+        self._publish = publish
+        self._overlap = overlap
+        self._since = source.now()
+        self.mark = id_at(self._since - overlap)
+        self.seen: set[str] = set(known)
+        self.begun = anyio.Event()
+        self._history: dict[str, int] = {}
+        self._checkpoints: list[tuple[int, str]] = [(0, self.mark)]
+        self._last = 0
+
+    async def sweep(self) -> int:
+        """Read what is new, tell of it, and move `mark` on. Returns how many events were told of."""
+        source = self._source
+        now = source.now()
+        silent_before = ""
+        if not self.begun.is_set() and now - self._since < _PROMPT:
+            # What was there before the first stream; late, it could be what the stream waits for.
+            silent_before = id_at(self._since - _MARGIN)
+        cursor: str | None = self.mark
+        told = 0
+        while cursor is not None:
+            page = await source.upwards(self.tenant, cursor, content=False)
+            told += await self._take_page(page, cursor, silent_before)
+            cursor = next_window(cursor, now) if page.done else page.events[-1].id
+        self._advance(id_at(now - self._overlap))
+        self.begun.set()
+        return told
+
+    async def _take_page(self, page: MessagePage, cursor: str, silent_before: str) -> int:
+        unseen = [event for event in page.events if event.id not in self.seen]
+        fresh = [event for event in unseen if event.id >= silent_before]
+        self.seen.update(event.id for event in unseen if event.id < silent_before)
+        if not fresh:
+            return 0
+        filled = await self._source.fill(self.tenant, cursor, fresh)
+        # Meanwhile this process may have handed one of them over.
+        new = [event for event in filled if event.id not in self.seen]
+        self._tell(new)
+        return len(new)
+
+    def take(self, event: Event) -> None:
+        """This process just handed the event over to Svix."""
+        if event.id and event.id not in self.seen and event.id not in self._history:
+            self._tell([event])
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        entries = [Entry(self._position(), event) for event in events]
+        for entry in entries:
+            self.seen.add(entry.event.id)
+            self._history[entry.event.id] = entry.position
+            self._last = entry.position
+        while len(self._history) > _HISTORY:
+            del self._history[next(iter(self._history))]
+        if entries:
+            self._publish(entries)
+
+    def _advance(self, mark: str) -> None:
+        if mark <= self.mark:
+            return
+        self.mark = mark
+        self.seen = {identifier for identifier in self.seen if identifier > mark}
+        if self._checkpoints[-1][0] == self._last:
+            self._checkpoints[-1] = (self._last, mark)
+        else:
+            self._checkpoints.append((self._last, mark))
+            del self._checkpoints[1:-_CHECKPOINTS]
+
+    def told(self, identifier: str) -> int | None:
+        """At which position an event was told, as far as it is remembered."""
+        return self._history.get(identifier)
+
+    def told_after(self, identifier: str, position: int) -> set[str]:
+        """Ids greater than this one that were there, or were told after a position, as far as is remembered."""
+        told = {known for known, at in self._history.items() if known > identifier and at > position}
+        return told | {known for known in self.seen if known > identifier and known not in self._history}
+
+    def start_after(self, position: int) -> str:
+        """An id behind which all lies that was told after that position."""
+        index = bisect_right(self._checkpoints, (position, "~")) - 1
+        return self._checkpoints[max(index, 0)][1]
