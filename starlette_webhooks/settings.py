@@ -79,7 +79,7 @@ class WebhooksSettings(BaseSettings):
     endpoint_concurrency: int = Field(default=8, ge=1, description="Attempts at a time to one endpoint, in a process.")
     endpoints_per_tenant: int = Field(default=50, ge=1, description="Endpoints a tenant may have.")
     disable_after: float = Field(
-        default=432_000, ge=0, description="Seconds of nothing but failures that disable an endpoint."
+        default=432_000, ge=0, description="Seconds of nothing but failures that disable an endpoint; 0 never does."
     )
     signature_headers: Literal["webhook", "svix", "both"] = Field(
         default="webhook", description="Names of the signature headers."
