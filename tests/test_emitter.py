@@ -25,6 +25,7 @@ from starlette_webhooks import (
     Webhooks,
     get_emitter,
 )
+from starlette_webhooks.backends.sqlite.log import Inserted
 from starlette_webhooks.endpoints import EventQuery
 from starlette_webhooks.settings import WebhooksSettings
 from tests.conftest import make_settings
@@ -83,12 +84,14 @@ async def test_emit_many_stores_all_in_one_commit(settings: WebhooksSettings) ->
     webhooks = make_webhooks(settings, event_types=["a.b", EventType("invoice.paid", schema=InvoicePaid)])
     commits: list[int] = []
     async with webhooks.lifespan():
-        webhooks.backend.database.on_commit.append(lambda writes: commits.append(len(writes)))  # type: ignore[attr-defined]
+        webhooks.backend.database.on_commit.append(  # type: ignore[attr-defined]
+            lambda writes: commits.append(sum(isinstance(write.result, Inserted) for write in writes))
+        )
         emissions = webhooks.emitter("acme").emit_many(
             [("a.b", {"n": 1}), NewEvent("a.b", {"n": 2}, event_id="two", channels=["x"]), InvoicePaid(amount=3)]
         )
         events = await emissions
-        assert commits == [1]
+        assert [count for count in commits if count] == [1]
         assert [event.id for event in events] == [event.id for event in emissions.events]
         assert await stored(webhooks) == [
             ("a.b", {"n": 1}),
