@@ -264,7 +264,8 @@ def test_an_event_is_kept_when_the_host_fails_after_it(client: TestClient) -> No
 def test_a_websocket_emits(client: TestClient) -> None:
     with client.websocket_connect("/socket", headers={"X-User": "acme"}) as websocket:
         websocket.send_json({"n": 1})
-        assert [event["id"] for event in listed(client)] == [websocket.receive_json()["id"]]
+        answered = websocket.receive_json()["id"]
+        assert [event["id"] for event in listed(client)] == [answered]
 
 
 def test_a_request_of_nobody_cannot_emit_and_says_why(settings: WebhooksSettings) -> None:
