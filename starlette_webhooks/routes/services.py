@@ -228,10 +228,8 @@ class Query:
     def event_types(self) -> tuple[str, ...]:
         """Names of event types: the parameter repeated, or divided by commas; 20 at most."""
         self._known.add("event_type")
-        names = tuple(
-            dict.fromkeys(part.strip() for value in self._params.getlist("event_type") for part in value.split(","))
-        )
-        return check_event_types(self._event_types, names, InvalidRequest)
+        names = tuple(part.strip() for value in self._params.getlist("event_type") for part in value.split(","))
+        return tuple(dict.fromkeys(check_event_types(self._event_types, names, InvalidRequest)))
 
     def channel(self) -> str | None:
         """A channel."""
