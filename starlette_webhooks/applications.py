@@ -6,13 +6,14 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Router
+from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starlette_webhooks.authentication import default_authenticate
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Webhooks"]
 
 logger = logging.getLogger("starlette_webhooks")
+
+SERVICES = "starlette_webhooks.services"
+ROUTER = "starlette_webhooks.router"
 
 
 class Webhooks:
@@ -97,8 +101,7 @@ class Webhooks:
             raise NotRunning
         # `Router` raises HTTPException(404) only when an app is in scope.
         scope.setdefault("app", self)
-        scope["starlette_webhooks.services"] = self._services
-        await self._app(scope, receive, send)
+        await self._app(_redact({**scope, SERVICES: self._services, ROUTER: self.router}, scope), receive, send)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
@@ -179,6 +182,16 @@ class Webhooks:
         return health
 
 
+def _redact(inner: Scope, outer: Scope) -> Scope:
+    # Servers log the query string of the scope that they gave, once the response starts.
+    query: bytes = outer.get("query_string", b"")
+    if b"ticket=" in query or b"token=" in query:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        kept = [(name, "redacted" if name in ("ticket", "token") else value) for name, value in pairs]
+        outer["query_string"] = urlencode(kept).encode("latin-1")
+    return inner
+
+
 def _default_backend(settings: WebhooksSettings) -> Backend:
     if settings.svix_api_key is not None:
         from starlette_webhooks.backends.svix import SvixBackend
@@ -212,10 +225,23 @@ async def _http_error(request: Request, error: Exception) -> Response:
     from starlette_webhooks.routes.services import json_response
 
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # Routes of one path answer for themselves alone.
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
     codes = {404: "not_found", 405: "method_not_allowed"}
     details = {404: "There is nothing at this path.", 405: f"`{request.method}` is not allowed here. See `Allow`."}
     status = error.status_code
     content = {"code": codes.get(status, "error"), "detail": details.get(status, error.detail)}
     response = json_response(content, status)
-    response.headers.update(error.headers or {})
+    response.headers.update(headers)
     return response
+
+
+def _methods(request: Request) -> set[str]:
+    router: Router = request.scope[ROUTER]
+    methods: set[str] = set()
+    for route in router.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return methods

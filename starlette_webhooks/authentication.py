@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from starlette.requests import HTTPConnection
 
@@ -34,7 +35,11 @@ class Principal:
     tenant: str
     scopes: frozenset[str]
 
-    def __init__(self, tenant: str, scopes: Collection[str] = ()) -> None:
+    def __init__(self, tenant: str | int | UUID, scopes: Collection[str] = ()) -> None:
+        if isinstance(tenant, (int, UUID)) and not isinstance(tenant, bool):
+            tenant = str(tenant)
+        if not isinstance(tenant, str) or not tenant:
+            raise TypeError(f"`tenant` must be a string, an int or a UUID, not {tenant!r}.")
         if isinstance(scopes, str):
             raise TypeError(f"`scopes` must be a collection of strings. Use `[{scopes!r}]`.")
         object.__setattr__(self, "tenant", tenant)
@@ -92,27 +97,35 @@ async def call_authenticate(authenticate: Authenticate, connection: HTTPConnecti
 def check_same_origin(connection: HTTPConnection) -> None:
     """Refuse a changing call that another site may have caused.
 
-    A browser sends cookies along with requests that other sites make it send. A request with an `Authorization` header
-    cannot be one of those; any other must say that it is same-origin, by `Sec-Fetch-Site` (Fetch Metadata), or by an
-    `Origin` that is ours.
+    A browser sends cookies, and what Basic and like schemes need, along with requests that other sites make it send. A
+    request with a Bearer key cannot be one of those; any other must say that it is same-origin, by `Sec-Fetch-Site`
+    (Fetch Metadata), or by an `Origin` that is ours.
 
     Raises:
         Forbidden: It does not.
     """
-    if connection.scope.get("method") in _SAFE_METHODS or "authorization" in connection.headers:
+    scheme = connection.headers.get("authorization", "").partition(" ")[0]
+    if connection.scope.get("method") in _SAFE_METHODS or scheme.lower() == "bearer":
         return
     site = connection.headers.get("sec-fetch-site")
     if site is not None:
         same = site == "same-origin"
     else:
-        origin = connection.headers.get("origin")
-        same = origin is not None and urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
+        host = _host_of(connection.headers.get("origin", ""))
+        same = bool(host) and host == connection.headers.get("host", "").lower()
     if not same:
         raise Forbidden(
             "This call came from another site, or does not tell where from. Call it from the page itself, or send "
             "`Authorization: Bearer <key>`.",
             code="cross_origin",
         )
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def sign_token(key: bytes, purpose: str, claims: dict[str, Any]) -> str:

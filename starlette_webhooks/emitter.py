@@ -39,6 +39,7 @@ observers: list[Callable[[Sequence[Event]], None]] = []
 
 STATE_KEY = "webhooks"
 _TENANT_LENGTH = 256
+_PENDING = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +199,22 @@ class Emitter:
                 if submission.finished and self.pending and self.pending[0] is submission:
                     self.pending.pop(0)
 
+    def detach(self) -> None:
+        """Let go of the request, which is over, so that the two do not wait for the garbage collector."""
+        if self._tenant is not None:
+            self._scope = {}
+        elif self._scope is not None:
+            # A task of the host's that lives on may yet emit, and its tenant is still to be found.
+            self._scope = {**self._scope, "state": {**self._scope.get("state", {}), STATE_KEY: None}}
+
     def _submit(self, events: Sequence[Event]) -> Submission:
         submission = self._context.backend.submit(events)
         for observe in observers:
             observe(events)
         if self._scope is not None:
+            if len(self.pending) >= _PENDING:
+                # A connection that emits for long and sends nothing. What failed is still to be reported.
+                self.pending[:] = [one for one in self.pending if not one.finished or one.failed]
             self.pending.append(submission)
         return submission
 

@@ -183,9 +183,16 @@ class _DataCheck:
             try:
                 self.model.model_validate(data)
             except ValueError as exc:
-                raise InvalidEvent(
-                    f"`data` does not fit `{self.model.__name__}`, the model of `{self.name}`: {exc}"
-                ) from exc
+                raise InvalidEvent(f"`data` does not fit the schema of `{self.name}`: {_first_error(exc)}.") from exc
+
+
+def _first_error(error: Any) -> str:
+    """What Pydantic found first, without its links and the names of classes."""
+    if not hasattr(error, "errors"):
+        return str(error)
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
 def _json_schema_validator(name: str, schema: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@
     ├── NotRunning            also a RuntimeError
     ├── UnknownEventType      also a ValueError
     ├── InvalidEvent          also a ValueError
+    │   └── EventTooLarge
     ├── TenantRequired        also a ValueError
     ├── QueueFull
     ├── BackendError
@@ -31,6 +32,7 @@ __all__ = [
     "Conflict",
     "EngineRefused",
     "EngineUnavailable",
+    "EventTooLarge",
     "Forbidden",
     "InvalidBody",
     "InvalidEvent",
@@ -64,6 +66,10 @@ class UnknownEventType(WebhooksError, ValueError):
 
 class InvalidEvent(WebhooksError, ValueError):
     """The event cannot be emitted as it is."""
+
+
+class EventTooLarge(InvalidEvent):
+    """The payload is larger than `WEBHOOKS_MAX_EVENT_BYTES`."""
 
 
 class TenantRequired(WebhooksError, ValueError):

@@ -36,7 +36,10 @@ class WebhooksMiddleware:
         # In place: outer middleware can see it afterwards.
         scope.setdefault("state", {})[STATE_KEY] = emitter
         if not self.webhooks.settings.flush_before_response:
-            return await self.app(scope, receive, send)
+            try:
+                return await self.app(scope, receive, send)
+            finally:
+                emitter.detach()
 
         async def flushing_send(message: Message) -> None:
             if emitter.pending:
@@ -49,8 +52,11 @@ class WebhooksMiddleware:
             if emitter.pending:
                 await flush_quietly(emitter)
             raise
-        if emitter.pending:
-            await emitter.flush()
+        else:
+            if emitter.pending:
+                await emitter.flush()
+        finally:
+            emitter.detach()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         entered = False

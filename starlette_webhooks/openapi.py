@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["OPERATIONS", "Operation", "build_document", "event_webhooks"]
 
+_DESCRIPTION = (
+    "Events as a list and as a stream, and the endpoints that they are delivered to as signed webhooks. Authenticate "
+    "with `Authorization: Bearer <key>`; in browsers the session counts, too. Parameters and fields that a route does "
+    "not know are refused. Times are in RFC 3339, with their offset from UTC."
+)
 _DATA_PATH = "#/webhooks/{}/post/requestBody/content/application~1json/schema/properties/data"
 _HEADERS = {
     "webhook-id": "The event's id, the same for each attempt: skip repeats.",
@@ -170,25 +175,28 @@ def _relocate(schema: Any, place: str) -> Any:
 
 
 def build_document(
-    event_types: EventTypes, *, scopes: Mapping[str, str], version: str, title: str = "Webhooks"
+    event_types: EventTypes,
+    *,
+    components: Mapping[str, Any],
+    scopes: Mapping[str, str],
+    version: str,
+    title: str = "Webhooks",
 ) -> dict[str, Any]:
     """The document, but for `servers`, which depends on the request.
 
     Args:
+        components: What the operations refer to.
         scopes: How `read` and `write` are called here.
     """
-    # Here, as the models of the bodies need Pydantic.
-    from starlette_webhooks.openapi_components import DESCRIPTION, components
-
     paths: dict[str, Any] = {}
     for (method, path), operation in OPERATIONS.items():
         paths.setdefault(path, {})[method.lower()] = _document_operation(path, operation, scopes)
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": version, "description": DESCRIPTION},
+        "info": {"title": title, "version": version, "description": _DESCRIPTION},
         "paths": paths,
         "webhooks": event_webhooks(event_types),
-        "components": components(event_type.name for event_type in event_types),
+        "components": components,
     }
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette_webhooks.events import Event, format_time
-from starlette_webhooks.exceptions import InvalidEvent
+from starlette_webhooks.exceptions import EventTooLarge, InvalidEvent
 from starlette_webhooks.identifiers import is_event_id, mint
 
 __all__ = ["implied_event_id", "new_event"]
@@ -43,7 +43,7 @@ def new_event(
     timestamp = datetime.fromtimestamp(milliseconds / 1000, UTC)
     payload = _encode_payload(event_type, timestamp, data)
     if len(payload) > max_bytes:
-        raise InvalidEvent(
+        raise EventTooLarge(
             f"The payload of `{event_type}` has {len(payload)} bytes, and {max_bytes} are allowed. Send a reference to "
             "the data instead of the data, or raise `WEBHOOKS_MAX_EVENT_BYTES`."
         )

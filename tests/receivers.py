@@ -143,5 +143,5 @@ def guard(*answers: list[str] | OSError, opened: bool = True) -> AddressGuard:
 async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
     """Wait until this holds, and fail where it does not in time."""
     with anyio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await anyio.sleep(0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
@@ -106,3 +107,11 @@ def test_the_key_that_signs_is_kept_over_a_restart_and_given_by_the_settings(set
     webhooks = make_webhooks(given)
     with TestClient(make_app(webhooks)):
         assert webhooks._services.key == b"of the host"
+
+
+def test_a_tenant_may_be_a_number_or_a_uuid_and_nothing_else() -> None:
+    assert Principal(42).tenant == "42"
+    assert Principal(UUID(int=7)).tenant == "00000000-0000-0000-0000-000000000007"
+    for wrong in (None, True, "", 1.5):
+        with pytest.raises(TypeError, match="tenant"):
+            Principal(wrong)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.testclient import TestClient
 
 from starlette_webhooks import (
+    Emitter,
     EventType,
     InvalidEvent,
     NewEvent,
@@ -284,3 +285,23 @@ def test_the_hosts_own_resolver_tells_the_tenant(settings: WebhooksSettings, res
     with TestClient(app) as client:
         client.post("/emit", json={}, headers={"X-User": "someone", "X-Team": "acme"})
         assert len(listed(client)) == 1
+
+
+async def test_an_event_id_that_was_minted_finds_its_event_again(settings: WebhooksSettings) -> None:
+    webhooks = make_webhooks(settings)
+    async with webhooks.lifespan():
+        emitter = webhooks.emitter("acme")
+        first = await emitter.emit("invoice.paid", {"n": 1})
+        assert await emitter.emit("invoice.paid", {"n": 2}, event_id=first.event_id) == first
+        assert len(await stored(webhooks)) == 1
+
+
+async def test_a_connection_that_emits_for_ever_keeps_a_bounded_list_of_what_it_emitted(
+    settings: WebhooksSettings,
+) -> None:
+    webhooks = make_webhooks(settings)
+    async with webhooks.lifespan():
+        emitter = Emitter(webhooks.context, tenant="acme", scope={"type": "websocket"})
+        for _ in range(600):
+            await emitter.emit("invoice.paid", {})
+        assert len(emitter.pending) <= 256

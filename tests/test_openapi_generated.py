@@ -70,7 +70,7 @@ def test_generated_calls_are_answered_as_documented(
 
     @settings(max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(schema[path][method].as_strategy(mode), st.booleans())
-    def call(case: schemathesis.Case, exists: bool) -> None:
+    def call(case: schemathesis.Case[Any], exists: bool) -> None:
         if exists and mode is schemathesis.GenerationMode.POSITIVE:
             case.path_parameters.update({name: ids[name] for name in case.path_parameters})
         # Starlette's mounts do not match a line break: then the host answers, not we.

@@ -471,3 +471,49 @@ def test_an_unexpected_error_is_the_hosts(settings: WebhooksSettings) -> None:
         response = client.get(f"{MOUNT}/events")
         assert response.status_code == 500
         assert "own bug" not in response.text
+
+
+def test_a_browsers_own_authorization_does_not_stand_for_a_key(client: TestClient) -> None:
+    headers = {"X-User": "acme", "Authorization": "Basic YTpi", "Sec-Fetch-Site": "cross-site"}
+    assert client.post("/test", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["http://[", "//", "", "null", "http://testserver.evil.example"])
+def test_an_origin_that_is_not_ours_in_any_form_is_refused(client: TestClient, origin: str) -> None:
+    response = client.post("/test", headers={"X-User": "acme", "Origin": origin})
+    assert (response.status_code, response.json()["code"]) == (403, "cross_origin")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/endpoints", "GET, HEAD, POST"),
+        ("PUT", "/endpoints/ep_x", "DELETE, GET, HEAD, PATCH"),
+        ("POST", "/events", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_told_all_that_are_allowed(client: TestClient, method: str, path: str, allowed: str) -> None:
+    assert client.request(method, path, headers=ACME).headers["allow"] == allowed
+
+
+def test_a_test_of_a_disabled_endpoint_is_refused(client: TestClient) -> None:
+    endpoint = create(client, disabled=True)
+    response = client.post(f"/endpoints/{endpoint['id']}/test", headers=ACME)
+    assert (response.status_code, response.json()["code"]) == (409, "endpoint_disabled")
+    assert "Enable it first" in response.json()["detail"]
+
+
+def test_a_portal_link_lasts_as_asked_and_cannot_renew_itself(client: TestClient) -> None:
+    link = client.post("/portal", json={"expiresIn": 60}, headers=bearer("acme-read")).json()["url"]
+    token = link.partition("?token=")[2]
+    session = {"Cookie": f"starlette_webhooks_session={token}", "Sec-Fetch-Site": "same-origin"}
+    assert client.get("/events", headers=session).status_code == 200
+    assert client.post("/test", headers=session).status_code == 403
+    again = client.post("/portal", json={"expiresIn": 604_800}, headers=session)
+    assert (again.status_code, again.json()["code"]) == (403, "portal_session")
+
+
+def test_what_a_customer_is_told_names_no_setting_and_no_class(client: TestClient) -> None:
+    large = client.post("/test", json={"data": {"x": "y" * 1_048_576}}, headers=ACME)
+    assert "WEBHOOKS_" not in large.text
+    assert "1048576 bytes" in large.json()["detail"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from starlette_webhooks.litestar import WebhooksPlugin
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.testing import Clock, EmittedEvents, MemoryBackend, Receiver, receiving, recording
 from tests.hosts import EVENT_TYPES, MOUNT, bearer, make_app, make_webhooks
+from tests.servers import ROOT
 
 ACME = bearer("acme")
 
@@ -74,7 +77,9 @@ def test_the_message_shows_the_nearest_event_where_it_differs_and_all_that_was_e
     pay(client, amount=5, lines=[{"price": 1}, {"price": 3}])
     with pytest.raises(AssertionError) as failure:
         emitted.assert_emitted(
-            "invoice.paid", tenant="acme", data={"amount": 9900, "lines": [{"price": 1}, {"price": 4}], "currency": "eur"}
+            "invoice.paid",
+            tenant="acme",
+            data={"amount": 9900, "lines": [{"price": 1}, {"price": 4}], "currency": "eur"},
         )
     assert str(failure.value).splitlines()[1:] == [
         "The nearest is #2, which differs in:",
@@ -274,7 +279,7 @@ async def test_the_engine_in_memory_leaves_nothing_behind(
         async with webhooks.lifespan():
             await webhooks.emitter("acme").emit("invoice.paid", {})
     assert [event.type for event in backend.events] == ["invoice.paid"] * 2
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []
 
 
 def test_it_is_the_embedded_engine() -> None:
@@ -294,9 +299,43 @@ def test_the_plugin_loads_nothing_that_a_test_run_does_not_use(tmp_path: Path) -
         "    assert 'starlette_webhooks.testing.plugin' in sys.modules\n"
         "    assert [name for name in heavy if name in sys.modules] == []\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:schemathesis", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:schemathesis",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:hypothesispytest",
+    ]
     run = subprocess.run([*command, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stdout
+
+
+def test_the_tests_of_the_documentation_pass(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "test-your-app.md").read_text()
+    (tmp_path / "test_page.py").write_text(
+        "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:schemathesis",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+    ]
+    run = subprocess.run([*command, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    # Five tests; the async one runs on asyncio and trio.
+    assert run.stdout.splitlines()[-1].startswith("6 passed"), run.stdout
+    assert sorted(os.listdir(tmp_path)) == ["__pycache__", "test_page.py"]
 
 
 def test_the_receiver_ends_with_its_block() -> None:

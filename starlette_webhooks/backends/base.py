@@ -32,6 +32,10 @@ class Submission(Protocol):
     def finished(self) -> bool:
         """Whether `wait` would return or raise at once."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether `wait` would raise at once."""
+
     async def wait(self) -> Sequence[Event]:
         """Wait until the events are durable. Returns them as stored: for an `event_id` seen before, the first event.
 

@@ -12,7 +12,7 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.exceptions import InvalidBody, InvalidEvent, InvalidRequest, NotFound
 from starlette_webhooks.payloads import new_event
 from starlette_webhooks.routes.bodies import EndpointChange, EndpointCreation, Recovery, Rotation
-from starlette_webhooks.routes.events import attempt_page, attempt_query, read_test_event
+from starlette_webhooks.routes.events import attempt_page, attempt_query, invalid_event, read_test_event
 from starlette_webhooks.routes.services import (
     Access,
     Query,
@@ -194,7 +194,7 @@ async def test_endpoint(request: Request) -> Response:
             mint_id=own.backend.mints_ids,
         )
     except InvalidEvent as exc:
-        raise InvalidBody(str(exc), code="invalid_event") from exc
+        raise invalid_event(request, exc) from exc
     stored = await own.backend.test_endpoint(tenant, identifier, event)
     if stored is None:
         raise _no_endpoint()

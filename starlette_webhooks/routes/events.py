@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette_webhooks.emitter import Emitter
 from starlette_webhooks.endpoints import Attempt, AttemptQuery, EventQuery, Page
 from starlette_webhooks.events import Event
-from starlette_webhooks.exceptions import InvalidBody, InvalidEvent, NotFound
+from starlette_webhooks.exceptions import EventTooLarge, InvalidBody, InvalidEvent, NotFound
 from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.routes.bodies import EventTest, Nothing
 from starlette_webhooks.routes.services import (
@@ -116,6 +116,14 @@ async def resend_event(request: Request) -> Response:
     return json_response({}, 202)
 
 
+def invalid_event(request: Request, error: InvalidEvent) -> InvalidBody:
+    """What to tell a customer about an event that cannot be."""
+    if isinstance(error, EventTooLarge):
+        most = services(request).settings.max_event_bytes
+        return InvalidBody(f"The event has more than {most} bytes. Send less `data`.", code="invalid_event")
+    return InvalidBody(str(error), code="invalid_event")
+
+
 async def read_test_event(request: Request) -> EventTest:
     """The body of a test, with an event type that is registered and data that fit it."""
     body = await read_body(request, EventTest)
@@ -128,7 +136,7 @@ async def read_test_event(request: Request) -> EventTest:
     try:
         event_type.check(body.data)
     except InvalidEvent as exc:
-        raise InvalidBody(str(exc), code="invalid_event") from exc
+        raise invalid_event(request, exc) from exc
     return body
 
 
@@ -141,5 +149,5 @@ async def send_test_event(request: Request) -> Response:
     try:
         event = await emitter.send(body.event_type, body.data)
     except InvalidEvent as exc:
-        raise InvalidBody(str(exc), code="invalid_event") from exc
+        raise invalid_event(request, exc) from exc
     return json_response(event.encode(), 202)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 import starlette_webhooks
 from starlette_webhooks.openapi import build_document
+from starlette_webhooks.routes.components import components
 from starlette_webhooks.routes.services import Services, json_response
 
 __all__ = ["openapi_view"]
@@ -24,7 +25,10 @@ def openapi_view(services: Services) -> Callable[[Request], Awaitable[Response]]
             scopes = {"read": services.scope_name("read"), "write": services.scope_name("write")}
             title = services.settings.portal_brand
             version = starlette_webhooks.__version__
-            documents.append(build_document(services.event_types, scopes=scopes, version=version, title=title))
+            parts = components(event_type.name for event_type in services.event_types)
+            documents.append(
+                build_document(services.event_types, components=parts, scopes=scopes, version=version, title=title)
+            )
         # Relative to the document itself, so that it holds behind any proxy, host and scheme.
         servers = [{"url": request.scope.get("root_path", "") or "/"}]
         return json_response({**documents[0], "servers": servers})

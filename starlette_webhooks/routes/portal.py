@@ -8,9 +8,10 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from starlette_webhooks.authentication import Principal
+from starlette_webhooks.authentication import Principal, call_authenticate
 from starlette_webhooks.endpoints import PortalAccess
 from starlette_webhooks.events import format_time
+from starlette_webhooks.exceptions import Forbidden
 from starlette_webhooks.portal.pages import Dashboard
 from starlette_webhooks.portal.session import mint_session
 from starlette_webhooks.routes.bodies import PortalRequest
@@ -33,6 +34,9 @@ async def create_portal_access(request: Request) -> Response:
     Query(request).done()
     body = await read_body(request, PortalRequest) if request.method == "POST" else PortalRequest()
     own = services(request)
+    if await call_authenticate(own.authenticate, request) is None:
+        # A session of the portal must not renew itself, or a link that leaked would never end.
+        raise Forbidden("A portal session cannot make another. Ask for a link with an API key.", code="portal_session")
     access = await engine_portal(own, principal, body.expires_in)
     if access is None:
         now = own.clock()

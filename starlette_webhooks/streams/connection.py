@@ -38,6 +38,7 @@ T = TypeVar("T")
 HEARTBEAT = b": heartbeat\n\n"
 MARK_INTERVAL = 30.0
 READ_TIMEOUT = 10.0
+_LOAD_PAGES = 8
 _CLOSE_TIMEOUT = 5.0
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -326,6 +327,8 @@ class Connection:
         return True
 
     async def _send_past(self, frames: Sequence[tuple[str, bytes]]) -> bool:
+        if not frames and self.beat:
+            await self._send(b"")
         for last, data, count in batches(frames):
             if self.ending is not None:
                 return False
@@ -356,7 +359,9 @@ class Connection:
         assert past.replay is not None
         frames: list[tuple[str, bytes]] = []
         size = 0
-        while size < HISTORY_BYTES:
+        for _ in range(_LOAD_PAGES):
+            if size >= HISTORY_BYTES:
+                break
             page = await self._next_page()
             if page is None:
                 if past.replay.gap is None:

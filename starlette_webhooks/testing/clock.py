@@ -73,7 +73,7 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """As `advance`, in async code."""
         end = time.monotonic() + _PATIENCE
-        while self._busy(end):  # noqa: ASYNC110 (attempts tell nobody when they end)
+        while self._busy(end):
             await anyio.sleep(_POLL)
         self._set_forward(seconds)
 

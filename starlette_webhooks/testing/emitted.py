@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, overload
 from uuid import UUID
 
 from starlette_webhooks.emitter import observers
@@ -28,7 +28,13 @@ class EmittedEvents(Sequence[Event]):
     def __len__(self) -> int:
         return len(self._events)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Event]: ...
+
+    def __getitem__(self, index: int | slice) -> Event | list[Event]:
         return self._events[index]
 
     def __repr__(self) -> str:

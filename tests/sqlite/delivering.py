@@ -119,7 +119,7 @@ async def delivering(
 async def until(condition: Callable[[], Awaitable[T | None]], seconds: float = 8) -> T:
     """What the condition returns once it is true."""
     with anyio.fail_after(seconds):
-        while not (found := await condition()):  # noqa: ASYNC110 - other processes cannot set an event
+        while not (found := await condition()):
             await anyio.sleep(0.005)
         return found
 
@@ -127,7 +127,7 @@ async def until(condition: Callable[[], Awaitable[T | None]], seconds: float = 8
 async def until_true(condition: Callable[[], object], seconds: float = 8) -> None:
     """Wait until a condition holds."""
     with anyio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - neither can threads
+        while not condition():
             await anyio.sleep(0.002)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Sequence
+
 import anyio
 import pytest
 from standardwebhooks import Webhook
 
+from starlette_webhooks.backends.base import Entry, StreamFilter
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EventQuery
 from starlette_webhooks.events import EventTypes
@@ -95,3 +99,31 @@ async def test_deliveries_are_recorded_while_events_fill_the_queue(settings: Web
             backend.submit([new_event("a.b", {}, tenant="acme")])
         assert await backend.database.write(lambda connection: "taken") == "taken"
         await first.wait()
+
+
+async def test_an_error_while_the_log_is_followed_ends_neither_the_engine_nor_a_gap_free_stream(
+    settings: WebhooksSettings,
+) -> None:
+    backend = SQLiteBackend(settings)
+    heard: list[str] = []
+
+    class Ears:
+        tenants = ("acme",)
+
+        def publish(self, entries: Sequence[Entry]) -> None:
+            heard.extend(entry.event.id for entry in entries)
+
+    backend.listen(Ears())
+    async with backend.lifespan(TYPES):
+        backend.watch("acme")
+        await backend.replay("acme", StreamFilter(), None)
+        tail = backend._tail
+        watcher, tail._watcher = tail._watcher, sqlite3.connect(settings.database)
+        assert watcher is not None
+        tail._watcher.close()  # Whatever is asked of it now raises `sqlite3.ProgrammingError`.
+        await anyio.sleep(0.1)
+        events = [(await backend.send([new_event("a.b", {}, tenant="acme")]))[0].id for _ in range(3)]
+        tail._watcher = watcher
+        with anyio.fail_after(5):
+            while heard != events:
+                await anyio.sleep(0.02)

@@ -233,3 +233,18 @@ def test_processes_that_write_at_full_speed_take_turns_and_lose_nothing(tmp_path
     connection.close()
     # None of them waits for its turn as long as all the others work.
     assert all(count > 0 and longest < 1.4 for count, longest in results)
+
+
+async def test_what_was_taken_is_committed_when_all_around_it_is_cancelled(tmp_path: Path) -> None:
+    database = Database(str(tmp_path / "a.db"))
+    late: list[int] = []
+    with anyio.CancelScope() as scope:
+        async with database.lifespan():
+            try:
+                first = database.submit(put("first"))
+                scope.cancel()
+                await anyio.sleep(1)
+            finally:
+                with anyio.fail_after(5, shield=True):
+                    late.append(await database.write(put("late")))
+    assert (first.result, late) == (1, [1])

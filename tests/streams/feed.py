@@ -231,7 +231,7 @@ async def reading(
 async def until(condition: Callable[[], object], timeout: float = 5) -> None:
     """Wait for something to become true."""
     with anyio.fail_after(timeout):
-        while not condition():  # noqa: ASYNC110 - conditions of any kind
+        while not condition():
             await anyio.sleep(0.002)
 
 

@@ -33,7 +33,7 @@ from starlette_webhooks.endpoints import (
     SyncResult,
 )
 from starlette_webhooks.events import ENDPOINT_DISABLED, Event, EventTypes
-from starlette_webhooks.exceptions import InvalidBody
+from starlette_webhooks.exceptions import Conflict, InvalidBody
 from starlette_webhooks.network import AddressGuard, ForbiddenAddress, InvalidURL
 from starlette_webhooks.payloads import new_event
 from starlette_webhooks.signing import generate_secret
@@ -64,6 +64,10 @@ class _Storing:
     @property
     def finished(self) -> bool:
         return self._write.finished
+
+    @property
+    def failed(self) -> bool:
+        return self._write.error is not None
 
     async def wait(self) -> Sequence[Event]:
         return [entry.event for entry in (await self._write.wait()).entries]
@@ -303,8 +307,14 @@ class SQLiteBackend(Backend):
             after = step.after
 
     async def test_endpoint(self, tenant: str, endpoint_id: str, event: Event) -> Event | None:
-        if await self.get_endpoint(tenant, endpoint_id) is None:
+        endpoint = await self.get_endpoint(tenant, endpoint_id)
+        if endpoint is None:
             return None
+        if endpoint.disabled:
+            raise Conflict(
+                'The endpoint is disabled. Enable it first: `PATCH` it with `{"disabled": false}`.',
+                code="endpoint_disabled",
+            )
         inserted = await self.database.write(log.Insertion([event], endpoint=endpoint_id))
         return inserted.entries[0].event
 

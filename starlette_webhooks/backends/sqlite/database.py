@@ -295,12 +295,13 @@ class Database:
             return batch
 
     async def _flush(self) -> None:
-        try:
+        # Shielded: a batch that was taken must be committed, and who waits for one while all is cancelled must not wait
+        # for ever. It ends by itself when `lifespan` does.
+        with anyio.CancelScope(shield=True):
             while self._open:
                 await self._wakeup.wait()
                 self._wakeup = anyio.Event()
                 await self._drain()
-        finally:
             self._stopped.set()
 
     async def _drain(self) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
 import starlette_webhooks
@@ -118,19 +118,22 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Deliver for ever. When cancelled, attempts under way have 1.5 seconds to end; or they are repeated later."""
+        self._hosting, self._stopped = anyio.Event(), anyio.Event()
+        self._scope = CancelScope(shield=True)
         async with create_task_group() as tasks:
-            attempts = await tasks.start(self._host)
+            # Not `start`: where this is cancelled meanwhile, that would wait for a host that nobody tells to end.
+            tasks.start_soon(self._host)
             try:
-                await self._dispatch(attempts)
+                await self._hosting.wait()
+                await self._dispatch(self._attempts)
             finally:
                 self._scope.deadline = current_time() + _GRACE
                 self._stopped.set()
 
-    async def _host(self, *, task_status: TaskStatus[TaskGroup]) -> None:
-        self._stopped = anyio.Event()
-        with CancelScope(shield=True) as self._scope:
-            async with create_task_group() as attempts:
-                task_status.started(attempts)
+    async def _host(self) -> None:
+        with self._scope:
+            async with create_task_group() as self._attempts:
+                self._hosting.set()
                 await self._stopped.wait()
 
     async def _dispatch(self, attempts: TaskGroup) -> None:

@@ -96,6 +96,11 @@ class Insertion:
 
     def _insert(self, connection: sqlite3.Connection, event: Event) -> tuple[Entry, bool]:
         event_id = None if event.event_id == implied_event_id(event.id) else event.event_id
+        if event_id is not None and event_id.startswith("evt_"):
+            # Perhaps the one that an event got for which the host gave none.
+            row = connection.execute(_QUERIES["event_by_id"], (event.tenant, "msg_" + event_id[4:])).fetchone()
+            if row is not None:
+                return Entry(row[0], _event(row)), False
         channels = json.dumps(event.channels) if event.channels else None
         values = (event.id, event.tenant, event.type, to_ms(event.timestamp), event_id, channels, event.payload)
         cursor = connection.execute(_INSERT, values)
@@ -283,7 +288,6 @@ def erase_events(connection: sqlite3.Connection, tenant: str, batch: int = 200) 
     """Remove one batch of a tenant's events with all that hangs on them. False when none were left."""
     rows = connection.execute(_QUERIES["events_of_tenant"], (tenant, batch)).fetchall()
     for row in rows:
-        connection.execute(_QUERIES["delete_deliveries_of_event"], (row[0],))
         _delete(connection, *row)
     return bool(rows)
 
@@ -293,6 +297,7 @@ def _delete(
 ) -> None:
     for channel in json.loads(channels or "[]"):
         connection.execute(_QUERIES["delete_channel"], (tenant, channel, event_type, identifier))
+    connection.execute(_QUERIES["delete_deliveries_of_event"], (seq,))
     connection.execute(_QUERIES["delete_attempts_of_event"], (seq,))
     connection.execute(_QUERIES["delete_event"], (seq,))
 

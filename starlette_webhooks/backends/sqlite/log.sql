@@ -75,7 +75,10 @@ WHERE seq > ? ORDER BY seq LIMIT ?
 
 -- name: old_events
 SELECT seq, id, tenant, type, channels, timestamp,
-       EXISTS (SELECT 1 FROM delivery WHERE delivery.event = event.seq) AS pending
+       EXISTS (
+           SELECT 1 FROM delivery JOIN endpoint ON endpoint.no = delivery.endpoint
+           WHERE delivery.event = event.seq AND endpoint.disabled_reason IS NULL
+       ) AS pending
 FROM event WHERE seq > ? ORDER BY seq LIMIT ?
 
 -- name: events_of_tenant

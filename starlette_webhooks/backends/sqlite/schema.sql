@@ -108,3 +108,4 @@ CREATE TABLE endpoint_hour (
     fail INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (endpoint, hour)
 ) WITHOUT ROWID;
+CREATE INDEX endpoint_hour_by_hour ON endpoint_hour (hour);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -13,10 +14,14 @@ from starlette_webhooks.backends.base import Entry, Gap, Listener, Replay, Strea
 from starlette_webhooks.backends.sqlite import log
 from starlette_webhooks.backends.sqlite.database import MEMORY, Database, Write
 from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import EngineUnavailable
 
 __all__ = ["LogReplay", "Tail"]
 
+logger = logging.getLogger("starlette_webhooks")
+
 POLL = 0.02
+_PAUSE = 0.5
 _ROWS = 500
 
 
@@ -53,8 +58,15 @@ class Tail:
             while True:
                 await self._kick.wait()
                 self._kick = anyio.Event()
-                if self._watched:
-                    await self._follow()
+                while self._watched:
+                    try:
+                        await self._follow()
+                    except (sqlite3.Error, EngineUnavailable) as exc:
+                        logger.warning("Streams wait, since the database cannot be read: %s", exc)
+                        self._version = None
+                        await anyio.sleep(_PAUSE)
+                self._started = anyio.Event()
+                self._high = None
         finally:
             if self._watcher is not None:
                 self._watcher.close()
@@ -63,18 +75,18 @@ class Tail:
     async def _follow(self) -> None:
         self._changed()
         # From here on all that commits is published: by `_committed` where it is contiguous, else by `_catch_up`.
-        self._high = await self._database.read(log.high_water)
+        if self._high is None:
+            self._high = await self._database.read(log.high_water)
+        else:
+            # After an error: on from where it stopped.
+            await self._catch_up()
         self._started.set()
-        try:
-            while self._watched:
-                with anyio.move_on_after(POLL):
-                    await self._kick.wait()
-                if self._changed() or self._kick.is_set():
-                    self._kick = anyio.Event()
-                    await self._catch_up()
-        finally:
-            self._started = anyio.Event()
-            self._high = None
+        while self._watched:
+            with anyio.move_on_after(POLL):
+                await self._kick.wait()
+            if self._changed() or self._kick.is_set():
+                self._kick = anyio.Event()
+                await self._catch_up()
 
     def _changed(self) -> bool:
         # Own commits count as well, as the watcher is a connection apart.
@@ -176,5 +188,5 @@ class LogReplay(Replay):
         while not done:
             page = await self._database.read(partial(self._read, after=after))
             after, done = page.position, page.done
-            if page.events:
-                yield page.events
+            # Also where nothing passed, so that who reads is heard of after each page.
+            yield page.events

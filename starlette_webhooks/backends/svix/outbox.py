@@ -97,6 +97,11 @@ class Submitted:
         """See `Submission.finished`."""
         return self._write.finished
 
+    @property
+    def failed(self) -> bool:
+        """See `Submission.failed`."""
+        return self._write.error is not None
+
     async def wait(self) -> Sequence[Event]:
         """See `Submission.wait`."""
         return (await self._write.wait()).events

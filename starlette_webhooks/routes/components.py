@@ -8,15 +8,10 @@ from typing import Any
 from starlette_webhooks.portal.session import SESSION_COOKIE
 from starlette_webhooks.routes import bodies
 
-__all__ = ["DESCRIPTION", "components"]
+__all__ = ["components"]
 
 Schema = dict[str, Any]
 
-DESCRIPTION = (
-    "Events as a list and as a stream, and the endpoints that they are delivered to as signed webhooks. Authenticate "
-    "with `Authorization: Bearer <key>`; in browsers the session counts, too. Parameters and fields that a route does "
-    "not know are refused. Times are in RFC 3339, with their offset from UTC."
-)
 _STRING: Schema = {"type": "string"}
 _WHOLE: Schema = {"type": "integer", "minimum": 0}
 _TIME: Schema = {"type": "string", "format": "date-time"}

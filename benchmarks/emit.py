@@ -1,0 +1,259 @@
+"""The emit path: what a route pays for an event, beside the usual ways to tell somebody of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from benchmarks.harness import Report, Sample, Scale, command, free_port, interleave, run_json, serve, uvicorn, workdir
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette_webhooks import Webhooks
+
+BODY = '{"invoice":"in_1PQ","amountPaid":9900,"currency":"eur","customer":{"id":"cus_42","email":"a@example.com"}}'
+EVENT_TYPE = "invoice.payment_succeeded"
+
+
+def make_webhooks(**settings: Any) -> Webhooks:
+    """An engine whose every request is of one tenant."""
+    from starlette_webhooks import Principal, Webhooks, WebhooksSettings
+
+    return Webhooks(
+        event_types=[EVENT_TYPE],
+        tenant=lambda connection: "acme",
+        authenticate=lambda connection: Principal("acme", ["webhooks:read", "webhooks:write"]),
+        settings=WebhooksSettings(database=os.environ.get("BENCH_DATABASE", ":memory:"), **settings),
+    )
+
+
+# The servers
+
+
+async def _pay(request: Request) -> JSONResponse:
+    data = await request.json()
+    return JSONResponse({"paid": data["amountPaid"]})
+
+
+async def _pay_and_emit(request: Request) -> JSONResponse:
+    data = await request.json()
+    request.state.webhooks.emit(EVENT_TYPE, data)
+    return JSONResponse({"paid": data["amountPaid"]})
+
+
+def bare() -> Starlette:
+    """The route alone."""
+    return Starlette(routes=[Route("/pay", _pay, methods=["POST"])])
+
+
+def ours(**settings: Any) -> Starlette:
+    """`/pay` emits, `/bare` does not."""
+    from starlette_webhooks import WebhooksMiddleware
+
+    routes = [Route("/pay", _pay_and_emit, methods=["POST"]), Route("/bare", _pay, methods=["POST"])]
+    return Starlette(routes=routes, middleware=[Middleware(WebhooksMiddleware, webhooks=make_webhooks(**settings))])
+
+
+def unflushed() -> Starlette:
+    """As `ours`, without waiting for the commit."""
+    return ours(flush_before_response=False)
+
+
+def background() -> Starlette:
+    """The route, and a POST to the stub in a `BackgroundTask` with httpx: not durable, not retried, not signed."""
+    import httpx
+
+    url = f"http://127.0.0.1:{os.environ['BENCH_STUB']}/hook"
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with httpx.AsyncClient() as client:
+            yield {"client": client}
+
+    async def pay(request: Request) -> JSONResponse:
+        data = await request.json()
+        task = BackgroundTask(request.state.client.post, url, json={"type": EVENT_TYPE, "data": data})
+        return JSONResponse({"paid": data["amountPaid"]}, background=task)
+
+    return Starlette(routes=[Route("/pay", pay, methods=["POST"])], lifespan=lifespan)
+
+
+def svix() -> Starlette:
+    """The route, awaiting the Svix SDK against the stub."""
+    from svix.api import MessageIn, SvixAsync, SvixOptions
+
+    engine = SvixAsync("testsk_x.eu", SvixOptions(server_url=f"http://127.0.0.1:{os.environ['BENCH_STUB']}"))
+
+    async def pay(request: Request) -> JSONResponse:
+        data = await request.json()
+        await engine.message.create("acme", MessageIn(event_type=EVENT_TYPE, payload=data))
+        return JSONResponse({"paid": data["amountPaid"]})
+
+    return Starlette(routes=[Route("/pay", pay, methods=["POST"])])
+
+
+_CONTENDERS = {
+    "bare route": ("bare", "/pay"),
+    "with the middleware, no event": ("ours", "/bare"),
+    "emits, durable before the response": ("ours", "/pay"),
+    "emits, flush_before_response off": ("unflushed", "/pay"),
+    "BackgroundTask and httpx (peer)": ("background", "/pay"),
+    "awaits the Svix SDK (peer)": ("svix", "/pay"),
+}
+
+_ALONE = {
+    "`emit`, on the loop's thread": "cost_of_emit",
+    "`WebhooksMiddleware`, of a request without events": "cost_of_middleware",
+    "the commit, an event of 32, on the other thread": "cost_of_commit",
+}
+
+
+def run(scale: Scale) -> Report:
+    """Measure the routes under uvicorn, then `emit` and the middleware alone."""
+    report = Report("emit")
+    with workdir() as directory, ExitStack() as stack:
+        stub = free_port()
+        stack.enter_context(serve(command("receiver", stub), stub))
+        servers = {}
+        for name in dict.fromkeys(factory for factory, _ in _CONTENDERS.values()):
+            port = free_port()
+            line = uvicorn(f"benchmarks.emit:{name}", port, "--factory")
+            environment = {"BENCH_DATABASE": str(directory / f"{name}.db"), "BENCH_STUB": str(stub)}
+            servers[name] = (port, stack.enter_context(serve(line, port, **environment)).pid)
+        for callers in scale.pick((1, 32, 256), (32,)):
+            _compare(report, scale, servers, callers)
+    alone = {title: partial(run_json, "emit", function) for title, function in _ALONE.items()}
+    figures = interleave(alone, scale.pick(5, 1))
+    report.table("One process, without a server", figures, {"us": "CPU µs"})
+    emit, middleware, _ = (one.median("us") for one in figures.values())
+    report.goal("`emit`, µs", emit, 15)
+    report.goal("the middleware, where nothing is emitted, µs", middleware, 2)
+    return report
+
+
+def _compare(report: Report, scale: Scale, servers: dict[str, tuple[int, int]], callers: int) -> None:
+    def measure(factory: str, path: str) -> Sample:
+        port, pid = servers[factory]
+        options = ["--port", port, "--pid", pid, "--path", path, "--body", BODY, "--connections", callers]
+        window = ["--seconds", scale.pick(2.0, 0.8), "--warm-up", scale.pick(0.4, 0.3)]
+        sample: Sample = run_json("load", *options, *window)
+        return sample
+
+    contenders: dict[str, Callable[[], Sample]] = {
+        name: partial(measure, *target) for name, target in _CONTENDERS.items()
+    }
+    figures = interleave(contenders, scale.pick(scale.repeats, 2))
+    floor = figures["bare route"].samples["cpu_us"]
+    for one in figures.values():
+        one.samples["ratio"] = [cpu / base for cpu, base in zip(one.samples["cpu_us"], floor, strict=True)]
+    columns = {
+        "cpu_us": "server CPU µs/request",
+        "ratio": "CPU, bare = 1",
+        "rate": "requests/s",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "client_cpu": "client CPU %",
+    }
+    report.table(f"A route under uvicorn, {callers} concurrent callers", figures, columns)
+    if callers == 32:
+        ratio = figures["emits, durable before the response"].median("ratio")
+        report.goal("CPU of an emitting route over the bare one, 32 callers", ratio, 1.4)
+
+
+# Alone, in a process each
+
+
+async def cost_of_emit() -> dict[str, float]:
+    """CPU of `emit` on the loop's thread, as the handler pays it."""
+    import json
+
+    from starlette_webhooks.emitter import Emitter
+
+    data = json.loads(BODY)
+    with workdir() as directory:
+        os.environ["BENCH_DATABASE"] = str(directory / "log.db")
+        webhooks = make_webhooks(queue_events=100_000)
+        async with webhooks.lifespan():
+            spent = 0.0
+            rounds, each = 100, 100
+            for turn in range(rounds + 10):
+                emitters = [Emitter(webhooks.context, scope={"type": "http"}) for _ in range(each)]
+                began = time.thread_time()
+                for emitter in emitters:
+                    emitter.emit(EVENT_TYPE, data)
+                if turn >= 10:
+                    spent += time.thread_time() - began
+                for emitter in emitters:
+                    await emitter.flush()
+    return {"us": spent / rounds / each * 1e6}
+
+
+async def cost_of_middleware() -> dict[str, float]:
+    """CPU that `WebhooksMiddleware` adds to a request that emits nothing, of two messages."""
+    from starlette_webhooks import WebhooksMiddleware
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ignore(message: Any) -> None:
+        pass
+
+    async def nothing() -> Any:
+        return {}
+
+    async with make_webhooks().lifespan():
+        wrapped = WebhooksMiddleware(app, make_webhooks())
+        best = []
+        for _ in range(7):
+            costs = []
+            for target in (app, wrapped):
+                began = time.thread_time()
+                for _ in range(20_000):
+                    await target({"type": "http", "state": {}}, nothing, ignore)
+                costs.append((time.thread_time() - began) / 20_000 * 1e6)
+            best.append(costs[1] - costs[0])
+    return {"us": sorted(best)[3]}
+
+
+async def cost_of_commit() -> dict[str, float]:
+    """CPU of the worker thread for each event, in commits of 32."""
+    import json
+
+    from starlette_webhooks.emitter import Emitter
+
+    data = json.loads(BODY)
+    with workdir() as directory:
+        os.environ["BENCH_DATABASE"] = str(directory / "log.db")
+        webhooks = make_webhooks()
+        async with webhooks.lifespan():
+            rounds, each = 300, 32
+            for turn in range(rounds + 20):
+                if turn == 20:
+                    began, loop = time.process_time(), time.thread_time()
+                emitter = Emitter(webhooks.context, scope={"type": "http"})
+                for _ in range(each):
+                    emitter.emit(EVENT_TYPE, data)
+                await emitter.flush()
+            whole, own = time.process_time() - began, time.thread_time() - loop
+    return {"us": (whole - own) / rounds / each * 1e6}
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    print(json.dumps(anyio.run(globals()[sys.argv[1]])))

@@ -1,0 +1,104 @@
+"""A server that answers every POST at once, on the bare transport: the receiver of webhooks, and a stub of Svix.
+
+It listens on all loopback addresses, so that 127.0.x.y are as many hosts. `/slow/<ms>` answers late, `/dead` with 500.
+A GET tells how many POSTs came, and when each first came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from datetime import UTC, datetime
+
+_ARRIVALS: dict[str, list[float]] = {}
+
+
+class Receiver(asyncio.Protocol):
+    """One connection, with keep-alive."""
+
+    count = 0
+
+    def __init__(self) -> None:
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is whole."""
+        self.buffer += data
+        while (request := self._next()) is not None:
+            self._answer(*request)
+
+    def _next(self) -> tuple[bytes, bytes] | None:
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        head = self.buffer[:end].lower()
+        at = head.find(b"content-length:")
+        length = int(head[at + 15 : head.find(b"\r", at) % (len(head) + 1)]) if at >= 0 else 0
+        if len(self.buffer) < end + 4 + length:
+            return None
+        whole = self.buffer[: end + 4 + length]
+        self.buffer = self.buffer[end + 4 + length :]
+        return whole[:end], whole[end + 4 :]
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        method, path, _ = head.split(b" ", 2)
+        if method == b"GET":
+            self._report(path)
+            return
+        Receiver.count += 1
+        if path.startswith(b"/api/v1/"):
+            self._respond(b"202 Accepted", _MESSAGE)
+        elif path.startswith(b"/slow/"):
+            self._arrived(path, body)
+            asyncio.get_running_loop().call_later(int(path[6:]) / 1000, self._respond, b"200 OK", b"ok")
+        elif path.startswith(b"/dead"):
+            self._respond(b"500 Internal Server Error", b"no")
+        else:
+            self._arrived(path, body)
+            self._respond(b"200 OK", b"ok")
+
+    def _arrived(self, path: bytes, body: bytes) -> None:
+        # `~1234.5` in the data is when it was emitted.
+        at = body.find(b"~")
+        if at >= 0:
+            sent = float(body[at + 1 : body.find(b'"', at)])
+            _ARRIVALS.setdefault(path.decode(), []).append(time.time() - sent)
+
+    def _report(self, path: bytes) -> None:
+        report = {"count": Receiver.count, "arrivals": _ARRIVALS if path == b"/arrivals" else {}}
+        if path == b"/reset":
+            Receiver.count = 0
+            _ARRIVALS.clear()
+        self._respond(b"200 OK", json.dumps(report).encode())
+
+    def _respond(self, status: bytes, body: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n" % status)
+            self.transport.write(b"content-length: %d\r\n\r\n%b" % (len(body), body))
+
+
+_MESSAGE = json.dumps(
+    {
+        "id": "msg_2xYbnVn4gvBVd3z7qjHqSAPrGvi",
+        "eventType": "invoice.payment_succeeded",
+        "payload": {},
+        "timestamp": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
+    }
+).encode()
+
+
+async def main(port: int) -> None:
+    """Serve for ever."""
+    server = await asyncio.get_running_loop().create_server(Receiver, "0.0.0.0", port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

@@ -1,0 +1,108 @@
+"""What is Litestar's own: the mount, the dashboard, its users, and where the emitter is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Litestar, Request, Response, get, post
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.params import FromPath
+from litestar.testing import TestClient
+
+from starlette_webhooks import Emitter, Principal, WebhooksError, get_emitter
+from starlette_webhooks.litestar import WebhooksPlugin
+from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.testing import EmittedEvents
+from tests.hosts import MOUNT, READ, bearer, make_webhooks
+from tests.integrations.apps import litestar_emit, litestar_neighbour
+
+
+class User:
+    """A user as a Litestar host may have it: nothing of Starlette's."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Users(AbstractAuthenticationMiddleware):
+    async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
+        name = connection.headers.get("x-user")
+        return AuthenticationResult(user=User(name) if name else None, auth="a token")
+
+
+def shown(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
+    return Response(str(error), status_code=500)
+
+
+def of_user(connection: Any) -> Principal | None:
+    user = connection.scope.get("user")
+    return Principal(user.name, [READ]) if user else None
+
+
+def test_the_hosts_own_users_are_read_by_its_own_functions(settings: WebhooksSettings, emitted: EmittedEvents) -> None:
+    webhooks = make_webhooks(
+        settings, authenticate=of_user, tenant=lambda connection: getattr(connection.scope.get("user"), "name", None)
+    )
+    app = Litestar([litestar_emit], plugins=[WebhooksPlugin(webhooks)], middleware=[Users])
+    with TestClient(app) as client:
+        assert client.post("/emit", json={}, headers={"X-User": "acme"}).status_code == 201
+        emitted.assert_emitted("invoice.paid", tenant="acme")
+        assert len(client.get(f"{MOUNT}/events", headers={"X-User": "acme"}).json()["events"]) == 1
+
+
+def test_users_that_are_not_starlettes_are_nobody_until_the_host_says_who_they_are(settings: WebhooksSettings) -> None:
+    plugin = WebhooksPlugin(make_webhooks(settings, authenticate=None))
+    app = Litestar([litestar_emit], plugins=[plugin], middleware=[Users], exception_handlers={WebhooksError: shown})
+    with TestClient(app) as client:
+        assert client.get(f"{MOUNT}/events", headers={"X-User": "acme"}).status_code == 401
+        assert "give `Webhooks(tenant=...)`" in client.post("/emit", json={}, headers={"X-User": "acme"}).text
+
+
+def test_the_dashboard_is_mounted_where_it_is_asked_for(settings: WebhooksSettings) -> None:
+    webhooks = make_webhooks(settings)
+    app = Litestar([], path="/outer", plugins=[WebhooksPlugin(webhooks, "/hooks", dashboard="/customers")])
+    with TestClient(app) as client:
+        for path in ("/outer/customers", "/outer/customers/"):
+            page = client.get(path, headers={"X-User": "acme"})
+            assert page.status_code == 200
+            assert "/outer/hooks" in page.text
+        assert client.get("/outer/customers/api/events", headers=bearer("acme")).json()["events"] == []
+        assert client.get("/outer/customers", headers={}).status_code == 401
+
+
+def test_routes_of_the_host_beside_the_mount_are_reached(settings: WebhooksSettings) -> None:
+    app = Litestar([litestar_neighbour], plugins=[WebhooksPlugin(make_webhooks(settings))])
+    with TestClient(app) as client:
+        assert client.get("/api/v1/webhooks-admin").text == "a neighbour"
+        assert client.get("/api/v1/webhooks-other").status_code == 404
+
+
+def test_a_slash_at_the_end_is_no_redirect_out_of_the_mount(settings: WebhooksSettings) -> None:
+    app = Litestar([], plugins=[WebhooksPlugin(make_webhooks(settings))])
+    with TestClient(app) as client:
+        assert client.get(f"{MOUNT}/events/", headers=bearer("acme"), follow_redirects=False).status_code == 200
+
+
+def test_a_dependency_that_the_host_calls_webhooks_is_kept(settings: WebhooksSettings) -> None:
+    async def own() -> str:
+        return "the host's own"
+
+    @get("/own")
+    async def handler(webhooks: NamedDependency[str], request: Request[Any, Any, Any]) -> str:
+        assert isinstance(get_emitter(request), Emitter)
+        return webhooks
+
+    plugin = WebhooksPlugin(make_webhooks(settings))
+    with TestClient(Litestar([handler], dependencies={"webhooks": own}, plugins=[plugin])) as client:
+        assert client.get("/own").text == "the host's own"
+
+
+def test_without_the_plugin_the_emitter_says_what_to_install() -> None:
+    @post("/pay/{id:str}")
+    async def pay(id: FromPath[str], request: Request[Any, Any, Any]) -> None:
+        get_emitter(request).emit("invoice.paid", {"id": id})
+
+    with TestClient(Litestar([pay], exception_handlers={WebhooksError: shown})) as client:
+        assert "(in Litestar `WebhooksPlugin`) must be installed" in client.post("/pay/1").text
