@@ -94,7 +94,7 @@ class DeliveryClient:
         *,
         timeout: float = 15.0,
         max_response: int = 16_384,
-        max_idle: int = 256,
+        max_idle: int = 1024,
         idle_seconds: float = 30.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:

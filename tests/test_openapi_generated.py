@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -74,7 +75,7 @@ def test_generated_calls_are_answered_as_documented(
         if exists and mode is schemathesis.GenerationMode.POSITIVE:
             case.path_parameters.update({name: ids[name] for name in case.path_parameters})
         # Starlette's mounts do not match a line break: then the host answers, not we.
-        assume(not any("\n" in str(value) for value in case.path_parameters.values()))
+        assume(not any("\n" in unquote(str(value)) for value in case.path_parameters.values()))
         response = case.call(headers=ACME)
         case.validate_response(response, checks=CHECKS)
 
