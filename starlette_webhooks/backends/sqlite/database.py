@@ -15,13 +15,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from starlette_webhooks.backends.sqlite.queries import read_sql
+from starlette_webhooks.backends.sqlite.writes import Batch, Write
 from starlette_webhooks.background import running_beside
 from starlette_webhooks.exceptions import EngineUnavailable, NotRunning, QueueFull
 
@@ -43,57 +44,6 @@ _READERS = 4
 _BATCH_WRITES = 2000
 
 
-class _Batch:
-    """The writes of one transaction, and who waits for it."""
-
-    __slots__ = ("_event", "finished", "size", "writes")
-
-    def __init__(self) -> None:
-        self.writes: list[Write[Any]] = []
-        self.size = 0
-        self.finished = False
-        self._event: anyio.Event | None = None
-
-    async def wait(self) -> None:
-        if not self.finished:
-            if self._event is None:
-                self._event = anyio.Event()
-            await self._event.wait()
-
-    def finish(self) -> None:
-        self.finished = True
-        # They hold this batch, too. Without the cycle, nothing of a commit waits for the garbage collector.
-        self.writes = []
-        if self._event is not None:
-            self._event.set()
-
-
-class Write(Generic[T]):
-    """A function on its way into a transaction."""
-
-    __slots__ = ("_batch", "error", "fn", "result")
-
-    def __init__(self, fn: Callable[[Connection], T], batch: _Batch) -> None:
-        self.fn = fn
-        self._batch = batch
-        self.result: T | None = None
-        self.error: Exception | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether `wait` would return or raise at once."""
-        return self._batch.finished
-
-    async def wait(self) -> T:
-        """Wait for the commit. Returns what the function returned; raises what it raised, or `EngineUnavailable`."""
-        await self._batch.wait()
-        if self.error is None:
-            return self.result  # type: ignore[return-value]
-        if isinstance(self.error, sqlite3.Error):
-            raise EngineUnavailable(f"The database cannot be written: {self.error}.") from self.error
-        raise self.error
-
-
 class Database:
     """A SQLite file shared by tasks, threads and processes; `:memory:` keeps it in this process.
 
@@ -109,7 +59,7 @@ class Database:
         self.max_bytes = max_bytes
         self.on_commit: list[Callable[[Sequence[Write[Any]]], None]] = []
         self._mutex = threading.Lock()
-        self._pending = _Batch()
+        self._pending = Batch()
         self._waiting_writes = 0
         self._waiting_bytes = 0
         self._open = False
@@ -286,12 +236,12 @@ class Database:
     def _set_wakeup(self) -> None:
         self._wakeup.set()
 
-    def _take(self) -> _Batch | None:
+    def _take(self) -> Batch | None:
         with self._mutex:
             batch = self._pending
             if not batch.writes:
                 return None
-            self._pending = _Batch()
+            self._pending = Batch()
             return batch
 
     async def _flush(self) -> None:
@@ -317,7 +267,7 @@ class Database:
                     callback(batch.writes)
                 batch.finish()
 
-    def _commit(self, batch: _Batch) -> None:
+    def _commit(self, batch: Batch) -> None:
         writes = batch.writes
         for start in range(0, len(writes), _BATCH_WRITES):
             self._commit_together(writes[start : start + _BATCH_WRITES])

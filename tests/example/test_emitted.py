@@ -1,0 +1,43 @@
+"""What the example app emits, asserted as the app's own developers would: with the tools for tests."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar.testing import TestClient as LitestarClient
+from starlette.testclient import TestClient
+
+from starlette_webhooks.testing import EmittedEvents
+
+SIGN_IN = {"email": "ada@example.com", "password": "ada-demo"}
+
+
+@pytest.fixture(params=["starlette", "fastapi", "litestar"])
+def client(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.chdir(tmp_path)  # The database lies in the current directory.
+    app = importlib.import_module(f"example_app.{request.param}_app").app
+    make = LitestarClient if request.param == "litestar" else TestClient
+    with make(app) as client:
+        yield client
+
+
+def sign_in(client: Any) -> dict[str, str]:
+    response = client.post("/session", json=SIGN_IN)
+    assert response.status_code < 300, response.text
+    return {"Sec-Fetch-Site": "same-origin"}
+
+
+def test_a_new_document_is_told_of(client: Any, emitted: EmittedEvents) -> None:
+    headers = sign_in(client)
+    assert client.post("/api/v1/documents", json={"title": "Plan"}, headers=headers).status_code == 201
+    emitted.assert_emitted("document.created", data={"title": "Plan"}, times=1)
+
+
+def test_a_document_that_is_refused_is_not_told_of(client: Any, emitted: EmittedEvents) -> None:
+    headers = sign_in(client)
+    assert client.post("/api/v1/documents", json={"title": ""}, headers=headers).status_code >= 400
+    emitted.assert_nothing_emitted()
