@@ -199,3 +199,16 @@ async def test_times_bound_a_list_to_their_tick(settings: WebhooksSettings) -> N
         assert not await found(after=event.timestamp + tick)
         assert not await found(before=event.timestamp)
         assert await found(before=event.timestamp + tick)
+
+
+async def test_retention_takes_what_waits_for_a_disabled_endpoint_alone(settings: WebhooksSettings) -> None:
+    now = time.time()
+    backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=lambda: now)
+    async with backend.lifespan(TYPES):
+        endpoint = await backend.create_endpoint("acme", EndpointChanges(url="http://127.0.0.1:9/"))
+        await backend.send([new_event("a.b", {}, tenant="acme")])
+        await backend.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=True))
+        now += 31 * 86_400
+        await backend.prune()
+        assert (await backend.list_events("acme", EventQuery())).items == []
+        assert await backend.database.read(lambda c: c.execute("SELECT count(*) FROM delivery").fetchone()) == (0,)
