@@ -19,12 +19,11 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import EventLoopToken, current_token
 
 from starlette_webhooks.backends.sqlite.queries import read_sql
+from starlette_webhooks.backends.sqlite.writer import Writer
 from starlette_webhooks.backends.sqlite.writes import Batch, Write
-from starlette_webhooks.background import running_beside
-from starlette_webhooks.exceptions import EngineUnavailable, NotRunning, QueueFull
+from starlette_webhooks.exceptions import EngineUnavailable, NotRunning
 
 try:
     import fcntl
@@ -55,14 +54,8 @@ class Database:
 
     def __init__(self, path: str, *, max_writes: int = 10_000, max_bytes: int = 67_108_864) -> None:
         self.path = path
-        self.max_writes = max_writes
-        self.max_bytes = max_bytes
-        self.on_commit: list[Callable[[Sequence[Write[Any]]], None]] = []
-        self._mutex = threading.Lock()
-        self._pending = Batch()
-        self._waiting_writes = 0
-        self._waiting_bytes = 0
-        self._open = False
+        self._writer = Writer(self._commit, max_writes=max_writes, max_bytes=max_bytes)
+        self.on_commit = self._writer.on_commit
         self._connection: Connection | None = None
         self._memory_lock = threading.RLock()
         self._readers: list[Connection] = []
@@ -73,24 +66,16 @@ class Database:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Open the file, bring its schema up to date, and commit what is submitted until the block ends."""
-        self._token: EventLoopToken = current_token()
-        self._thread = threading.get_ident()
-        self._wakeup = anyio.Event()
-        self._stopped = anyio.Event()
         self._reading = CapacityLimiter(_READERS)
-        self._writing = CapacityLimiter(1)
         await to_thread.run_sync(self._open_file)
         try:
-            async with running_beside(self._flush):
-                try:
-                    yield
-                finally:
-                    with self._mutex:
-                        self._open = False
-                    with anyio.CancelScope(shield=True):
-                        self._wakeup.set()
-                        await self._stopped.wait()
-                        await self._drain()
+            self._writer.start()
+            try:
+                yield
+            finally:
+                # Shielded: what was submitted must be committed, and who waits must not wait for ever.
+                with anyio.CancelScope(shield=True):
+                    await self._writer.stop()
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._close_file)
@@ -120,7 +105,6 @@ class Database:
         except BaseException:
             self._close_file()
             raise
-        self._open = True
 
     def _connect(self) -> Connection:
         connection = sqlite3.connect(
@@ -189,24 +173,7 @@ class Database:
             NotRunning: Outside `lifespan`.
             QueueFull: Too many writes, or too many bytes, wait.
         """
-        with self._mutex:
-            if not self._open:
-                raise NotRunning
-            batch = self._pending
-            if bounded and (
-                self._waiting_writes >= self.max_writes
-                or (self._waiting_bytes + size > self.max_bytes and self._waiting_bytes)
-            ):
-                raise QueueFull
-            self._waiting_writes += 1
-            self._waiting_bytes += size
-            write = Write(fn, batch)
-            batch.writes.append(write)
-            batch.size += size
-            first = len(batch.writes) == 1
-        if first:
-            self._wake()
-        return write
+        return self._writer.submit(fn, size=size, bounded=bounded)
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
         """Run a function in the next transaction and wait for the commit. See `submit`.
@@ -216,56 +183,14 @@ class Database:
         """
         return await self.submit(fn, bounded=False).wait()
 
-    def _wake(self) -> None:
-        self.call_soon(self._set_wakeup)
-
     @property
     def on_loop(self) -> bool:
         """Whether the caller is on the thread of the event loop that it runs on."""
-        return self._open and threading.get_ident() == self._thread
+        return self._writer.on_loop
 
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Call a function on the event loop, from any thread: at once where this is the loop's own."""
-        if threading.get_ident() == self._thread:
-            fn()
-            return
-        native: Any = self._token.native_token
-        soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
-        soon(fn)
-
-    def _set_wakeup(self) -> None:
-        self._wakeup.set()
-
-    def _take(self) -> Batch | None:
-        with self._mutex:
-            batch = self._pending
-            if not batch.writes:
-                return None
-            self._pending = Batch()
-            return batch
-
-    async def _flush(self) -> None:
-        # Shielded: a batch that was taken must be committed, and who waits for one while all is cancelled must not wait
-        # for ever. It ends by itself when `lifespan` does.
-        with anyio.CancelScope(shield=True):
-            while self._open:
-                await self._wakeup.wait()
-                self._wakeup = anyio.Event()
-                await self._drain()
-            self._stopped.set()
-
-    async def _drain(self) -> None:
-        while (batch := self._take()) is not None:
-            try:
-                await to_thread.run_sync(self._commit, batch, limiter=self._writing)
-            finally:
-                with self._mutex:
-                    self._waiting_writes -= len(batch.writes)
-                    self._waiting_bytes -= batch.size
-                # Who listens hears of the commit before who waits goes on.
-                for callback in self.on_commit:
-                    callback(batch.writes)
-                batch.finish()
+        self._writer.call_soon(fn)
 
     def _commit(self, batch: Batch) -> None:
         writes = batch.writes
