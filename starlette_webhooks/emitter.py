@@ -237,7 +237,7 @@ class Emitter:
             raise InvalidEvent(f"`event_type` must be a name or a Pydantic model, not {type(event_type).__name__}.")
         data = {} if data is None else data
         kind.check(data)
-        if hasattr(data, "model_dump"):
+        if type(data) is not dict and hasattr(data, "model_dump"):
             data = data.model_dump(mode="json", by_alias=True)
         return new_event(
             kind.name,

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from starlette_webhooks.events import Event, format_time
@@ -16,7 +17,8 @@ __all__ = ["implied_event_id", "new_event"]
 
 _CHANNELS = 5
 _CHANNEL_LENGTH = 128
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+# Data that holds itself is caught as what is nested too deeply.
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def new_event(
@@ -40,8 +42,8 @@ def new_event(
         InvalidEvent: Something of it cannot be; the message says what to do.
     """
     milliseconds = time.time_ns() // 1_000_000
-    timestamp = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    payload = _encode_payload(event_type, timestamp, data)
+    timestamp, written = _moment(milliseconds)
+    payload = _encode_payload(event_type, written, data)
     if len(payload) > max_bytes:
         raise EventTooLarge(
             f"The payload of `{event_type}` has {len(payload)} bytes, and {max_bytes} are allowed. Send a reference to "
@@ -70,7 +72,14 @@ def implied_event_id(identifier: str) -> str:
     return "evt_" + identifier[4:]
 
 
-def _encode_payload(event_type: str, timestamp: datetime, data: Any) -> bytes:
+@lru_cache(1)
+def _moment(milliseconds: int) -> tuple[datetime, str]:
+    """A moment, and as it is written: often the same for several events."""
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment, format_time(moment)
+
+
+def _encode_payload(event_type: str, timestamp: str, data: Any) -> bytes:
     if not isinstance(data, dict):
         raise InvalidEvent(
             f"`data` must be a dict, not {type(data).__name__}. Put the value under a key: `{{'value': ...}}`."
@@ -79,7 +88,7 @@ def _encode_payload(event_type: str, timestamp: datetime, data: Any) -> bytes:
         _check_keys(data)
         text = _encode(data)
         # The type and the time need no escaping.
-        return f'{{"type":"{event_type}","timestamp":"{format_time(timestamp)}","data":{text}}}'.encode()
+        return f'{{"type":"{event_type}","timestamp":"{timestamp}","data":{text}}}'.encode()
     except TypeError as exc:
         raise InvalidEvent(
             f"`data` holds what JSON cannot carry: {exc}. Convert it first, for example with `str(...)`."

@@ -45,7 +45,7 @@ def add_endpoint(connection: sqlite3.Connection, url: str, tenant: str = "acme",
 
 def emit(connection: sqlite3.Connection, tenant: str = "acme", type: str = "invoice.paid", **options: Any) -> Event:
     event = new_event(type, {"amount": 9900}, tenant=tenant, **options)
-    return log.Insertion([event])(connection).entries[0].event
+    return log.Insertion([event])(connection).events[0]
 
 
 @dataclass

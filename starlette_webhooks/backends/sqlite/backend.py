@@ -53,26 +53,6 @@ _PRUNE_EVERY = 3600.0
 _PRUNE_PAUSE = 0.05
 
 
-class _Storing:
-    """Events on their way into the log."""
-
-    __slots__ = ("_write",)
-
-    def __init__(self, write: Write[log.Inserted]) -> None:
-        self._write = write
-
-    @property
-    def finished(self) -> bool:
-        return self._write.finished
-
-    @property
-    def failed(self) -> bool:
-        return self._write.error is not None
-
-    async def wait(self) -> Sequence[Event]:
-        return [entry.event for entry in (await self._write.wait()).entries]
-
-
 class SQLiteBackend(Backend):
     """Keeps events in a SQLite file and delivers from it, with no key and no server.
 
@@ -190,7 +170,7 @@ class SQLiteBackend(Backend):
     def submit(self, events: Sequence[Event]) -> Submission:
         """See `Backend.submit`."""
         insertion = log.Insertion(events, due_in=int(self.settings.retry_schedule[0] * 1000))
-        return _Storing(self.database.submit(insertion, size=sum(len(event.payload) for event in events)))
+        return self.database.store(insertion, sum([len(event.payload) for event in events]))
 
     # Reading
 
@@ -316,7 +296,7 @@ class SQLiteBackend(Backend):
                 code="endpoint_disabled",
             )
         inserted = await self.database.write(log.Insertion([event], endpoint=endpoint_id))
-        return inserted.entries[0].event
+        return inserted.events[0]
 
     # The engine itself
 

@@ -22,7 +22,7 @@ from anyio import CapacityLimiter, to_thread
 
 from starlette_webhooks.backends.sqlite.queries import read_sql
 from starlette_webhooks.backends.sqlite.writer import Writer
-from starlette_webhooks.backends.sqlite.writes import Batch, Write
+from starlette_webhooks.backends.sqlite.writes import Batch, Submitted, SupportsEvents, Write
 from starlette_webhooks.exceptions import EngineUnavailable, NotRunning
 
 try:
@@ -173,7 +173,11 @@ class Database:
             NotRunning: Outside `lifespan`.
             QueueFull: Too many writes, or too many bytes, wait.
         """
-        return self._writer.submit(fn, size=size, bounded=bounded)
+        return self._writer.submit(Write, fn, size, bounded)
+
+    def store(self, fn: Callable[[Connection], SupportsEvents], size: int) -> Submitted:
+        """Submit a function that stores events. See `submit`."""
+        return self._writer.submit(Submitted, fn, size, True)
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
         """Run a function in the next transaction and wait for the commit. See `submit`.

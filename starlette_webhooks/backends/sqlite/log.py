@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from starlette_webhooks.backends.base import Entry, StreamFilter
@@ -26,7 +27,7 @@ _QUERIES = load_queries("log.sql")
 _INSERT = _QUERIES["insert_event"]
 _DELIVER = _QUERIES["insert_deliveries"]
 _INSERT_ROW = "(?, ?, ?, ?, NULL, NULL, ?)"
-_ROWS = (64, 16, 4, 1)
+_ROWS = 64
 _AFTER_ALL_IDS = "msg_~"
 _PAGE_BYTES = 8_388_608
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,7 +59,7 @@ def _event(row: Sequence[Any]) -> Event:
 
 
 class Insertion:
-    """Writes events and their deliveries. Answers the entries stored and whether any of them has deliveries.
+    """Writes events and their deliveries. Answers what became of them.
 
     Args:
         due_in: Milliseconds until the first attempt.
@@ -83,16 +84,16 @@ class Insertion:
         return _insert_together
 
     def __call__(self, connection: sqlite3.Connection) -> Inserted:
-        entries = []
+        events = []
         fresh: list[Entry] = []
         deliveries = 0
         for event in self.events:
             stored, new = self._insert(connection, event)
-            entries.append(stored)
+            events.append(stored.event)
             if new:
                 fresh.append(stored)
                 deliveries += self._fan_out(connection, stored)
-        return Inserted(entries, fresh, deliveries)
+        return Inserted(events, fresh, deliveries)
 
     def _insert(self, connection: sqlite3.Connection, event: Event) -> tuple[Entry, bool]:
         event_id = None if event.event_id == implied_event_id(event.id) else event.event_id
@@ -126,14 +127,14 @@ class Insertion:
         return connection.execute(_DELIVER, target).rowcount
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inserted:
-    """What an `Insertion` did: all entries as stored, the new ones among them, and how many deliveries were queued.
+    """What an `Insertion` did: all events as stored, the new ones with their positions, how many deliveries it queued.
 
     The deliveries of insertions that went together count with the first of them.
     """
 
-    entries: Sequence[Entry]
+    events: Sequence[Event]
     fresh: Sequence[Entry]
     deliveries: int
 
@@ -146,27 +147,30 @@ def _insert_together(connection: sqlite3.Connection, insertions: Sequence[Insert
     deliveries = connection.execute(_QUERIES["insert_deliveries_of_events"], (seq, seq + len(events) - 1)).rowcount
     inserted = []
     for insertion in insertions:
-        entries = [Entry(position, event) for position, event in enumerate(insertion.events, seq)]
-        inserted.append(Inserted(entries, entries, deliveries))
-        seq += len(entries)
+        fresh = [Entry(position, event) for position, event in enumerate(insertion.events, seq)]
+        inserted.append(Inserted(insertion.events, fresh, deliveries))
+        seq += len(fresh)
         deliveries = 0
     return inserted
 
 
 def _insert_rows(connection: sqlite3.Connection, events: Sequence[Event]) -> int:
-    first = start = 0
-    for rows in _ROWS:
-        statement = f"{_QUERIES['insert_events']} {', '.join([_INSERT_ROW] * rows)}"
-        while len(events) - start >= rows:
-            values: list[Any] = []
-            for event in events[start : start + rows]:
-                values += (event.id, event.tenant, event.type, to_ms(event.timestamp), event.payload)
-            last = connection.execute(statement, values).lastrowid
-            assert last is not None
-            # One statement numbers its rows one after another, and nobody else writes meanwhile.
-            first = first or last - rows + 1
-            start += rows
+    """Insert events and return the position of the first. The others follow it without gaps: nobody else writes."""
+    first = 0
+    for start in range(0, len(events), _ROWS):
+        rows = events[start : start + _ROWS]
+        values: list[Any] = []
+        for event in rows:
+            values += (event.id, event.tenant, event.type, to_ms(event.timestamp), event.payload)
+        last = connection.execute(_insert_statement(len(rows)), values).lastrowid
+        assert last is not None
+        first = first or last - len(rows) + 1
     return first
+
+
+@cache
+def _insert_statement(rows: int) -> str:
+    return f"{_QUERIES['insert_events']} {', '.join([_INSERT_ROW] * rows)}"
 
 
 def get_event(connection: sqlite3.Connection, tenant: str, identifier: str) -> Event | None:

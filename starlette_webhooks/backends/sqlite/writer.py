@@ -21,7 +21,7 @@ __all__ = ["Writer"]
 
 logger = logging.getLogger("starlette_webhooks")
 
-T = TypeVar("T")
+W = TypeVar("W", bound=Write[Any])
 
 _JOIN_TURNS = 4
 _JOIN_SECONDS = 0.005
@@ -130,8 +130,8 @@ class Writer:
         else:
             self._soon_threadsafe(fn)
 
-    def submit(self, fn: Callable[[sqlite3.Connection], T], *, size: int, bounded: bool) -> Write[T]:
-        """See `Database.submit`."""
+    def submit(self, kind: type[W], fn: Callable[[sqlite3.Connection], Any], size: int, bounded: bool) -> W:
+        """Take a write of that kind. See `Database.submit`."""
         with self._mutex:
             if not self._open:
                 raise NotRunning
@@ -143,7 +143,7 @@ class Writer:
             self._waiting_writes += 1
             self._waiting_bytes += size
             batch = self._pending
-            write = Write(fn, batch)
+            write = kind(fn, batch)
             batch.writes.append(write)
             batch.size += size
             resting, self._resting = self._resting, False

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 
+from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import EngineUnavailable
 
-__all__ = ["Batch", "Write"]
+__all__ = ["Batch", "Submitted", "SupportsEvents", "Write"]
 
 T = TypeVar("T")
 Connection = sqlite3.Connection
@@ -19,26 +20,28 @@ Connection = sqlite3.Connection
 class Batch:
     """The writes of one transaction, and who waits for it."""
 
-    __slots__ = ("_event", "finished", "size", "writes")
+    __slots__ = ("_committed", "finished", "size", "writes")
 
     def __init__(self) -> None:
         self.writes: list[Write[Any]] = []
         self.size = 0
         self.finished = False
-        self._event: anyio.Event | None = None
+        self._committed: anyio.Event | None = None
 
-    async def wait(self) -> None:
-        if not self.finished:
-            if self._event is None:
-                self._event = anyio.Event()
-            await self._event.wait()
+    @property
+    def committed(self) -> anyio.Event:
+        """Set when the transaction has ended. On the event loop only, and before `finished`."""
+        if self._committed is None:
+            self._committed = anyio.Event()
+        return self._committed
 
     def finish(self) -> None:
+        """The transaction has ended."""
         self.finished = True
         # They hold this batch, too. Without the cycle, nothing of a commit waits for the garbage collector.
         self.writes = []
-        if self._event is not None:
-            self._event.set()
+        if self._committed is not None:
+            self._committed.set()
 
 
 class Write(Generic[T]):
@@ -46,10 +49,11 @@ class Write(Generic[T]):
 
     __slots__ = ("_batch", "error", "fn", "result")
 
-    def __init__(self, fn: Callable[[Connection], T], batch: Batch) -> None:
+    def __init__(self, fn: Callable[[Connection], Any], batch: Batch) -> None:
         self.fn = fn
         self._batch = batch
-        self.result: T | None = None
+        self.result: Any = None
+        """What the function returned."""
         self.error: Exception | None = None
 
     @property
@@ -57,11 +61,45 @@ class Write(Generic[T]):
         """Whether `wait` would return or raise at once."""
         return self._batch.finished
 
+    @property
+    def failed(self) -> bool:
+        """Whether `wait` would raise at once."""
+        return self.error is not None
+
     async def wait(self) -> T:
         """Wait for the commit. Returns what the function returned; raises what it raised, or `EngineUnavailable`."""
-        await self._batch.wait()
-        if self.error is None:
-            return self.result  # type: ignore[return-value]
-        if isinstance(self.error, sqlite3.Error):
-            raise EngineUnavailable(f"The database cannot be written: {self.error}.") from self.error
-        raise self.error
+        if not self._batch.finished:
+            await self._batch.committed.wait()
+        if self.error is not None:
+            self._raise(self.error)
+        result: T = self.result
+        return result
+
+    def _raise(self, error: Exception) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise EngineUnavailable(f"The database cannot be written: {error}.") from error
+        raise error
+
+
+class SupportsEvents(Protocol):
+    """What a function that stores events returns."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """The events as stored."""
+
+
+class Submitted(Write[Sequence[Event]]):
+    """Events on their way into the database: the `Submission` of the engines that keep them there."""
+
+    __slots__ = ()
+
+    async def wait(self) -> Sequence[Event]:
+        """See `Submission.wait`."""
+        # Not by way of `Write.wait`: every emitting request waits here, and holds its coroutines meanwhile.
+        if not self._batch.finished:
+            await self._batch.committed.wait()
+        if self.error is not None:
+            self._raise(self.error)
+        result: SupportsEvents = self.result
+        return result.events

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from starlette_webhooks.backends.base import Backend, Listener, StreamFilter
+from starlette_webhooks.backends.base import Backend, Listener, StreamFilter, Submission
 from starlette_webhooks.backends.sqlite.database import MEMORY, Database, Write
 from starlette_webhooks.backends.sqlite.log import read_meta
 from starlette_webhooks.backends.svix.applications import Applications, application_uid
@@ -29,7 +29,7 @@ from starlette_webhooks.backends.svix.handover import Handover
 from starlette_webhooks.backends.svix.housekeeping import Housekeeping
 from starlette_webhooks.backends.svix.lock import RelayLock
 from starlette_webhooks.backends.svix.messages import Messages
-from starlette_webhooks.backends.svix.outbox import Counts, Outbox, Parked, Submitted, Taken
+from starlette_webhooks.backends.svix.outbox import Counts, Outbox, Parked, Taken
 from starlette_webhooks.backends.svix.pace import Pace
 from starlette_webhooks.backends.svix.portal import Portal
 from starlette_webhooks.backends.svix.probe import Probe
@@ -192,7 +192,7 @@ class SvixBackend(Backend):
 
     # Emitting
 
-    def submit(self, events: Sequence[Event]) -> Submitted:
+    def submit(self, events: Sequence[Event]) -> Submission:
         """See `Backend.submit`. The events have no `id` yet, but for those that Svix has already."""
         return self.outbox.submit(events)
 

@@ -19,9 +19,10 @@ from starlette_webhooks.exceptions import QueueFull
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.sqlite.database import Database, Write
+    from starlette_webhooks.backends.sqlite.writes import Submitted
     from starlette_webhooks.types import Clock
 
-__all__ = ["Counts", "Outbox", "Parked", "Row", "Submitted", "Taken"]
+__all__ = ["Counts", "Outbox", "Parked", "Row", "Taken"]
 
 _PACKAGE = "starlette_webhooks.backends.svix"
 _QUERIES = load_queries("queries.sql", _PACKAGE)
@@ -82,29 +83,6 @@ class Counts:
     waiting: int = 0
     oldest: float | None = None
     parked: int = 0
-
-
-class Submitted:
-    """Events on their way into the outbox."""
-
-    __slots__ = ("_write",)
-
-    def __init__(self, write: Write[Taken]) -> None:
-        self._write = write
-
-    @property
-    def finished(self) -> bool:
-        """See `Submission.finished`."""
-        return self._write.finished
-
-    @property
-    def failed(self) -> bool:
-        """See `Submission.failed`."""
-        return self._write.error is not None
-
-    async def wait(self) -> Sequence[Event]:
-        """See `Submission.wait`."""
-        return (await self._write.wait()).events
 
 
 def _event(values: Sequence[Any]) -> Event:
@@ -186,7 +164,7 @@ class Outbox:
     def submit(self, events: Sequence[Event]) -> Submitted:
         """Take events, all or none. Thread-safe; never blocks."""
         size = sum(len(event.payload) + _ROW_SIZE for event in events)
-        return Submitted(self.database.submit(_Insertion(events), size=size))
+        return self.database.store(_Insertion(events), size)
 
     async def find(self, tenant: str, event_id: str) -> Row | None:
         """What was submitted with that `event_id`."""
