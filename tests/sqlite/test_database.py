@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from starlette_webhooks.backends.sqlite.database import Database
+from starlette_webhooks.backends.sqlite.database import Database, Write
 from starlette_webhooks.exceptions import EngineUnavailable, NotRunning, QueueFull
 
 
@@ -40,6 +40,55 @@ async def test_writes_that_come_together_share_one_transaction(tmp_path: Path) -
             assert await write.wait() == 1
         assert await database.read(names) == {f"n{n}" for n in range(100)}
     assert batches == [100]
+
+
+async def test_callers_who_were_answered_together_come_back_into_one_transaction(tmp_path: Path) -> None:
+    database = Database(str(tmp_path / "a.db"))
+    batches: list[int] = []
+    database.on_commit.append(lambda writes: batches.append(len(writes)))
+
+    async def call(name: str, delay: float) -> None:
+        # Two groups, which would take turns for ever if each commit left at once with who waited for it.
+        await anyio.sleep(delay)
+        for turn in range(40):
+            await database.write(put(f"{name}-{turn}"))
+
+    async with database.lifespan():
+        async with anyio.create_task_group() as tasks:
+            for n in range(5):
+                tasks.start_soon(call, f"a{n}", 0)
+                tasks.start_soon(call, f"b{n}", 0.0003)
+    assert sum(batches) == 400
+    assert batches.count(10) > 20
+
+
+async def test_the_thread_that_writes_ends_with_the_lifespan(tmp_path: Path) -> None:
+    def writers() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "starlette_webhooks-writer"]
+
+    database = Database(str(tmp_path / "a.db"))
+    for turn in range(2):
+        async with database.lifespan():
+            assert len(writers()) == 1
+            await database.write(put(f"n{turn}"))
+        assert not writers()
+
+
+async def test_who_waits_goes_on_though_a_listener_of_commits_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(writes: Sequence[Write[Any]]) -> None:
+        raise LookupError("a bug")
+
+    heard: list[int] = []
+    database = Database(str(tmp_path / "a.db"))
+    database.on_commit += [fail, lambda writes: heard.append(len(writes))]
+    async with database.lifespan():
+        with anyio.fail_after(5):
+            assert await database.write(put("a")) == 1
+            assert await database.write(put("b")) == 1
+    assert heard == [1, 1]
+    assert "LookupError: a bug" in caplog.text
 
 
 async def test_a_failing_write_fails_alone(tmp_path: Path) -> None:

@@ -99,16 +99,17 @@ class Writer:
             self._waiting_writes -= len(writes)
             self._waiting_bytes -= batch.size
             alone = len(writes) == 1 and not self._pending.writes
-        try:
-            # Who listens hears of the commit before who waits goes on.
-            for callback in self.on_commit:
+        # Who listens hears of the commit before who waits goes on.
+        for callback in self.on_commit:
+            try:
                 callback(writes)
-        finally:
-            batch.finish()
-            if alone or not self._open:
-                self._hand_over()
-            else:
-                self._join(_JOIN_TURNS, time.monotonic() + _JOIN_SECONDS)
+            except Exception:
+                logger.exception("Something that follows commits failed.")
+        batch.finish()
+        if alone or not self._open:
+            self._hand_over()
+        else:
+            self._join(_JOIN_TURNS, time.monotonic() + _JOIN_SECONDS)
 
     def _join(self, turns: int, until: float) -> None:
         if turns and time.monotonic() < until:
