@@ -59,17 +59,58 @@ def bare() -> Starlette:
     return Starlette(routes=[Route("/pay", _pay, methods=["POST"])])
 
 
-def ours(**settings: Any) -> Starlette:
-    """`/pay` emits, `/bare` does not."""
+def _with_webhooks(handler: Any, **settings: Any) -> Starlette:
     from starlette_webhooks import WebhooksMiddleware
 
-    routes = [Route("/pay", _pay_and_emit, methods=["POST"]), Route("/bare", _pay, methods=["POST"])]
-    return Starlette(routes=routes, middleware=[Middleware(WebhooksMiddleware, webhooks=make_webhooks(**settings))])
+    return Starlette(
+        routes=[Route("/pay", handler, methods=["POST"])],
+        middleware=[Middleware(WebhooksMiddleware, webhooks=make_webhooks(**settings))],
+    )
+
+
+def idle() -> Starlette:
+    """The route under the middleware; it emits nothing."""
+    return _with_webhooks(_pay)
+
+
+def ours() -> Starlette:
+    """The route emits."""
+    return _with_webhooks(_pay_and_emit)
+
+
+def frozen() -> Starlette:
+    """As `ours`, and the garbage collector leaves alone what was there at startup."""
+    import gc
+
+    app = ours()
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def unflushed() -> Starlette:
     """As `ours`, without waiting for the commit."""
-    return ours(flush_before_response=False)
+    return _with_webhooks(_pay_and_emit, flush_before_response=False)
+
+
+def grouped() -> Starlette:
+    """The route waits for a ready-made row in a bare group commit: no checks, ids, encoding, endpoints, streams."""
+    from benchmarks.log import BareGroupCommit
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        log = BareGroupCommit(os.environ["BENCH_DATABASE"])
+        try:
+            yield {"log": log}
+        finally:
+            log.close()
+
+    async def pay(request: Request) -> JSONResponse:
+        data = await request.json()
+        await request.state.log.emit()
+        return JSONResponse({"paid": data["amountPaid"]})
+
+    return Starlette(routes=[Route("/pay", pay, methods=["POST"])], lifespan=lifespan)
 
 
 def background() -> Starlette:
@@ -106,12 +147,14 @@ def svix() -> Starlette:
 
 
 _CONTENDERS = {
-    "bare route": ("bare", "/pay"),
-    "with the middleware, no event": ("ours", "/bare"),
-    "emits, durable before the response": ("ours", "/pay"),
-    "emits, flush_before_response off": ("unflushed", "/pay"),
-    "BackgroundTask and httpx (peer)": ("background", "/pay"),
-    "awaits the Svix SDK (peer)": ("svix", "/pay"),
+    "bare route": "bare",
+    "with the middleware, no event": "idle",
+    "emits, durable before the response": "ours",
+    "the same, `gc.freeze()` at startup": "frozen",
+    "emits, flush_before_response off": "unflushed",
+    "waits for a bare group commit (floor)": "grouped",
+    "BackgroundTask and httpx (peer)": "background",
+    "awaits the Svix SDK (peer)": "svix",
 }
 
 _ALONE = {
@@ -122,13 +165,13 @@ _ALONE = {
 
 
 def run(scale: Scale) -> Report:
-    """Measure the routes under uvicorn, then `emit` and the middleware alone."""
+    """Measure the route under uvicorn, then `emit` and the middleware alone."""
     report = Report("emit")
     with workdir() as directory, ExitStack() as stack:
         stub = free_port()
         stack.enter_context(serve(command("receiver", stub), stub))
         servers = {}
-        for name in dict.fromkeys(factory for factory, _ in _CONTENDERS.values()):
+        for name in _CONTENDERS.values():
             port = free_port()
             line = uvicorn(f"benchmarks.emit:{name}", port, "--factory")
             environment = {"BENCH_DATABASE": str(directory / f"{name}.db"), "BENCH_STUB": str(stub)}
@@ -145,15 +188,15 @@ def run(scale: Scale) -> Report:
 
 
 def _compare(report: Report, scale: Scale, servers: dict[str, tuple[int, int]], callers: int) -> None:
-    def measure(factory: str, path: str) -> Sample:
+    def measure(factory: str) -> Sample:
         port, pid = servers[factory]
-        options = ["--port", port, "--pid", pid, "--path", path, "--body", BODY, "--connections", callers]
+        options = ["--port", port, "--pid", pid, "--path", "/pay", "--body", BODY, "--connections", callers]
         window = ["--seconds", scale.pick(2.0, 0.8), "--warm-up", scale.pick(0.4, 0.3)]
         sample: Sample = run_json("load", *options, *window)
         return sample
 
     contenders: dict[str, Callable[[], Sample]] = {
-        name: partial(measure, *target) for name, target in _CONTENDERS.items()
+        name: partial(measure, factory) for name, factory in _CONTENDERS.items()
     }
     figures = interleave(contenders, scale.pick(scale.repeats, 2))
     floor = figures["bare route"].samples["cpu_us"]
@@ -171,6 +214,8 @@ def _compare(report: Report, scale: Scale, servers: dict[str, tuple[int, int]], 
     if callers == 32:
         ratio = figures["emits, durable before the response"].median("ratio")
         report.goal("CPU of an emitting route over the bare one, 32 callers", ratio, 1.4)
+        middleware = figures["with the middleware, no event"].median("cpu_us") - figures["bare route"].median("cpu_us")
+        report.goal("the middleware under uvicorn, where nothing is emitted, µs", middleware, 2)
 
 
 # Alone, in a process each
