@@ -7,7 +7,7 @@ import os
 import random as random_module
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -88,7 +88,7 @@ class SQLiteBackend(Backend):
         if self._listener is not None:
             self._tail.listen(self._listener)
         self.database.on_commit.append(self._committed)
-        self._kick: Callable[[], None] | None = None
+        self._kick: Callable[[Iterable[int]], None] | None = None
         try:
             async with (
                 self.database.lifespan(),
@@ -116,14 +116,15 @@ class SQLiteBackend(Backend):
             self.database.on_commit.clear()
 
     def _committed(self, writes: Sequence[Write[Any]]) -> None:
-        if self._kick is not None and any(
-            isinstance(write.result, log.Inserted) and write.result.deliveries for write in writes
-        ):
-            self._kick()
+        if self._kick is not None:
+            results = (write.result for write in writes)
+            endpoints = dict.fromkeys(no for one in results if isinstance(one, log.Inserted) for no in one.endpoints)
+            if endpoints:
+                self._kick(endpoints)
 
     def _kick_now(self) -> None:
         if self._kick is not None:
-            self._kick()
+            self._kick(())
 
     def wake(self) -> None:
         """Look for deliveries that are due, now. Thread-safe; for who sets the clock forward."""

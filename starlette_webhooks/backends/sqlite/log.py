@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -86,14 +86,14 @@ class Insertion:
     def __call__(self, connection: sqlite3.Connection) -> Inserted:
         events = []
         fresh: list[Entry] = []
-        deliveries = 0
+        endpoints: list[int] = []
         for event in self.events:
             stored, new = self._insert(connection, event)
             events.append(stored.event)
             if new:
                 fresh.append(stored)
-                deliveries += self._fan_out(connection, stored)
-        return Inserted(events, fresh, deliveries)
+                endpoints += self._fan_out(connection, stored)
+        return Inserted(events, fresh, endpoints)
 
     def _insert(self, connection: sqlite3.Connection, event: Event) -> tuple[Entry, bool]:
         event_id = None if event.event_id == implied_event_id(event.id) else event.event_id
@@ -114,29 +114,33 @@ class Insertion:
             connection.execute(_QUERIES["insert_channel"], (event.tenant, channel, event.type, event.id, seq))
         return Entry(seq, event), True
 
-    def _fan_out(self, connection: sqlite3.Connection, entry: Entry) -> int:
+    def _fan_out(self, connection: sqlite3.Connection, entry: Entry) -> list[int]:
         event = entry.event
         due = to_ms(event.timestamp) + self.due_in
         if self.endpoint is not None:
             values = (entry.position, due, event.tenant, self.endpoint)
-            return connection.execute(_QUERIES["insert_test_delivery"], values).rowcount
+            return _numbers(connection.execute(_QUERIES["insert_test_delivery"], values))
         target = (entry.position, due, event.tenant, event.type)
         if event.channels:
             statement = _QUERIES["insert_channel_deliveries"]
-            return connection.execute(statement, (*target, json.dumps(event.channels))).rowcount
-        return connection.execute(_DELIVER, target).rowcount
+            return _numbers(connection.execute(statement, (*target, json.dumps(event.channels))))
+        return _numbers(connection.execute(_DELIVER, target))
+
+
+def _numbers(endpoints: sqlite3.Cursor) -> list[int]:
+    return [no for (no,) in endpoints]
 
 
 @dataclass(slots=True)
 class Inserted:
-    """What an `Insertion` did: all events as stored, the new ones with their positions, how many deliveries it queued.
+    """What an `Insertion` did: all events as stored, the new ones with their positions, and for which endpoints.
 
-    The deliveries of insertions that went together count with the first of them.
+    Endpoints of insertions that went together are listed with the first of them.
     """
 
     events: Sequence[Event]
     fresh: Sequence[Entry]
-    deliveries: int
+    endpoints: Collection[int]
 
 
 def _insert_together(connection: sqlite3.Connection, insertions: Sequence[Insertion]) -> list[Inserted]:
@@ -144,13 +148,18 @@ def _insert_together(connection: sqlite3.Connection, insertions: Sequence[Insert
     # event loop is busy, every time costs a switch between the threads.
     events = [event for insertion in insertions for event in insertion.events]
     seq = _insert_rows(connection, events)
-    deliveries = connection.execute(_QUERIES["insert_deliveries_of_events"], (seq, seq + len(events) - 1)).rowcount
+    endpoints: Collection[int] = ()
+    queued = connection.execute(_QUERIES["insert_deliveries_of_events"], (seq, seq + len(events) - 1))
+    if queued.rowcount:
+        assert queued.lastrowid is not None
+        first = queued.lastrowid - queued.rowcount + 1
+        endpoints = _numbers(connection.execute(_QUERIES["endpoints_of_deliveries"], (first,)))
     inserted = []
     for insertion in insertions:
         fresh = [Entry(position, event) for position, event in enumerate(insertion.events, seq)]
-        inserted.append(Inserted(insertion.events, fresh, deliveries))
+        inserted.append(Inserted(insertion.events, fresh, endpoints))
         seq += len(fresh)
-        deliveries = 0
+        endpoints = ()
     return inserted
 
 
