@@ -38,6 +38,17 @@ class VirtualClock:
         return time.time() + self.offset
 
 
+class StoppedClock(VirtualClock):
+    """A time of day that goes on only where it is set forward. It begins in a minute, so all that is emitted is due."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = time.time() + 60
+
+    def __call__(self) -> float:
+        return self._began + self.offset
+
+
 def add_endpoint(connection: sqlite3.Connection, url: str, tenant: str = "acme", **changes: Any) -> Endpoint:
     now = int(time.time() * 1000)
     return endpoints.create_endpoint(connection, tenant, EndpointChanges(url=url, **changes), now, 100_000)

@@ -10,7 +10,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from starlette_webhooks.backends.base import Entry, StreamFilter
-from starlette_webhooks.backends.sqlite import SQLiteBackend
+from starlette_webhooks.backends.sqlite import SQLiteBackend, dispatcher
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EventQuery
 from starlette_webhooks.events import EventTypes
 from starlette_webhooks.exceptions import QueueFull
@@ -49,6 +49,28 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_its_tenant_told(settings
                 while event.id not in works.ids():
                     await anyio.sleep(0.02)
         assert len(gone.requests) == 1
+
+
+async def test_an_event_is_delivered_without_a_look_at_all_endpoints(
+    settings: WebhooksSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "_SCAN_EVERY", 60.0)
+    backend = SQLiteBackend(settings)
+    with receiving() as receiver:
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, receiver)
+            await anyio.sleep(0.05)
+            ordinary = new_event("a.b", {}, tenant="acme")
+            named = new_event("a.b", {}, tenant="acme", event_id="one")
+            in_channel = new_event("a.b", {}, tenant="acme", channels=["eu"])
+            test = new_event("webhooks.ping", {}, tenant="acme")
+            for event in (ordinary, named, in_channel):
+                await backend.send([event])
+            await backend.test_endpoint("acme", endpoint.id, test)
+            with anyio.fail_after(10):
+                while len(receiver.requests) < 4:
+                    await anyio.sleep(0.02)
+    assert {*receiver.ids()} == {event.id for event in (ordinary, named, in_channel, test)}
 
 
 async def test_a_delivery_is_signed_with_the_secret_that_the_customer_reads(settings: WebhooksSettings) -> None:

@@ -24,7 +24,17 @@ from starlette_webhooks.backends.sqlite.schedule import next_attempt, parse_retr
 from starlette_webhooks.endpoints import Endpoint
 from tests.conftest import make_settings
 from tests.servers import Received, Receiver, receiving
-from tests.sqlite.delivering import Engine, VirtualClock, add_endpoint, blackhole, delivering, emit, until, until_true
+from tests.sqlite.delivering import (
+    Engine,
+    StoppedClock,
+    VirtualClock,
+    add_endpoint,
+    blackhole,
+    delivering,
+    emit,
+    until,
+    until_true,
+)
 
 DAY = 86_400
 
@@ -522,6 +532,54 @@ async def test_dead_endpoints_do_not_delay_a_healthy_one(receiver: Receiver, tmp
             assert engine.dispatcher.in_flight > 8
     # Without a slot kept for it, it would wait until an attempt times out.
     assert max(delays) < 3
+
+
+async def test_an_endpoint_that_fails_is_tried_ever_more_rarely_however_much_waits_for_it(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.status = 500
+    settings = make_settings(tmp_path, retry_schedule="0")
+    async with delivering(settings, clock=StoppedClock(), jitter=lambda: 0.5) as engine:
+        await engine.endpoint(receiver.url)
+        for _ in range(12):
+            await engine.emit()
+        await engine.attempted(1)
+        for number, seconds in enumerate([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5], start=1):
+            await engine.forward(seconds - 0.005)
+            engine.dispatcher.kick([1])
+            await anyio.sleep(0.05)
+            assert len(receiver.requests) == number, "neither a new event nor time lets it go on early"
+            await engine.forward(0.006)
+            await engine.attempted(number + 1)
+
+
+async def test_once_an_endpoint_works_again_all_that_waits_is_delivered(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.status = 500
+    async with delivering(make_settings(tmp_path, retry_schedule="0"), clock=StoppedClock()) as engine:
+        await engine.endpoint(receiver.url)
+        for _ in range(20):
+            await engine.emit()
+        await engine.attempted(1)
+        receiver.status = 200
+        await engine.forward(0.12)
+        await engine.attempted(20)
+        assert await engine.pending() == 0
+    assert len(set(receiver.ids())) == 20
+
+
+async def test_an_endpoint_that_fails_does_not_go_ahead_of_a_healthy_one(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.answer = lambda request: 500 if request.path.endswith("/fails") else 200
+    settings = make_settings(tmp_path, concurrency=1, retry_schedule="0")
+    async with delivering(settings, clock=StoppedClock()) as engine:
+        await engine.endpoint(f"{receiver.url}/fails")
+        await engine.endpoint(f"{receiver.url}/works")
+        await engine.emit()
+        await engine.attempted(2)
+        await engine.forward(10)
+        await anyio.sleep(0.1)  # The dispatcher finds that the first one has nothing left, before there is more.
+        await engine.emit()
+        await engine.attempted(4)
+    assert [request.path for request in receiver.requests][2:] == ["/hook/works", "/hook/fails"]
 
 
 async def test_slow_endpoints_take_half_of_the_slots_at_most(tmp_path: Path, short_grace: None) -> None:

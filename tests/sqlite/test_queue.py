@@ -663,21 +663,35 @@ def test_success_doubles_what_an_endpoint_gets_and_failure_takes_it_back() -> No
     limits = Limits(concurrency=100, per_endpoint=6)
     for expected in (1, 2, 4, 6, 6):
         assert limits.ask(1).room == expected
-        limits.learn(1, ok=True, slow=False, throttled=False)
+        limits.learn(1, 0, ok=True, slow=False, throttled=False)
     assert limits.lane(1) is Lane.PROVEN
-    limits.learn(1, ok=False, slow=False, throttled=True)
+    limits.learn(1, 0, ok=False, slow=False, throttled=True)
     assert (limits.ask(1).room, limits.lane(1)) == (3, Lane.SLOW)
-    limits.learn(1, ok=False, slow=False, throttled=False)
+    limits.learn(1, 0, ok=False, slow=False, throttled=False)
     assert limits.ask(1).room == 1
-    limits.learn(1, ok=True, slow=True, throttled=False)
+    limits.learn(1, 0, ok=True, slow=True, throttled=False)
     assert limits.lane(1) is Lane.SLOW
+
+
+def test_attempts_that_fail_together_pause_an_endpoint_once_and_a_success_ends_the_pause() -> None:
+    limits = Limits(concurrency=100, per_endpoint=6, random=lambda: 0.5)
+    for _ in range(6):
+        limits.learn(1, NOW, ok=False, slow=False, throttled=False)
+    assert limits.paused_until(1) == NOW + 100
+    limits.learn(1, NOW + 100, ok=False, slow=False, throttled=True)
+    assert limits.paused_until(1) == NOW + 300
+    limits.learn(1, NOW + 101, ok=True, slow=False, throttled=False)
+    assert limits.paused_until(1) == 0
+    limits.learn(1, NOW + 102, ok=False, slow=False, throttled=False)
+    assert limits.paused_until(1) == NOW + 202, "it begins anew"
+    assert limits.paused_until(2) == 0
 
 
 def test_what_is_known_of_endpoints_is_bounded() -> None:
     limits = Limits(concurrency=2, per_endpoint=1)
     limits.started(0, "acme")
     for endpoint in range(1, 20_000):
-        limits.learn(endpoint, ok=True, slow=False, throttled=False)
+        limits.learn(endpoint, 0, ok=True, slow=False, throttled=False)
     assert len(limits._states) == 10_000
     assert limits.ask(0).room == 0, "what is under way is not forgotten"
     assert limits.lane(1) is Lane.NEW

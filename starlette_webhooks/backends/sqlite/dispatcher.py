@@ -82,7 +82,7 @@ class Dispatcher:
         self._on_disabled = on_disabled
         user_agent = f"starlette-webhooks/{starlette_webhooks.__version__}"
         self._common_headers = [(b"content-type", b"application/json"), (b"user-agent", user_agent.encode())]
-        self._limits = Limits(settings.concurrency, settings.endpoint_concurrency)
+        self._limits = Limits(settings.concurrency, settings.endpoint_concurrency, random)
         self._ready = Ready(self._limits)
         self.busy = 0
         """Attempts under way, or not recorded yet."""
@@ -107,7 +107,7 @@ class Dispatcher:
         known = False
         for endpoint in endpoints:
             known = True
-            self._ready.add(endpoint)
+            self._wait_for(0, endpoint)
         if not known:
             self._scan_at = 0.0
         self._wake()
@@ -175,7 +175,7 @@ class Dispatcher:
             due, endpoint = heapq.heappop(self._timers)
             if self._timed.get(endpoint) == due:
                 del self._timed[endpoint]
-            self._ready.add(endpoint)
+            self._wait_for(due, endpoint)
         if current_time() < self._scan_at:
             return
         started = current_time()
@@ -197,7 +197,9 @@ class Dispatcher:
         return int(self._scan_every * 1500)
 
     def _wait_for(self, due: float, endpoint: int) -> None:
+        """Have an endpoint asked for deliveries at that time, or when its pause is over."""
         now = self._now()
+        due = max(due, self._limits.paused_until(endpoint))
         if due <= now:
             self._ready.add(endpoint)
         elif due <= now + self._horizon_ms and due < self._timed.get(endpoint, math.inf):
@@ -226,7 +228,7 @@ class Dispatcher:
             self.busy += 1
             attempts.start_soon(self._deliver, job, lane)
         for endpoint in claimed.left:
-            self._ready.add(endpoint)
+            self._wait_for(0, endpoint)
         for due, endpoint in claimed.waiting:
             self._wait_for(due, endpoint)
 
@@ -237,9 +239,7 @@ class Dispatcher:
             finally:
                 # Before it is recorded: whatever is claimed next is committed together with the record.
                 self._limits.finished(job.endpoint, job.tenant, lane)
-                self._ready.finished(job.endpoint)
-                if self._ready:
-                    self._wake()
+                self._may_go_on(job.endpoint)
             disabled = await self._record(outcome)
             if disabled is not None:
                 logger.warning("The endpoint %s was disabled: %s.", disabled.id, disabled.reason)
@@ -248,6 +248,14 @@ class Dispatcher:
             logger.exception("Something went wrong about a delivery to the endpoint %s.", job.endpoint_id)
         finally:
             self.busy -= 1
+
+    def _may_go_on(self, endpoint: int) -> None:
+        if self._limits.paused_until(endpoint) <= self._now():
+            self._ready.finished(endpoint)
+        elif self._ready.remove(endpoint):
+            self._wait_for(0, endpoint)
+        if self._ready or self._timers:
+            self._wake()
 
     async def _attempt(self, job: Job) -> Outcome:
         started = self._now()
@@ -263,7 +271,7 @@ class Dispatcher:
 
     def _unanswered(self, job: Job, reason: str, duration_ms: int, outcome: partial[Outcome]) -> Outcome:
         ended = self._now()
-        self._limits.learn(job.endpoint, ok=False, slow=False, throttled=False)
+        self._limits.learn(job.endpoint, ended, ok=False, slow=False, throttled=False)
         next_due = self._next_due(job, ended, None)
         return outcome(ok=False, ended=ended, duration_ms=duration_ms, error=reason, next_due=next_due)
 
@@ -271,7 +279,7 @@ class Dispatcher:
         ended = self._now()
         ok = 200 <= reply.status < 300
         throttled = reply.status in _THROTTLED
-        self._limits.learn(job.endpoint, ok=ok, slow=reply.duration_ms > SLOW_MS, throttled=throttled)
+        self._limits.learn(job.endpoint, ended, ok=ok, slow=reply.duration_ms > SLOW_MS, throttled=throttled)
         retry_after = None if ok else parse_retry_after(reply.headers.get("retry-after"), ended / 1000)
         pause = min(retry_after or 0.0, _MAX_PAUSE) if reply.status == 429 else 0.0
         return outcome(

@@ -1,16 +1,20 @@
 """How many attempts may be under way: in all, to one endpoint, and to those that are slow or fail.
 
 An endpoint starts with one attempt at a time. Each success doubles that, up to the setting; a failure takes it back to
-one. Endpoints that fail or are slow share half of the slots, and a quarter is kept for those known to be quick. So a
-healthy endpoint finds a slot, however many dead ones there are.
+one, and to none for a moment that grows with each further failure. Endpoints that fail or are slow share half of the
+slots, and a quarter is kept for those known to be quick. So a healthy endpoint finds a slot and a process with time for
+it, however many dead ones there are.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+
+from starlette_webhooks.backends.sqlite.schedule import pause
 
 __all__ = ["Ask", "Lane", "Limits", "Ready", "Room", "share"]
 
@@ -110,12 +114,14 @@ def share(asks: Sequence[Ask], room: Room, tenants: Mapping[str, int]) -> dict[i
 
 
 class _State:
-    __slots__ = ("cap", "lane", "load")
+    __slots__ = ("cap", "failures", "lane", "load", "paused_until")
 
     def __init__(self) -> None:
         self.cap = 1
+        self.failures = 0
         self.lane = Lane.NEW
         self.load = 0
+        self.paused_until = 0
 
 
 class Limits:
@@ -124,11 +130,13 @@ class Limits:
     Args:
         concurrency: Attempts at a time.
         per_endpoint: Attempts at a time to one endpoint.
+        random: A number from 0 to 1, for the jitter of pauses.
     """
 
-    def __init__(self, concurrency: int, per_endpoint: int) -> None:
+    def __init__(self, concurrency: int, per_endpoint: int, random: Callable[[], float] = random.random) -> None:
         self._concurrency = concurrency
         self._per_endpoint = per_endpoint
+        self._random = random
         self._states: dict[int, _State] = {}
         self._slow = 0
         self.in_flight = 0
@@ -174,13 +182,27 @@ class Limits:
         if not self.tenants[tenant]:
             del self.tenants[tenant]
 
-    def learn(self, endpoint: int, *, ok: bool, slow: bool, throttled: bool) -> None:
-        """How an attempt went. `throttled` halves what the endpoint gets, other failures take it back to one."""
+    def paused_until(self, endpoint: int) -> int:
+        """When an endpoint may have another attempt, in milliseconds; 0 for now."""
+        state = self._states.get(endpoint)
+        return 0 if state is None else state.paused_until
+
+    def learn(self, endpoint: int, now: int, *, ok: bool, slow: bool, throttled: bool) -> None:
+        """How an attempt went. `throttled` halves what the endpoint gets, other failures take it back to one.
+
+        Args:
+            now: In milliseconds.
+        """
         state = self._state(endpoint)
         if ok:
             state.cap = min(state.cap * 2, self._per_endpoint)
+            state.failures = state.paused_until = 0
         else:
             state.cap = max(state.cap // 2, 1) if throttled else 1
+            # Attempts that were under way already when it began to fail tell nothing new.
+            if now >= state.paused_until:
+                state.failures += 1
+                state.paused_until = now + int(pause(state.failures, self._random) * 1000)
         state.lane = Lane.PROVEN if ok and not slow else Lane.SLOW
 
     def _state(self, endpoint: int) -> _State:
@@ -225,6 +247,14 @@ class Ready:
         """An attempt to the endpoint is over: it may have another, and perhaps in another lane."""
         if endpoint in self._places:
             self.add(endpoint)
+
+    def remove(self, endpoint: int) -> bool:
+        """Take an endpoint out, and say whether it was in."""
+        place = self._places.pop(endpoint, None)
+        if place is None:
+            return False
+        del place[endpoint]
+        return True
 
     def take(self) -> list[Ask]:
         """Take out those whose turn it is: more than there are slots, to choose from. Empty where none can be used."""

@@ -1,4 +1,4 @@
-"""When a delivery is tried again."""
+"""When a delivery is tried again, and when an endpoint that fails."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-__all__ = ["next_attempt", "parse_retry_after"]
+__all__ = ["next_attempt", "parse_retry_after", "pause"]
 
 _JITTER = 0.2
 _MAX_RETRY_AFTER = 24 * 3600.0
+_FIRST_PAUSE = 0.1
+_MAX_PAUSE = 5.0
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
@@ -27,8 +29,19 @@ def next_attempt(
     """
     if step + 1 >= len(schedule):
         return None
-    delay = schedule[step + 1] * (1 - _JITTER + 2 * _JITTER * random())
-    return now + max(delay, retry_after or 0.0)
+    return now + max(_jittered(schedule[step + 1], random), retry_after or 0.0)
+
+
+def pause(failures: int, random: Callable[[], float]) -> float:
+    """Seconds without any attempt to an endpoint that has failed that often in a row: a tenth, doubled up to 5 seconds.
+
+    No longer than the schedule's own first steps, so it is felt only where many deliveries wait for such an endpoint.
+    """
+    return _jittered(min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 10), _MAX_PAUSE), random)
+
+
+def _jittered(seconds: float, random: Callable[[], float]) -> float:
+    return seconds * (1 - _JITTER + 2 * _JITTER * random())
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
