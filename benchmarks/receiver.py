@@ -1,13 +1,18 @@
 """A server that answers every POST at once, on the bare transport: the receiver of webhooks, and a stub of Svix.
 
-It listens on all loopback addresses, so that 127.0.x.y are as many hosts. `/slow/<ms>` answers late, `/dead` with 500.
-A GET tells how many POSTs came, and when each first came.
+It listens on all loopback addresses, so that 127.0.x.y are as many hosts. `/slow/<ms>` answers late, `/dead` with 500,
+`/close` ends the connection. A GET tells how many POSTs came, when each first came, and the CPU time taken so far.
+
+With a certificate it speaks TLS. As `sink` it does nothing but answer, for who needs the core that it runs on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import select
+import socket
+import ssl
 import sys
 import time
 from datetime import UTC, datetime
@@ -60,6 +65,9 @@ class Receiver(asyncio.Protocol):
             asyncio.get_running_loop().call_later(int(path[6:]) / 1000, self._respond, b"200 OK", b"ok")
         elif path.startswith(b"/dead"):
             self._respond(b"500 Internal Server Error", b"no")
+        elif path.startswith(b"/close"):
+            self._respond(b"200 OK\r\nconnection: close", b"ok")
+            self.transport.close()
         else:
             self._arrived(path, body)
             self._respond(b"200 OK", b"ok")
@@ -72,7 +80,7 @@ class Receiver(asyncio.Protocol):
             _ARRIVALS.setdefault(path.decode(), []).append(time.time() - sent)
 
     def _report(self, path: bytes) -> None:
-        report = {"count": Receiver.count, "arrivals": _ARRIVALS if path == b"/arrivals" else {}}
+        report = _report(Receiver.count) | {"arrivals": _ARRIVALS if path == b"/arrivals" else {}}
         if path == b"/reset":
             Receiver.count = 0
             _ARRIVALS.clear()
@@ -80,8 +88,16 @@ class Receiver(asyncio.Protocol):
 
     def _respond(self, status: bytes, body: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n" % status)
-            self.transport.write(b"content-length: %d\r\n\r\n%b" % (len(body), body))
+            self.transport.write(_response(body, status))
+
+
+def _report(count: int) -> dict[str, object]:
+    return {"count": count, "cpu": time.process_time()}
+
+
+def _response(body: bytes, status: bytes = b"200 OK") -> bytes:
+    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
 
 
 _MESSAGE = json.dumps(
@@ -94,11 +110,48 @@ _MESSAGE = json.dumps(
 ).encode()
 
 
-async def main(port: int) -> None:
+async def main(port: int, certificate: str | None) -> None:
     """Serve for ever."""
-    server = await asyncio.get_running_loop().create_server(Receiver, "0.0.0.0", port, backlog=4096)
+    context = None
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Receiver, "0.0.0.0", port, backlog=4096, ssl=context)
     await server.serve_forever()
 
 
+def sink(port: int) -> None:
+    """Answer each request with the same bytes, on one epoll. A request is what one read returns."""
+    answer, count = _response(b"ok"), 0
+    listener = socket.create_server(("0.0.0.0", port), backlog=4096)
+    epoll = select.epoll()
+    epoll.register(listener, select.EPOLLIN)
+    open_sockets: dict[int, socket.socket] = {}
+    while True:
+        for fd, _ in epoll.poll():
+            sock = open_sockets.get(fd)
+            if sock is None:
+                sock, _ = listener.accept()
+                open_sockets[sock.fileno()] = sock
+                epoll.register(sock, select.EPOLLIN)
+                continue
+            try:
+                data = sock.recv(65536)
+                if data.startswith(b"GET"):
+                    sock.send(_response(json.dumps(_report(count)).encode()))
+                elif data:
+                    count += 1
+                    sock.send(answer)
+            except OSError:
+                data = b""
+            if not data:
+                del open_sockets[fd]
+                sock.close()
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    if sys.argv[2:] == ["sink"]:
+        sink(int(sys.argv[1]))
+    else:
+        asyncio.run(main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None))
