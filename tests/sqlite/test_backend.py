@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import anyio
 import pytest
@@ -71,6 +73,41 @@ async def test_an_event_is_delivered_without_a_look_at_all_endpoints(
                 while len(receiver.requests) < 4:
                     await anyio.sleep(0.02)
     assert {*receiver.ids()} == {event.id for event in (ordinary, named, in_channel, test)}
+
+
+@pytest.mark.parametrize("action", ["test", "resend", "recover", "update"])
+async def test_what_somebody_asks_for_is_tried_at_once_though_the_endpoint_fails(
+    settings: WebhooksSettings, action: str
+) -> None:
+    now = time.time() + 60
+    settings = settings.model_copy(update={"retry_schedule": [0.0]})
+    backend = SQLiteBackend(settings, clock=lambda: now)
+    with receiving() as receiver:
+        receiver.status = 500
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, receiver)
+            events = [new_event("a.b", {}, tenant="acme") for _ in range(3)]
+            for event in events:
+                await backend.send([event])
+            with anyio.fail_after(10):
+                while len(receiver.requests) < 2:
+                    await anyio.sleep(0.02)
+            await anyio.sleep(0.1)
+            assert len(receiver.requests) == 2, "the clock stands still, so the pause after two failures does not end"
+            receiver.status = 200
+            match action:
+                case "test":
+                    await backend.test_endpoint("acme", endpoint.id, new_event("webhooks.ping", {}, tenant="acme"))
+                case "resend":
+                    await backend.resend("acme", events[0].id, endpoint.id)
+                case "recover":
+                    since = datetime.fromtimestamp(now - 600, UTC)
+                    await backend.recover("acme", endpoint.id, since, None, missing=False)
+                case _:
+                    await backend.update_endpoint("acme", endpoint.id, EndpointChanges(url=f"{receiver.url}/new"))
+            with anyio.fail_after(5):
+                while not any(event.id == received for event in events[2:] for received in receiver.ids()):
+                    await anyio.sleep(0.02)
 
 
 async def test_a_delivery_is_signed_with_the_secret_that_the_customer_reads(settings: WebhooksSettings) -> None:

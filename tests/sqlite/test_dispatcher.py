@@ -543,8 +543,8 @@ async def test_an_endpoint_that_fails_is_tried_ever_more_rarely_however_much_wai
         await engine.endpoint(receiver.url)
         for _ in range(12):
             await engine.emit()
-        await engine.attempted(1)
-        for number, seconds in enumerate([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5], start=1):
+        await engine.attempted(2)
+        for number, seconds in enumerate([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5], start=2):
             await engine.forward(seconds - 0.005)
             engine.dispatcher.kick([1])
             await anyio.sleep(0.05)
@@ -559,7 +559,7 @@ async def test_once_an_endpoint_works_again_all_that_waits_is_delivered(receiver
         await engine.endpoint(receiver.url)
         for _ in range(20):
             await engine.emit()
-        await engine.attempted(1)
+        await engine.attempted(2)
         receiver.status = 200
         await engine.forward(0.12)
         await engine.attempted(20)

@@ -683,7 +683,11 @@ def test_attempts_that_fail_together_pause_an_endpoint_once_and_a_success_ends_t
     limits.learn(1, NOW + 101, ok=True, slow=False, throttled=False)
     assert limits.paused_until(1) == 0
     limits.learn(1, NOW + 102, ok=False, slow=False, throttled=False)
-    assert limits.paused_until(1) == NOW + 202, "it begins anew"
+    assert limits.paused_until(1) == NOW + 102, "a first failure pauses nothing"
+    limits.learn(1, NOW + 103, ok=False, slow=False, throttled=False)
+    assert limits.paused_until(1) == NOW + 203, "it begins anew"
+    limits.resume(1)
+    assert limits.paused_until(1) == 0
     assert limits.paused_until(2) == 0
 
 

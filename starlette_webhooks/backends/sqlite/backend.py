@@ -220,8 +220,15 @@ class SQLiteBackend(Backend):
         endpoint = await self.database.write(
             partial(endpoints.update_endpoint, tenant=tenant, identifier=id, changes=changes, now=self._now())
         )
-        self._kick_now()
+        await self._resume(tenant, id)
         return endpoint
+
+    async def _resume(self, tenant: str, id: str) -> None:
+        """Deliver to an endpoint at once, though it may be paused for its failures."""
+        if self._dispatcher is not None:
+            no = await self.database.read(partial(endpoints.number_of, tenant=tenant, identifier=id))
+            if no is not None:
+                self._dispatcher.resume(no)
 
     async def _check_url(self, changes: EndpointChanges) -> None:
         if not isinstance(changes.url, str):
@@ -259,7 +266,7 @@ class SQLiteBackend(Backend):
         done = await self.database.write(
             partial(redelivery.resend, tenant=tenant, event_id=event_id, endpoint_id=endpoint_id, now=self._now())
         )
-        self._kick_now()
+        await self._resume(tenant, endpoint_id)
         return done
 
     async def recover(
@@ -282,7 +289,7 @@ class SQLiteBackend(Backend):
             if step is None:
                 return None
             recovered += step.recovered
-            self._kick_now()
+            await self._resume(tenant, endpoint_id)
             if step.after is None:
                 return recovered
             after = step.after
@@ -297,6 +304,7 @@ class SQLiteBackend(Backend):
                 code="endpoint_disabled",
             )
         inserted = await self.database.write(log.Insertion([event], endpoint=endpoint_id))
+        await self._resume(tenant, endpoint_id)
         return inserted.events[0]
 
     # The engine itself

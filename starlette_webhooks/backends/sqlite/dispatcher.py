@@ -112,6 +112,11 @@ class Dispatcher:
             self._scan_at = 0.0
         self._wake()
 
+    def resume(self, endpoint: int) -> None:
+        """Try an endpoint now, though it fails: somebody asked for it. Called on the event loop."""
+        self._limits.resume(endpoint)
+        self.kick((endpoint,))
+
     def _wake(self) -> None:
         if self._wakeup is not None:
             self._wakeup.set()

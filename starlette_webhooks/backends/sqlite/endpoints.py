@@ -90,6 +90,12 @@ def get_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -
     return None if row is None else _endpoint(row)
 
 
+def number_of(connection: sqlite3.Connection, tenant: str, identifier: str) -> int | None:
+    """The number under which an endpoint's deliveries are kept."""
+    row = _row(connection, tenant, identifier)
+    return None if row is None else int(row[0])
+
+
 def create_endpoint(
     connection: sqlite3.Connection, tenant: str, changes: EndpointChanges, now: int, most: int
 ) -> Endpoint:

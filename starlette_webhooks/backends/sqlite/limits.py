@@ -1,7 +1,7 @@
 """How many attempts may be under way: in all, to one endpoint, and to those that are slow or fail.
 
 An endpoint starts with one attempt at a time. Each success doubles that, up to the setting; a failure takes it back to
-one, and to none for a moment that grows with each further failure. Endpoints that fail or are slow share half of the
+one, and further failures to none for a moment that grows with each. Endpoints that fail or are slow share half of the
 slots, and a quarter is kept for those known to be quick. So a healthy endpoint finds a slot and a process with time for
 it, however many dead ones there are.
 """
@@ -186,6 +186,12 @@ class Limits:
         """When an endpoint may have another attempt, in milliseconds; 0 for now."""
         state = self._states.get(endpoint)
         return 0 if state is None else state.paused_until
+
+    def resume(self, endpoint: int) -> None:
+        """End an endpoint's pause."""
+        state = self._states.get(endpoint)
+        if state is not None:
+            state.paused_until = 0
 
     def learn(self, endpoint: int, now: int, *, ok: bool, slow: bool, throttled: bool) -> None:
         """How an attempt went. `throttled` halves what the endpoint gets, other failures take it back to one.

@@ -33,11 +33,14 @@ def next_attempt(
 
 
 def pause(failures: int, random: Callable[[], float]) -> float:
-    """Seconds without any attempt to an endpoint that has failed that often in a row: a tenth, doubled up to 5 seconds.
+    """Seconds without any attempt to an endpoint that has failed that often in a row.
 
+    None after a first failure, as one event may be at fault; then a tenth of a second, doubled up to five seconds.
     No longer than the schedule's own first steps, so it is felt only where many deliveries wait for such an endpoint.
     """
-    return _jittered(min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 10), _MAX_PAUSE), random)
+    if failures < 2:
+        return 0.0
+    return _jittered(min(_FIRST_PAUSE * 2.0 ** min(failures - 2, 10), _MAX_PAUSE), random)
 
 
 def _jittered(seconds: float, random: Callable[[], float]) -> float:
