@@ -35,6 +35,20 @@ def test_ids_of_all_threads_only_grow() -> None:
     assert len({identifier for mine in ids for identifier in mine}) == 8000
 
 
+def test_ids_of_one_tick_grow_however_many_there_are() -> None:
+    now = time.time_ns() // 1_000_000
+    ids = [mint("msg_", now) for _ in range(10_000)]
+    assert ids == sorted(set(ids))
+    assert {timestamp_ms(identifier) for identifier in ids} == {now - now % 4}
+
+
+def test_ids_grow_over_a_clock_that_is_set_back_a_little_and_follow_one_that_is_set_back_far() -> None:
+    now = time.time_ns() // 1_000_000 + 3_600_000
+    ids = [mint("msg_", now), mint("msg_", now - 900), mint("msg_", now + 4)]
+    assert ids == sorted(ids)
+    assert timestamp_ms(mint("msg_", now - 3_600_000)) == (now - 3_600_000) // 4 * 4
+
+
 def test_the_first_id_of_a_moment_divides_earlier_from_later_ids() -> None:
     now = time.time_ns() // 1_000_000
     earlier = mint("msg_", now)

@@ -28,7 +28,7 @@ LAYERS = [
     ["authentication", "emitter"],
     ["backends"],
     ["endpoints", "events", "payloads", "signing", "network", "client", "connection", "identifiers", "settings"],
-    ["background", "exceptions", "types"],
+    ["background", "exceptions", "parker", "types"],
 ]
 FOREIGN = {
     "fastapi": {"starlette_webhooks.fastapi"},
@@ -81,7 +81,7 @@ def test_other_packages_are_imported_where_they_belong(module: str) -> None:
     if not module.startswith("starlette_webhooks.backends.svix"):
         assert not {"svix", "asyncio"} & found
     # Trio is optional, and AnyIO has no form of what is parked there.
-    assert "trio" not in found or module == "starlette_webhooks.streams.parker"
+    assert "trio" not in found or module == "starlette_webhooks.parker"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])

@@ -14,9 +14,9 @@ from anyio.lowlevel import checkpoint
 
 from starlette_webhooks.backends.base import Entry, Replay, StreamFilter
 from starlette_webhooks.exceptions import NotRunning, RequestError, TooManyRequests
+from starlette_webhooks.parker import Parker, parkers, scheduler
 from starlette_webhooks.streams.buffer import Buffer, Channel, Frame, View
 from starlette_webhooks.streams.connection import Connection, response_start
-from starlette_webhooks.streams.parker import Parker, parkers, scheduler
 from starlette_webhooks.streams.shutdown import SignalChain
 from starlette_webhooks.streams.wheel import Wheel
 

@@ -16,7 +16,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from standardwebhooks import Webhook
 
-from starlette_webhooks import __version__, identifiers
+from starlette_webhooks import __version__
 from starlette_webhooks.backends.sqlite import dispatcher, endpoints
 from starlette_webhooks.backends.sqlite.database import Database
 from starlette_webhooks.backends.sqlite.redelivery import recover, resend
@@ -57,12 +57,6 @@ def receiver() -> Generator[Receiver]:
         # Sent at once: in two parts, the second waits 40 ms for the acknowledgement of the first.
         running.server.RequestHandlerClass.wbufsize = 65_536  # type: ignore[attr-defined]
         yield running
-
-
-@pytest.fixture(autouse=True)
-def keep_ids_in_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids never go back within a process, so those of a virtual future would stay with the tests that follow."""
-    monkeypatch.setattr(identifiers, "_last", identifiers._last)
 
 
 async def test_a_delivery_is_signed_by_the_letter_of_the_standard(receiver: Receiver, tmp_path: Path) -> None:

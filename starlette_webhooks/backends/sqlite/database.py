@@ -112,6 +112,8 @@ class Database:
         )
         connection.execute("PRAGMA busy_timeout = 30000")
         connection.execute("PRAGMA cache_size = -32768")
+        # Else a statement that inserts several rows may make a file, for what it would undo.
+        connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 
     def _migrate(self, connection: Connection) -> None:

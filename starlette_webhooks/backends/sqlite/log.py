@@ -93,7 +93,7 @@ class Insertion:
             if new:
                 fresh.append(stored)
                 endpoints += self._fan_out(connection, stored)
-        return Inserted(events, fresh, endpoints)
+        return Inserted(events, endpoints, entries=fresh)
 
     def _insert(self, connection: sqlite3.Connection, event: Event) -> tuple[Entry, bool]:
         event_id = None if event.event_id == implied_event_id(event.id) else event.event_id
@@ -133,14 +133,23 @@ def _numbers(endpoints: sqlite3.Cursor) -> list[int]:
 
 @dataclass(slots=True)
 class Inserted:
-    """What an `Insertion` did: all events as stored, the new ones with their positions, and for which endpoints.
+    """What an `Insertion` did.
 
-    Endpoints of insertions that went together are listed with the first of them.
+    Attributes:
+        events: All, as stored.
+        endpoints: For which there are deliveries. Of insertions that went together, listed with the first of them.
+        first: The position of the first event, where all are new, in a row. Else `entries` are the new ones.
     """
 
     events: Sequence[Event]
-    fresh: Sequence[Entry]
     endpoints: Collection[int]
+    first: int = 0
+    entries: Sequence[Entry] = ()
+
+    @property
+    def fresh(self) -> Sequence[Entry]:
+        """The new events with their positions. Made when somebody asks: without streams, nobody does."""
+        return [Entry(at, event) for at, event in enumerate(self.events, self.first)] if self.first else self.entries
 
 
 def _insert_together(connection: sqlite3.Connection, insertions: Sequence[Insertion]) -> list[Inserted]:
@@ -156,9 +165,8 @@ def _insert_together(connection: sqlite3.Connection, insertions: Sequence[Insert
         endpoints = _numbers(connection.execute(_QUERIES["endpoints_of_deliveries"], (first,)))
     inserted = []
     for insertion in insertions:
-        fresh = [Entry(position, event) for position, event in enumerate(insertion.events, seq)]
-        inserted.append(Inserted(insertion.events, fresh, endpoints))
-        seq += len(fresh)
+        inserted.append(Inserted(insertion.events, endpoints, first=seq))
+        seq += len(insertion.events)
         endpoints = ()
     return inserted
 

@@ -16,6 +16,7 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from starlette_webhooks.backends.sqlite.writes import Batch, Write
 from starlette_webhooks.exceptions import NotRunning, QueueFull
+from starlette_webhooks.parker import gates
 
 __all__ = ["Writer"]
 
@@ -47,7 +48,6 @@ class Writer:
         self.max_bytes = max_bytes
         self.on_commit: list[Callable[[Sequence[Write[Any]]], None]] = []
         self._mutex = threading.Lock()
-        self._pending = Batch()
         self._waiting_writes = 0
         self._waiting_bytes = 0
         self._open = False
@@ -66,6 +66,8 @@ class Writer:
             getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
         )
         self._loop_thread = threading.get_ident()
+        self._new_gate = gates()
+        self._pending = Batch(self._new_gate())
         self._stopped = anyio.Event()
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="starlette_webhooks-writer", daemon=True)
@@ -87,7 +89,7 @@ class Writer:
             batch = self._pending
             self._resting = not batch.writes
             if not self._resting:
-                self._pending = Batch()
+                self._pending = Batch(self._new_gate())
         if not self._resting:
             self._batches.put(batch)
         elif not self._open:

@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-import anyio
-
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import EngineUnavailable
+from starlette_webhooks.parker import Gate
 
 __all__ = ["Batch", "Submitted", "SupportsEvents", "Write"]
 
@@ -18,30 +17,26 @@ Connection = sqlite3.Connection
 
 
 class Batch:
-    """The writes of one transaction, and who waits for it."""
+    """The writes of one transaction, and who waits for it.
 
-    __slots__ = ("_committed", "finished", "size", "writes")
+    Attributes:
+        committed: Opened when the transaction has ended. To wait for on the event loop only, and before `finished`.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("committed", "finished", "size", "writes")
+
+    def __init__(self, committed: Gate) -> None:
         self.writes: list[Write[Any]] = []
         self.size = 0
         self.finished = False
-        self._committed: anyio.Event | None = None
-
-    @property
-    def committed(self) -> anyio.Event:
-        """Set when the transaction has ended. On the event loop only, and before `finished`."""
-        if self._committed is None:
-            self._committed = anyio.Event()
-        return self._committed
+        self.committed = committed
 
     def finish(self) -> None:
         """The transaction has ended."""
         self.finished = True
         # They hold this batch, too. Without the cycle, nothing of a commit waits for the garbage collector.
         self.writes = []
-        if self._committed is not None:
-            self._committed.set()
+        self.committed.set()
 
 
 class Write(Generic[T]):

@@ -1,16 +1,18 @@
-"""Where a task waits until it is woken: the cheapest way that each event loop has.
+"""Where tasks wait until they are woken: the cheapest way that each event loop has.
 
-A bare future costs a half of `anyio.Event` and a tenth of a memory stream, for each wake of each stream.
+A bare future costs a half of `anyio.Event` and a tenth of a memory stream, for each wake of each stream and of each
+request that waits for its commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["Parker", "parkers", "scheduler"]
+__all__ = ["Gate", "Parker", "gates", "parkers", "scheduler"]
 
 
 class Parker(Protocol):
@@ -21,6 +23,16 @@ class Parker(Protocol):
 
     def wake(self) -> None:
         """Let the waiting task go on, if there is one. Keeps nothing for later; called on the event loop."""
+
+
+class Gate(Protocol):
+    """A place for any number of tasks, until it is opened for good."""
+
+    def wait(self) -> Awaitable[object]:
+        """Wait until `set` is called. Not after it."""
+
+    def set(self) -> object:
+        """Let all go on; called on the event loop, once."""
 
 
 class _FutureParker:
@@ -68,6 +80,26 @@ class _TrioParker:
             self._lowlevel.reschedule(task)
 
 
+class _FutureGate:
+    """A bare future for each task, so that to cancel one of them means nothing to the others."""
+
+    __slots__ = ("_create", "_futures")
+
+    def __init__(self, create: Callable[[], Any]) -> None:
+        self._create = create
+        self._futures: list[Any] = []
+
+    def wait(self) -> Awaitable[object]:
+        future: Awaitable[object] = self._create()
+        self._futures.append(future)
+        return future
+
+    def set(self) -> None:
+        for future in self._futures:
+            if not future.done():
+                future.set_result(None)
+
+
 def parkers() -> Callable[[], Parker]:
     """Makes parkers for the running event loop."""
     loop: Any = current_token().native_token
@@ -76,6 +108,14 @@ def parkers() -> Callable[[], Parker]:
     from trio import lowlevel
 
     return lambda: _TrioParker(lowlevel)
+
+
+def gates() -> Callable[[], Gate]:
+    """Makes gates for the running event loop."""
+    loop: Any = current_token().native_token
+    if hasattr(loop, "create_future"):
+        return lambda: _FutureGate(loop.create_future)
+    return anyio.Event
 
 
 def scheduler() -> Callable[[Callable[[], object]], object]:
