@@ -42,6 +42,7 @@ logger = logging.getLogger("starlette_webhooks")
 
 SERVICES = "starlette_webhooks.services"
 ROUTER = "starlette_webhooks.router"
+HANDOVER = "starlette_webhooks.handover"
 
 
 class Webhooks:
@@ -101,7 +102,12 @@ class Webhooks:
             raise NotRunning
         # `Router` raises HTTPException(404) only when an app is in scope.
         scope.setdefault("app", self)
-        await self._app(_redact({**scope, SERVICES: self._services, ROUTER: self.router}, scope), receive, send)
+        handover: list[ASGIApp] = []
+        inner = {**scope, SERVICES: self._services, ROUTER: self.router, HANDOVER: handover}
+        await self._app(_redact(inner, scope), receive, send)
+        if handover:
+            del inner
+            await handover.pop()(scope, receive, send)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:

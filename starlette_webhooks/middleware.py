@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,10 +42,13 @@ class WebhooksMiddleware:
             finally:
                 emitter.detach()
 
-        async def flushing_send(message: Message) -> None:
-            if emitter.pending:
-                await emitter.flush()
+        async def flush_and_send(message: Message) -> None:
+            await emitter.flush()
             await send(message)
+
+        def flushing_send(message: Message) -> Awaitable[None]:
+            # No coroutine of its own: every frame of every stream passes here.
+            return flush_and_send(message) if emitter.pending else send(message)
 
         try:
             await self.app(scope, receive, flushing_send)
