@@ -106,6 +106,7 @@ class Webhooks:
         inner = {**scope, SERVICES: self._services, ROUTER: self.router, HANDOVER: handover}
         await self._app(_redact(inner, scope), receive, send)
         if handover:
+            # This frame keeps what it names, for as long as a stream is open.
             del inner
             await handover.pop()(scope, receive, send)
 

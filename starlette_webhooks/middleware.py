@@ -42,13 +42,9 @@ class WebhooksMiddleware:
             finally:
                 emitter.detach()
 
-        async def flush_and_send(message: Message) -> None:
-            await emitter.flush()
-            await send(message)
-
         def flushing_send(message: Message) -> Awaitable[None]:
             # No coroutine of its own: every frame of every stream passes here.
-            return flush_and_send(message) if emitter.pending else send(message)
+            return _flush_and_send(emitter, send, message) if emitter.pending else send(message)
 
         try:
             await self.app(scope, receive, flushing_send)
@@ -88,3 +84,8 @@ class WebhooksMiddleware:
             raise
         if complete is not None:
             await send(complete)
+
+
+async def _flush_and_send(emitter: Emitter, send: Send, message: Message) -> None:
+    await emitter.flush()
+    await send(message)

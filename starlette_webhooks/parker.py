@@ -18,7 +18,7 @@ __all__ = ["Gate", "Parker", "gates", "parkers", "scheduler"]
 class Parker(Protocol):
     """A place for one task at a time."""
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[object]:
         """Wait until `wake` is called."""
 
     def wake(self) -> None:
@@ -44,12 +44,11 @@ class _FutureParker:
         self._create = create
         self._future: Any = None
 
-    async def wait(self) -> None:
-        self._future = future = self._create()
-        try:
-            await future
-        finally:
-            self._future = None
+    def wait(self) -> Awaitable[object]:
+        # The future itself: a coroutine around it would cost as much again.
+        future: Awaitable[object] = self._create()
+        self._future = future
+        return future
 
     def wake(self) -> None:
         future = self._future

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -27,6 +28,7 @@ from starlette_webhooks.routes.services import (
 __all__ = ["create_ticket", "stream_events"]
 
 _PURPOSE = "stream"
+_ALL = StreamFilter()
 
 
 async def create_ticket(request: Request) -> Response:
@@ -51,8 +53,7 @@ async def stream_events(request: Request) -> ASGIApp:
     expires = None
     if ticket is None:
         tenant = (await authorize(request, "read")).tenant
-        channel, types = query.channel(), query.event_types()
-        filter = StreamFilter(frozenset(types), channel)
+        filter = _filter(query.event_types(), query.channel())
     else:
         tenant, filter, expires = _read_ticket(request, ticket)
     # Names that browsers' polyfills use stand beside ours.
@@ -78,4 +79,9 @@ def _read_ticket(request: Request, ticket: str) -> tuple[str, StreamFilter, floa
         raise Unauthorized("The ticket is not ours, or has expired. Get another from `POST /events/stream/ticket`.")
     if {"event_type", "channel"} & set(request.query_params):
         raise InvalidRequest("A ticket carries its filter. Give `eventTypes` and `channel` when you get it.")
-    return claims["tenant"], StreamFilter(frozenset(claims["types"]), claims["channel"]), claims["exp"]
+    return claims["tenant"], _filter(claims["types"], claims["channel"]), claims["exp"]
+
+
+def _filter(types: Sequence[str], channel: str | None) -> StreamFilter:
+    # Most streams have none, and share this one.
+    return StreamFilter(frozenset(types), channel) if types or channel else _ALL

@@ -154,11 +154,32 @@ class Connection:
             # In a task of its own, which wakes far more often: the server's lies below all of the host's middleware,
             # and to resume it goes through each.
             tasks.start_soon(self._write, name="starlette_webhooks.streams: write")
-            await self._listen(receive)
+            try:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+            except OSError:
+                pass
+            self.cut("disconnected")
 
     async def _write(self) -> None:
+        # One coroutine, as every stream holds it while it waits.
         try:
-            await self._serve()
+            try:
+                # Once the client sees the response begin, it may count on all that is emitted from then on.
+                if self.resume is None:
+                    await self._start_from_now()
+                await self._begin()
+                if self._live or await self._catch_up():
+                    while not await self._follow():
+                        self._hub.counts.lapped += 1
+                        if not await self._catch_up():
+                            break
+            except _LogUnreadable:
+                self._live = False
+                self.ending = "failed"
+                if not self._begun:
+                    await self._begin()
+            await self._finish()
             self.reason = self.reason or self.ending
         except OSError:
             self.reason = self.reason or "disconnected"
@@ -166,32 +187,6 @@ class Connection:
             await self._close_pages()
         if self._scope is not None:
             self._scope.cancel()
-
-    async def _listen(self, receive: Receive) -> None:
-        try:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-        except OSError:
-            pass
-        self.cut("disconnected")
-
-    async def _serve(self) -> None:
-        try:
-            # Once the client sees the response begin, it may count on all that is emitted from then on.
-            if self.resume is None:
-                await self._start_from_now()
-            await self._begin()
-            if self._live or await self._catch_up():
-                while not await self._follow():
-                    self._hub.counts.lapped += 1
-                    if not await self._catch_up():
-                        break
-        except _LogUnreadable:
-            self._live = False
-            self.ending = "failed"
-            if not self._begun:
-                await self._begin()
-        await self._finish()
 
     async def _begin(self) -> None:
         self._begun = True

@@ -172,8 +172,9 @@ class LogReplay(Replay):
     def __init__(
         self, database: Database, tenant: str, filter: StreamFilter, after: int, until: int, gap: Gap | None
     ) -> None:
-        self._read = partial(log.read_replay, tenant=tenant, filter=filter, until=until)
         self._database = database
+        self._tenant = tenant
+        self._filter = filter
         self._after = after
         self._until = until
         self.gap = gap
@@ -185,8 +186,9 @@ class LogReplay(Replay):
     async def pages(self) -> AsyncIterator[Sequence[Event]]:
         """The events that pass the filter, in order of commits."""
         after, done = self._after, self._after >= self._until
+        read = partial(log.read_replay, tenant=self._tenant, filter=self._filter, until=self._until)
         while not done:
-            page = await self._database.read(partial(self._read, after=after))
+            page = await self._database.read(partial(read, after=after))
             after, done = page.position, page.done
             # Also where nothing passed, so that who reads is heard of after each page.
             yield page.events
