@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,12 +28,12 @@ BODY = '{"invoice":"in_1PQ","amountPaid":9900,"currency":"eur","customer":{"id":
 EVENT_TYPE = "invoice.payment_succeeded"
 
 
-def make_webhooks(**settings: Any) -> Webhooks:
+def make_webhooks(event_types: Sequence[str] = (), **settings: Any) -> Webhooks:
     """An engine whose every request is of one tenant."""
     from starlette_webhooks import Principal, Webhooks, WebhooksSettings
 
     return Webhooks(
-        event_types=[EVENT_TYPE],
+        event_types=[EVENT_TYPE, *event_types],
         tenant=lambda connection: "acme",
         authenticate=lambda connection: Principal("acme", ["webhooks:read", "webhooks:write"]),
         settings=WebhooksSettings(database=os.environ.get("BENCH_DATABASE", ":memory:"), **settings),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import resource
 import select
 import socket
@@ -23,10 +24,11 @@ class Readers:
     """Open streams of one server.
 
     Args:
+        path: With `{n}` in it for the number of the reader, modulo `distinct`.
         last_id: Resume each stream behind this event.
     """
 
-    def __init__(self, port: int, path: str, number: int, last_id: str | None = None) -> None:
+    def __init__(self, port: int, path: str, number: int, last_id: str | None = None, distinct: int = 1) -> None:
         self.port = port
         self.epoll = select.epoll()
         self.socks: dict[int, socket.socket] = {}
@@ -34,12 +36,12 @@ class Readers:
         self.ended: dict[int, bytes] = {}
         self.heads: dict[int, bytes] = {}
         resume = f"last-event-id: {last_id}\r\n" if last_id else ""
-        head = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\naccept: text/event-stream\r\n"
-        self.request = f"{head}{resume}\r\n".encode()
+        head = f"host: 127.0.0.1:{port}\r\naccept: text/event-stream\r\n{resume}\r\n"
+        requests = [f"GET {path.format(n=n)} HTTP/1.1\r\n{head}".encode() for n in range(distinct)]
         for start in range(0, number, 200):
-            for _ in range(min(200, number - start)):
+            for n in range(start, min(start + 200, number)):
                 sock = socket.create_connection(("127.0.0.1", port), 30)
-                sock.send(self.request)
+                sock.send(requests[n % distinct])
                 sock.setblocking(False)
                 self.socks[sock.fileno()] = sock
                 self.received[sock.fileno()] = 0
@@ -92,7 +94,7 @@ def memory_kb(pid: int) -> float:
 def fan_out(given: argparse.Namespace) -> dict[str, Any]:
     """CPU per frame, latency, memory per connection."""
     before = memory_kb(given.pid)
-    readers = Readers(given.port, given.path, given.readers)
+    readers = Readers(given.port, given.path, given.readers, distinct=given.distinct)
     time.sleep(0.5)
     readers.pump(0)
     weight = (memory_kb(given.pid) - before) / given.readers
@@ -130,6 +132,54 @@ def idle(given: argparse.Namespace) -> dict[str, Any]:
         readers.pump(0.05)
     cpu, wall = cpu_seconds(given.pid) - cpu, time.monotonic() - began
     return {"cpu": cpu / wall * 100, "kb": weight, "open": len(readers.socks) - len(readers.ended)}
+
+
+def lag(given: argparse.Namespace) -> dict[str, Any]:
+    """How late the server's loop is, while every reader gets two events a second."""
+    readers = Readers(given.port, given.path, given.readers)
+    readers.burst(1, [])
+    _ask(given.port, "/lag")
+    cpu, began = cpu_seconds(given.pid), time.monotonic()
+    due = began
+    while (due := due + 0.5) < began + given.seconds:
+        readers.burst(1, [])
+        while time.monotonic() < due:
+            readers.pump(0.01)
+    cpu, wall = cpu_seconds(given.pid) - cpu, time.monotonic() - began
+    late = _ask(given.port, "/lag")
+    return {"lag_p99_ms": late["p99_ms"], "lag_max_ms": late["max_ms"], "cpu": cpu / wall * 100}
+
+
+def _ask(port: int, path: str) -> Any:
+    with socket.create_connection(("127.0.0.1", port), 30) as sock:
+        sock.send(request_bytes(port, path, b""))
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += sock.recv(65536)
+        return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+def across(given: argparse.Namespace) -> dict[str, Any]:
+    """From a request that emits in one process until the frame comes from the other."""
+    readers = Readers(given.port, given.path, 1)
+    latencies: list[float] = []
+    began = time.monotonic()
+    while time.monotonic() < began + given.seconds:
+        # Of no even length, so that it stays in no step with the other process's clock.
+        time.sleep(random.uniform(0.01, 0.04))
+        with socket.create_connection(("127.0.0.1", given.emit_port), 30) as sock:
+            sent = time.perf_counter()
+            sock.send(request_bytes(given.emit_port, "/burst?n=1", b""))
+            while not readers.pump(5):
+                if time.perf_counter() - sent > 10:
+                    raise RuntimeError("The frame is missing.")
+            latencies.append(time.perf_counter() - sent)
+    latencies.sort()
+    return {
+        "p50_ms": percentile(latencies, 0.5) * 1e3,
+        "p99_ms": percentile(latencies, 0.99) * 1e3,
+        "count": len(latencies),
+    }
 
 
 def end(given: argparse.Namespace) -> dict[str, Any]:
@@ -172,12 +222,14 @@ def main() -> None:
     """Run as a process."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["fan_out", "idle", "end", "storm"])
+    parser.add_argument("what", choices=["fan_out", "idle", "lag", "across", "end", "storm"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--pid", type=int, required=True)
     parser.add_argument("--path", required=True)
     parser.add_argument("--readers", type=int, default=1000)
     parser.add_argument("--burst", type=int, default=1)
+    parser.add_argument("--distinct", type=int, default=1)
+    parser.add_argument("--emit-port", type=int)
     parser.add_argument("--seconds", type=float, default=3.0)
     given = parser.parse_args()
     print(json.dumps(globals()[given.what](given)))
