@@ -59,6 +59,39 @@ def bare() -> Starlette:
     return Starlette(routes=[Route("/pay", _pay, methods=["POST"])])
 
 
+def with_pydantic() -> Starlette:
+    """The route alone, in a host that has its settings in Pydantic."""
+    from pydantic_settings import BaseSettings
+
+    class Settings(BaseSettings):
+        name: str = "host"
+
+    Settings()
+    return bare()
+
+
+def bare_fastapi() -> Any:
+    """A FastAPI app with one route."""
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    @app.post("/pay")
+    async def pay(data: dict[str, Any]) -> dict[str, Any]:
+        return {"paid": data["amountPaid"]}
+
+    return app
+
+
+def ours_fastapi() -> Any:
+    """The same under the middleware."""
+    from starlette_webhooks import WebhooksMiddleware
+
+    app = bare_fastapi()
+    app.add_middleware(WebhooksMiddleware, webhooks=make_webhooks())
+    return app
+
+
 def _with_webhooks(handler: Any, **settings: Any) -> Starlette:
     from starlette_webhooks import WebhooksMiddleware
 

@@ -47,9 +47,17 @@ def run(scale: Scale) -> Report:
     report.table("Imports", figures, {"cpu_ms": "CPU ms", "modules": "modules loaded"})
     extra = figures["starlette_webhooks"].median("cpu_ms") - figures[names[0]].median("cpu_ms")
     report.goal("`import starlette_webhooks` above Starlette, ms", extra, 60)
-    apps = {"bare Starlette app": partial(_weigh, "bare"), "with the embedded engine": partial(_weigh, "ours")}
+    apps = {
+        "bare Starlette app": partial(_weigh, "bare"),
+        "the same, and Pydantic's settings imported": partial(_weigh, "with_pydantic"),
+        "with the embedded engine": partial(_weigh, "ours"),
+        "bare FastAPI app": partial(_weigh, "bare_fastapi"),
+        "FastAPI with the embedded engine": partial(_weigh, "ours_fastapi"),
+    }
     figures = interleave(apps, scale.pick(3, 1))
     report.table("Idle under uvicorn", figures, {"mb": "own memory, MB", "idle": "CPU % of a core"})
-    bare, ours = (one.median("mb") for one in figures.values())
+    bare, pydantic, ours, fastapi, ours_fastapi = (one.median("mb") for one in figures.values())
     report.goal("memory of an idle app above bare Starlette, MB", ours - bare, 10)
+    report.goal("the same without Pydantic's share, MB", ours - pydantic, 10)
+    report.goal("memory of an idle app above bare FastAPI, MB", ours_fastapi - fastapi, 10)
     return report
