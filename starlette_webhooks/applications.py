@@ -42,7 +42,7 @@ logger = logging.getLogger("starlette_webhooks")
 
 SERVICES = "starlette_webhooks.services"
 ROUTER = "starlette_webhooks.router"
-HANDOVER = "starlette_webhooks.handover"
+DEFERRED = "starlette_webhooks.deferred"
 
 
 class Webhooks:
@@ -102,13 +102,13 @@ class Webhooks:
             raise NotRunning
         # `Router` raises HTTPException(404) only when an app is in scope.
         scope.setdefault("app", self)
-        handover: list[ASGIApp] = []
-        inner = {**scope, SERVICES: self._services, ROUTER: self.router, HANDOVER: handover}
+        deferred: list[ASGIApp] = []
+        inner = {**scope, SERVICES: self._services, ROUTER: self.router, DEFERRED: deferred}
         await self._app(_redact(inner, scope), receive, send)
-        if handover:
+        if deferred:
             # This frame keeps what it names, for as long as a stream is open.
             del inner
-            await handover.pop()(scope, receive, send)
+            await deferred.pop()(scope, receive, send)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:

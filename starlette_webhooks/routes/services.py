@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 SCOPE_KEY = "starlette_webhooks.services"
-HANDOVER_KEY = "starlette_webhooks.handover"
+DEFERRED_KEY = "starlette_webhooks.deferred"
 """A list in the scope: the ASGI app in it serves the request once the router is left."""
 PRINCIPAL_KEY = "starlette_webhooks.principal"
 Access = Literal["read", "write"]

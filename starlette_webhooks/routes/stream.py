@@ -16,7 +16,7 @@ from starlette_webhooks.events import format_time
 from starlette_webhooks.exceptions import InvalidBody, InvalidRequest, Unauthorized
 from starlette_webhooks.routes.bodies import TicketRequest
 from starlette_webhooks.routes.services import (
-    HANDOVER_KEY,
+    DEFERRED_KEY,
     Query,
     authorize,
     check_event_types,
@@ -62,7 +62,7 @@ async def stream_events(request: Request) -> ASGIApp:
     last = request.headers.get("last-event-id", last)
     own.hub.check_capacity(tenant)
     # Served once the router is left: what it holds meanwhile is a quarter of the memory of a stream.
-    request.scope[HANDOVER_KEY].append(
+    request.scope[DEFERRED_KEY].append(
         partial(own.hub.serve, tenant=tenant, filter=filter, last_event_id=last or None, principal_expires=expires)
     )
     return _nothing

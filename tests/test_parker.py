@@ -1,0 +1,68 @@
+"""Gates and parkers: who waits goes on, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from starlette_webhooks.parker import gates, parkers
+
+
+async def test_all_who_wait_at_a_gate_go_on_when_it_opens_and_who_was_cancelled_disturbs_nobody() -> None:
+    gate = gates()()
+    passed: list[int] = []
+    scopes = [anyio.CancelScope() for _ in range(3)]
+
+    async def wait(number: int) -> None:
+        with scopes[number]:
+            await gate.wait()
+            passed.append(number)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(wait, number)
+            await anyio.sleep(0.01)
+            scopes[1].cancel()
+            await anyio.sleep(0.01)
+            assert passed == []
+            gate.set()
+    assert sorted(passed) == [0, 2]
+
+
+async def test_a_parker_wakes_once_and_keeps_nothing_for_later() -> None:
+    parker = parkers()()
+    woken = 0
+
+    async def wait() -> None:
+        nonlocal woken
+        await parker.wait()
+        woken += 1
+
+    with anyio.fail_after(5):
+        parker.wake()
+        for expected in (1, 2):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await anyio.sleep(0.01)
+                assert woken == expected - 1, "a wake before the wait counts for nothing"
+                parker.wake()
+                parker.wake()
+            await checkpoint()
+            assert woken == expected
+
+
+async def test_a_parker_whose_task_was_cancelled_takes_another() -> None:
+    parker = parkers()()
+    with anyio.fail_after(5):
+        with anyio.move_on_after(0.01):
+            await parker.wait()
+        parker.wake()
+        async with anyio.create_task_group() as tasks:
+
+            async def wait() -> None:
+                await parker.wait()
+
+            tasks.start_soon(wait)
+            await anyio.sleep(0.01)
+            parker.wake()
