@@ -103,7 +103,8 @@ def parkers() -> Callable[[], Parker]:
     """Makes parkers for the running event loop."""
     loop: Any = current_token().native_token
     if hasattr(loop, "create_future"):
-        return lambda: _FutureParker(loop.create_future)
+        create = loop.create_future
+        return lambda: _FutureParker(create)
     from trio import lowlevel
 
     return lambda: _TrioParker(lowlevel)
@@ -113,7 +114,8 @@ def gates() -> Callable[[], Gate]:
     """Makes gates for the running event loop."""
     loop: Any = current_token().native_token
     if hasattr(loop, "create_future"):
-        return lambda: _FutureGate(loop.create_future)
+        create = loop.create_future
+        return lambda: _FutureGate(create)
     return anyio.Event
 
 

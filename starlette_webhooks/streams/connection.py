@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 
@@ -25,6 +25,7 @@ from starlette_webhooks.streams.buffer import (
 )
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
     from starlette.types import Receive, Send
 
     from starlette_webhooks.streams.hub import StreamHub
@@ -56,12 +57,15 @@ def response_start() -> dict[str, object]:
     return {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)}
 
 
-def _find_abort(receive: Receive) -> Callable[[], object] | None:
+class _Transport(Protocol):
+    def abort(self) -> None: ...
+
+
+def _find_transport(receive: Receive) -> _Transport | None:
     # ASGI cannot reset a connection, and uvicorn would wait for a reader that never reads, at shutdown as well. Where
     # its own `receive` has come through, its transport can.
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    abort: Callable[[], object] | None = getattr(transport, "abort", None)
-    return abort
+    transport: _Transport | None = getattr(getattr(receive, "__self__", None), "transport", None)
+    return transport if hasattr(transport, "abort") else None
 
 
 class Connection:
@@ -79,7 +83,6 @@ class Connection:
     """
 
     __slots__ = (
-        "_abort",
         "_begun",
         "_hub",
         "_live",
@@ -89,6 +92,7 @@ class Connection:
         "_send_message",
         "_settled",
         "_start_id",
+        "_transport",
         "beat",
         "busy",
         "cursor",
@@ -123,7 +127,7 @@ class Connection:
         self.slot = 0
         self._start_id: str | None = None
         self._settled = 0
-        self._abort: Callable[[], object] | None = None
+        self._transport: _Transport | None = None
         self._begun = False
         self._live = False
         self._next_mark = hub.now + MARK_INTERVAL
@@ -142,24 +146,15 @@ class Connection:
         self.reason = self.reason or reason
         if self._scope is not None:
             self._scope.cancel()
-        if self.busy and self._abort is not None:
-            self._abort()
+        if self.busy and self._transport is not None:
+            self._transport.abort()
 
-    async def run(self, receive: Receive, send: Send) -> None:
-        """Serve the connection from its first byte to its last."""
+    def start(self, tasks: TaskGroup, receive: Receive, send: Send) -> None:
+        """Write the response, from its first byte to its last, in a task of its own. The group ends with it."""
         self._send_message = send
-        self._abort = _find_abort(receive)
-        async with anyio.create_task_group() as tasks:
-            self._scope = tasks.cancel_scope
-            # In a task of its own, which wakes far more often: the server's lies below all of the host's middleware,
-            # and to resume it goes through each.
-            tasks.start_soon(self._write, name="starlette_webhooks.streams: write")
-            try:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-            except OSError:
-                pass
-            self.cut("disconnected")
+        self._transport = _find_transport(receive)
+        self._scope = tasks.cancel_scope
+        tasks.start_soon(self._write, name="starlette_webhooks.streams: write")
 
     async def _write(self) -> None:
         # One coroutine, as every stream holds it while it waits.

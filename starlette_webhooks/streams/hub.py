@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import Counter, deque
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Counts", "StreamHub", "Unavailable"]
 
 # With more at a time, other tasks of the loop would wait too long between two of them.
-_WAKES = 500
+_WAKES = 200
 # Seconds that an ending stream has for what is published already, and when it is cut off at a shutdown.
 _FLUSH = 1.0
 _CUT = 1.5
@@ -257,7 +258,16 @@ class StreamHub:
         self.check_capacity(tenant)
         connection = self._open(tenant, filter, last_event_id or None, principal_expires)
         try:
-            await connection.run(receive, send)
+            async with anyio.create_task_group() as tasks:
+                # The stream wakes far more often than this task, which lies below all of the host's middleware: to
+                # resume it goes through each.
+                connection.start(tasks, receive, send)
+                try:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                except OSError:
+                    pass
+                connection.cut("disconnected")
         finally:
             self._close(connection)
 
@@ -299,7 +309,7 @@ class StreamHub:
         if view is None:
             view = channel.views[filter] = View(channel, filter)
         deadline = self.now + self.settings.stream_max_age * random.uniform(0.8, 1.0)
-        expires_at = float("inf") if expires is None else self.now + expires - time.time()
+        expires_at = math.inf if expires is None else self.now + expires - time.time()
         connection = Connection(self, view, last_event_id, deadline, expires_at)
         self._idle.pop(view, None)
         view.streams += 1
