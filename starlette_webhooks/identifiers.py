@@ -2,8 +2,8 @@
 
 A KSUID here is 20 bytes in 27 base62 characters: 4 bytes of seconds since 1,400,000,000, 1 byte of quarter-second
 hundredths (`milliseconds >> 2`), 15 bytes of randomness. Text order is time order, in ticks of 4 ms. Within one process
-ids do not go back, so events of one request keep their order; only where the clock is set back by more than a second do
-they follow it.
+ids of one kind do not go back, so events of one request keep their order; only where the clock is set back by more than
+a second do they follow it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import threading
 import time
+from collections import defaultdict
 
 __all__ = ["first_id", "is_event_id", "is_message_id", "mint", "timestamp_ms"]
 
@@ -31,11 +32,27 @@ _HEAD_BITS = 42
 _MAX_SET_BACK = 250
 _FROM_BYTE = bytes.maketrans(bytes(range(256)), (_ALPHABET * 5)[:256].encode())
 
+
+class _Head:
+    """What the ids of one kind begin with, in one tick."""
+
+    __slots__ = ("count", "number", "text", "tick")
+
+    def __init__(self) -> None:
+        self.tick = -1
+        self.number = 0
+        self.text = ""
+        self.count = 0
+
+    def start(self, number: int) -> None:
+        self.number = number
+        self.text = _encode(number, _HEAD)
+        self.count = 0
+
+
 _lock = threading.Lock()
-_tick_of_head = -1
-_head_number = 0
-_head = ""
-_count = 0
+# Apart for each kind, as the clock of attempts may be that of a test.
+_heads: defaultdict[str, _Head] = defaultdict(_Head)
 
 
 def _encode(number: int, length: int) -> str:
@@ -61,26 +78,23 @@ def _tick(milliseconds: int) -> int:
 
 
 def mint(prefix: str, milliseconds: int | None = None) -> str:
-    """A new id such as `msg_2xYbnVn4gvBVd3z7qjHqSAPrGvi`, greater than those that this process minted before it."""
-    global _tick_of_head, _head_number, _head, _count
+    """A new id such as `msg_2xYbnVn4gvBVd3z7qjHqSAPrGvi`, greater than this process's earlier ones of that prefix."""
     if milliseconds is None:
         milliseconds = time.time_ns() // 1_000_000
     tail = os.urandom(_TAIL).translate(_FROM_BYTE).decode()
     tick = milliseconds >> 2
     with _lock:
-        if not 0 <= _tick_of_head - tick <= _MAX_SET_BACK:
-            _tick_of_head, _count = tick, 0
+        head = _heads[prefix]
+        if not 0 <= head.tick - tick <= _MAX_SET_BACK:
+            head.tick = tick
             # Rounded up, so that it does not reach back into the tick before.
-            _head_number = -(-_tick(milliseconds) // _UNIT) + int.from_bytes(os.urandom(6), "big") % (1 << _HEAD_BITS)
-            _head = _encode(_head_number, _HEAD)
-        elif _count == len(_PAIRS):
-            _count = 0
-            _head_number += 1
-            _head = _encode(_head_number, _HEAD)
-        middle = _PAIRS[_count]
-        _count += 1
-        head = _head
-    return f"{prefix}{head}{middle}{tail}"
+            first = -(-_tick(milliseconds) // _UNIT)
+            head.start(first + int.from_bytes(os.urandom(6), "big") % (1 << _HEAD_BITS))
+        elif head.count == len(_PAIRS):
+            head.start(head.number + 1)
+        beginning = f"{prefix}{head.text}{_PAIRS[head.count]}"
+        head.count += 1
+    return beginning + tail
 
 
 def first_id(prefix: str, milliseconds: int) -> str:

@@ -49,6 +49,15 @@ def test_ids_grow_over_a_clock_that_is_set_back_a_little_and_follow_one_that_is_
     assert timestamp_ms(mint("msg_", now - 3_600_000)) == (now - 3_600_000) // 4 * 4
 
 
+def test_ids_of_one_kind_keep_their_order_whatever_clock_those_of_another_kind_go_by() -> None:
+    now = time.time_ns() // 1_000_000
+    ids = []
+    for _ in range(50):
+        ids.append(mint("msg_", now))
+        mint("atmpt_", now + 86_400_000)
+    assert ids == sorted(ids)
+
+
 def test_the_first_id_of_a_moment_divides_earlier_from_later_ids() -> None:
     now = time.time_ns() // 1_000_000
     earlier = mint("msg_", now)
