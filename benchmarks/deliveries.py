@@ -234,8 +234,9 @@ async def latency(port: int, kind: str, seconds: float) -> Any:
             await _subscribe(webhooks, "acme", f"http://127.0.0.1:{port}/healthy")
             emitter = webhooks.emitter("acme")
             others = asyncio.create_task(beside.emit(webhooks.emitter())) if beside.urls else None
-            for n in range(int(seconds * 10) + 30):
-                if n == 30:
+            warm_up = int(min(seconds, 3) * 10)
+            for n in range(int(seconds * 10) + warm_up):
+                if n == warm_up:
                     ask(port, "/reset")
                     cpu = time.process_time()
                 await emitter.emit(EVENT_TYPE, {"at": f"~{time.time()}"})

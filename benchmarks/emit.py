@@ -231,7 +231,7 @@ def _compare(report: Report, scale: Scale, servers: dict[str, tuple[int, int]], 
     contenders: dict[str, Callable[[], Sample]] = {
         name: partial(measure, factory) for name, factory in _CONTENDERS.items()
     }
-    figures = interleave(contenders, scale.pick(scale.repeats, 2))
+    figures = interleave(contenders, scale.pick(scale.repeats, 1))
     floor = figures["bare route"].samples["cpu_us"]
     for one in figures.values():
         one.samples["ratio"] = [cpu / base for cpu, base in zip(one.samples["cpu_us"], floor, strict=True)]

@@ -123,7 +123,7 @@ def idle(given: argparse.Namespace) -> dict[str, Any]:
     """CPU of streams that get heartbeats alone."""
     before = memory_kb(given.pid)
     readers = Readers(given.port, given.path, given.readers)
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + min(given.seconds, 3)
     while time.monotonic() < deadline:
         readers.pump(0.05)
     weight = (memory_kb(given.pid) - before) / given.readers
