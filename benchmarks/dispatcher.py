@@ -66,7 +66,7 @@ def _throughput(report: Report, scale: Scale, port: int) -> None:
         "the same loop over aiohttp, 300 hosts": _deliver(port, "aiohttp", 300, events),
         "the same loop without HTTP, 300 hosts": _deliver(port, "none", 300, events),
     }
-    figures = interleave(contenders, scale.pick(3, 1))
+    figures = interleave(contenders, scale.pick(scale.repeats, 1))
     columns = {"cpu_us": "CPU µs/delivery", "rate": "deliveries/s", "receiver_cpu": "receiver CPU %"}
     report.table(f"Emit, {ENDPOINTS} endpoints each, sign, POST, record", figures, columns)
     own, many, one_host, full, peer, _ = (one.median("cpu_us") for one in figures.values())
