@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +18,7 @@ from starlette_webhooks.exceptions import NotRunning, RequestError, TooManyReque
 from starlette_webhooks.parker import Parker, parkers, scheduler
 from starlette_webhooks.streams.buffer import Buffer, Channel, Frame, View
 from starlette_webhooks.streams.connection import Connection, response_start
+from starlette_webhooks.streams.counts import Counts
 from starlette_webhooks.streams.shutdown import SignalChain
 from starlette_webhooks.streams.wheel import Wheel
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from starlette_webhooks.settings import WebhooksSettings
 
-__all__ = ["Counts", "StreamHub", "Unavailable"]
+__all__ = ["StreamHub", "Unavailable"]
 
 # With more at a time, other tasks of the loop would wait too long between two of them.
 _WAKES = 200
@@ -60,28 +61,6 @@ class Feed(Protocol):
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
         """What a stream has missed."""
-
-
-class Counts:
-    """What has happened since the hub was made.
-
-    Attributes:
-        frames: Events sent, counted once for each stream.
-        sends: Pieces of body that they took, heartbeats included.
-        lapped: How often a slow reader lost its place in memory and read the log again.
-        stuck: Readers cut off as they did not read at all.
-        replays: How often the engine was asked for the past.
-        gaps: Streams that could not resume where they left off.
-        rejected: Streams refused at a limit or while stopping.
-        closed: Streams by how they ended.
-    """
-
-    __slots__ = ("closed", "frames", "gaps", "heartbeats", "lapped", "opened", "rejected", "replays", "sends", "stuck")
-
-    def __init__(self) -> None:
-        self.frames = self.sends = self.heartbeats = self.lapped = self.stuck = 0
-        self.opened = self.replays = self.gaps = self.rejected = 0
-        self.closed: Counter[str] = Counter()
 
 
 class StreamHub:

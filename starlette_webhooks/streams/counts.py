@@ -1,0 +1,29 @@
+"""What a hub counts, for the operator."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+__all__ = ["Counts"]
+
+
+class Counts:
+    """What has happened since the hub was made.
+
+    Attributes:
+        frames: Events sent, counted once for each stream.
+        sends: Pieces of body that they took, heartbeats included.
+        lapped: How often a slow reader lost its place in memory and read the log again.
+        stuck: Readers cut off as they did not read at all.
+        replays: How often the engine was asked for the past.
+        gaps: Streams that could not resume where they left off.
+        rejected: Streams refused at a limit or while stopping.
+        closed: Streams by how they ended.
+    """
+
+    __slots__ = ("closed", "frames", "gaps", "heartbeats", "lapped", "opened", "rejected", "replays", "sends", "stuck")
+
+    def __init__(self) -> None:
+        self.frames = self.sends = self.heartbeats = self.lapped = self.stuck = 0
+        self.opened = self.replays = self.gaps = self.rejected = 0
+        self.closed: Counter[str] = Counter()
