@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from starlette_webhooks import Webhooks
 from starlette_webhooks.identifiers import mint
+from starlette_webhooks.routes.services import DEFERRED_KEY
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
 from tests.servers import serving, wait_for
@@ -232,3 +236,30 @@ def test_a_stream_that_ends_before_its_first_event_can_be_resumed_where_it_began
         assert next(lines).startswith("retry: ")
         webhooks.drain()
         assert f"id: {before}" in list(lines)
+
+
+async def test_an_open_stream_keeps_nothing_of_the_router_that_found_it(webhooks: Webhooks) -> None:
+    begun, leave = anyio.Event(), anyio.Event()
+    headers = [(name.lower().encode(), value.encode()) for name, value in ACME.items()]
+    scope = {"type": "http", "method": "GET", "path": "/events/stream", "query_string": b"", "headers": headers}
+
+    def requests() -> list[Request]:
+        gc.collect()
+        found = [one for one in gc.get_objects() if isinstance(one, Request) and DEFERRED_KEY in one.scope]
+        return [one for one in found if one.scope["path"] == "/events/stream"]
+
+    async def receive() -> dict[str, Any]:
+        await leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            begun.set()
+
+    with anyio.fail_after(10):
+        async with webhooks.lifespan(), anyio.create_task_group() as tasks:
+            tasks.start_soon(webhooks, scope, receive, send)
+            await begun.wait()
+            assert webhooks.health()["streams"]["streams"] == 1
+            assert requests() == []
+            leave.set()
