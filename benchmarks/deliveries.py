@@ -200,7 +200,7 @@ async def work(due: float) -> Any:
 
 
 class _Beside:
-    """Endpoints beside the healthy one: `paths` are taken by turns, of its own tenant or each of another."""
+    """Endpoints beside the healthy one, of its own tenant or each of another; or tenants that emit and have none."""
 
     def __init__(self, kind: str, port: int) -> None:
         whose, _, what = kind.partition("-")
@@ -209,8 +209,10 @@ class _Beside:
         dead = [f"{port}/dead", f"{refused}/"] * 25
         paths = dead + [f"{port}/slow/3000"] * 10 if what == "bad" else [f"{port}/other"] * 60
         self.urls = [f"http://127.0.1.{n + 1}:{path}" for n, path in enumerate(paths)]
-        if whose == "alone":
+        if what == "none":
             self.urls.clear()
+        if whose == "alone":
+            self.tenants.clear()
 
     async def emit(self, emitter: Any) -> None:
         """Ten events a second of each other tenant, a sixth of the tenants at a time."""
@@ -233,7 +235,7 @@ async def latency(port: int, kind: str, seconds: float) -> Any:
                 await _subscribe(webhooks, tenant, url)
             await _subscribe(webhooks, "acme", f"http://127.0.0.1:{port}/healthy")
             emitter = webhooks.emitter("acme")
-            others = asyncio.create_task(beside.emit(webhooks.emitter())) if beside.urls else None
+            others = asyncio.create_task(beside.emit(webhooks.emitter())) if beside.tenants else None
             warm_up = int(min(seconds, 3) * 10)
             for n in range(int(seconds * 10) + warm_up):
                 if n == warm_up:

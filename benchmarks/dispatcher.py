@@ -19,6 +19,7 @@ from benchmarks.harness import Report, Sample, Scale, command, free_port, interl
 _TLS_HOSTS = 30
 _BESIDE = {  # The short form takes those of bad endpoints alone.
     "alone": "alone",
+    "alone, and 60 tenants without endpoints emit": "others-none",
     "beside 60 healthy ones, same events": "same-healthy",
     "beside 50 dead and 10 slow ones, same events": "same-bad",
     "beside 60 healthy ones of other tenants": "others-healthy",

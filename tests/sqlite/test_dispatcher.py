@@ -592,6 +592,27 @@ async def test_slow_endpoints_take_half_of_the_slots_at_most(tmp_path: Path, sho
     assert most == 4
 
 
+async def test_endpoints_that_fail_are_not_tried_all_at_once(receiver: Receiver, tmp_path: Path) -> None:
+    arrivals: list[float] = []
+
+    def answer(request: Received) -> int:
+        arrivals.append(time.monotonic())
+        return 500
+
+    receiver.answer = answer
+    settings = make_settings(tmp_path, concurrency=16, retry_schedule="0,5")
+    async with delivering(settings) as engine:
+        for number in range(10):
+            await engine.endpoint(f"{receiver.url}/{number}")
+        await engine.emit()
+        await engine.attempted(10)
+        arrivals.clear()
+        await engine.emit()
+        await engine.attempted(20)
+    assert len(arrivals) == 10
+    assert max(arrivals) - min(arrivals) > 0.15, "one every 20 ms"
+
+
 async def test_attempts_to_one_endpoint_are_bounded_and_grow_with_success(receiver: Receiver, tmp_path: Path) -> None:
     now = most = 0
 

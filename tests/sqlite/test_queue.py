@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sqlite3
 import time
@@ -693,7 +694,7 @@ def test_attempts_that_fail_together_pause_an_endpoint_once_and_a_success_ends_t
 
 def test_what_is_known_of_endpoints_is_bounded() -> None:
     limits = Limits(concurrency=2, per_endpoint=1)
-    limits.started(0, "acme")
+    limits.started(0, "acme", 0)
     for endpoint in range(1, 20_000):
         limits.learn(endpoint, 0, ok=True, slow=False, throttled=False)
     assert len(limits._states) == 10_000
@@ -704,16 +705,47 @@ def test_what_is_known_of_endpoints_is_bounded() -> None:
 def test_busy_endpoints_wait_aside_until_an_attempt_of_theirs_is_over() -> None:
     limits = Limits(concurrency=4, per_endpoint=1)
     ready = Ready(limits)
-    lane = limits.started(1, "acme")
+    lane = limits.started(1, "acme", 0)
     for endpoint in (1, 2, 2):
         ready.add(endpoint)
-    assert [ask.endpoint for ask in ready.take()] == [2]
-    assert ready.take() == []
+    assert [ask.endpoint for ask in ready.take(0)] == [2]
+    assert ready.take(0) == []
     assert len(ready) == 1
     limits.finished(1, "acme", lane)
     ready.finished(1)
-    assert [ask.endpoint for ask in ready.take()] == [1]
+    assert [ask.endpoint for ask in ready.take(0)] == [1]
     assert len(ready) == 0
+
+
+def test_endpoints_that_fail_begin_a_few_at_a_time_and_those_that_work_do_not_wait_for_them() -> None:
+    limits = Limits(concurrency=32, per_endpoint=1)
+    ready = Ready(limits)
+    assert ready.slow_from() == math.inf, "nobody waits"
+    for endpoint in range(5):
+        limits.learn(endpoint, 0, ok=False, slow=False, throttled=False)
+        ready.add(endpoint)
+    assert ready.slow_from() == 0
+    assert limits.room(0).of(Lane.SLOW) == 2
+    for endpoint in (0, 1):
+        ready.remove(endpoint)
+        limits.started(endpoint, "acme", 0)
+    assert limits.room(0.019).of(Lane.SLOW) == 0
+    assert limits.room(0.019).of(Lane.PROVEN) == 30
+    assert ready.take(0.019) == []
+    assert ready.slow_from() == 0.02
+    assert [ask.endpoint for ask in ready.take(0.02)] == [2, 3, 4], "to choose from"
+
+
+def test_where_all_slots_are_taken_time_alone_gives_endpoints_that_fail_none() -> None:
+    limits = Limits(concurrency=4, per_endpoint=8)
+    ready = Ready(limits)
+    limits.learn(1, 0, ok=False, slow=False, throttled=False)
+    ready.add(1)
+    for _ in range(3):
+        limits.started(2, "acme", 0)
+    assert limits.slow_from() == ready.slow_from() == math.inf, "the last slot is kept for those that work"
+    limits.finished(2, "acme", Lane.NEW)
+    assert ready.slow_from() == 0
 
 
 def test_the_list_of_ready_endpoints_is_bounded() -> None:

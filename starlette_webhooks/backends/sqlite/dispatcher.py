@@ -146,7 +146,7 @@ class Dispatcher:
             self._wakeup = anyio.Event()
             try:
                 await self._scan()
-                while asks := self._ready.take():
+                while asks := self._ready.take(current_time()):
                     await self._claim(attempts, asks)
                     await checkpoint_if_cancelled()
                     await self._scan()
@@ -165,7 +165,7 @@ class Dispatcher:
         return int(self._clock() * 1000)
 
     def _idle_seconds(self) -> float:
-        seconds = self._scan_at - current_time()
+        seconds = min(self._scan_at, self._ready.slow_from()) - current_time()
         if self._timers:
             seconds = min(seconds, (self._timers[0][0] - self._now()) / 1000)
         return max(seconds, 0.0)
@@ -218,7 +218,7 @@ class Dispatcher:
         take = partial(
             claim,
             asks=asks,
-            room=self._limits.room(),
+            room=self._limits.room(current_time()),
             tenants=dict(self._limits.tenants),
             now=now,
             lease=lease,
@@ -228,8 +228,9 @@ class Dispatcher:
             claimed: Claim = await self._database.write(take)
         for endpoint in claimed.failing:
             self._limits.known_to_fail(endpoint)
+        began = current_time()
         for job in claimed.jobs:
-            lane = self._limits.started(job.endpoint, job.tenant)
+            lane = self._limits.started(job.endpoint, job.tenant, began)
             self.busy += 1
             attempts.start_soon(self._deliver, job, lane)
         for endpoint in claimed.left:

@@ -3,12 +3,14 @@
 An endpoint starts with one attempt at a time. Each success doubles that, up to the setting; a failure takes it back to
 one, and further failures to none for a moment that grows with each. Endpoints that fail or are slow share half of the
 slots, and a quarter is kept for those known to be quick. So a healthy endpoint finds a slot and a process with time for
-it, however many dead ones there are.
+it, however many dead ones there are. And they begin a few at a time: those that ran into the same timeout would else
+begin all at once again, and keep the process from anything else meanwhile.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +22,8 @@ __all__ = ["Ask", "Lane", "Limits", "Ready", "Room", "share"]
 
 SLOW_MS = 2000
 _KNOWN = 10_000
+_SLOW_PARTS = 8
+_SLOW_EVERY = 0.02
 READY = 10_000
 
 
@@ -139,13 +143,20 @@ class Limits:
         self._random = random
         self._states: dict[int, _State] = {}
         self._slow = 0
+        self._most_slow = max(concurrency // 2, 1)
+        self._slow_at = 0.0
         self.in_flight = 0
         self.tenants: dict[str, int] = {}
 
-    def room(self) -> Room:
-        """The slots that are free now."""
-        slow = max(self._concurrency // 2, 1) - self._slow
-        return Room(self._concurrency - self.in_flight, self._concurrency // 4, slow)
+    def room(self, now: float) -> Room:
+        """The slots that may be given away. `now` is by the loop's clock, in seconds."""
+        room = Room(self._concurrency - self.in_flight, self._concurrency // 4, self._most_slow - self._slow)
+        room.slow = min(room.slow, max(self._most_slow // _SLOW_PARTS, 1)) if now >= self._slow_at else 0
+        return room
+
+    def slow_from(self) -> float:
+        """When slow endpoints may have more slots, by the loop's clock; infinity where one must be given back first."""
+        return self._slow_at if self.room(math.inf).of(Lane.SLOW) > 0 else math.inf
 
     def lane(self, endpoint: int) -> Lane:
         """The lane of an endpoint."""
@@ -164,12 +175,14 @@ class Limits:
         if self.lane(endpoint) is Lane.NEW:
             self._state(endpoint).lane = Lane.SLOW
 
-    def started(self, endpoint: int, tenant: str) -> Lane:
+    def started(self, endpoint: int, tenant: str, now: float) -> Lane:
         """An attempt begins. Returns the lane that it counts in."""
         state = self._state(endpoint)
         state.load += 1
         self.in_flight += 1
-        self._slow += state.lane is Lane.SLOW
+        if state.lane is Lane.SLOW:
+            self._slow += 1
+            self._slow_at = now + _SLOW_EVERY
         self.tenants[tenant] = self.tenants.get(tenant, 0) + 1
         return state.lane
 
@@ -262,9 +275,13 @@ class Ready:
         del place[endpoint]
         return True
 
-    def take(self) -> list[Ask]:
+    def slow_from(self) -> float:
+        """When slow endpoints that wait here may have slots, as `Limits.slow_from`; infinity where none waits."""
+        return self._limits.slow_from() if self._queues[Lane.SLOW] else math.inf
+
+    def take(self, now: float) -> list[Ask]:
         """Take out those whose turn it is: more than there are slots, to choose from. Empty where none can be used."""
-        room = self._limits.room()
+        room = self._limits.room(now)
         return [ask for lane in Lane if room.of(lane) > 0 for ask in self._take(lane, 2 * room.of(lane) + 16)]
 
     def _take(self, lane: Lane, most: int) -> list[Ask]:
