@@ -6,34 +6,27 @@ import json
 import math
 import re
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from starlette_webhooks.backends.sqlite import attempts, endpoints
+from starlette_webhooks.backends.sqlite import attempts, endpoints, log
 from starlette_webhooks.backends.sqlite.attempts import list_attempts, stats
 from starlette_webhooks.backends.sqlite.limits import Ask, Lane, Limits, Ready, Room, share
 from starlette_webhooks.backends.sqlite.queries import load_queries, read_sql
-from starlette_webhooks.backends.sqlite.queue import Claim, Job, Outcome, claim, orphans, record, scan
+from starlette_webhooks.backends.sqlite.queue import claim, orphans, scan
+from starlette_webhooks.backends.sqlite.recording import record
 from starlette_webhooks.backends.sqlite.redelivery import Recovered, recover, resend
 from starlette_webhooks.endpoints import AttemptQuery, Endpoint, EndpointChanges
 from starlette_webhooks.exceptions import Conflict, InvalidRequest
-from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.payloads import new_event
 from tests.sqlite.delivering import add_endpoint, emit
-
-# Events are emitted in real time, within half an hour from now, so all are due by then.
-NOW = int(time.time() * 1000) + 1_800_000
-LEASE = 25_000
-MINUTE = 60_000
-NUMBERS = count(1)
-ROOM = Room(free=100, reserve=0, slow=50)
+from tests.sqlite.queueing import LEASE, MINUTE, NOW, attempt, outcome, rows, take
 
 
 @pytest.fixture
@@ -42,40 +35,6 @@ def db(tmp_path: Path) -> Generator[sqlite3.Connection]:
     connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + read_sql("schema.sql"))
     yield connection
     connection.close()
-
-
-def rows(db: sqlite3.Connection, statement: str, *values: Any) -> list[Any]:
-    return db.execute(statement, values).fetchall()
-
-
-def take(
-    db: sqlite3.Connection, *numbers: int, now: int = NOW + 1000, room: Room = ROOM, each: int = 8, **tenants: int
-) -> Claim:
-    """Claim as a process would that has attempts under way for these tenants."""
-    found = numbers or tuple(one.endpoint for one in scan(db, due_by=now).found)
-    asks = [Ask(endpoint, Lane.PROVEN, each, 0) for endpoint in found]
-    return claim(db, asks=asks, room=room, tenants=tenants, now=now, lease=now + LEASE)
-
-
-def outcome(job: Job, *, ok: bool = True, at: int = NOW + 1000, status: int | None = None, **values: Any) -> Outcome:
-    status_code = status or (200 if ok else 500)
-    return Outcome(
-        job=job,
-        # Ids minted in the future would drag those of events along.
-        attempt_id=first_id("atmpt_", at)[:-6] + f"{next(NUMBERS):06}",
-        ok=ok,
-        started=at,
-        ended=at + 10,
-        duration_ms=10,
-        status_code=status_code,
-        **values,
-    )
-
-
-def attempt(db: sqlite3.Connection, *, ok: bool = True, at: int = NOW + 1000, **values: Any) -> None:
-    """Claim the one delivery that is due and record an attempt at it."""
-    (job,) = take(db, now=at).jobs
-    record(db, outcome(job, ok=ok, at=at, **values), disable_after=0)
 
 
 # Claiming
@@ -89,6 +48,14 @@ def test_a_claim_carries_all_that_an_attempt_takes(db: sqlite3.Connection) -> No
     assert (job.endpoint_id, job.url, job.headers) == (endpoint.id, endpoint.url, {"X-Own": "yes"})
     assert job.keys == (endpoints.get_secret(db, "acme", endpoint.id),)
     assert (job.number, job.step, job.trigger, job.lease) == (1, 0, "scheduled", NOW + 1000 + LEASE)
+
+
+def test_a_claim_of_many_events_keeps_each_ones_payload_to_the_byte(db: sqlite3.Connection) -> None:
+    add_endpoint(db, "https://example.com/hook")
+    sent = [new_event("invoice.paid", {"name": "Größe \U0001f600\\" * number}, tenant="acme") for number in range(70)]
+    log.Insertion(sent)(db)
+    jobs = take(db, each=100).jobs
+    assert {job.event_id: job.payload for job in jobs} == {event.id: event.payload for event in sent}
 
 
 def test_what_is_leased_is_claimed_again_only_after_the_lease(db: sqlite3.Connection) -> None:
@@ -213,9 +180,10 @@ def test_the_scan_leaves_out_what_is_due_later(db: sqlite3.Connection) -> None:
 # What the work grows with
 
 
-@pytest.mark.parametrize("file", ["queue.sql", "attempts.sql"])
+@pytest.mark.parametrize("file", ["queue.sql", "recording.sql", "attempts.sql"])
 def test_no_statement_reads_a_whole_table(db: sqlite3.Connection, file: str) -> None:
     for name, statement in load_queries(file).items():
+        statement = statement.replace(":rows", f"({', '.join('1' * 10)})")
         plan = [step[3] for step in db.execute(f"EXPLAIN QUERY PLAN {statement}", some_values(statement))]
         tables = [step for step in plan if step.startswith("SCAN")]
         allowed = ("SCAN given", "SCAN waiting", "SCAN delivering", "SCAN attempted", "SCAN (subquery", "SCAN CONSTANT")
@@ -230,13 +198,12 @@ def some_values(statement: str) -> dict[str, Any] | list[Any]:
 
 
 def test_a_claim_seeks_what_is_due_by_the_index(db: sqlite3.Connection) -> None:
-    values = {"endpoint": 1, "now": 1, "lease": 1, "share": 1}
-    plan = [step[3] for step in db.execute(f"EXPLAIN QUERY PLAN {load_queries('queue.sql')['lease']}", values)]
-    assert plan == [
-        "SEARCH delivery USING INTEGER PRIMARY KEY (rowid=?)",
-        "LIST SUBQUERY 1",
-        "SEARCH delivery USING COVERING INDEX delivery_by_due (endpoint=? AND due<?)",
-    ]
+    values = {"endpoint": 1, "endpoints": "[1]", "now": 1, "share": 1}
+    queries = load_queries("queue.sql")
+    for name in ("due_of_each", "due_of_one"):
+        plan = [step[3] for step in db.execute(f"EXPLAIN QUERY PLAN {queries[name]}", values)]
+        assert any("INDEX delivery_by_due (endpoint=? AND due<?)" in step for step in plan), plan
+        assert not any("TEMP B-TREE" in step for step in plan), "it sorts"
 
 
 def steps(db: sqlite3.Connection, work: Any) -> int:

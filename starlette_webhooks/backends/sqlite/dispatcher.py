@@ -10,11 +10,10 @@ import heapq
 import logging
 import math
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep
@@ -23,7 +22,8 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 import starlette_webhooks
 from starlette_webhooks.backends.sqlite.limits import READY, SLOW_MS, Ask, Lane, Limits, Ready
-from starlette_webhooks.backends.sqlite.queue import Claim, DisabledEndpoint, Job, Outcome, claim, record, scan
+from starlette_webhooks.backends.sqlite.queue import Claim, Job, claim, scan
+from starlette_webhooks.backends.sqlite.recording import DisabledEndpoint, OnDisabled, Outcome, Recording
 from starlette_webhooks.backends.sqlite.schedule import next_attempt, parse_retry_after
 from starlette_webhooks.client import RESERVED_HEADERS, DeliveryClient, DeliveryFailed, Reply
 from starlette_webhooks.exceptions import EngineUnavailable, QueueFull
@@ -50,9 +50,6 @@ _OURS = frozenset((b"content-type", b"user-agent")) | RESERVED_HEADERS
 _FAMILIES = (b"webhook-", b"svix-")
 
 _key = lru_cache(maxsize=4096)(parse_secret)
-
-
-OnDisabled: TypeAlias = Callable[[sqlite3.Connection, DisabledEndpoint], None]
 
 
 class Dispatcher:
@@ -311,11 +308,10 @@ class Dispatcher:
 
     async def _record(self, outcome: Outcome) -> DisabledEndpoint | None:
         disable_after = int(self._settings.disable_after * 1000)
+        recording = Recording(outcome, disable_after=disable_after, on_disabled=self._on_disabled)
         while True:
             try:
-                disabled = await self._database.write(
-                    partial(_record, outcome=outcome, disable_after=disable_after, on_disabled=self._on_disabled)
-                )
+                disabled = await self._database.write(recording)
             except (EngineUnavailable, QueueFull):
                 # Once the lease is over, the delivery belongs to whoever claims it next.
                 if self._now() >= outcome.job.lease:
@@ -326,15 +322,6 @@ class Dispatcher:
                 self._wait_for(outcome.next_due, outcome.job.endpoint)
                 self._wake()
             return disabled
-
-
-def _record(
-    connection: sqlite3.Connection, *, outcome: Outcome, disable_after: int, on_disabled: OnDisabled
-) -> DisabledEndpoint | None:
-    disabled = record(connection, outcome, disable_after=disable_after)
-    if disabled is not None:
-        on_disabled(connection, disabled)
-    return disabled
 
 
 def _custom_headers(job: Job) -> list[tuple[bytes, bytes]]:

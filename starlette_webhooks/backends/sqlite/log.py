@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from starlette_webhooks.backends.base import Entry, StreamFilter
-from starlette_webhooks.backends.sqlite.queries import load_queries
+from starlette_webhooks.backends.sqlite.queries import in_one_row, load_queries
 from starlette_webhooks.endpoints import EventQuery, Page
 from starlette_webhooks.events import Event
 from starlette_webhooks.identifiers import first_id
@@ -162,7 +162,7 @@ def _insert_together(connection: sqlite3.Connection, insertions: Sequence[Insert
     if queued.rowcount:
         assert queued.lastrowid is not None
         first = queued.lastrowid - queued.rowcount + 1
-        endpoints = _numbers(connection.execute(_QUERIES["endpoints_of_deliveries"], (first,)))
+        endpoints = in_one_row(connection, _QUERIES["endpoints_of_deliveries"], (first,))
     inserted = []
     for insertion in insertions:
         inserted.append(Inserted(insertion.events, endpoints, first=seq))

@@ -24,7 +24,7 @@ FROM event CROSS JOIN subscription
 WHERE event.seq BETWEEN ? AND ? ORDER BY event.seq
 
 -- name: endpoints_of_deliveries
-SELECT DISTINCT endpoint FROM delivery WHERE id >= ?
+SELECT json_group_array(DISTINCT endpoint) FROM delivery WHERE id >= ?
 
 -- name: insert_channel_deliveries
 INSERT INTO delivery (event, endpoint, due)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from types import MappingProxyType
+from typing import Any
 
 _MARK = "-- name:"
 
@@ -23,3 +26,14 @@ def load_queries(file: str, package: str = "starlette_webhooks.backends.sqlite")
             raise ValueError(f"{file} names {name.strip()!r} twice.")
         queries[name.strip()] = statement.strip().rstrip(";")
     return MappingProxyType(queries)
+
+
+def in_one_row(connection: sqlite3.Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+    """The rows of a statement that answers them as one JSON array.
+
+    For many rows in a transaction: SQLite's module lets go of the interpreter's lock for each row, and while the event
+    loop is busy, every time costs a switch between the threads.
+    """
+    ((text,),) = connection.execute(statement, values)
+    rows: list[Any] = json.loads(text)
+    return rows

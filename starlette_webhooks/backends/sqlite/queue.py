@@ -1,4 +1,4 @@
-"""The queue of deliveries: finding what is due, leasing it, recording what came of it.
+"""The queue of deliveries: finding what is due, and leasing it.
 
 A delivery is leased by moving `due` on to the end of the lease, so that of a crashed process is due again by itself.
 Only who holds the lease (`attempt` and `due` are as it left them) may move or remove the delivery. The functions take a
@@ -16,20 +16,17 @@ from typing import Any
 
 from starlette_webhooks.backends.sqlite.attempts import list_attempts, stats
 from starlette_webhooks.backends.sqlite.limits import Ask, Lane, Room, share
-from starlette_webhooks.backends.sqlite.queries import load_queries
+from starlette_webhooks.backends.sqlite.queries import in_one_row, load_queries
 from starlette_webhooks.backends.sqlite.redelivery import Recovered, recover, resend
 
 __all__ = [
     "Claim",
-    "DisabledEndpoint",
     "Found",
     "Job",
-    "Outcome",
     "Scan",
     "claim",
     "list_attempts",
     "orphans",
-    "record",
     "recover",
     "Recovered",
     "resend",
@@ -39,8 +36,9 @@ __all__ = [
 
 _QUERIES = load_queries("queue.sql")
 _SCAN_ENDPOINTS = 1000
-_HOUR = 3_600_000
 _BURST_SECONDS = 0.1
+# Of 16 MiB at most, as the largest setting of `max_event_bytes`; SQLite's strings end at a billion bytes.
+_EVENTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,39 +103,6 @@ class Claim:
     failing: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of an attempt.
-
-    Attributes:
-        started, ended: When.
-        next_due: When to try again after a failure; None for never.
-        pause_until: Until when the receiver wants no attempts at all, or 0.
-    """
-
-    job: Job
-    attempt_id: str
-    ok: bool
-    started: int
-    ended: int
-    duration_ms: int
-    status_code: int = 0
-    response: str = ""
-    error: str = ""
-    next_due: int | None = None
-    pause_until: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DisabledEndpoint:
-    """An endpoint that was disabled just now. `reason` is `gone` or `failing`."""
-
-    id: str
-    tenant: str
-    url: str
-    reason: str
-
-
 @dataclass(frozen=True, slots=True)
 class _Asker:
     ask: Ask
@@ -176,29 +141,44 @@ def claim(
     result = Claim()
     askers = _askers(connection, asks, now, result)
     shares = share([asker.ask for asker in askers.values()], room, tenants)
-    rows: list[Sequence[Any]] = []
+    leased = _lease(connection, shares, now, lease)
     for no, asker in askers.items():
-        wanted = shares.get(no, 0)
+        wanted, got = shares.get(no, 0), len(leased.get(no, ()))
         if wanted:
-            values = {"endpoint": no, "now": now, "lease": lease, "share": wanted}
-            leased = connection.execute(_QUERIES["lease"], values).fetchall()
-            rows.extend(sorted(leased))
-            pace = _pace(connection, asker, len(leased), now)
-            if len(leased) < wanted:
+            pace = _pace(connection, asker, got, now)
+            if got < wanted:
                 continue
             if pace > now:
                 result.waiting.append((pace, no))
                 continue
         result.left.append(no)
+    rows = [row for no in askers for row in leased.get(no, ())]
     if rows:
         result.jobs = _jobs(connection, rows, askers, now, lease)
     return result
 
 
+def _lease(
+    connection: sqlite3.Connection, shares: Mapping[int, int], now: int, lease: int
+) -> dict[int, list[Sequence[Any]]]:
+    """Lease that many deliveries of each endpoint, or as many as are due. Returns their rows by endpoint."""
+    leased: dict[int, list[Sequence[Any]]] = {}
+    one_each = json.dumps([no for no, wanted in shares.items() if wanted == 1])
+    for row in in_one_row(connection, _QUERIES["due_of_each"], {"endpoints": one_each, "now": now}):
+        leased[row[2]] = [row]
+    for no, wanted in shares.items():
+        if wanted > 1:
+            values = {"endpoint": no, "now": now, "share": wanted}
+            leased[no] = sorted(in_one_row(connection, _QUERIES["due_of_one"], values))
+    ids = json.dumps([row[0] for rows in leased.values() for row in rows])
+    connection.execute(_QUERIES["lease"], {"lease": lease, "ids": ids})
+    return leased
+
+
 def _askers(connection: sqlite3.Connection, asks: Sequence[Ask], now: int, result: Claim) -> dict[int, _Asker]:
     by_endpoint = {ask.endpoint: ask for ask in asks}
     askers: dict[int, _Asker] = {}
-    for row in connection.execute(_QUERIES["askers"], (json.dumps(list(by_endpoint)),)):
+    for row in in_one_row(connection, _QUERIES["askers"], (json.dumps(list(by_endpoint)),)):
         no, identifier, tenant, url, headers, rate, paced_until, failing, due = row
         if due is None:
             continue
@@ -239,11 +219,12 @@ def _pace(connection: sqlite3.Connection, asker: _Asker, leased: int, now: int) 
 def _jobs(
     connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], askers: Mapping[int, _Asker], now: int, lease: int
 ) -> list[Job]:
-    seqs = json.dumps(sorted({row[1] for row in rows}))
     endpoints = json.dumps(sorted({row[2] for row in rows}))
-    events = {seq: rest for seq, *rest in connection.execute(_QUERIES["events"], (seqs,))}
+    events = _events(connection, sorted({row[1] for row in rows}))
     keys: dict[int, tuple[str, ...]] = {}
-    for endpoint, key in connection.execute(_QUERIES["secrets"], {"endpoints": endpoints, "now": now}):
+    secrets = in_one_row(connection, _QUERIES["secrets"], {"endpoints": endpoints, "now": now})
+    # The current one, which does not expire, comes first.
+    for endpoint, key, _ in sorted(secrets, key=lambda row: row[2] or math.inf, reverse=True):
         keys[endpoint] = (*keys.get(endpoint, ()), key)
     headers = {endpoint: json.loads(askers[endpoint].headers) for endpoint in keys}
     jobs = []
@@ -275,81 +256,16 @@ def _jobs(
     return jobs
 
 
-def record(connection: sqlite3.Connection, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
-    """Record an attempt, and remove or reschedule its delivery where the lease is still held.
-
-    What belongs to an endpoint that was deleted meanwhile is dropped.
-
-    Args:
-        disable_after: Milliseconds of nothing but failures that disable an endpoint; 0 for never.
-
-    Returns:
-        The endpoint, where this attempt has disabled it.
-    """
-    job = outcome.job
-    state = connection.execute(_QUERIES["endpoint_state"], (job.endpoint,)).fetchone()
-    if state is None:
-        return None
-    failing_since, disabled_reason = state
-    held = _settle(connection, outcome)
-    disabled = None
-    if outcome.ok:
-        if failing_since is not None:
-            connection.execute(_QUERIES["works"], (job.endpoint,))
-    else:
-        if failing_since is None:
-            connection.execute(_QUERIES["fails"], (outcome.started, job.endpoint))
-            failing_since = outcome.started
-        if disabled_reason is None:
-            disabled = _disable(connection, outcome, failing_since, disable_after)
-        if outcome.pause_until:
-            connection.execute(_QUERIES["pause"], (outcome.pause_until, job.endpoint))
-    _log(connection, outcome, outcome.next_due if held and disabled is None else None)
-    return disabled
-
-
-def _settle(connection: sqlite3.Connection, outcome: Outcome) -> bool:
-    job = outcome.job
-    values = {"id": job.id, "number": job.number, "lease": job.lease, "next_due": outcome.next_due}
-    statement = "finish" if outcome.ok or outcome.next_due is None else "reschedule"
-    return connection.execute(_QUERIES[statement], values).rowcount == 1
-
-
-def _disable(
-    connection: sqlite3.Connection, outcome: Outcome, failing_since: int, disable_after: int
-) -> DisabledEndpoint | None:
-    job = outcome.job
-    if outcome.status_code == 410:
-        reason = "gone"
-    elif disable_after and outcome.ended - failing_since >= disable_after:
-        reason = "failing"
-    else:
-        return None
-    connection.execute(_QUERIES["disable"], (reason, outcome.ended, job.endpoint))
-    connection.execute(_QUERIES["unsubscribe"], (job.endpoint,))
-    return DisabledEndpoint(job.endpoint_id, job.tenant, job.url, reason)
-
-
-def _log(connection: sqlite3.Connection, outcome: Outcome, next_due: int | None) -> None:
-    job = outcome.job
-    values = {
-        "attempt_id": outcome.attempt_id,
-        "event": job.event,
-        "endpoint": job.endpoint,
-        "ok": outcome.ok,
-        "number": job.number,
-        "started": outcome.started,
-        "status_code": outcome.status_code,
-        "duration_ms": outcome.duration_ms,
-        "url": job.url,
-        "response": outcome.response,
-        "error": outcome.error,
-        "trigger": job.trigger,
-        "next_due": next_due,
-        "hour": outcome.started - outcome.started % _HOUR,
-    }
-    connection.execute(_QUERIES["insert_attempt"], values)
-    connection.execute(_QUERIES["count_attempt"], values)
+def _events(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, tuple[str, str, bytes]]:
+    events = {}
+    for start in range(0, len(seqs), _EVENTS_AT_ONCE):
+        part = json.dumps(seqs[start : start + _EVENTS_AT_ONCE])
+        ((heads, payloads),) = connection.execute(_QUERIES["events"], (part,))
+        at = 0
+        for seq, identifier, event_type, length in json.loads(heads):
+            events[seq] = (identifier, event_type, payloads[at : at + length])
+            at += length
+    return events
 
 
 def orphans(connection: sqlite3.Connection) -> list[int]:

@@ -14,71 +14,43 @@ SELECT
 FROM waiting LEFT JOIN endpoint ON endpoint.no = waiting.endpoint AND endpoint.disabled_reason IS NULL
 
 -- name: askers
-SELECT
+SELECT json_group_array(json_array(
     endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers, endpoint.rate_limit,
     endpoint.paced_until, endpoint.failing_since IS NOT NULL,
     (SELECT due FROM delivery WHERE endpoint = endpoint.no ORDER BY due LIMIT 1)
+))
 FROM json_each(?) AS given CROSS JOIN endpoint ON endpoint.no = given.value
 WHERE endpoint.disabled_reason IS NULL
 
+-- name: due_of_each
+SELECT json_group_array(json_array(delivery.id, event, endpoint, attempt + 1, step, trigger))
+FROM json_each(:endpoints) AS given CROSS JOIN delivery
+    ON delivery.id = (SELECT id FROM delivery WHERE endpoint = given.value AND due <= :now ORDER BY due, id LIMIT 1)
+
+-- name: due_of_one
+SELECT json_group_array(json_array(id, event, endpoint, attempt + 1, step, trigger))
+FROM (SELECT * FROM delivery WHERE endpoint = :endpoint AND due <= :now ORDER BY due, id LIMIT :share)
+
 -- name: lease
-UPDATE delivery SET due = :lease, attempt = attempt + 1
-WHERE id IN (SELECT id FROM delivery WHERE endpoint = :endpoint AND due <= :now ORDER BY due, id LIMIT :share)
-RETURNING id, event, endpoint, attempt, step, trigger
+UPDATE delivery SET due = :lease, attempt = attempt + 1 WHERE id IN (SELECT value FROM json_each(:ids) AS given)
 
 -- name: events
-SELECT event.seq, event.id, event.type, event.payload FROM json_each(?) AS given CROSS JOIN event ON event.seq = given.value
+-- The payloads in a row, and how long each is.
+SELECT
+    json_group_array(json_array(event.seq, event.id, event.type, length(event.payload))),
+    CAST(group_concat(CAST(event.payload AS TEXT), '') AS BLOB)
+FROM json_each(?) AS given CROSS JOIN event ON event.seq = given.value
 
 -- name: secrets
-SELECT secret.endpoint, secret.key
+SELECT json_group_array(json_array(secret.endpoint, secret.key, secret.expires_at))
 FROM json_each(:endpoints) AS given CROSS JOIN endpoint_secret AS secret ON secret.endpoint = given.value
 WHERE secret.expires_at IS NULL OR secret.expires_at > :now
-ORDER BY secret.expires_at IS NOT NULL, secret.expires_at DESC
 
 -- name: pace
 UPDATE endpoint SET paced_until = ? WHERE no = ?
 
 -- name: drop
 DELETE FROM delivery WHERE id = ?
-
--- name: endpoint_state
-SELECT failing_since, disabled_reason FROM endpoint WHERE no = ?
-
--- name: finish
-DELETE FROM delivery WHERE id = :id AND attempt = :number AND due = :lease
-
--- name: reschedule
-UPDATE delivery
-SET due = :next_due, step = step + 1, trigger = CASE trigger WHEN 'manual' THEN 'scheduled' ELSE trigger END
-WHERE id = :id AND attempt = :number AND due = :lease
-
--- name: works
-UPDATE endpoint SET failing_since = NULL WHERE no = ?
-
--- name: fails
-UPDATE endpoint SET failing_since = ? WHERE no = ?
-
--- name: pause
-UPDATE endpoint SET paced_until = max(paced_until, ?) WHERE no = ?
-
--- name: disable
-UPDATE endpoint SET disabled_reason = ?, updated_at = ? WHERE no = ?
-
--- name: unsubscribe
-DELETE FROM subscription WHERE endpoint = ?
-
--- name: insert_attempt
-INSERT INTO attempt (
-    id, event, endpoint, ok, number, timestamp, status_code, duration_ms, url, response, error, trigger, next_attempt_at
-)
-SELECT
-    :attempt_id, seq, :endpoint, :ok, :number, :started, :status_code, :duration_ms, :url, :response, :error, :trigger,
-    :next_due
-FROM event WHERE seq = :event
-
--- name: count_attempt
-INSERT INTO endpoint_hour (endpoint, hour, success, fail) VALUES (:endpoint, :hour, :ok, NOT :ok)
-ON CONFLICT DO UPDATE SET success = success + excluded.success, fail = fail + excluded.fail
 
 -- name: endpoint
 SELECT no, id, disabled_reason, event_types, channels FROM endpoint WHERE tenant = ? AND id = ?

@@ -1,0 +1,61 @@
+-- name: endpoint_state
+SELECT failing_since, disabled_reason FROM endpoint WHERE no = ?
+
+-- name: finish
+DELETE FROM delivery WHERE id = :id AND attempt = :number AND due = :lease
+
+-- name: reschedule
+UPDATE delivery
+SET due = :next_due, step = step + 1, trigger = CASE trigger WHEN 'manual' THEN 'scheduled' ELSE trigger END
+WHERE id = :id AND attempt = :number AND due = :lease
+
+-- name: works
+UPDATE endpoint SET failing_since = NULL WHERE no = ?
+
+-- name: fails
+UPDATE endpoint SET failing_since = ? WHERE no = ?
+
+-- name: pause
+UPDATE endpoint SET paced_until = max(paced_until, ?) WHERE no = ?
+
+-- name: disable
+UPDATE endpoint SET disabled_reason = ?, updated_at = ? WHERE no = ?
+
+-- name: unsubscribe
+DELETE FROM subscription WHERE endpoint = ?
+
+-- name: insert_attempt
+INSERT INTO attempt (
+    id, event, endpoint, ok, number, timestamp, status_code, duration_ms, url, response, error, trigger, next_attempt_at
+)
+SELECT
+    :attempt_id, seq, :endpoint, :ok, :number, :started, :status_code, :duration_ms, :url, :response, :error, :trigger,
+    :next_due
+FROM event WHERE seq = :event
+
+-- name: count_attempt
+INSERT INTO endpoint_hour (endpoint, hour, success, fail) VALUES (:endpoint, :hour, :ok, NOT :ok)
+ON CONFLICT DO UPDATE SET success = success + excluded.success, fail = fail + excluded.fail
+
+-- name: works_well
+SELECT json_group_array(no) FROM json_each(?) AS given CROSS JOIN endpoint ON endpoint.no = given.value WHERE failing_since IS NULL
+
+-- name: finish_all
+DELETE FROM delivery WHERE id IN (
+    SELECT delivery.id FROM json_each(?) AS given CROSS JOIN delivery
+        ON delivery.id = json_extract(given.value, '$[0]')
+        AND delivery.attempt = json_extract(given.value, '$[1]')
+        AND delivery.due = json_extract(given.value, '$[2]')
+)
+
+-- name: insert_successes
+INSERT INTO attempt (
+    event, id, endpoint, number, timestamp, status_code, duration_ms, url, response, trigger, ok, error
+)
+SELECT given.*, 1, '' FROM (VALUES :rows) AS given CROSS JOIN event ON event.seq = given.column1
+
+-- name: count_successes
+INSERT INTO endpoint_hour (endpoint, hour, success)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+FROM json_each(?) AS given WHERE true
+ON CONFLICT DO UPDATE SET success = success + excluded.success
