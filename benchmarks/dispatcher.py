@@ -152,10 +152,10 @@ def _latency(report: Report, scale: Scale, port: int) -> None:
 
 
 def _processes(report: Report, scale: Scale) -> None:
-    events = scale.pick(6000, 300)
+    events = scale.pick(12_000, 300)
     figures = interleave(
         {f"{count} dispatcher{'s' if count > 1 else ''}": partial(_share, scale, count, events) for count in (1, 2)},
-        scale.pick(3, 1),
+        scale.repeats,
     )
     columns = {
         "rate": "deliveries/s",
