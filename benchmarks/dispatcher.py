@@ -144,18 +144,22 @@ def _latency(report: Report, scale: Scale, port: int) -> None:
         "cpu": "CPU % of a core",
     }
     report.table("From emit to arrival at a healthy endpoint, 10 events/s", figures, columns)
-    alone, same, others = (figures[name] for name, kind in _BESIDE.items() if not kind.endswith("healthy"))
+    alone, emitting, same, others = (figures[name] for name, kind in _BESIDE.items() if not kind.endswith("healthy"))
     report.goal("emit to arrival, alone, p50 ms", alone.median("p50_ms"), 10)
-    for text, one in (("same events", same), ("other tenants", others)):
-        ratio = one.median("p99_ms") / alone.median("p99_ms")
-        report.goal(f"p99 beside 50 dead and 10 slow endpoints over alone, {text}", ratio, 1.2)
+    for text, one, control in (
+        ("over alone, same events", same, alone),
+        ("over alone, other tenants", others, alone),
+        ("of other tenants over the same events without them", others, emitting),
+    ):
+        ratio = one.median("p99_ms") / control.median("p99_ms")
+        report.goal(f"p99 beside 50 dead and 10 slow endpoints {text}", ratio, 1.2)
 
 
 def _processes(report: Report, scale: Scale) -> None:
     events = scale.pick(12_000, 300)
     figures = interleave(
         {f"{count} dispatcher{'s' if count > 1 else ''}": partial(_share, scale, count, events) for count in (1, 2)},
-        scale.repeats,
+        scale.pick(scale.repeats, 1),
     )
     columns = {
         "rate": "deliveries/s",

@@ -141,7 +141,7 @@ def claim(
     result = Claim()
     askers = _askers(connection, asks, now, result)
     shares = share([asker.ask for asker in askers.values()], room, tenants)
-    leased = _lease(connection, shares, now, lease)
+    leased = _lease(connection, shares, now, lease) if shares else {}
     for no, asker in askers.items():
         wanted, got = shares.get(no, 0), len(leased.get(no, ()))
         if wanted:
