@@ -38,7 +38,7 @@ _QUERIES = load_queries("queue.sql")
 _SCAN_ENDPOINTS = 1000
 _BURST_SECONDS = 0.1
 # Of 16 MiB at most, as the largest setting of `max_event_bytes`; SQLite's strings end at a billion bytes.
-_EVENTS_AT_ONCE = 32
+_EVENTS_AT_ONCE = 56
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ __all__ = ["DisabledEndpoint", "OnDisabled", "Outcome", "Recording", "record", "
 
 _QUERIES = load_queries("recording.sql")
 _HOUR = 3_600_000
-_ROWS = 64
+_ROWS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ def _record_successes(connection: sqlite3.Connection, outcomes: Sequence[Outcome
 
 
 def _parts(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
-    """Of 64, 32, 16 and so on, so that few statements are prepared."""
+    """Of 128, 64, 32 and so on, so that few statements are prepared."""
     start, size = 0, _ROWS
     while start < len(outcomes):
         while size > len(outcomes) - start:
