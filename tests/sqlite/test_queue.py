@@ -1,9 +1,8 @@
-"""The queue: what is claimed and how that is shared, what records do, delivering again, lists and figures."""
+"""The queue: what is claimed, what records do, delivering again, lists and figures."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import sqlite3
 from collections import Counter
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
 
 from starlette_webhooks.backends.sqlite import attempts, endpoints, log
 from starlette_webhooks.backends.sqlite.attempts import list_attempts, stats
-from starlette_webhooks.backends.sqlite.limits import Ask, Lane, Limits, Ready, Room, share
+from starlette_webhooks.backends.sqlite.limits import Ask, Lane, Room
 from starlette_webhooks.backends.sqlite.queries import load_queries, read_sql
 from starlette_webhooks.backends.sqlite.queue import claim, orphans, scan
 from starlette_webhooks.backends.sqlite.recording import record
@@ -79,7 +77,8 @@ def test_slots_are_shared_evenly_over_tenants_then_endpoints(db: sqlite3.Connect
     claimed = take(db, room=Room(free=12, reserve=0, slow=6))
     assert Counter(job.tenant for job in claimed.jobs) == {"big": 6, "small": 6}
     assert max(Counter(job.endpoint for job in claimed.jobs if job.tenant == "big").values()) == 1
-    assert len(claimed.left) == 21
+    assert len(claimed.left) == 7
+    assert len(claimed.unserved) == 14
     # Whoever has attempts under way already comes after the others.
     claimed = take(db, room=Room(free=4, reserve=0, slow=2), small=6)
     assert {job.tenant for job in claimed.jobs} == {"big"}
@@ -114,7 +113,7 @@ def test_an_endpoint_known_to_fail_counts_as_slow(db: sqlite3.Connection) -> Non
     asks = [Ask(1, Lane.NEW, 1, 0)]
     full = Room(free=10, reserve=0, slow=0)
     claimed = claim(db, asks=asks, room=full, tenants={}, now=NOW + 3000, lease=NOW + LEASE)
-    assert (claimed.jobs, claimed.left, claimed.failing) == ([], [1], [1])
+    assert (claimed.jobs, claimed.unserved, claimed.failing) == ([], [1], [1])
 
 
 def test_the_current_secret_signs_first_and_expired_ones_not_at_all(db: sqlite3.Connection) -> None:
@@ -596,130 +595,6 @@ def test_figures_are_counted_by_the_hour(db: sqlite3.Connection) -> None:
         (start, 1, 1),
         (start + hour, 1, 0),
     ]
-
-
-# Sharing out
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(list(Lane)), st.integers(0, 8), st.integers(0, 4), st.sampled_from("abc")),
-        max_size=30,
-    ),
-    st.integers(0, 40),
-    st.integers(0, 10),
-    st.integers(0, 20),
-)
-def test_no_bound_is_broken_and_no_slot_left_unused(
-    wants: list[tuple[Lane, int, int, str]], free: int, reserve: int, slow: int
-) -> None:
-    asks = [Ask(place, lane, room, load, tenant) for place, (lane, room, load, tenant) in enumerate(wants)]
-    shares = share(asks, Room(free, reserve, slow), {})
-    by_lane = {lane: sum(shares.get(ask.endpoint, 0) for ask in asks if ask.lane is lane) for lane in Lane}
-    assert all(1 <= shares[ask.endpoint] <= ask.room for ask in asks if ask.endpoint in shares)
-    used = sum(by_lane.values())
-    assert used <= free
-    assert by_lane[Lane.SLOW] <= slow
-    assert by_lane[Lane.SLOW] + by_lane[Lane.NEW] <= max(free - reserve, 0)
-    proven = sum(ask.room for ask in asks if ask.lane is Lane.PROVEN)
-    assert by_lane[Lane.PROVEN] == proven or used == free
-    if proven == 0 and by_lane[Lane.SLOW] < min(slow, sum(ask.room for ask in asks if ask.lane is Lane.SLOW)):
-        assert used == max(free - reserve, 0)
-
-
-def test_success_doubles_what_an_endpoint_gets_and_failure_takes_it_back() -> None:
-    limits = Limits(concurrency=100, per_endpoint=6)
-    for expected in (1, 2, 4, 6, 6):
-        assert limits.ask(1).room == expected
-        limits.learn(1, 0, ok=True, slow=False, throttled=False)
-    assert limits.lane(1) is Lane.PROVEN
-    limits.learn(1, 0, ok=False, slow=False, throttled=True)
-    assert (limits.ask(1).room, limits.lane(1)) == (3, Lane.SLOW)
-    limits.learn(1, 0, ok=False, slow=False, throttled=False)
-    assert limits.ask(1).room == 1
-    limits.learn(1, 0, ok=True, slow=True, throttled=False)
-    assert limits.lane(1) is Lane.SLOW
-
-
-def test_attempts_that_fail_together_pause_an_endpoint_once_and_a_success_ends_the_pause() -> None:
-    limits = Limits(concurrency=100, per_endpoint=6, random=lambda: 0.5)
-    for _ in range(6):
-        limits.learn(1, NOW, ok=False, slow=False, throttled=False)
-    assert limits.paused_until(1) == NOW + 100
-    limits.learn(1, NOW + 100, ok=False, slow=False, throttled=True)
-    assert limits.paused_until(1) == NOW + 300
-    limits.learn(1, NOW + 101, ok=True, slow=False, throttled=False)
-    assert limits.paused_until(1) == 0
-    limits.learn(1, NOW + 102, ok=False, slow=False, throttled=False)
-    assert limits.paused_until(1) == NOW + 102, "a first failure pauses nothing"
-    limits.learn(1, NOW + 103, ok=False, slow=False, throttled=False)
-    assert limits.paused_until(1) == NOW + 203, "it begins anew"
-    limits.resume(1)
-    assert limits.paused_until(1) == 0
-    assert limits.paused_until(2) == 0
-
-
-def test_what_is_known_of_endpoints_is_bounded() -> None:
-    limits = Limits(concurrency=2, per_endpoint=1)
-    limits.started(0, "acme", 0)
-    for endpoint in range(1, 20_000):
-        limits.learn(endpoint, 0, ok=True, slow=False, throttled=False)
-    assert len(limits._states) == 10_000
-    assert limits.ask(0).room == 0, "what is under way is not forgotten"
-    assert limits.lane(1) is Lane.NEW
-
-
-def test_busy_endpoints_wait_aside_until_an_attempt_of_theirs_is_over() -> None:
-    limits = Limits(concurrency=4, per_endpoint=1)
-    ready = Ready(limits)
-    lane = limits.started(1, "acme", 0)
-    for endpoint in (1, 2, 2):
-        ready.add(endpoint)
-    assert [ask.endpoint for ask in ready.take(0)] == [2]
-    assert ready.take(0) == []
-    assert len(ready) == 1
-    limits.finished(1, "acme", lane)
-    ready.finished(1)
-    assert [ask.endpoint for ask in ready.take(0)] == [1]
-    assert len(ready) == 0
-
-
-def test_endpoints_that_fail_begin_a_few_at_a_time_and_those_that_work_do_not_wait_for_them() -> None:
-    limits = Limits(concurrency=32, per_endpoint=1)
-    ready = Ready(limits)
-    assert ready.slow_from() == math.inf, "nobody waits"
-    for endpoint in range(5):
-        limits.learn(endpoint, 0, ok=False, slow=False, throttled=False)
-        ready.add(endpoint)
-    assert ready.slow_from() == 0
-    assert limits.room(0).of(Lane.SLOW) == 2
-    for endpoint in (0, 1):
-        ready.remove(endpoint)
-        limits.started(endpoint, "acme", 0)
-    assert limits.room(0.019).of(Lane.SLOW) == 0
-    assert limits.room(0.019).of(Lane.PROVEN) == 30
-    assert ready.take(0.019) == []
-    assert ready.slow_from() == 0.02
-    assert [ask.endpoint for ask in ready.take(0.02)] == [2, 3, 4], "to choose from"
-
-
-def test_where_all_slots_are_taken_time_alone_gives_endpoints_that_fail_none() -> None:
-    limits = Limits(concurrency=4, per_endpoint=8)
-    ready = Ready(limits)
-    limits.learn(1, 0, ok=False, slow=False, throttled=False)
-    ready.add(1)
-    for _ in range(3):
-        limits.started(2, "acme", 0)
-    assert limits.slow_from() == ready.slow_from() == math.inf, "the last slot is kept for those that work"
-    limits.finished(2, "acme", Lane.NEW)
-    assert ready.slow_from() == 0
-
-
-def test_the_list_of_ready_endpoints_is_bounded() -> None:
-    ready = Ready(Limits(concurrency=4, per_endpoint=1))
-    for endpoint in range(11_000):
-        ready.add(endpoint)
-    assert len(ready) == 10_000
 
 
 def test_headers_are_stored_as_json_and_read_back(db: sqlite3.Connection) -> None:

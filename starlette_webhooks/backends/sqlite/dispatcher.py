@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
 import starlette_webhooks
-from starlette_webhooks.backends.sqlite.limits import READY, SLOW_MS, Ask, Lane, Limits, Ready
+from starlette_webhooks.backends.sqlite.limits import SLOW_MS, Ask, Lane, Limits, Ready
 from starlette_webhooks.backends.sqlite.queue import Claim, Job, claim, scan
 from starlette_webhooks.backends.sqlite.recording import DisabledEndpoint, OnDisabled, Outcome, Recording
 from starlette_webhooks.backends.sqlite.schedule import next_attempt, parse_retry_after
@@ -183,7 +183,7 @@ class Dispatcher:
         started = current_time()
         self._scan_at = started + self._scan_every
         after: int | None = self._scan_after
-        while after is not None and len(self._ready) < READY:
+        while after is not None and not self._ready.full:
             page = await self._database.read(partial(scan, after=after, due_by=now + self._horizon_ms))
             for found in page.found:
                 if found.failing:
@@ -230,7 +230,9 @@ class Dispatcher:
             lane = self._limits.started(job.endpoint, job.tenant, began)
             self.busy += 1
             attempts.start_soon(self._deliver, job, lane)
-        for endpoint in claimed.left:
+        unserved = [endpoint for endpoint in claimed.unserved if self._limits.paused_until(endpoint) <= self._now()]
+        self._ready.put_back(unserved)
+        for endpoint in (*claimed.left, *claimed.unserved):
             self._wait_for(0, endpoint)
         for due, endpoint in claimed.waiting:
             self._wait_for(due, endpoint)

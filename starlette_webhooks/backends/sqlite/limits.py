@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -23,6 +24,7 @@ __all__ = ["Ask", "Lane", "Limits", "Ready", "Room", "share"]
 SLOW_MS = 2000
 _KNOWN = 10_000
 _SLOW_PARTS = 8
+_SLOW_LEAST = 4
 _SLOW_EVERY = 0.02
 READY = 10_000
 
@@ -151,7 +153,7 @@ class Limits:
     def room(self, now: float) -> Room:
         """The slots that may be given away. `now` is by the loop's clock, in seconds."""
         room = Room(self._concurrency - self.in_flight, self._concurrency // 4, self._most_slow - self._slow)
-        room.slow = min(room.slow, max(self._most_slow // _SLOW_PARTS, 1)) if now >= self._slow_at else 0
+        room.slow = min(room.slow, max(self._most_slow // _SLOW_PARTS, _SLOW_LEAST)) if now >= self._slow_at else 0
         return room
 
     def slow_from(self) -> float:
@@ -241,26 +243,39 @@ class Ready:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._queues: dict[Lane, dict[int, None]] = {lane: {} for lane in Lane}
-        self._busy: dict[int, None] = {}
-        self._places: dict[int, dict[int, None]] = {}
+        self._queues: dict[Lane, OrderedDict[int, None]] = {lane: OrderedDict() for lane in Lane}
+        self._busy: OrderedDict[int, None] = OrderedDict()
+        self._places: dict[int, OrderedDict[int, None]] = {}
 
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def full(self) -> bool:
+        """Whether no more endpoints are taken of which nothing is known."""
+        return len(self._queues[Lane.NEW]) >= READY
+
     def add(self, endpoint: int) -> None:
         """Put an endpoint at the end of its lane. One that waits there already keeps its place.
 
-        Beyond 10,000 endpoints it is left to the next look into the database.
+        Beyond 10,000 endpoints in the lane it is left to the next look into the database.
         """
         place = self._places.get(endpoint)
         queue = self._queues[self._limits.lane(endpoint)]
-        if place is queue or (place is None and len(self._places) >= READY):
+        if place is queue or (place is None and len(queue) >= READY):
             return
         if place is not None:
             del place[endpoint]
         queue[endpoint] = None
         self._places[endpoint] = queue
+
+    def put_back(self, endpoints: Sequence[int]) -> None:
+        """Put endpoints that got no slot at the head of their lanes again. Else some would never have their turn."""
+        for endpoint in reversed(endpoints):
+            self.remove(endpoint)
+            queue = self._places[endpoint] = self._queues[self._limits.lane(endpoint)]
+            queue[endpoint] = None
+            queue.move_to_end(endpoint, last=False)
 
     def finished(self, endpoint: int) -> None:
         """An attempt to the endpoint is over: it may have another, and perhaps in another lane."""

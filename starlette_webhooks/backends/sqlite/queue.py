@@ -38,7 +38,7 @@ _QUERIES = load_queries("queue.sql")
 _SCAN_ENDPOINTS = 1000
 _BURST_SECONDS = 0.1
 # Of 16 MiB at most, as the largest setting of `max_event_bytes`; SQLite's strings end at a billion bytes.
-_EVENTS_AT_ONCE = 56
+_EVENTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,15 @@ class Claim:
     """What was leased, and what to do about the other endpoints that were asked for.
 
     Attributes:
-        left: Endpoints that have more deliveries due.
+        left: Endpoints that have more deliveries due than they got slots.
+        unserved: Endpoints that have deliveries due and got no slot, in the order they were asked in.
         waiting: When the first delivery of an endpoint is due, or its rate limit allows one; (time, endpoint).
         failing: Endpoints whose last attempt failed.
     """
 
     jobs: list[Job] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
+    unserved: list[int] = field(default_factory=list)
     waiting: list[tuple[float, int]] = field(default_factory=list)
     failing: list[int] = field(default_factory=list)
 
@@ -144,14 +146,16 @@ def claim(
     leased = _lease(connection, shares, now, lease) if shares else {}
     for no, asker in askers.items():
         wanted, got = shares.get(no, 0), len(leased.get(no, ()))
-        if wanted:
-            pace = _pace(connection, asker, got, now)
-            if got < wanted:
-                continue
-            if pace > now:
-                result.waiting.append((pace, no))
-                continue
-        result.left.append(no)
+        if not wanted:
+            result.unserved.append(no)
+            continue
+        pace = _pace(connection, asker, got, now)
+        if got < wanted:
+            continue
+        if pace > now:
+            result.waiting.append((pace, no))
+        else:
+            result.left.append(no)
     rows = [row for no in askers for row in leased.get(no, ())]
     if rows:
         result.jobs = _jobs(connection, rows, askers, now, lease)
