@@ -28,6 +28,7 @@ from starlette_webhooks.exceptions import (
     WebhooksError,
 )
 from starlette_webhooks.middleware import WebhooksMiddleware
+from starlette_webhooks.scope import DEFERRED, ROUTER, SERVICES
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Webhooks"]
 
 logger = logging.getLogger("starlette_webhooks")
-
-SERVICES = "starlette_webhooks.services"
-ROUTER = "starlette_webhooks.router"
-DEFERRED = "starlette_webhooks.deferred"
 
 
 class Webhooks:

@@ -28,7 +28,7 @@ LAYERS = [
     ["authentication", "emitter"],
     ["backends"],
     ["endpoints", "events", "payloads", "signing", "network", "client", "connection", "identifiers", "settings"],
-    ["background", "exceptions", "parker", "types"],
+    ["background", "exceptions", "parker", "scope", "types"],
 ]
 FOREIGN = {
     "fastapi": {"starlette_webhooks.fastapi"},

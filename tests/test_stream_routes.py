@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from starlette_webhooks import Webhooks
 from starlette_webhooks.identifiers import mint
-from starlette_webhooks.routes.services import DEFERRED_KEY
+from starlette_webhooks.scope import DEFERRED
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
 from tests.servers import serving, wait_for
@@ -245,7 +245,7 @@ async def test_an_open_stream_keeps_nothing_of_the_router_that_found_it(webhooks
 
     def requests() -> list[Request]:
         gc.collect()
-        found = [one for one in gc.get_objects() if isinstance(one, Request) and DEFERRED_KEY in one.scope]
+        found = [one for one in gc.get_objects() if isinstance(one, Request) and DEFERRED in one.scope]
         return [one for one in found if one.scope["path"] == "/events/stream"]
 
     async def receive() -> dict[str, Any]:

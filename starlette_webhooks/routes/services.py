@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette_webhooks.authentication import Principal, call_authenticate, check_same_origin
 from starlette_webhooks.exceptions import Forbidden, InvalidBody, InvalidRequest, RequestError, Unauthorized
 from starlette_webhooks.portal.session import read_session
+from starlette_webhooks.scope import SERVICES
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.base import Backend
@@ -37,10 +38,6 @@ __all__ = [
     "services",
 ]
 
-SCOPE_KEY = "starlette_webhooks.services"
-DEFERRED_KEY = "starlette_webhooks.deferred"
-"""A list in the scope: the ASGI app in it serves the request once the router is left."""
-PRINCIPAL_KEY = "starlette_webhooks.principal"
 Access = Literal["read", "write"]
 B = TypeVar("B", bound=BaseModel)
 
@@ -82,7 +79,7 @@ class Services:
 
 def services(request: Request) -> Services:
     """The services of the `Webhooks` that serves this request."""
-    found: Services = request.scope[SCOPE_KEY]
+    found: Services = request.scope[SERVICES]
     return found
 
 
@@ -106,7 +103,6 @@ async def authorize(request: Request, access: Access) -> Principal:
     scope = services(request).scope_name(access)
     if scope not in principal.scopes:
         raise Forbidden(f"This takes the scope `{scope}`. Use a key that has it.", code="missing_scope")
-    request.scope[PRINCIPAL_KEY] = principal
     return principal
 
 

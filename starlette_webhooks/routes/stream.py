@@ -16,7 +16,6 @@ from starlette_webhooks.events import format_time
 from starlette_webhooks.exceptions import InvalidBody, InvalidRequest, Unauthorized
 from starlette_webhooks.routes.bodies import TicketRequest
 from starlette_webhooks.routes.services import (
-    DEFERRED_KEY,
     Query,
     authorize,
     check_event_types,
@@ -24,6 +23,7 @@ from starlette_webhooks.routes.services import (
     read_body,
     services,
 )
+from starlette_webhooks.scope import DEFERRED
 
 __all__ = ["create_ticket", "stream_events"]
 
@@ -62,7 +62,7 @@ async def stream_events(request: Request) -> ASGIApp:
     last = request.headers.get("last-event-id", last)
     own.hub.check_capacity(tenant)
     # Served once the router is left, which would hold a fifth of the memory of a stream.
-    request.scope[DEFERRED_KEY].append(
+    request.scope[DEFERRED].append(
         partial(own.hub.serve, tenant=tenant, filter=filter, last_event_id=last or None, principal_expires=expires)
     )
     return _nothing

@@ -11,8 +11,10 @@ class Counts:
     """What has happened since the hub was made.
 
     Attributes:
+        opened: Streams that were begun.
         frames: Events sent, counted once for each stream.
         sends: Pieces of body that they took, heartbeats included.
+        heartbeats: Heartbeats sent, alone or with events.
         lapped: How often a slow reader lost its place in memory and read the log again.
         stuck: Readers cut off as they did not read at all.
         replays: How often the engine was asked for the past.

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from starlette_webhooks.backends.sqlite import endpoints
 from starlette_webhooks.backends.sqlite.queries import read_sql
 from starlette_webhooks.backends.sqlite.queue import Job
-from starlette_webhooks.backends.sqlite.recording import DisabledEndpoint, Outcome, Recording, record, record_all
+from starlette_webhooks.backends.sqlite.recording import DisabledEndpoint, Outcome, Recording
 from tests.sqlite.delivering import add_endpoint, emit
 from tests.sqlite.queueing import MINUTE, NOW, outcome, rows, take
 
@@ -78,37 +78,34 @@ PLANS = st.lists(
 )
 
 
+def record_together(db: sqlite3.Connection, recordings: Sequence[Recording]) -> list[DisabledEndpoint | None]:
+    return recordings[0].together(db, recordings) if recordings else []
+
+
 @given(plan=PLANS)
 def test_together_or_one_by_one_the_effect_is_the_same(leased: Leased, plan: Sequence[tuple[int, str, int]]) -> None:
-    db, jobs = leased.db, leased.jobs
-    outcomes = [an_outcome(jobs[number], kind, NOW + at) for number, kind, at in plan]
-    with closing(copy(db)) as together, closing(copy(db)) as apart:
-        expected = [record(apart, one, disable_after=100 * MINUTE) for one in outcomes]
-        assert record_all(together, outcomes, disable_after=100 * MINUTE) == expected
+    def tell(db: sqlite3.Connection, endpoint: DisabledEndpoint) -> None:
+        # What it sees of the database when it is called is part of the effect.
+        (enabled,) = rows(db, "SELECT count(*) FROM endpoint WHERE disabled_reason IS NULL")[0]
+        seen[db].append((endpoint.id, enabled))
+
+    outcomes = [an_outcome(leased.jobs[number], kind, NOW + at) for number, kind, at in plan]
+    recordings = [Recording(one, disable_after=100 * MINUTE, on_disabled=tell) for one in outcomes]
+    with closing(copy(leased.db)) as together, closing(copy(leased.db)) as apart:
+        seen: dict[sqlite3.Connection, list[tuple[str, int]]] = {together: [], apart: []}
+        expected = [recording(apart) for recording in recordings]
+        assert record_together(together, recordings) == expected
         assert state(together) == state(apart)
+        assert seen[together] == seen[apart]
 
 
-def test_a_hundred_successes_take_a_few_statements(leased: Leased) -> None:
-    db, jobs = leased.db, leased.jobs
-    outcomes = [outcome(job) for job in jobs if job.endpoint in (1, 4)]
+def test_many_successes_take_a_few_statements(leased: Leased) -> None:
+    outcomes = [outcome(job) for job in leased.jobs if job.endpoint in (1, 4)]
     assert len(outcomes) == 50
     statements: list[str] = []
-    with closing(copy(db)) as other:
-        other.set_trace_callback(statements.append)
-        record_all(other, outcomes, disable_after=0)
-        other.set_trace_callback(None)
-        assert rows(other, "SELECT count(*) FROM attempt") == [(48,)], "the fifth event is gone"
+    with closing(copy(leased.db)) as db:
+        db.set_trace_callback(statements.append)
+        record_together(db, [Recording(one, disable_after=0, on_disabled=lambda *_: None) for one in outcomes])
+        db.set_trace_callback(None)
+        assert rows(db, "SELECT count(*) FROM attempt") == [(48,)], "the fifth event is gone"
     assert len(statements) == 6, "32, 16 and 2 rows of attempts, and three more"
-
-
-def test_each_endpoint_that_is_disabled_is_told_of_once(leased: Leased) -> None:
-    db, jobs = leased.db, leased.jobs
-    told: list[DisabledEndpoint] = []
-    outcomes = [an_outcome(job, "gone" if job.endpoint == 4 else "ok", NOW) for job in jobs]
-    recordings = [
-        Recording(one, disable_after=0, on_disabled=lambda _, endpoint: told.append(endpoint)) for one in outcomes
-    ]
-    with closing(copy(db)) as other:
-        results = recordings[0].together(other, recordings)
-    assert [one for one in results if one is not None] == told
-    assert [one.url for one in told] == ["https://example.com/3"]

@@ -230,9 +230,10 @@ class Dispatcher:
             lane = self._limits.started(job.endpoint, job.tenant, began)
             self.busy += 1
             attempts.start_soon(self._deliver, job, lane)
-        unserved = [endpoint for endpoint in claimed.unserved if self._limits.paused_until(endpoint) <= self._now()]
-        self._ready.put_back(unserved)
-        for endpoint in (*claimed.left, *claimed.unserved):
+        now = self._now()
+        paused = {endpoint for endpoint in claimed.unserved if self._limits.paused_until(endpoint) > now}
+        self._ready.put_back([endpoint for endpoint in claimed.unserved if endpoint not in paused])
+        for endpoint in (*claimed.left, *paused):
             self._wait_for(0, endpoint)
         for due, endpoint in claimed.waiting:
             self._wait_for(due, endpoint)

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from starlette_webhooks.backends.sqlite.queries import in_one_row, load_queries
 from starlette_webhooks.backends.sqlite.queue import Job
 
-__all__ = ["DisabledEndpoint", "OnDisabled", "Outcome", "Recording", "record", "record_all"]
+__all__ = ["DisabledEndpoint", "OnDisabled", "Outcome", "Recording", "record"]
 
 _QUERIES = load_queries("recording.sql")
 _HOUR = 3_600_000
@@ -80,39 +80,29 @@ class Recording:
         return _record_together
 
     def __call__(self, connection: sqlite3.Connection) -> DisabledEndpoint | None:
-        (disabled,) = _record_together(connection, [self])
+        disabled = record(connection, self.outcome, disable_after=self.disable_after)
+        if disabled is not None:
+            self.on_disabled(connection, disabled)
         return disabled
 
 
 def _record_together(connection: sqlite3.Connection, recordings: Sequence[Recording]) -> list[DisabledEndpoint | None]:
+    # With the same effect as each in turn. Successes of endpoints that work well take a few statements for all, as each
+    # statement costs several changes of threads (see `_insert_together`).
     outcomes = [recording.outcome for recording in recordings]
-    results = record_all(connection, outcomes, disable_after=recordings[0].disable_after)
-    for recording, disabled in zip(recordings, results, strict=True):
-        if disabled is not None:
-            recording.on_disabled(connection, disabled)
-    return results
-
-
-def record_all(
-    connection: sqlite3.Connection, outcomes: Sequence[Outcome], *, disable_after: int
-) -> list[DisabledEndpoint | None]:
-    """Record attempts, with the same effect as `record` for each in turn.
-
-    Successes of endpoints that work well go in with a few statements for all, as each costs several changes of threads
-    (see `Insertion`).
-    """
-    if len(outcomes) == 1:
-        return [record(connection, outcomes[0], disable_after=disable_after)]
-    endpoints = json.dumps(list({outcome.job.endpoint for outcome in outcomes}))
-    working: set[int] = set(in_one_row(connection, _QUERIES["works_well"], (endpoints,)))
-    # Where one fails and another does not, their order counts.
-    working -= {outcome.job.endpoint for outcome in outcomes if not outcome.ok}
+    working = _working(connection, outcomes)
     if working:
         _record_successes(connection, [outcome for outcome in outcomes if outcome.job.endpoint in working])
-    return [
-        None if outcome.job.endpoint in working else record(connection, outcome, disable_after=disable_after)
-        for outcome in outcomes
-    ]
+    return [None if recording.outcome.job.endpoint in working else recording(connection) for recording in recordings]
+
+
+def _working(connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> set[int]:
+    """Endpoints that have not failed, neither before nor now: where one attempt fails, the order of all counts."""
+    endpoints = {outcome.job.endpoint for outcome in outcomes if outcome.ok}
+    endpoints -= {outcome.job.endpoint for outcome in outcomes if not outcome.ok}
+    if not endpoints:
+        return set()
+    return set(in_one_row(connection, _QUERIES["works_well"], (json.dumps(list(endpoints)),)))
 
 
 def _record_successes(connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
