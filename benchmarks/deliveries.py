@@ -54,7 +54,7 @@ class AiohttpClient:
 
     async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Any:
         """Send one POST request."""
-        from starlette_webhooks.client import Reply
+        from starlette_webhooks.delivery.client import Reply
 
         began = time.monotonic()
         given = {name.decode(): value.decode() for name, value in headers}
@@ -68,14 +68,14 @@ class NoClient(AiohttpClient):
 
     async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Any:
         """Answer at once."""
-        from starlette_webhooks.client import Reply
+        from starlette_webhooks.delivery.client import Reply
 
         return Reply(200, b"ok", {}, 1)
 
 
 def _choose(client: str) -> None:
-    from starlette_webhooks.backends.sqlite import backend
-    from starlette_webhooks.client import DeliveryClient
+    from starlette_webhooks.backends import sqlite as backend
+    from starlette_webhooks.delivery.client import DeliveryClient
 
     clients: dict[str, Any] = {"own": DeliveryClient, "aiohttp": AiohttpClient, "none": NoClient}
     chosen = clients[client]

@@ -72,7 +72,7 @@ async def measure(dimension: str, size: int) -> dict[str, float]:
 
 
 def _mark_version(path: str) -> None:
-    from starlette_webhooks.backends.sqlite.database import SCHEMA_VERSION
+    from starlette_webhooks.stores.sqlite.database import SCHEMA_VERSION
 
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -91,7 +91,7 @@ class BareGroupCommit:
     """
 
     def __init__(self, path: str) -> None:
-        from starlette_webhooks.backends.sqlite.queries import read_sql
+        from starlette_webhooks.stores.sqlite.queries import read_sql
 
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import Figures, Report, Scale, workdir
-from starlette_webhooks.backends.sqlite import attempts, log
-from starlette_webhooks.backends.sqlite.queries import read_sql
-from starlette_webhooks.endpoints import AttemptQuery, EventQuery
+from starlette_webhooks.attempts import AttemptQuery
+from starlette_webhooks.events import EventQuery
+from starlette_webhooks.stores.sqlite import attempts, log
+from starlette_webhooks.stores.sqlite.queries import read_sql
 
 __all__ = ["fill", "run", "timed"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from starlette_webhooks._version import __version__
 from starlette_webhooks.applications import Webhooks
 from starlette_webhooks.authentication import APIKeys, Principal
 from starlette_webhooks.emitter import (
@@ -16,11 +17,12 @@ from starlette_webhooks.emitter import (
     WebhooksWebSocket,
     get_emitter,
 )
-from starlette_webhooks.events import Event, EventType
+from starlette_webhooks.event_types import EventType
+from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import (
     BackendError,
-    EngineRefused,
-    EngineUnavailable,
+    BackendRefused,
+    BackendUnavailable,
     InvalidEvent,
     NotRunning,
     QueueFull,
@@ -33,9 +35,9 @@ from starlette_webhooks.middleware import WebhooksMiddleware
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings as WebhooksSettings
 
-__version__ = "0.1.0"
-
 __all__ = [
+    # _version
+    "__version__",
     # applications
     "Webhooks",
     # authentication
@@ -55,8 +57,8 @@ __all__ = [
     "EventType",
     # exceptions
     "BackendError",
-    "EngineRefused",
-    "EngineUnavailable",
+    "BackendRefused",
+    "BackendUnavailable",
     "InvalidEvent",
     "NotRunning",
     "QueueFull",

@@ -18,10 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starlette_webhooks.authentication import default_authenticate
 from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
-from starlette_webhooks.events import EventType, EventTypes
+from starlette_webhooks.event_types import EventType, EventTypes
 from starlette_webhooks.exceptions import (
-    EngineRefused,
-    EngineUnavailable,
+    BackendRefused,
+    BackendUnavailable,
     NotRunning,
     QueueFull,
     RequestError,
@@ -114,7 +114,7 @@ class Webhooks:
         Entered again while it runs, it does nothing, so it may be wired more than once.
 
         Raises:
-            EngineUnavailable: The database cannot be opened.
+            BackendUnavailable: The database cannot be opened.
         """
         from starlette_webhooks.streams import StreamHub
 
@@ -213,11 +213,11 @@ async def _webhooks_error(request: Request, error: Exception) -> Response:
         response = json_response({"code": error.code, "detail": error.detail}, error.status_code)
         response.headers.update(error.headers)
         return response
-    if isinstance(error, EngineRefused):
+    if isinstance(error, BackendRefused):
         logger.warning("The engine refused a call: %s (%s: %s)", error, error.code, error.detail)
         detail = error.detail or "The engine refused this."
         return json_response({"code": error.code or "refused", "detail": detail}, 422)
-    if isinstance(error, (EngineUnavailable, QueueFull)):
+    if isinstance(error, (BackendUnavailable, QueueFull)):
         logger.warning("A call could not be served: %s", error)
         response = json_response({"code": "unavailable", "detail": "Not available at the moment. Try again."}, 503)
         response.headers["Retry-After"] = "5"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import inspect
-import json
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette_webhooks.exceptions import Forbidden
 from starlette_webhooks.types import Authenticate
 
-__all__ = ["APIKeys", "Principal", "check_same_origin", "default_authenticate", "read_token", "sign_token"]
+__all__ = ["APIKeys", "Principal", "check_same_origin", "default_authenticate"]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -126,23 +122,3 @@ def _host_of(origin: str) -> str:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
-
-
-def sign_token(key: bytes, purpose: str, claims: dict[str, Any]) -> str:
-    """A token that only `read_token` with the same key and purpose accepts: base64url JSON, `.`, HMAC-SHA256."""
-    body = base64.urlsafe_b64encode(json.dumps(claims, separators=(",", ":")).encode()).rstrip(b"=")
-    return f"{body.decode()}.{_mac(key, purpose, body)}"
-
-
-def read_token(key: bytes, purpose: str, token: str, *, now: float) -> dict[str, Any] | None:
-    """The claims of a token, or None where it is not ours, was changed, or its `exp` (seconds) has passed."""
-    body, _, mac = token.partition(".")
-    if not token.isascii() or not hmac.compare_digest(mac, _mac(key, purpose, body.encode())):
-        return None
-    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    return claims if claims["exp"] > now else None
-
-
-def _mac(key: bytes, purpose: str, body: bytes) -> str:
-    digest = hmac.digest(key, purpose.encode() + b"." + body, hashlib.sha256)
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -13,7 +13,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.websockets import WebSocket
 
 from starlette_webhooks.backends.base import Backend, Submission
-from starlette_webhooks.events import Event, EventTypes
+from starlette_webhooks.event_types import EventTypes
+from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import InvalidEvent, NotRunning, TenantRequired, WebhooksError
 from starlette_webhooks.payloads import new_event
 
@@ -169,8 +170,8 @@ class Emitter:
         """Fire an event and return it once the engine has accepted it. Arguments as for `emit`.
 
         Raises:
-            BackendError: The engine did not accept it: `EngineUnavailable` when trying again may help, `EngineRefused`
-                when not. Also what `emit` raises.
+            BackendError: The backend did not accept it: `BackendUnavailable` if trying again may help,
+                `BackendRefused` if not. Also what `emit` raises.
         """
         event = self._prepare(event_type, data, tenant, event_id, channels)
         events = await self._context.backend.send((event,))

@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, TypeVar
 
-from starlette_webhooks.events import Event, format_time
+from starlette_webhooks.events import format_time
 
 __all__ = [
     "UNSET",
-    "Attempt",
-    "AttemptQuery",
     "Endpoint",
     "EndpointChanges",
     "EndpointStats",
-    "EventQuery",
-    "Page",
-    "PortalAccess",
-    "SyncResult",
     "Unset",
 ]
 
 T = TypeVar("T")
-
-AttemptStatus = Literal["success", "fail"]
 
 
 class Unset:
@@ -108,57 +100,6 @@ class EndpointChanges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One HTTP try of one delivery.
-
-    Attributes:
-        id: `atmpt_` and a KSUID.
-        event_id: The event's public id (`msg_...`).
-        number: 1 for the first try of the event at this endpoint.
-        status_code: The receiver's HTTP status, 0 where no response came.
-        response: The first 16 KiB of the response body, as text.
-        error: Why no response came, in words that are safe to show to the customer; empty otherwise.
-        duration_ms: From start to end, in milliseconds.
-        trigger: `scheduled`, `manual` (resent or recovered by hand) or `test`.
-        next_attempt_at: When the delivery is tried again, as known when the attempt was recorded; None for never.
-    """
-
-    id: str
-    event_id: str
-    event_type: str
-    endpoint_id: str
-    url: str
-    number: int
-    timestamp: datetime
-    status: AttemptStatus
-    status_code: int
-    duration_ms: int
-    response: str = ""
-    error: str = ""
-    trigger: str = "scheduled"
-    next_attempt_at: datetime | None = None
-
-    def document(self) -> dict[str, Any]:
-        """The attempt as the routes show it."""
-        return {
-            "id": self.id,
-            "eventId": self.event_id,
-            "eventType": self.event_type,
-            "endpointId": self.endpoint_id,
-            "url": self.url,
-            "number": self.number,
-            "timestamp": format_time(self.timestamp),
-            "status": self.status,
-            "statusCode": self.status_code,
-            "durationMs": self.duration_ms,
-            "response": self.response,
-            "error": self.error,
-            "trigger": self.trigger,
-            "nextAttemptAt": None if self.next_attempt_at is None else format_time(self.next_attempt_at),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStats:
     """How deliveries to an endpoint went, counted by attempt.
 
@@ -185,70 +126,3 @@ class EndpointStats:
             "until": format_time(self.until),
             "buckets": [{"start": format_time(at), "success": ok, "fail": bad} for at, ok, bad in self.buckets],
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventQuery:
-    """Which events to list: newest first, exclusive of `cursor`.
-
-    Attributes:
-        event_types: Only these; empty means all.
-        cursor: Events older than this id.
-        before, after: Bounds on the timestamp, aware; `before` excludes its moment, `after` includes it. Both to 4 ms.
-    """
-
-    event_types: tuple[str, ...] = ()
-    channel: str | None = None
-    limit: int = 50
-    cursor: str | None = None
-    before: datetime | None = None
-    after: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptQuery:
-    """Which attempts to list: newest first, exclusive of `cursor` (an attempt's id).
-
-    Attributes:
-        status_code_class: 2 for 200 to 299, and so on; 0 for no response.
-    """
-
-    event_id: str | None = None
-    endpoint_id: str | None = None
-    status: AttemptStatus | None = None
-    status_code_class: int | None = None
-    event_types: tuple[str, ...] = ()
-    limit: int = 50
-    cursor: str | None = None
-    before: datetime | None = None
-    after: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list. `next_cursor` is None where `done`."""
-
-    items: Sequence[T]
-    next_cursor: str | None
-    done: bool
-
-
-EventPage = Page[Event]
-AttemptPage = Page[Attempt]
-
-
-@dataclass(frozen=True, slots=True)
-class SyncResult:
-    """What registering the catalog with the engine did, by name of event type."""
-
-    created: tuple[str, ...] = ()
-    updated: tuple[str, ...] = ()
-    unchanged: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PortalAccess:
-    """Where a customer manages endpoints, and until when the URL works."""
-
-    url: str
-    expires_at: datetime

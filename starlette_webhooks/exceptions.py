@@ -8,8 +8,8 @@
     ├── TenantRequired        also a ValueError
     ├── QueueFull
     ├── BackendError
-    │   ├── EngineUnavailable
-    │   └── EngineRefused
+    │   ├── BackendUnavailable
+    │   └── BackendRefused
     └── RequestError          what a customer's HTTP call did wrong; rendered as JSON
         ├── InvalidRequest    400
         ├── Unauthorized      401
@@ -30,8 +30,8 @@ from typing import ClassVar
 __all__ = [
     "BackendError",
     "Conflict",
-    "EngineRefused",
-    "EngineUnavailable",
+    "BackendRefused",
+    "BackendUnavailable",
     "EventTooLarge",
     "Forbidden",
     "InvalidBody",
@@ -84,11 +84,11 @@ class BackendError(WebhooksError):
     """The engine did not accept the event."""
 
 
-class EngineUnavailable(BackendError):
+class BackendUnavailable(BackendError):
     """The engine cannot be reached or cannot write at the moment. Try again later."""
 
 
-class EngineRefused(BackendError):
+class BackendRefused(BackendError):
     """The engine refused the call for good. `code` and `detail` are the engine's own words."""
 
     def __init__(self, message: str | None = None, *, code: str = "", detail: str = "") -> None:

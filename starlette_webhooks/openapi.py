@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from starlette_webhooks.events import EventType
+from starlette_webhooks.event_types import EventType
 
 if TYPE_CHECKING:
-    from starlette_webhooks.events import EventTypes
+    from starlette_webhooks.event_types import EventTypes
 
 __all__ = ["OPERATIONS", "Operation", "build_document", "event_webhooks"]
 

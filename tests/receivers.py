@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSListener
 
-from starlette_webhooks.network import AddressGuard
+from starlette_webhooks.delivery.addresses import AddressGuard
 
 LOOPBACK = ip_network("127.0.0.0/8")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

@@ -15,8 +15,8 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from starlette_webhooks import APIKeys, Principal, Webhooks, WebhooksMiddleware
-from starlette_webhooks.authentication import read_token, sign_token
 from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.tokens import read_token, sign_token
 from tests.hosts import EVENT_TYPES, MOUNT, READ, WRITE, HeaderUsers, bearer, make_app, make_webhooks
 
 KEY = b"k" * 32

@@ -26,9 +26,9 @@ from starlette_webhooks import (
     Webhooks,
     get_emitter,
 )
-from starlette_webhooks.backends.sqlite.log import Inserted
-from starlette_webhooks.endpoints import EventQuery
+from starlette_webhooks.events import EventQuery
 from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.stores.sqlite.log import Inserted
 from tests.conftest import make_settings
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
 

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from starlette_webhooks import EventType, InvalidEvent, UnknownEventType
-from starlette_webhooks.events import EventTypes, format_time
+from starlette_webhooks.event_types import EventTypes
+from starlette_webhooks.events import format_time
 from starlette_webhooks.payloads import new_event
 
 

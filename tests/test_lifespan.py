@@ -14,8 +14,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from starlette_webhooks import EngineUnavailable, NotRunning, Webhooks, WebhooksMiddleware
-from starlette_webhooks.endpoints import EventQuery
+from starlette_webhooks import BackendUnavailable, NotRunning, Webhooks, WebhooksMiddleware
+from starlette_webhooks.events import EventQuery
 from starlette_webhooks.settings import WebhooksSettings
 from tests.conftest import make_settings
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
@@ -95,7 +95,7 @@ def test_without_a_lifespan_a_request_fails_loudly(settings: WebhooksSettings) -
 
 def test_a_database_that_cannot_be_opened_fails_the_start(tmp_path: Path) -> None:
     webhooks = make_webhooks(make_settings(tmp_path, database=str(tmp_path / "no" / "such.db")))
-    with pytest.raises(EngineUnavailable, match="WEBHOOKS_DATABASE"), TestClient(make_app(webhooks)):
+    with pytest.raises(BackendUnavailable, match="WEBHOOKS_DATABASE"), TestClient(make_app(webhooks)):
         raise AssertionError("it started")
 
 

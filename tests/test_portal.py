@@ -20,8 +20,8 @@ from starlette.routing import Mount, Router
 from starlette.testclient import TestClient
 
 from starlette_webhooks.authentication import Principal
-from starlette_webhooks.endpoints import PortalAccess
-from starlette_webhooks.exceptions import EngineUnavailable, NotRunning
+from starlette_webhooks.backends.base import PortalAccess
+from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.portal.pages import Dashboard, dashboard_routes
 from starlette_webhooks.portal.session import SESSION_COOKIE, mint_session, open_session, session_cookie
 from starlette_webhooks.portal.theme import _contrast, _parse, theme_css
@@ -280,7 +280,7 @@ def test_the_engines_own_portal_is_held_in_a_frame(settings: WebhooksSettings) -
 
 def test_an_engine_that_cannot_be_reached_is_said_kindly(settings: WebhooksSettings) -> None:
     async def portal(principal: Principal) -> PortalAccess:
-        raise EngineUnavailable("connect ECONNREFUSED 10.0.0.7:8071")
+        raise BackendUnavailable("connect ECONNREFUSED 10.0.0.7:8071")
 
     answer = client_of(dashboard(settings, engine_portal=portal)).get("/api/dashboard")
     assert answer.status_code == 503

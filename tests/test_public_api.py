@@ -26,9 +26,10 @@ LAYERS = [
     ["routes"],
     ["portal", "streams", "openapi"],
     ["authentication", "emitter"],
-    ["backends"],
-    ["endpoints", "events", "payloads", "signing", "network", "client", "connection", "identifiers", "settings"],
-    ["background", "exceptions", "parker", "scope", "types"],
+    ["backends", "delivery", "relay", "stores"],
+    ["attempts", "endpoints", "event_types", "events", "feed", "identifiers", "pagination", "payloads", "settings"],
+    ["signing", "tokens"],
+    ["_version", "concurrency", "exceptions", "scope", "types", "waiting"],
 ]
 FOREIGN = {
     "fastapi": {"starlette_webhooks.fastapi"},
@@ -81,7 +82,7 @@ def test_other_packages_are_imported_where_they_belong(module: str) -> None:
     if not module.startswith("starlette_webhooks.backends.svix"):
         assert not {"svix", "asyncio"} & found
     # Trio is optional, and AnyIO has no form of what is parked there.
-    assert "trio" not in found or module == "starlette_webhooks.parker"
+    assert "trio" not in found or module == "starlette_webhooks.waiting"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from starlette_webhooks.endpoints import (
-    Attempt,
-    AttemptQuery,
-    Endpoint,
-    EndpointChanges,
-    EndpointStats,
-    EventQuery,
-    Page,
-    PortalAccess,
-    SyncResult,
-)
-from starlette_webhooks.events import Event, EventTypes
+from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.event_types import EventTypes, SyncResult
+from starlette_webhooks.events import Event, EventQuery
+from starlette_webhooks.feed import Listener, Replay, StreamFilter
+from starlette_webhooks.pagination import Page
 
-__all__ = ["Backend", "Entry", "Gap", "Listener", "Replay", "StreamFilter", "Submission"]
+__all__ = ["Backend", "PortalAccess", "Submission"]
 
 
 class Submission(Protocol):
@@ -44,67 +38,11 @@ class Submission(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamFilter:
-    """Which events of a tenant a stream carries. Equal filters are shared."""
+class PortalAccess:
+    """Where a customer manages endpoints, and until when the URL works."""
 
-    event_types: frozenset[str] = frozenset()
-    channel: str | None = None
-
-    def matches(self, event: Event) -> bool:
-        """Whether the event passes. An empty set of types passes all."""
-        return (not self.event_types or event.type in self.event_types) and (
-            self.channel is None or self.channel in event.channels
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An event at its position in this process's feed. Positions of one tenant only grow."""
-
-    position: int
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Where a stream cannot resume: the id it asked for, and the oldest event kept (None where none is)."""
-
-    requested: str
-    oldest: str | None
-
-
-class Listener(Protocol):
-    """Who is told of new events; called on the event loop, in order of position, without gaps per tenant."""
-
-    @property
-    def tenants(self) -> Collection[str]:
-        """Tenants with open streams. Events of others need not be published."""
-
-    def publish(self, entries: Sequence[Entry]) -> None:
-        """Take new entries. Never blocks, never raises."""
-
-
-class Replay(ABC):
-    """The events between where a stream left off and now, read in pages. Made after the stream was registered.
-
-    Iterate it to its end, then go on with published entries, leaving out those that it `covers`.
-
-    Attributes:
-        gap: Set where the stream cannot resume: the replay then begins with the oldest event kept.
-        last_id: The tenant's last event before a replay that starts with what is published from now on, where the
-            engine knows it: from there a stream resumes that ends before its first event.
-    """
-
-    gap: Gap | None = None
-    last_id: str | None = None
-
-    @abstractmethod
-    def pages(self) -> AsyncIterator[Sequence[Event]]:
-        """The events in order, a page at a time. Holds nothing open between pages."""
-
-    @abstractmethod
-    def covers(self, entry: Entry) -> bool:
-        """Whether a published entry has been replayed already. Only asked after the last page."""
+    url: str
+    expires_at: datetime
 
 
 class Backend(ABC):

@@ -22,7 +22,7 @@ from starlette_webhooks.portal.session import open_session, session_cookie
 
 if TYPE_CHECKING:
     from starlette_webhooks.authentication import Principal
-    from starlette_webhooks.endpoints import PortalAccess
+    from starlette_webhooks.backends.base import PortalAccess
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.types import Clock
 

@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 from starlette.requests import HTTPConnection
 
-from starlette_webhooks.authentication import Principal, read_token, sign_token
+from starlette_webhooks.authentication import Principal
+from starlette_webhooks.tokens import read_token, sign_token
 
 __all__ = ["SESSION_COOKIE", "SESSION_SECONDS", "mint_session", "open_session", "read_session", "session_cookie"]
 

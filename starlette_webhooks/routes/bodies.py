@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, field_validator
 from pydantic.alias_generators import to_camel
 
-from starlette_webhooks.connection import RESERVED_HEADERS
+from starlette_webhooks.delivery.connection import RESERVED_HEADERS
 from starlette_webhooks.endpoints import UNSET, EndpointChanges
 from starlette_webhooks.signing import parse_secret
 

@@ -7,11 +7,12 @@ import re
 from starlette.requests import Request
 from starlette.responses import Response
 
+from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.emitter import Emitter
-from starlette_webhooks.endpoints import Attempt, AttemptQuery, EventQuery, Page
-from starlette_webhooks.events import Event
+from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import EventTooLarge, InvalidBody, InvalidEvent, NotFound
 from starlette_webhooks.identifiers import is_message_id
+from starlette_webhooks.pagination import Page
 from starlette_webhooks.routes.bodies import EventTest, Nothing
 from starlette_webhooks.routes.services import (
     Query,

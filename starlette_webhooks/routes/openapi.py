@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-import starlette_webhooks
+from starlette_webhooks._version import __version__
 from starlette_webhooks.openapi import build_document
 from starlette_webhooks.routes.components import components
 from starlette_webhooks.routes.services import Services, json_response
@@ -24,7 +24,7 @@ def openapi_view(services: Services) -> Callable[[Request], Awaitable[Response]]
         if not documents:
             scopes = {"read": services.scope_name("read"), "write": services.scope_name("write")}
             title = services.settings.portal_brand
-            version = starlette_webhooks.__version__
+            version = __version__
             parts = components(event_type.name for event_type in services.event_types)
             documents.append(
                 build_document(services.event_types, components=parts, scopes=scopes, version=version, title=title)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from starlette_webhooks.authentication import Principal, call_authenticate
-from starlette_webhooks.endpoints import PortalAccess
+from starlette_webhooks.backends.base import PortalAccess
 from starlette_webhooks.events import format_time
 from starlette_webhooks.exceptions import Forbidden
 from starlette_webhooks.portal.pages import Dashboard

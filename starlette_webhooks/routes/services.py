@@ -21,7 +21,7 @@ from starlette_webhooks.scope import SERVICES
 if TYPE_CHECKING:
     from starlette_webhooks.backends.base import Backend
     from starlette_webhooks.emitter import EmitContext
-    from starlette_webhooks.events import EventTypes
+    from starlette_webhooks.event_types import EventTypes
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.streams import StreamHub
     from starlette_webhooks.types import Authenticate

@@ -10,10 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from starlette_webhooks.authentication import read_token, sign_token
-from starlette_webhooks.backends.base import StreamFilter
 from starlette_webhooks.events import format_time
 from starlette_webhooks.exceptions import InvalidBody, InvalidRequest, Unauthorized
+from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.routes.bodies import TicketRequest
 from starlette_webhooks.routes.services import (
     Query,
@@ -24,6 +23,7 @@ from starlette_webhooks.routes.services import (
     services,
 )
 from starlette_webhooks.scope import DEFERRED
+from starlette_webhooks.tokens import read_token, sign_token
 
 __all__ = ["create_ticket", "stream_events"]
 

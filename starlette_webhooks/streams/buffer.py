@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from starlette_webhooks.backends.base import Entry, Replay, StreamFilter
 from starlette_webhooks.events import Event
+from starlette_webhooks.feed import Entry, Replay, StreamFilter
 
 if TYPE_CHECKING:
     from starlette_webhooks.streams.connection import Connection

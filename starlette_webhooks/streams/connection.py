@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 
-from starlette_webhooks.backends.base import Gap, Replay
 from starlette_webhooks.events import Event
+from starlette_webhooks.feed import Gap, Replay
 from starlette_webhooks.streams.buffer import (
     HISTORY_BYTES,
     SEND_BYTES,
@@ -100,7 +100,7 @@ class Connection:
         "end_by",
         "ending",
         "expires",
-        "parker",
+        "waiter",
         "reason",
         "replay",
         "resume",
@@ -112,7 +112,7 @@ class Connection:
     def __init__(self, hub: StreamHub, view: View, last_event_id: str | None, deadline: float, expires: float) -> None:
         self._hub = hub
         self.view = view
-        self.parker = hub.new_parker()
+        self.waiter = hub.new_waiter()
         self.cursor = view.end
         self.resume: str | int | None = last_event_id
         self.told = last_event_id
@@ -214,7 +214,7 @@ class Connection:
             else:
                 view.parked[self] = None
                 try:
-                    await self.parker.wait()
+                    await self.waiter.wait()
                 finally:
                     view.parked.pop(self, None)
         return self.ending is not None

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 from anyio.lowlevel import checkpoint
 
-from starlette_webhooks.backends.base import Entry, Replay, StreamFilter
 from starlette_webhooks.exceptions import NotRunning, RequestError, TooManyRequests
-from starlette_webhooks.parker import Parker, parkers, scheduler
+from starlette_webhooks.feed import Entry, Replay, StreamFilter
 from starlette_webhooks.streams.buffer import Buffer, Channel, Frame, View
 from starlette_webhooks.streams.connection import Connection, response_start
 from starlette_webhooks.streams.counts import Counts
 from starlette_webhooks.streams.shutdown import SignalChain
 from starlette_webhooks.streams.wheel import Wheel
+from starlette_webhooks.waiting import Waiter, scheduler, waiters
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -95,10 +95,10 @@ class StreamHub:
     async def running(self) -> AsyncIterator[StreamHub]:
         """Serve streams, within the engine's `lifespan`. At the end all streams are ended, within two seconds."""
         self._reset()
-        self.new_parker: Callable[[], Parker] = parkers()
+        self.new_waiter: Callable[[], Waiter] = waiters()
         self.reads = anyio.Semaphore(_READS)
         self._emptied = anyio.Event()
-        self._ticker, self._waker = self.new_parker(), self.new_parker()
+        self._ticker, self._waker = self.new_waiter(), self.new_waiter()
         self._signals = SignalChain(self._notifier())
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
@@ -339,7 +339,7 @@ class StreamHub:
     def _wake_some(self) -> None:
         waking = self._waking
         for _ in range(min(_WAKES, len(waking))):
-            waking.popleft().parker.wake()
+            waking.popleft().waiter.wake()
 
     async def _wake_in_turns(self) -> None:
         while True:
@@ -369,13 +369,13 @@ class StreamHub:
                 connection.cut("drained")
         elif now >= connection.expires:
             connection.end("expired", now)
-            connection.parker.wake()
+            connection.waiter.wake()
         elif now >= connection.deadline:
             connection.end("aged", now + _FLUSH)
-            connection.parker.wake()
+            connection.waiter.wake()
         elif beat:
             connection.beat = True
-            connection.parker.wake()
+            connection.waiter.wake()
 
     def _sweep(self) -> None:
         before = self.now - _LINGER

@@ -15,16 +15,18 @@ import anyio
 import pytest
 
 from starlette_webhooks import EventType
-from starlette_webhooks.backends.base import Backend, Entry, StreamFilter
+from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.backends.svix import SvixBackend
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EventQuery
-from starlette_webhooks.events import Event, EventTypes
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges
+from starlette_webhooks.event_types import EventTypes
+from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import Conflict, NotRunning
+from starlette_webhooks.feed import Entry, StreamFilter
 from starlette_webhooks.payloads import new_event
+from tests.backends.svix.fake_server import TOKEN, FakeSvix
 from tests.conftest import make_settings
-from tests.svix.fake_server import TOKEN, FakeSvix
 
 T = TypeVar("T")
 BackendFactory = Callable[[], Backend]

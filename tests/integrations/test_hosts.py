@@ -14,7 +14,7 @@ import pytest
 from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 
-from starlette_webhooks import EngineUnavailable, Webhooks
+from starlette_webhooks import BackendUnavailable, Webhooks
 from starlette_webhooks.settings import WebhooksSettings
 from tests.conftest import make_settings
 from tests.hosts import MOUNT, bearer
@@ -149,7 +149,7 @@ def test_an_engine_that_cannot_start_stops_the_host_from_starting(
     error = failure.value
     while isinstance(error, ExceptionGroup):
         (error,) = error.exceptions
-    assert isinstance(error, EngineUnavailable)
+    assert isinstance(error, BackendUnavailable)
     assert "WEBHOOKS_DATABASE" in str(error)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from starlette_webhooks.backends.base import Entry, Gap, Listener, Replay, StreamFilter
 from starlette_webhooks.events import Event
+from starlette_webhooks.feed import Entry, Gap, Listener, Replay, StreamFilter
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.streams import StreamHub

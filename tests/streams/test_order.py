@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 
-from starlette_webhooks.backends.base import StreamFilter
+from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.streams import StreamHub
 from tests.streams.feed import Log, Reader, make_event, running
 

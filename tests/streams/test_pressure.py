@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from starlette_webhooks.backends.base import StreamFilter
+from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.streams import StreamHub
 from tests.streams.feed import ALL, Log, Reader, make_event, make_settings, reading, running, settle, until
 

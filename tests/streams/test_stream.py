@@ -10,8 +10,8 @@ import time
 import anyio
 import pytest
 
-from starlette_webhooks.backends.base import StreamFilter
 from starlette_webhooks.exceptions import NotRunning, TooManyRequests
+from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.streams import StreamHub, Unavailable
 from tests.streams.feed import ALL, TENANT, Log, Reader, make_event, make_settings, reading, running, settle, until
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from starlette_webhooks.backends.svix.backend import SvixBackend
-from starlette_webhooks.backends.svix.outbox import Parked
+from starlette_webhooks.stores.sqlite.outbox import Parked
 
 __all__ = ["Parked", "SvixBackend"]

@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.svix.applications import application_uid
 from starlette_webhooks.backends.svix.errors import Missing
 from starlette_webhooks.backends.svix.mapping import attempt_from, check_cursor, is_endpoint_id
-from starlette_webhooks.backends.svix.together import each
-from starlette_webhooks.endpoints import Attempt, AttemptQuery, Page
+from starlette_webhooks.concurrency import each
 from starlette_webhooks.identifiers import is_message_id
+from starlette_webhooks.pagination import Page
 
 if TYPE_CHECKING:
     from svix.api import ListResponseMessageAttemptOut, MessageAttemptOut

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from starlette_webhooks.backends.base import Backend, Listener, StreamFilter, Submission
-from starlette_webhooks.backends.sqlite.database import MEMORY, Database, Write
-from starlette_webhooks.backends.sqlite.log import read_meta
+from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.backends.base import Backend, PortalAccess, Submission
 from starlette_webhooks.backends.svix.applications import Applications, application_uid
 from starlette_webhooks.backends.svix.attempts import Attempts
 from starlette_webhooks.backends.svix.catalog import Catalog
@@ -25,32 +24,27 @@ from starlette_webhooks.backends.svix.client import SvixClient
 from starlette_webhooks.backends.svix.delivering import Delivering
 from starlette_webhooks.backends.svix.endpoints import Endpoints
 from starlette_webhooks.backends.svix.errors import Missing
-from starlette_webhooks.backends.svix.handover import Handover
+from starlette_webhooks.backends.svix.forwarding import Handover
 from starlette_webhooks.backends.svix.housekeeping import Housekeeping
-from starlette_webhooks.backends.svix.lock import RelayLock
 from starlette_webhooks.backends.svix.messages import Messages
-from starlette_webhooks.backends.svix.outbox import Counts, Outbox, Parked, Taken
-from starlette_webhooks.backends.svix.pace import Pace
 from starlette_webhooks.backends.svix.portal import Portal
 from starlette_webhooks.backends.svix.probe import Probe
-from starlette_webhooks.backends.svix.relay import Relay
 from starlette_webhooks.backends.svix.replay import SvixReplay
 from starlette_webhooks.backends.svix.streaming import Streaming
-from starlette_webhooks.background import running_beside
-from starlette_webhooks.endpoints import (
-    Attempt,
-    AttemptQuery,
-    Endpoint,
-    EndpointChanges,
-    EndpointStats,
-    EventQuery,
-    Page,
-    PortalAccess,
-    SyncResult,
-)
-from starlette_webhooks.events import Event, EventTypes
-from starlette_webhooks.exceptions import EngineRefused, EngineUnavailable
+from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.event_types import EventTypes, SyncResult
+from starlette_webhooks.events import Event, EventQuery
+from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
+from starlette_webhooks.feed import Listener, StreamFilter
 from starlette_webhooks.identifiers import is_message_id
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.relay.backoff import Pace
+from starlette_webhooks.relay.lock import RelayLock
+from starlette_webhooks.relay.relay import Relay
+from starlette_webhooks.stores.sqlite.database import MEMORY, Database, Write
+from starlette_webhooks.stores.sqlite.log import read_meta
+from starlette_webhooks.stores.sqlite.outbox import Counts, Outbox, Parked, Taken
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
@@ -136,7 +130,7 @@ class SvixBackend(Backend):
 
         Raises:
             RuntimeError: This is no asyncio program.
-            EngineUnavailable: The outbox cannot be opened.
+            BackendUnavailable: The outbox cannot be opened.
         """
         _require_asyncio()
         self._event_types = event_types
@@ -183,7 +177,7 @@ class SvixBackend(Backend):
         while True:
             try:
                 self._counts = await self.outbox.counts()
-            except EngineUnavailable as exc:
+            except BackendUnavailable as exc:
                 logger.warning("The outbox could not be counted: %s", exc)
             await anyio.sleep(_COUNT_PAUSE)
             with anyio.move_on_after(_COUNT_EVERY):
@@ -208,7 +202,7 @@ class SvixBackend(Backend):
         await self._settle(event.tenant)
         row = await self.outbox.find(event.tenant, event.event_id)
         if row is not None and row.parked:
-            raise EngineRefused(
+            raise BackendRefused(
                 f"Svix has refused the event {event.event_id!r} before.", code=row.code, detail=row.detail
             )
         if row is not None and row.accepted and row.event.id:
@@ -217,7 +211,7 @@ class SvixBackend(Backend):
         if row is None:
             try:
                 await self.outbox.record(accepted.event, check_at=accepted.check_at)
-            except EngineUnavailable as exc:
+            except BackendUnavailable as exc:
                 logger.warning("Svix has the event %s, which cannot be remembered here: %s", event.event_id, exc)
         return accepted.event
 
@@ -230,7 +224,7 @@ class SvixBackend(Backend):
             else:
                 return
         reason = f" {self.relay.error}" if self.relay.error is not None else ""
-        raise EngineUnavailable(f"Events that were emitted before this one still wait for Svix.{reason}")
+        raise BackendUnavailable(f"Events that were emitted before this one still wait for Svix.{reason}")
 
     async def settle(self) -> None:
         """Wait until Svix has all that was submitted so far, or has refused it for good. For tests and scripts."""
@@ -334,7 +328,7 @@ class SvixBackend(Backend):
         if not self._synced and self._event_types is not None:
             try:
                 await self.sync(self._event_types)
-            except EngineRefused as exc:
+            except BackendRefused as exc:
                 # The rest is registered; whoever needs the one that is not is told by Svix.
                 logger.error("Svix refused an event type: %s", exc)
                 self._synced = True

@@ -6,22 +6,21 @@ import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from starlette_webhooks.backends.sqlite.queries import load_queries
 from starlette_webhooks.backends.svix.errors import Missing, SvixRefused
 from starlette_webhooks.backends.svix.mapping import type_schema
-from starlette_webhooks.backends.svix.together import each
-from starlette_webhooks.endpoints import SyncResult
-from starlette_webhooks.events import EventType, EventTypes
+from starlette_webhooks.concurrency import each
+from starlette_webhooks.event_types import EventType, EventTypes, SyncResult
+from starlette_webhooks.stores.sqlite.queries import load_queries
 
 if TYPE_CHECKING:
     from svix.api import EventTypeOut
 
-    from starlette_webhooks.backends.sqlite.database import Database
     from starlette_webhooks.backends.svix.client import SvixClient
+    from starlette_webhooks.stores.sqlite.database import Database
 
 __all__ = ["Catalog"]
 
-_QUERIES = load_queries("queries.sql", "starlette_webhooks.backends.svix")
+_QUERIES = load_queries("outbox.sql")
 _PAGE = 250
 
 
@@ -44,7 +43,7 @@ class Catalog:
             only_missing: Change and archive nothing.
 
         Raises:
-            EngineRefused: Svix does not take some of them. The others are registered.
+            BackendRefused: Svix does not take some of them. The others are registered.
         """
         there = await self._read()
         outcomes: dict[str, str] = {}

@@ -15,13 +15,13 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from starlette_webhooks.backends.svix.errors import Answer, SvixUnavailable, translate
-from starlette_webhooks.exceptions import EngineUnavailable, NotRunning
+from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 
 if TYPE_CHECKING:
     import httpx
     from svix.api import SvixAsync
 
-    from starlette_webhooks.backends.svix.pace import Pace
+    from starlette_webhooks.relay.backoff import Pace
     from starlette_webhooks.settings import WebhooksSettings
 
 __all__ = ["SvixClient"]
@@ -60,7 +60,7 @@ class SvixClient:
 
     def __init__(self, settings: WebhooksSettings, pace: Pace) -> None:
         if settings.svix_api_key is None:
-            raise EngineUnavailable("The Svix engine needs an API key. Set `SVIX_API_KEY`.")
+            raise BackendUnavailable("The Svix engine needs an API key. Set `SVIX_API_KEY`.")
         self._token = settings.svix_api_key.get_secret_value()
         self._settings = settings
         self._pace = pace
@@ -69,7 +69,7 @@ class SvixClient:
         self._offset_from = 0.0
         self.server = settings.svix_server_url or "https://api.svix.com"
         self.self_hosted = _is_self_hosted(settings.svix_server_url)
-        self.error: EngineUnavailable | None = None
+        self.error: BackendUnavailable | None = None
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

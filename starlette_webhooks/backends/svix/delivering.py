@@ -13,7 +13,7 @@ from starlette_webhooks.backends.svix.endpoints import as_customers_fault
 from starlette_webhooks.backends.svix.errors import Missing, SvixRefused
 from starlette_webhooks.backends.svix.mapping import event_from, is_endpoint_id
 from starlette_webhooks.backends.svix.messages import id_at, next_window
-from starlette_webhooks.backends.svix.together import each
+from starlette_webhooks.concurrency import each
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import Conflict
 from starlette_webhooks.identifiers import is_message_id, timestamp_ms

@@ -16,9 +16,10 @@ from starlette_webhooks.backends.svix.mapping import (
     endpoint_patch,
     is_endpoint_id,
 )
-from starlette_webhooks.backends.svix.together import each
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats, Page
-from starlette_webhooks.exceptions import Conflict, EngineRefused, InvalidBody
+from starlette_webhooks.concurrency import each
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.exceptions import BackendRefused, Conflict, InvalidBody
+from starlette_webhooks.pagination import Page
 
 if TYPE_CHECKING:
     from svix.api import EndpointOut
@@ -136,7 +137,7 @@ class Endpoints:
                 _check_filter(out, changes)
                 if isinstance(changes.headers, Mapping) and changes.headers:
                     await self._set_headers(uid, out.id, changes.headers)
-            except EngineRefused:
+            except BackendRefused:
                 await self._client.done(self._client.sdk.endpoint.delete, uid, out.id)
                 raise
         return endpoint_from(out, tenant, changes.headers if isinstance(changes.headers, Mapping) else {})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from starlette_webhooks.exceptions import BackendError, EngineRefused, EngineUnavailable
+from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable
 
 __all__ = ["Answer", "Missing", "SvixRefused", "SvixUnavailable", "translate"]
 
@@ -29,7 +29,7 @@ class Answer:
     body: str = ""
 
 
-class SvixUnavailable(EngineUnavailable):
+class SvixUnavailable(BackendUnavailable):
     """Svix cannot be used at the moment. The call may be made again.
 
     Attributes:
@@ -56,7 +56,7 @@ class SvixUnavailable(EngineUnavailable):
         self.unexpected = unexpected
 
 
-class SvixRefused(EngineRefused):
+class SvixRefused(BackendRefused):
     """Svix refused the call for good."""
 
     def __init__(self, message: str, *, status: int, code: str = "", detail: str = "") -> None:

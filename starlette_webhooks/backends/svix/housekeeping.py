@@ -10,9 +10,9 @@ from starlette_webhooks.exceptions import WebhooksError
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.delivering import Delivering
-    from starlette_webhooks.backends.svix.outbox import Outbox
-    from starlette_webhooks.backends.svix.pace import Pace
-    from starlette_webhooks.backends.svix.relay import Relay
+    from starlette_webhooks.relay.backoff import Pace
+    from starlette_webhooks.relay.relay import Relay
+    from starlette_webhooks.stores.sqlite.outbox import Outbox
 
 __all__ = ["Housekeeping"]
 

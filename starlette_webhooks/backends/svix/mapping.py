@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from starlette_webhooks.endpoints import Attempt, Endpoint, EndpointChanges
-from starlette_webhooks.events import Event, EventType
+from starlette_webhooks.attempts import Attempt
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges
+from starlette_webhooks.event_types import EventType
+from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.identifiers import is_message_id
 

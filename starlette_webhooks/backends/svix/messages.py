@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from starlette_webhooks.backends.svix.applications import application_uid
 from starlette_webhooks.backends.svix.errors import Missing, SvixUnavailable
 from starlette_webhooks.backends.svix.mapping import event_from
-from starlette_webhooks.backends.svix.together import each
-from starlette_webhooks.endpoints import EventQuery, Page
-from starlette_webhooks.events import Event
+from starlette_webhooks.concurrency import each
+from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.identifiers import first_id, is_message_id, timestamp_ms
+from starlette_webhooks.pagination import Page
 
 if TYPE_CHECKING:
     from svix.api import ListResponseMessageOut, MessageListOptions

@@ -14,9 +14,9 @@ from pathlib import Path
 import anyio
 
 from starlette_webhooks.backends.base import Backend
-from starlette_webhooks.backends.sqlite import endpoints
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
-from starlette_webhooks.events import EventTypes
+from starlette_webhooks.event_types import EventTypes
+from starlette_webhooks.stores.sqlite import endpoints
 
 __all__ = ["copy_endpoints"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from starlette_webhooks.endpoints import PortalAccess
+from starlette_webhooks.backends.base import PortalAccess
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.applications import Applications

@@ -6,12 +6,12 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from starlette_webhooks.backends.svix.pace import backoff
 from starlette_webhooks.exceptions import BackendError
+from starlette_webhooks.relay.backoff import backoff
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.client import SvixClient
-    from starlette_webhooks.backends.svix.pace import Pace
+    from starlette_webhooks.relay.backoff import Pace
 
 __all__ = ["OLDEST_SERVER", "Probe"]
 

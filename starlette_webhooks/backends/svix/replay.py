@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from starlette_webhooks.backends.base import Entry, Gap, Replay, StreamFilter
 from starlette_webhooks.backends.svix.messages import id_at, next_window
 from starlette_webhooks.events import Event
-from starlette_webhooks.exceptions import EngineUnavailable
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.feed import Entry, Gap, Replay, StreamFilter
 from starlette_webhooks.identifiers import is_message_id, timestamp_ms
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class SvixReplay(Replay):
         return entry.position <= self._high or entry.event.id in self._brought
 
     async def pages(self) -> AsyncIterator[Sequence[Event]]:
-        """The events that pass the filter, by id. Raises `EngineUnavailable` where Svix cannot be read."""
+        """The events that pass the filter, by id. Raises `BackendUnavailable` where Svix cannot be read."""
         if self._start is None:
             return
         cursor: str | None = self._start
@@ -93,7 +93,7 @@ class SvixReplay(Replay):
             with anyio.fail_after(_BEGIN_WITHIN):
                 await self._tail.begun.wait()
         except TimeoutError:
-            raise EngineUnavailable("Svix cannot be read at the moment. Try again later.") from None
+            raise BackendUnavailable("Svix cannot be read at the moment. Try again later.") from None
         tail = self._tail
         told = tail.told_after(self._mark, self._after)
         late = sorted(told - self._brought - {self._skip})

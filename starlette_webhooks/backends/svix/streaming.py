@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from starlette_webhooks.backends.base import Listener, StreamFilter
 from starlette_webhooks.backends.svix.errors import SvixUnavailable
-from starlette_webhooks.backends.svix.pace import backoff
 from starlette_webhooks.backends.svix.replay import SvixReplay, open_replay
 from starlette_webhooks.backends.svix.tail import Tail
 from starlette_webhooks.events import Event
-from starlette_webhooks.exceptions import BackendError, EngineUnavailable
+from starlette_webhooks.exceptions import BackendError, BackendUnavailable
+from starlette_webhooks.feed import Listener, StreamFilter
+from starlette_webhooks.relay.backoff import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anyio.abc import TaskGroup
 
-    from starlette_webhooks.backends.base import Entry
     from starlette_webhooks.backends.svix.messages import Messages
-    from starlette_webhooks.backends.svix.pace import Pace
+    from starlette_webhooks.feed import Entry
+    from starlette_webhooks.relay.backoff import Pace
 
 __all__ = ["Streaming"]
 
@@ -136,5 +136,5 @@ class Streaming:
         """See `Backend.replay`."""
         found = self._tails.get(tenant)
         if found is None:
-            raise EngineUnavailable("The stream is not watched any more. Open it again.")
+            raise BackendUnavailable("The stream is not watched any more. Open it again.")
         return await open_replay(self._messages, found[0], filter, after, high=self._position, overlap=self._overlap)

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import anyio
 
-from starlette_webhooks.backends.base import Entry
 from starlette_webhooks.backends.svix.messages import MessagePage, id_at, next_window
 from starlette_webhooks.events import Event
+from starlette_webhooks.feed import Entry
 
 __all__ = ["Source", "Tail"]
 

@@ -1,0 +1,87 @@
+"""Attempts: one HTTP request of one delivery, and how to ask for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from starlette_webhooks.events import format_time
+from starlette_webhooks.pagination import Page
+
+__all__ = ["Attempt", "AttemptPage", "AttemptQuery", "AttemptStatus"]
+
+AttemptStatus = Literal["success", "fail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One HTTP try of one delivery.
+
+    Attributes:
+        id: `atmpt_` and a KSUID.
+        event_id: The event's public id (`msg_...`).
+        number: 1 for the first try of the event at this endpoint.
+        status_code: The receiver's HTTP status, 0 where no response came.
+        response: The first 16 KiB of the response body, as text.
+        error: Why no response came, in words that are safe to show to the customer; empty otherwise.
+        duration_ms: From start to end, in milliseconds.
+        trigger: `scheduled`, `manual` (resent or recovered by hand) or `test`.
+        next_attempt_at: When the delivery is tried again, as known when the attempt was recorded; None for never.
+    """
+
+    id: str
+    event_id: str
+    event_type: str
+    endpoint_id: str
+    url: str
+    number: int
+    timestamp: datetime
+    status: AttemptStatus
+    status_code: int
+    duration_ms: int
+    response: str = ""
+    error: str = ""
+    trigger: str = "scheduled"
+    next_attempt_at: datetime | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The attempt as the routes show it."""
+        return {
+            "id": self.id,
+            "eventId": self.event_id,
+            "eventType": self.event_type,
+            "endpointId": self.endpoint_id,
+            "url": self.url,
+            "number": self.number,
+            "timestamp": format_time(self.timestamp),
+            "status": self.status,
+            "statusCode": self.status_code,
+            "durationMs": self.duration_ms,
+            "response": self.response,
+            "error": self.error,
+            "trigger": self.trigger,
+            "nextAttemptAt": None if self.next_attempt_at is None else format_time(self.next_attempt_at),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptQuery:
+    """Which attempts to list: newest first, exclusive of `cursor` (an attempt's id).
+
+    Attributes:
+        status_code_class: 2 for 200 to 299, and so on; 0 for no response.
+    """
+
+    event_id: str | None = None
+    endpoint_id: str | None = None
+    status: AttemptStatus | None = None
+    status_code_class: int | None = None
+    event_types: tuple[str, ...] = ()
+    limit: int = 50
+    cursor: str | None = None
+    before: datetime | None = None
+    after: datetime | None = None
+
+
+AttemptPage = Page[Attempt]

@@ -1,0 +1,1 @@
+"""Making deliveries: the dispatcher, its limits, and the HTTP client. Knows no database."""

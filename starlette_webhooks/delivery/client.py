@@ -1,0 +1,298 @@
+"""The HTTP client of deliveries: one POST to a receiver that is not trusted.
+
+Receivers are chosen by customers, so every part of the exchange is bounded: one deadline from the lookup to the last
+byte of the response, 16 KiB of headers, a limit of the body, and no redirects, proxies or decompression. A connection
+goes to an address that the guard has judged, with the original `Host` and SNI.
+
+AnyIO and h11 rather than a general client: those look through every open connection for each request, which is slow
+with as many hosts as webhooks have, and offer no place to pin the address.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import h11
+from anyio import (
+    BrokenResourceError,
+    EndOfStream,
+    Lock,
+    connect_tcp,
+    create_task_group,
+    current_effective_deadline,
+    current_time,
+    fail_after,
+    move_on_after,
+    sleep,
+    to_thread,
+)
+from anyio.abc import ByteStream, TaskGroup
+
+from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL, ParsedURL
+from starlette_webhooks.delivery.connection import (
+    RESERVED_HEADERS,
+    Connection,
+    DeliveryFailed,
+    Dropped,
+    build_request,
+    tls_reason,
+)
+
+__all__ = ["RESERVED_HEADERS", "DeliveryClient", "DeliveryFailed", "Reply"]
+
+_KEPT_HEADERS = frozenset((b"content-type", b"retry-after"))
+_MAX_ADDRESSES = 4
+_MAX_AGE = 120.0
+_STALE_SECONDS = 1.0
+_REASONS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.EHOSTUNREACH: "host unreachable",
+    errno.ENETUNREACH: "network unreachable",
+    errno.ETIMEDOUT: "timeout",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a receiver answered, whatever its status.
+
+    Attributes:
+        body: As it came over the wire, and no more than the client's limit of it.
+        headers: `content-type` and `retry-after`, where they are there.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+    duration_ms: int
+
+
+class DeliveryClient:
+    """Sends deliveries, and keeps idle connections while it is entered with `async with`.
+
+    Args:
+        guard: Decides which addresses may be connected to.
+        timeout: Seconds for an attempt as a whole: lookup, connection, TLS, request and response.
+        max_response: Bytes of a response body that are kept; the connection is closed where there are more.
+        max_idle: Idle connections kept over all hosts. The one idle for the longest is closed for a newer one.
+        idle_seconds: How long a connection is kept idle.
+        ssl_context: For tests and private authorities; the system's certificates by default.
+    """
+
+    def __init__(
+        self,
+        guard: AddressGuard,
+        *,
+        timeout: float = 15.0,
+        max_response: int = 16_384,
+        max_idle: int = 1024,
+        idle_seconds: float = 30.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._guard = guard
+        self._timeout = timeout
+        self._max_response = max_response
+        self._max_idle = max_idle
+        self._idle_seconds = idle_seconds
+        self._ssl_context = ssl_context
+        self._tasks: TaskGroup | None = None
+        # Both hold the same connections, the one that rested last at the end.
+        self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._by_origin: dict[tuple[str, str, int], list[Connection]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._ssl_lock = Lock()
+        self._tasks = await create_task_group().__aenter__()
+        self._tasks.start_soon(self._sweep)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._tasks is not None
+        tasks, self._tasks = self._tasks, None
+        tasks.cancel_scope.cancel()
+        try:
+            # Without the exception: a task group would wrap it in a group.
+            await tasks.__aexit__(None, None, None)
+        finally:
+            await self._trim(0)
+
+    @property
+    def idle_connections(self) -> int:
+        """How many connections are kept idle now."""
+        return len(self._idle)
+
+    async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Reply:
+        """Send one POST request and return the response, whatever its status. Redirects are not followed.
+
+        Args:
+            headers: All but those that `RESERVED_HEADERS` names.
+
+        Raises:
+            DeliveryFailed: There was no response, or the request cannot be sent.
+        """
+        if self._tasks is None:
+            raise RuntimeError("`DeliveryClient` is not running. Enter it with `async with` before posting.")
+        started = time.monotonic()
+        failure = DeliveryFailed("timeout")
+        # One deadline over everything, so that a receiver gains no time by being slow in each step by turns.
+        with move_on_after(self._timeout):
+            try:
+                head, content = await self._attempt(url, headers, body)
+                kept = {
+                    name.decode("ascii"): value.decode("latin-1")
+                    for name, value in head.headers
+                    if name in _KEPT_HEADERS
+                }
+                return Reply(head.status_code, content, kept, _elapsed_ms(started))
+            except DeliveryFailed as exc:
+                failure = exc
+        failure.duration_ms = _elapsed_ms(started)
+        raise failure from None
+
+    async def _attempt(
+        self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> tuple[h11.Response, bytes]:
+        try:
+            target = self._guard.check_url(url)
+        except ForbiddenAddress:
+            raise DeliveryFailed("address is not allowed") from None
+        except InvalidURL as exc:
+            raise DeliveryFailed(str(exc)) from None
+        request = build_request(target, headers, len(body)) + body
+        connection = await self._take(target.origin)
+        if connection is not None:
+            started = time.monotonic()
+            try:
+                return await self._exchange(connection, request)
+            except Dropped:
+                # The receiver hung up on an idle connection while this request was under way, so it did not read it.
+                # Anything slower may have been read, and is left to the schedule of retries.
+                if time.monotonic() - started > _STALE_SECONDS:
+                    raise
+        return await self._exchange(await self._connect(target), request)
+
+    async def _take(self, origin: tuple[str, str, int]) -> Connection | None:
+        while stack := self._by_origin.get(origin):
+            connection = stack[-1]
+            self._forget(connection)
+            # The host is not resolved again: this connection ends where its checked address ended, whatever the name
+            # says by now. `_MAX_AGE` lets the receiver move nevertheless.
+            if _is_alive(connection, time.monotonic()) and self._guard.is_allowed(connection.peer):
+                return connection
+            await connection.close()
+        return None
+
+    def _forget(self, connection: Connection) -> None:
+        del self._idle[connection]
+        stack = self._by_origin[connection.origin]
+        if stack[-1] is connection:
+            stack.pop()
+        else:
+            stack.remove(connection)
+        if not stack:
+            del self._by_origin[connection.origin]
+
+    async def _keep(self, connection: Connection) -> None:
+        connection.expires = time.monotonic() + self._idle_seconds
+        self._idle[connection] = None
+        self._by_origin.setdefault(connection.origin, []).append(connection)
+        await self._trim(self._max_idle if self._tasks is not None else 0)
+
+    async def _trim(self, limit: int) -> None:
+        while len(self._idle) > limit:
+            connection = next(iter(self._idle))
+            self._forget(connection)
+            await connection.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            await sleep(self._idle_seconds / 4)
+            now = time.monotonic()
+            dead = [connection for connection in self._idle if not _is_alive(connection, now)]
+            for connection in dead:
+                self._forget(connection)
+            for connection in dead:
+                await connection.close()
+
+    async def _connect(self, target: ParsedURL) -> Connection:
+        addresses = (await self._resolve(target))[:_MAX_ADDRESSES]
+        reason = ""
+        for tried, address in enumerate(addresses):
+            # A share of the time each, or an address that leads nowhere would keep the others from their turn.
+            share = (current_effective_deadline() - current_time()) / (len(addresses) - tried)
+            try:
+                with fail_after(share):
+                    return Connection(target.origin, address, await self._open(target, address))
+            except (BrokenResourceError, EndOfStream):
+                reason = "TLS: connection closed in the handshake"
+            except OSError as exc:
+                reason = _reason(exc)
+        raise DeliveryFailed(reason)
+
+    async def _resolve(self, target: ParsedURL) -> list[str]:
+        try:
+            return await self._guard.addresses(target.host, target.port)
+        except ForbiddenAddress:
+            raise DeliveryFailed("address is not allowed") from None
+        except OSError as exc:
+            temporary = exc.errno in (socket.EAI_AGAIN, socket.EAI_FAIL)
+            raise DeliveryFailed("name lookup failed" if temporary else "name not found") from None
+
+    async def _open(self, target: ParsedURL, address: str) -> ByteStream:
+        if target.scheme == "http":
+            return await connect_tcp(address, target.port)
+        if self._ssl_context is None:
+            await self._load_certificates()
+        return await connect_tcp(
+            address,
+            target.port,
+            ssl_context=self._ssl_context,
+            tls_hostname=target.host,
+            tls_standard_compatible=False,
+        )
+
+    async def _load_certificates(self) -> None:
+        async with self._ssl_lock:
+            # Reads all certificates of the system, which takes tens of milliseconds.
+            self._ssl_context = self._ssl_context or await to_thread.run_sync(ssl.create_default_context)
+
+    async def _exchange(self, connection: Connection, request: bytes) -> tuple[h11.Response, bytes]:
+        try:
+            response = await connection.exchange(request, self._max_response)
+        except BaseException:
+            await connection.close()
+            raise
+        if connection.reusable:
+            await self._keep(connection)
+        else:
+            await connection.close()
+        return response
+
+
+def _is_alive(connection: Connection, now: float) -> bool:
+    return now < connection.expires and now - connection.born < _MAX_AGE and connection.is_silent()
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return tls_reason(error)
+    # AnyIO raises its own error from the system's.
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    if isinstance(cause, TimeoutError):
+        return "timeout"
+    return _REASONS.get(cause.errno or 0, "connection failed")
+
+
+def _elapsed_ms(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)

@@ -1,0 +1,256 @@
+"""One HTTP/1.1 connection to a receiver that is not trusted, and one exchange at a time on it.
+
+Everything that the receiver can make large or endless is bounded here, except for time: the caller holds the deadline.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+
+import h11
+from anyio import BrokenResourceError, CancelScope, EndOfStream, create_task_group
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSAttribute
+
+from starlette_webhooks.delivery.addresses import ParsedURL
+from starlette_webhooks.exceptions import WebhooksError
+
+__all__ = ["RESERVED_HEADERS", "Connection", "DeliveryFailed", "Dropped", "build_request", "tls_reason"]
+
+RESERVED_HEADERS = frozenset(
+    b"accept-encoding connection content-length expect host keep-alive proxy-authorization proxy-connection te trailer"
+    b" transfer-encoding upgrade".split()
+)
+"""Names of headers, in lower case, that the client sets itself or that would change how the request is framed."""
+
+_MAX_HEAD = 16_384
+_MAX_FRAMING = 16_384
+_MAX_INFORMATIONAL = 8
+_READ = 4096
+_ONE_WRITE = 16_384
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
+# h11 checks every header on its own, a quarter of the cost of an exchange. Requests are written and checked here, and
+# h11 is shown this one in their place, to be ready for the response.
+_STAND_IN = h11.Request(method=b"POST", target=b"/", headers=[(b"host", b"stand.in"), (b"content-length", b"0")])
+
+
+class DeliveryFailed(WebhooksError):
+    """No response came. The reason is for the customer, and tells nothing of the host's own network.
+
+    Attributes:
+        reason: Such as `timeout`, `connection refused`, `name not found` or `address is not allowed`.
+        duration_ms: How long the attempt took, in milliseconds.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.duration_ms = 0
+
+
+class Dropped(DeliveryFailed):
+    """The connection ended before the first byte of a response."""
+
+
+class Connection:
+    """An open connection.
+
+    Attributes:
+        origin: Scheme, host and port that it was opened for.
+        peer: The IP address that it leads to.
+        born, expires: On the monotonic clock, in seconds. `expires` is the keeper's to set.
+        reusable: Whether the last exchange left it ready for another.
+    """
+
+    __slots__ = ("_drained", "_http", "_socket", "_stream", "_tls", "born", "expires", "origin", "peer", "reusable")
+
+    def __init__(self, origin: tuple[str, str, int], peer: str, stream: ByteStream) -> None:
+        self.origin = origin
+        self.peer = peer
+        self._stream = stream
+        self._socket: socket.socket = stream.extra(SocketAttribute.raw_socket)
+        self._tls: ssl.SSLObject | None = stream.extra(TLSAttribute.ssl_object, None)
+        self._http = h11.Connection(our_role=h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        self.born = time.monotonic()
+        self.expires = 0.0
+        self.reusable = False
+        self._drained = False
+
+    async def close(self) -> None:
+        """Close it at once, without any farewell."""
+        with CancelScope(shield=True):
+            await self._stream.aclose()
+
+    def is_silent(self) -> bool:
+        """Whether the peer has neither hung up nor sent anything. What comes on an idle connection answers nothing."""
+        descriptor = self._socket.fileno()
+        if descriptor < 0:  # pragma: no cover - only where the event loop has closed it by itself
+            return False
+        if not hasattr(select, "poll"):  # pragma: no cover - Windows
+            return not select.select([descriptor], [], [], 0)[0]
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return not poll.poll(0)
+
+    async def exchange(self, request: bytes, limit: int) -> tuple[h11.Response, bytes]:
+        """Send a whole request and return the response with the first `limit` bytes of its body.
+
+        Raises:
+            Dropped: The connection ended before a response began.
+            DeliveryFailed: What came is no response.
+        """
+        self.reusable = False
+        self._http.send(_STAND_IN)
+        self._http.send(h11.EndOfMessage())
+        if len(request) <= _ONE_WRITE:
+            sent = await self._send(request)
+            head, content, complete = await self._receive(limit)
+        else:
+            sent, (head, content, complete) = await self._send_and_receive(request, limit)
+        self.reusable = sent and complete and self._rest()
+        return head, content
+
+    async def _send(self, data: bytes) -> bool:
+        """Whether all was sent. Where it was not, there may be a response nevertheless."""
+        try:
+            await self._stream.send(data)
+        except (BrokenResourceError, ssl.SSLError):
+            return False
+        return True
+
+    async def _send_and_receive(self, data: bytes, limit: int) -> tuple[bool, tuple[h11.Response, bytes, bool]]:
+        """Do both at once, for a receiver that answers without reading all, such as with 413."""
+        sent = False
+        outcome: tuple[h11.Response, bytes, bool] | DeliveryFailed
+
+        async def send() -> None:
+            nonlocal sent
+            sent = await self._send(data)
+
+        async with create_task_group() as tasks:
+            tasks.start_soon(send)
+            try:
+                outcome = await self._receive(limit)
+            except DeliveryFailed as exc:
+                # Carried out by hand: a task group would wrap it in a group.
+                outcome = exc
+            tasks.cancel_scope.cancel()
+        if isinstance(outcome, DeliveryFailed):
+            raise outcome
+        return sent, outcome
+
+    async def _receive(self, limit: int) -> tuple[h11.Response, bytes, bool]:
+        """The response, its body up to the limit, and whether that was all of it."""
+        head = await self._receive_head()
+        body = bytearray()
+        # What goes over the wire may be far more than the body, in chunks of a byte each.
+        budget = limit + _MAX_FRAMING
+        try:
+            while len(body) <= limit:
+                event = self._http.next_event()
+                if event is h11.NEED_DATA and budget > 0:
+                    data = await self._receive_some()
+                    budget -= len(data)
+                    self._http.receive_data(data)
+                elif isinstance(event, h11.Data):
+                    body += event.data
+                else:
+                    return head, bytes(body), isinstance(event, h11.EndOfMessage)
+        except (Dropped, h11.RemoteProtocolError):
+            # The receiver has answered: a body that breaks off, and is only shown, does not change that.
+            pass
+        return head, bytes(body[:limit]), False
+
+    async def _receive_head(self) -> h11.Response:
+        untouched = True
+        informational = 0
+        while True:
+            event = self._next_of_head()
+            if event is h11.NEED_DATA:
+                try:
+                    data = await self._receive_some()
+                except Dropped as exc:
+                    raise exc if untouched else DeliveryFailed(exc.reason) from None
+                if untouched and not data:
+                    raise Dropped("connection closed without a response")
+                untouched = False
+                self._http.receive_data(data)
+            elif isinstance(event, h11.Response) and event.http_version.startswith(b"1."):
+                return event
+            elif isinstance(event, h11.InformationalResponse) and informational < _MAX_INFORMATIONAL:
+                informational += 1
+            else:
+                raise DeliveryFailed("not an HTTP/1.1 response")
+
+    def _next_of_head(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError as exc:
+            # 431, "request header fields too large", is h11's way to tell this case apart.
+            too_large = exc.error_status_hint == 431
+            reason = "response headers are too large" if too_large else "not an HTTP/1.1 response"
+            raise DeliveryFailed(reason) from None
+
+    async def _receive_some(self) -> bytes:
+        try:
+            data = await self._stream.receive(_READ)
+        except EndOfStream:
+            return b""
+        except BrokenResourceError:
+            raise Dropped("connection reset") from None
+        except ssl.SSLError as exc:
+            raise Dropped(tls_reason(exc)) from None
+        # What did not fit waits inside of AnyIO, where `is_silent` cannot see it.
+        self._drained = len(data) < _READ
+        return data
+
+    def _rest(self) -> bool:
+        """Make ready for the next request. False where this connection cannot carry one."""
+        http = self._http
+        # Bytes after the response would be taken for the response to the next request.
+        if http.our_state is not h11.DONE or http.their_state is not h11.DONE or http.trailing_data != (b"", False):
+            return False
+        if not self._drained or (self._tls is not None and _has_more(self._tls)):
+            return False
+        http.start_next_cycle()
+        return True
+
+
+def _has_more(tls: ssl.SSLObject) -> bool:
+    try:
+        tls.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        return True
+    return True
+
+
+def build_request(target: ParsedURL, headers: Sequence[tuple[bytes, bytes]], size: int) -> bytes:
+    """The head of a POST request with a body of `size` bytes.
+
+    Raises:
+        DeliveryFailed: A header is reserved or malformed.
+    """
+    lines = [b"POST %s HTTP/1.1\r\nhost: %s\r\n" % (target.target, target.authority)]
+    for name, value in headers:
+        if name.lower() in RESERVED_HEADERS:
+            raise DeliveryFailed(f"header is not allowed: {name.decode('latin-1')}")
+        if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+            raise DeliveryFailed("header is malformed")
+        lines.append(b"%s: %s\r\n" % (name, value))
+    lines.append(b"accept-encoding: identity\r\ncontent-length: %d\r\n\r\n" % size)
+    return b"".join(lines)
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """What went wrong with TLS, in OpenSSL's words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: certificate verify failed: {error.verify_message}"
+    return f"TLS: {(error.reason or 'handshake failed').replace('_', ' ').lower()}"

@@ -1,0 +1,1 @@
+"""Where backends keep what they know: a package for each database."""

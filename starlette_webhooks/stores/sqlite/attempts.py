@@ -1,0 +1,122 @@
+"""Reading what was attempted. The functions run on the database's threads."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.endpoints import EndpointStats
+from starlette_webhooks.exceptions import InvalidRequest
+from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.sqlite.log import from_ms, to_ms
+from starlette_webhooks.stores.sqlite.queries import load_queries
+
+__all__ = ["list_attempts", "stats"]
+
+_QUERIES = load_queries("attempts.sql")
+_CURSOR = re.compile(r"atmpt_[0-9A-Za-z]{27}", re.ASCII)
+_AFTER_ALL_IDS = "atmpt_~"
+_LOOKED_AT = 5000
+_HOUR = 3_600_000
+
+
+def list_attempts(connection: sqlite3.Connection, tenant: str, query: AttemptQuery) -> Page[Attempt]:
+    """A page, newest first. Empty where the tenant has no such event or endpoint.
+
+    A filter that passes few of 5,000 attempts ends the page early; there is a cursor to go on with.
+
+    Raises:
+        InvalidRequest: The cursor is none.
+    """
+    if query.cursor is not None and _CURSOR.fullmatch(query.cursor) is None:
+        raise InvalidRequest("`cursor` is not one of ours. Send `nextCursor` of the page before, or none to begin.")
+    numbers: list[int] = []
+    last = ""
+    for looked_at, (identifier, no, status_code, event_type) in enumerate(_keys(connection, tenant, query)):
+        if len(numbers) == query.limit or looked_at == _LOOKED_AT:
+            return Page(_attempts(connection, numbers), last, False)
+        last = identifier
+        if _passes(query, status_code, event_type):
+            numbers.append(no)
+    return Page(_attempts(connection, numbers), None, True)
+
+
+def _passes(query: AttemptQuery, status_code: int, event_type: str) -> bool:
+    if query.status_code_class is not None and status_code // 100 != query.status_code_class:
+        return False
+    return not query.event_types or event_type in query.event_types
+
+
+def _keys(connection: sqlite3.Connection, tenant: str, query: AttemptQuery) -> Iterator[Sequence[Any]]:
+    """Ids, newest first: one ordered walk through the index for each endpoint and status, merged."""
+    high = query.cursor or _AFTER_ALL_IDS
+    if query.before is not None:
+        high = min(high, first_id("atmpt_", to_ms(query.before)))
+    low = "" if query.after is None else first_id("atmpt_", to_ms(query.after))
+    outcomes = (0, 1) if query.status is None else (int(query.status == "success"),)
+    endpoints: Sequence[int | None] = [None]
+    if query.endpoint_id is not None:
+        rows = connection.execute(_QUERIES["endpoint"], (tenant, query.endpoint_id))
+        endpoints = [row[0] for row in rows]
+    elif query.event_id is None:
+        endpoints = [row[0] for row in connection.execute(_QUERIES["endpoints"], (tenant,))]
+    statement, bounds = _QUERIES["keys_of_endpoint"], [high, low]
+    if query.event_id is not None:
+        statement, bounds = _QUERIES["keys_of_event"], [tenant, query.event_id, high, low]
+    walks = [connection.execute(statement, (no, ok, *bounds)) for no in endpoints for ok in outcomes]
+    return heapq.merge(*walks, key=lambda row: str(row[0]), reverse=True)
+
+
+def _attempts(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[Attempt]:
+    rows = (connection.execute(_QUERIES["attempt"], (no,)).fetchone() for no in numbers)
+    return [_attempt(row) for row in rows if row is not None]
+
+
+def _attempt(row: Sequence[Any]) -> Attempt:
+    (identifier, event_id, event_type, endpoint_id, url, number, timestamp, ok, *rest) = row
+    status_code, duration_ms, response, error, trigger, next_attempt_at = rest
+    return Attempt(
+        id=identifier,
+        event_id=event_id,
+        event_type=event_type,
+        endpoint_id=endpoint_id,
+        url=url,
+        number=number,
+        timestamp=from_ms(timestamp),
+        status="success" if ok else "fail",
+        status_code=status_code,
+        duration_ms=duration_ms,
+        response=response,
+        error=error,
+        trigger=trigger,
+        next_attempt_at=None if next_attempt_at is None else from_ms(next_attempt_at),
+    )
+
+
+def stats(
+    connection: sqlite3.Connection, tenant: str, endpoint_id: str, since: datetime, until: datetime
+) -> EndpointStats | None:
+    """How deliveries to an endpoint went, by the hours that begin in the window or hold its start.
+
+    Pending deliveries are counted up to 10,000.
+    """
+    row = connection.execute(_QUERIES["endpoint"], (tenant, endpoint_id)).fetchone()
+    if row is None:
+        return None
+    start = to_ms(since)
+    hours = connection.execute(_QUERIES["hours"], (row[0], start - start % _HOUR, to_ms(until))).fetchall()
+    (pending,) = connection.execute(_QUERIES["pending"], (row[0],)).fetchone()
+    return EndpointStats(
+        success=sum(hour[1] for hour in hours),
+        fail=sum(hour[2] for hour in hours),
+        pending=pending,
+        since=since,
+        until=until,
+        buckets=[(from_ms(hour), success, fail) for hour, success, fail in hours],
+    )

@@ -1,0 +1,201 @@
+"""Endpoints in SQLite: rows, subscriptions, secrets. The functions run on the database's threads."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges
+from starlette_webhooks.exceptions import Conflict
+from starlette_webhooks.identifiers import mint
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.signing import generate_secret
+from starlette_webhooks.stores.sqlite.log import from_ms
+from starlette_webhooks.stores.sqlite.queries import load_queries
+
+__all__ = [
+    "create_endpoint",
+    "delete_endpoint",
+    "delete_leftovers",
+    "get_endpoint",
+    "get_secret",
+    "list_endpoints",
+    "rotate_secret",
+    "update_endpoint",
+]
+
+_QUERIES = load_queries("endpoints.sql")
+OVERLAP_MS = 24 * 3600 * 1000
+_LIVE_SECRETS = 10
+
+
+def _endpoint(row: Sequence[Any]) -> Endpoint:
+    _, identifier, tenant, url, description, types, channels, reason, rate, metadata, headers, created, updated = row
+    return Endpoint(
+        id=identifier,
+        tenant=tenant,
+        url=url,
+        description=description,
+        event_types=tuple(json.loads(types)),
+        channels=tuple(json.loads(channels)),
+        disabled=reason is not None,
+        disabled_reason=reason,
+        rate_limit=rate,
+        metadata=json.loads(metadata),
+        headers=json.loads(headers),
+        created_at=from_ms(created),
+        updated_at=from_ms(updated),
+    )
+
+
+def _row(connection: sqlite3.Connection, tenant: str, identifier: str) -> Sequence[Any] | None:
+    row: Sequence[Any] | None = connection.execute(_QUERIES["get"], (tenant, identifier)).fetchone()
+    return row
+
+
+def _columns(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "url": endpoint.url,
+        "description": endpoint.description,
+        "event_types": json.dumps(endpoint.event_types),
+        "channels": json.dumps(endpoint.channels),
+        "disabled_reason": endpoint.disabled_reason,
+        "rate_limit": endpoint.rate_limit,
+        "metadata": json.dumps(dict(endpoint.metadata)),
+        "headers": json.dumps(dict(endpoint.headers)),
+    }
+
+
+def _changed(endpoint: Endpoint, changes: EndpointChanges, now: int) -> Endpoint:
+    given = changes.given()
+    given.pop("secret", None)
+    if "disabled" in given:
+        given["disabled_reason"] = (endpoint.disabled_reason or "manual") if given["disabled"] else None
+    values = {name: getattr(endpoint, name) for name in Endpoint.__slots__}
+    return Endpoint(**{**values, **given, "updated_at": from_ms(now)})
+
+
+def list_endpoints(connection: sqlite3.Connection, tenant: str, limit: int, cursor: str | None) -> Page[Endpoint]:
+    """A page, newest first."""
+    rows = connection.execute(_QUERIES["list"], (tenant, cursor or "ep_~", limit + 1)).fetchall()
+    items = [_endpoint(row) for row in rows[:limit]]
+    done = len(rows) <= limit
+    return Page(items, None if done else items[-1].id, done)
+
+
+def get_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -> Endpoint | None:
+    """One endpoint of the tenant."""
+    row = _row(connection, tenant, identifier)
+    return None if row is None else _endpoint(row)
+
+
+def number_of(connection: sqlite3.Connection, tenant: str, identifier: str) -> int | None:
+    """The number under which an endpoint's deliveries are kept."""
+    row = _row(connection, tenant, identifier)
+    return None if row is None else int(row[0])
+
+
+def create_endpoint(
+    connection: sqlite3.Connection, tenant: str, changes: EndpointChanges, now: int, most: int
+) -> Endpoint:
+    """Create an endpoint with a secret, `most` of them for a tenant."""
+    (count,) = connection.execute(_QUERIES["count"], (tenant,)).fetchone()
+    if count >= most:
+        raise Conflict(
+            f"There are {count} endpoints already, and no more are allowed. Delete one.", code="endpoint_limit"
+        )
+    blank = Endpoint(id=mint("ep_"), tenant=tenant, url="", created_at=from_ms(now), updated_at=from_ms(now))
+    endpoint = _changed(blank, changes, now)
+    values = {**_columns(endpoint), "id": endpoint.id, "tenant": tenant, "now": now}
+    no = connection.execute(_QUERIES["insert"], values).lastrowid
+    assert no is not None
+    secret = changes.secret if isinstance(changes.secret, str) else generate_secret()
+    connection.execute(_QUERIES["insert_secret"], (no, now, secret))
+    _subscribe(connection, no, endpoint)
+    return endpoint
+
+
+def update_endpoint(
+    connection: sqlite3.Connection, tenant: str, identifier: str, changes: EndpointChanges, now: int
+) -> Endpoint | None:
+    """Change an endpoint. Enabling it forgives its past failures."""
+    row = _row(connection, tenant, identifier)
+    if row is None:
+        return None
+    before = _endpoint(row)
+    endpoint = _changed(before, changes, now)
+    enabled = before.disabled and not endpoint.disabled
+    connection.execute(_QUERIES["update"], {**_columns(endpoint), "no": row[0], "now": now, "enabled": enabled})
+    _subscribe(connection, row[0], endpoint)
+    return endpoint
+
+
+def _subscribe(connection: sqlite3.Connection, no: int, endpoint: Endpoint) -> None:
+    connection.execute(_QUERIES["unsubscribe"], (no,))
+    if endpoint.disabled:
+        return
+    rows = [
+        (endpoint.tenant, event_type, channel, no)
+        for event_type in endpoint.event_types or ("",)
+        for channel in endpoint.channels or ("",)
+    ]
+    connection.executemany(_QUERIES["subscribe"], rows)
+
+
+def delete_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -> int | None:
+    """Remove an endpoint. Returns the number under which its deliveries and attempts are left."""
+    row = _row(connection, tenant, identifier)
+    if row is None:
+        return None
+    no = int(row[0])
+    connection.execute(_QUERIES["unsubscribe"], (no,))
+    connection.execute(_QUERIES["delete_secrets"], (no,))
+    connection.execute(_QUERIES["delete_hours"], (no,))
+    connection.execute(_QUERIES["delete"], (no,))
+    return no
+
+
+def delete_leftovers(connection: sqlite3.Connection, no: int, batch: int = 500) -> bool:
+    """Remove one batch of what a deleted endpoint left. False when nothing was left."""
+    deliveries = connection.execute(_QUERIES["delete_deliveries"], (no, batch)).rowcount
+    attempts = connection.execute(_QUERIES["delete_attempts"], (no, batch)).rowcount
+    return deliveries + attempts > 0
+
+
+def any_endpoint(connection: sqlite3.Connection, tenant: str) -> str | None:
+    """The id of some endpoint of the tenant."""
+    page = list_endpoints(connection, tenant, 1, None)
+    return page.items[0].id if page.items else None
+
+
+def get_secret(connection: sqlite3.Connection, tenant: str, identifier: str) -> str | None:
+    """The current secret of an endpoint."""
+    row = _row(connection, tenant, identifier)
+    if row is None:
+        return None
+    (key,) = connection.execute(_QUERIES["secret"], (row[0],)).fetchone()
+    return str(key)
+
+
+def rotate_secret(connection: sqlite3.Connection, tenant: str, identifier: str, key: str, now: int) -> str | None:
+    """Make `key` the secret of an endpoint; the one before signs along for 24 hours."""
+    row = _row(connection, tenant, identifier)
+    if row is None:
+        return None
+    no = row[0]
+    connection.execute(_QUERIES["drop_expired_secrets"], (no, now))
+    (live,) = connection.execute(_QUERIES["live_secrets"], (no, now)).fetchone()
+    if live >= _LIVE_SECRETS:
+        raise Conflict(
+            f"{live} secrets of this endpoint are still in use. Wait until older ones have expired, 24 hours after "
+            "they were replaced.",
+            code="too_many_secrets",
+        )
+    (current,) = connection.execute(_QUERIES["secret"], (no,)).fetchone()
+    if current == key:
+        raise Conflict("This is the secret already. Send another one, or none for a random one.", code="same_secret")
+    connection.execute(_QUERIES["expire_secret"], (now + OVERLAP_MS, no))
+    connection.execute(_QUERIES["insert_secret"], (no, now, key))
+    return key

@@ -1,0 +1,39 @@
+"""Named SQL: `-- name: x` heads each statement of a `.sql` file of the package."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+_MARK = "-- name:"
+
+
+def read_sql(file: str, package: str = "starlette_webhooks.stores.sqlite") -> str:
+    """The text of a `.sql` file that lies in the package."""
+    return files(package).joinpath(file).read_text("utf-8")
+
+
+def load_queries(file: str, package: str = "starlette_webhooks.stores.sqlite") -> Mapping[str, str]:
+    """The statements of a `.sql` file, by name."""
+    queries: dict[str, str] = {}
+    for part in read_sql(file, package).split(_MARK)[1:]:
+        name, _, statement = part.partition("\n")
+        if name.strip() in queries:
+            raise ValueError(f"{file} names {name.strip()!r} twice.")
+        queries[name.strip()] = statement.strip().rstrip(";")
+    return MappingProxyType(queries)
+
+
+def in_one_row(connection: sqlite3.Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+    """The rows of a statement that answers them as one JSON array.
+
+    For many rows in a transaction: SQLite's module lets go of the interpreter's lock for each row, and while the event
+    loop is busy, every time costs a switch between the threads.
+    """
+    ((text,),) = connection.execute(statement, values)
+    rows: list[Any] = json.loads(text)
+    return rows

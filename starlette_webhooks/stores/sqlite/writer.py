@@ -1,0 +1,171 @@
+"""The thread that commits. Writes that come while it is at work make up its next batch."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import anyio
+from anyio import to_thread
+from anyio.lowlevel import EventLoopToken, current_token
+
+from starlette_webhooks.exceptions import NotRunning, QueueFull
+from starlette_webhooks.stores.sqlite.writes import Batch, Write
+from starlette_webhooks.waiting import gates
+
+__all__ = ["Writer"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+W = TypeVar("W", bound=Write[Any])
+
+_JOIN_TURNS = 4
+_JOIN_SECONDS = 0.005
+
+
+class Writer:
+    """Gathers writes into batches, and commits one batch at a time on a thread of its own.
+
+    A batch is handed over at the end of the event loop's turn in which its first write came, so that the turn's others
+    join. After a commit of several, those who waited get a few turns to come back with their next write before the next
+    batch leaves: else two groups of callers would take turns for ever, with two fsyncs where one does, and the loop and
+    the thread would contend for the interpreter.
+
+    Args:
+        commit: Commits a batch; runs on the thread, and puts errors into the writes.
+        max_writes: Writes that may wait for their turn.
+        max_bytes: Sum of the sizes they were submitted with.
+    """
+
+    def __init__(self, commit: Callable[[Batch], None], *, max_writes: int, max_bytes: int) -> None:
+        self._commit = commit
+        self.max_writes = max_writes
+        self.max_bytes = max_bytes
+        self.on_commit: list[Callable[[Sequence[Write[Any]]], None]] = []
+        self._mutex = threading.Lock()
+        self._waiting_writes = 0
+        self._waiting_bytes = 0
+        self._open = False
+        self._resting = True
+        """Whether the next write must wake the loop: nothing is committed, and nothing waits to be."""
+
+    # On the event loop's thread
+
+    def start(self) -> None:
+        """Take writes from now on."""
+        token: EventLoopToken = current_token()
+        native: Any = token.native_token
+        # Trio has one way for all threads.
+        self._soon: Callable[..., object] = getattr(native, "call_soon", None) or native.run_sync_soon
+        self._soon_threadsafe: Callable[..., object] = (
+            getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
+        )
+        self._loop_thread = threading.get_ident()
+        self._new_gate = gates()
+        self._pending = Batch(self._new_gate())
+        self._stopped = anyio.Event()
+        self._batches: SimpleQueue[Batch | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="starlette_webhooks-writer", daemon=True)
+        self._thread.start()
+        self._open = True
+
+    async def stop(self) -> None:
+        """Take no more writes, and return when all are committed."""
+        with self._mutex:
+            self._open = False
+            idle = self._resting
+        if not idle:
+            await self._stopped.wait()
+        self._batches.put(None)
+        await to_thread.run_sync(self._thread.join)
+
+    def _hand_over(self) -> None:
+        with self._mutex:
+            batch = self._pending
+            self._resting = not batch.writes
+            if not self._resting:
+                self._pending = Batch(self._new_gate())
+        if not self._resting:
+            self._batches.put(batch)
+        elif not self._open:
+            self._stopped.set()
+
+    def _finish(self, batch: Batch) -> None:
+        writes = batch.writes
+        with self._mutex:
+            self._waiting_writes -= len(writes)
+            self._waiting_bytes -= batch.size
+            alone = len(writes) == 1 and not self._pending.writes
+        # Who listens hears of the commit before who waits goes on.
+        for callback in self.on_commit:
+            try:
+                callback(writes)
+            except Exception:
+                logger.exception("Something that follows commits failed.")
+        batch.finish()
+        if alone or not self._open:
+            self._hand_over()
+        else:
+            self._join(_JOIN_TURNS, time.monotonic() + _JOIN_SECONDS)
+
+    def _join(self, turns: int, until: float) -> None:
+        if turns and time.monotonic() < until:
+            self._soon(self._join, turns - 1, until)
+        else:
+            self._hand_over()
+
+    # On any thread
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether the caller is on the thread of the event loop, and the writer at work."""
+        return self._open and threading.get_ident() == self._loop_thread
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        """Call a function on the event loop, from any thread: at once where this is the loop's own."""
+        if threading.get_ident() == self._loop_thread:
+            fn()
+        else:
+            self._soon_threadsafe(fn)
+
+    def submit(self, kind: type[W], fn: Callable[[sqlite3.Connection], Any], size: int, bounded: bool) -> W:
+        """Take a write of that kind. See `Database.submit`."""
+        with self._mutex:
+            if not self._open:
+                raise NotRunning
+            if bounded and (
+                self._waiting_writes >= self.max_writes
+                or (self._waiting_bytes + size > self.max_bytes and self._waiting_bytes)
+            ):
+                raise QueueFull
+            self._waiting_writes += 1
+            self._waiting_bytes += size
+            batch = self._pending
+            write = kind(fn, batch)
+            batch.writes.append(write)
+            batch.size += size
+            resting, self._resting = self._resting, False
+        if resting:
+            soon = self._soon if threading.get_ident() == self._loop_thread else self._soon_threadsafe
+            soon(self._hand_over)
+        return write
+
+    # On its own thread
+
+    def _run(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            try:
+                self._commit(batch)
+            except BaseException as exc:
+                logger.exception("The thread that writes met an error.")
+                for write in batch.writes:
+                    write.error = write.error or RuntimeError(f"The write was not made: {exc!r}.")
+            try:
+                self._soon_threadsafe(self._finish, batch)
+            except RuntimeError:  # The loop was closed without the end of the lifespan: nobody waits any more.
+                return

@@ -1,0 +1,293 @@
+"""A Svix server for tests: real HTTP on loopback, the behaviour of svix-server 1.100, and faults on demand."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+import anyio
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from tests.backends.svix import fake_routes
+from tests.backends.svix.fake_store import (
+    Application,
+    DropConnection,
+    Message,
+    Refusal,
+    invalid,
+    ksuid,
+    refusal,
+)
+
+TOKEN = "testsk_fake"
+NO_PORTAL = "https://docs.svix.com/app-portal/oss"
+
+Handler: TypeAlias = Callable[["FakeSvix", Request, Any], Any]
+
+
+@dataclass
+class Fault:
+    """What goes wrong with some calls.
+
+    Attributes:
+        commit: Whether the call is carried out all the same, and only its answer is the faulty one.
+    """
+
+    method: str | None
+    path: re.Pattern[str]
+    times: float
+    status: int | None
+    body: bytes
+    headers: dict[str, str]
+    drop: bool
+    delay: float
+    commit: bool
+
+
+@dataclass
+class Call:
+    """A call as it came."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+
+
+class FakeSvix:
+    """The server, its store, and its faults.
+
+    Attributes:
+        clock: What time it is at Svix.
+        skew: Seconds by which the clock of the node is off that mints the next id.
+        commit_delay: Seconds after which the next message can be read.
+        ignores_filters: Whether it drops `eventTypes` of endpoints, as before 1.99.
+        queue_fails: Whether messages are stored, not delivered, and answered with 500.
+        on_commit: Is called when a message is stored, before the answer.
+    """
+
+    url: str
+
+    def __init__(self) -> None:
+        self._app = Starlette(
+            routes=[
+                Route(path, self._endpoint(handler), methods=[method]) for method, path, handler in fake_routes.ROUTES
+            ]
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.clock: Callable[[], float] = time.time
+        self.skew: Callable[[], float] = lambda: 0.0
+        self.commit_delay: Callable[[], float] = lambda: 0.0
+        self.version = "1.100.0"
+        self.portal_url = NO_PORTAL
+        self.ignores_filters = False
+        self.queue_fails = False
+        self.on_commit: Callable[[Message], None] | None = None
+        self.applications: dict[str, Application] = {}
+        self.event_types: dict[str, dict[str, Any]] = {}
+        self.calls: list[Call] = []
+        self.running_calls = 0
+        self.most_at_once = 0
+        self._faults: list[Fault] = []
+        self._answers: dict[tuple[str, str], tuple[int, bytes]] = {}
+
+    # For tests
+
+    def fail(
+        self,
+        path: str = "",
+        *,
+        method: str | None = None,
+        times: float = 1,
+        status: int | None = 500,
+        body: bytes = b"{}",
+        headers: dict[str, str] | None = None,
+        drop: bool = False,
+        delay: float = 0.0,
+        commit: bool = False,
+    ) -> None:
+        """Let calls whose path matches go wrong, so many times; `status=None` with a delay is only slow."""
+        pattern = re.compile(path)
+        self._faults.append(Fault(method, pattern, times, status, body, headers or {}, drop, delay, commit))
+
+    def go_down(self) -> None:
+        """Close every connection without an answer, until `heal`."""
+        self.fail(times=math.inf, drop=True)
+
+    def heal(self) -> None:
+        """End all faults."""
+        self._faults.clear()
+
+    def application(self, uid: str) -> Application:
+        """The application with that uid."""
+        return next(application for application in self.applications.values() if application.uid == uid)
+
+    def messages(self, uid: str) -> list[Message]:
+        """The messages of an application in order of their ids."""
+        return list(self.application(uid).messages)
+
+    def store(self, application: Application, event_type: str, payload: Any, **fields: Any) -> Message:
+        """Store a message as a call of another process would."""
+        now = self.clock()
+        minted = ksuid("msg_", fields.pop("at", now) + self.skew())
+        visible_at = now + self.commit_delay()
+        message = Message(minted, event_type, payload, visible_at=visible_at, **fields)
+        application.add(message)
+        return message
+
+    def calls_to(self, path: str, method: str | None = None) -> list[Call]:
+        """The calls whose path matches."""
+        return [call for call in self.calls if re.search(path, call.path) and method in (None, call.method)]
+
+    # Serving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        body = await _read(receive)
+        query = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        self.calls.append(Call(scope["method"], scope["path"], query, headers, json.loads(body) if body else None))
+        self.running_calls += 1
+        self.most_at_once = max(self.most_at_once, self.running_calls)
+        try:
+            await self._answer(scope, body, headers, send)
+        except DropConnection:
+            send.__self__.transport.abort()  # type: ignore[attr-defined]
+            await receive()
+        finally:
+            self.running_calls -= 1
+
+    async def _answer(self, scope: Scope, body: bytes, headers: dict[str, str], send: Send) -> None:
+        fault = self._fault(scope)
+        if fault is not None and fault.delay and not fault.commit:
+            await anyio.sleep(fault.delay)
+        if fault is None or fault.commit or fault.status is None:
+            status, content = await self._idempotent(scope, body, headers)
+        if fault is not None and fault.delay and fault.commit:
+            await anyio.sleep(fault.delay)
+        if fault is not None and fault.drop:
+            raise DropConnection
+        extra = {}
+        if fault is not None and fault.status is not None:
+            status, content, extra = fault.status, fault.body, fault.headers
+        await _respond(send, status, content, extra | {"date": formatdate(self.clock(), usegmt=True)})
+
+    def _fault(self, scope: Scope) -> Fault | None:
+        for fault in self._faults:
+            if fault.times > 0 and fault.method in (None, scope["method"]) and fault.path.search(scope["path"]):
+                fault.times -= 1
+                return fault
+        return None
+
+    async def _idempotent(self, scope: Scope, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        key = headers.get("idempotency-key", "")
+        known = (key, f"{scope['path']}?{scope['query_string'].decode()}")
+        if scope["method"] == "POST" and key and known in self._answers:
+            return self._answers[known]
+        answer = await self._route(scope, body, headers)
+        if scope["method"] == "POST" and key and 200 <= answer[0] < 300:
+            self._answers[known] = answer
+        return answer
+
+    async def _route(self, scope: Scope, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        open_paths = ("/api/v1/openapi.json", "/api/v1/health")
+        if scope["path"] not in open_paths and headers.get("authorization") != f"Bearer {TOKEN}":
+            return 401, json.dumps({"code": "authentication_failed", "detail": "Invalid token"}).encode()
+        status, content = 500, b""
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Any) -> None:
+            nonlocal status, content
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                content += message.get("body", b"")
+
+        await self._app(scope, receive, send)
+        # No fallback is set on the server: unknown routes have an empty body.
+        return (status, b"") if content in (b"Not Found", b"Method Not Allowed") else (status, content)
+
+    def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            raw = await request.body()
+            try:
+                result = handler(self, request, json.loads(raw) if raw else {})
+            except Refusal as exc:
+                return JSONResponse(exc.body, exc.status)
+            status, content = result if isinstance(result, tuple) else (200, result)
+            return Response(status_code=status) if content is None else JSONResponse(content, status)
+
+        return endpoint
+
+    def find(self, key: str) -> Application:
+        """An application by its id or uid, or the error that Svix answers."""
+        for application in self.applications.values():
+            if key in (application.id, application.uid):
+                return application
+        raise refusal(404, "not_found", "Entity not found")
+
+    def check_event_types(self, names: list[str] | None) -> None:
+        """Refuse types that do not exist."""
+        if names is not None and not names:
+            raise invalid("eventTypes", "length must be at least 1")
+        missing = [name for name in names or () if self.event_types.get(name, {"archived": True})["archived"]]
+        if missing:
+            raise invalid("eventTypes", f"The following event types don't exist: {', '.join(missing)}")
+
+    @contextmanager
+    def running(self) -> Generator[FakeSvix]:
+        """Serve on a free port of 127.0.0.1, on a thread."""
+        config = uvicorn.Config(
+            self, host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none", date_header=False
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.005)
+        self.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            server.should_exit = True
+            server.force_exit = True
+            thread.join(5)
+
+
+async def _read(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+async def _respond(send: Send, status: int, content: bytes, headers: dict[str, str]) -> None:
+    fields = {"content-type": "application/json", "content-length": str(len(content))} | headers
+    if status == 204:
+        del fields["content-length"]
+    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": content})

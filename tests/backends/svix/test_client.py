@@ -1,0 +1,142 @@
+"""Whatever the SDK raises is told as one of our errors, with Svix's words kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import anyio
+import pytest
+from svix.api import MessageIn
+
+from starlette_webhooks.backends.svix.client import SvixClient
+from starlette_webhooks.backends.svix.errors import Missing, SvixRefused, SvixUnavailable
+from starlette_webhooks.events import EventQuery
+from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable, NotRunning
+from starlette_webhooks.relay.backoff import Pace
+from starlette_webhooks.settings import WebhooksSettings
+from tests.backends.svix.fake_server import FakeSvix
+from tests.backends.svix.support import make, running
+
+
+@pytest.fixture
+def svix_settings(svix_settings: WebhooksSettings) -> WebhooksSettings:
+    """The outbox in memory: what is tested here does not depend on the disk."""
+    return svix_settings.model_copy(update={"database": ":memory:"})
+
+
+FAULTS: list[tuple[dict[str, Any], type[BackendError], str]] = [
+    ({"status": 400, "body": b'{"code":"generic_error","detail":"bad query"}'}, BackendRefused, "bad query"),
+    ({"status": 401, "body": b'{"code":"authentication_failed","detail":"no"}'}, BackendUnavailable, "SVIX_API_KEY"),
+    ({"status": 403, "body": b'{"code":"insufficient access","detail":"no"}'}, BackendUnavailable, "SVIX_API_KEY"),
+    ({"status": 404, "body": b""}, BackendRefused, "1.99"),
+    ({"status": 404, "body": b'{"detail":"Not Found"}'}, BackendRefused, "SVIX_SERVER_URL"),
+    ({"status": 409, "body": b'{"code":"conflict","detail":"A conflict"}'}, BackendRefused, "A conflict"),
+    ({"status": 413, "body": b""}, BackendRefused, "413"),
+    ({"status": 422, "body": b'{"detail":[{"loc":["query","x"],"msg":"bad"}]}'}, BackendRefused, "query.x: bad"),
+    ({"status": 422, "body": b'{"detail":"a text"}'}, BackendRefused, "a text"),
+    ({"status": 422, "body": b""}, BackendUnavailable, "502|422"),
+    ({"status": 429, "body": b"", "headers": {"retry-after": "7"}}, BackendUnavailable, "fewer calls"),
+    ({"status": 500, "body": b"{}"}, BackendUnavailable, "500"),
+    ({"status": 500, "body": b""}, BackendUnavailable, "500"),
+    ({"status": 500, "body": b'["a list"]'}, BackendUnavailable, "500"),
+    ({"status": 502, "body": b"<html>Bad Gateway</html>"}, BackendUnavailable, "Bad Gateway"),
+    ({"status": 503, "body": b"\xff\xfe"}, BackendUnavailable, "503"),
+    ({"status": 307, "body": b""}, BackendUnavailable, "redirects"),
+    ({"status": 200, "body": b""}, BackendUnavailable, "does not understand"),
+    ({"status": 200, "body": b"<html>"}, BackendUnavailable, "does not understand"),
+    ({"status": 200, "body": b'{"data":1}'}, BackendUnavailable, "does not understand"),
+    ({"status": 200, "body": b"[]"}, BackendUnavailable, "does not understand"),
+    ({"drop": True}, BackendUnavailable, "cannot be reached"),
+]
+
+
+async def test_every_failure_is_one_of_ours(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    async with running(svix_settings) as backend:
+
+        async def check(number: int) -> None:
+            fault, error, words = FAULTS[number]
+            await backend._applications.ensure(f"tenant-{number}")
+            fake.fail(f"/app/tenant-{number}/msg$", times=10, **fault)
+            with pytest.raises(error, match=words) as caught:
+                await backend.list_events(f"tenant-{number}", EventQuery())
+            assert not isinstance(caught.value, Missing), fault
+            assert caught.value.__cause__ is not None, fault
+            if fault.get("status") == 429:
+                assert isinstance(caught.value, SvixUnavailable)
+                assert caught.value.retry_after == 7
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(len(FAULTS)):
+                tasks.start_soon(check, number)
+
+
+async def test_a_server_that_is_not_there_and_a_url_that_is_none_are_unavailable(
+    svix_settings: WebhooksSettings,
+) -> None:
+    for url in ("http://127.0.0.1:1", "http://no-such-host.invalid", "nonsense", "http://127.0.0.1:99999"):
+        settings = svix_settings.model_copy(update={"svix_server_url": url, "database": ":memory:"})
+        async with running(settings) as backend:
+            with pytest.raises(BackendUnavailable):
+                await backend.list_events("a", EventQuery())
+
+
+async def test_a_call_ends_within_the_time_out_whatever_the_retries(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    fake.fail("/msg$", times=10, status=None, delay=2)
+    async with running(svix_settings.model_copy(update={"svix_timeout": 0.3})) as backend:
+        started = time.monotonic()
+        with pytest.raises(BackendUnavailable, match="in time"):
+            await backend.list_events("a", EventQuery())
+        assert time.monotonic() - started < 1.5
+
+
+async def test_what_cannot_be_written_as_json_is_refused_before_it_is_sent(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    client = SvixClient(svix_settings, Pace())
+    async with client.lifespan():
+        message = MessageIn(event_type="a", payload={"file": object()})
+        with pytest.raises(SvixRefused) as refused:
+            await client.call(client.sdk.message.create, "a", message)
+        assert refused.value.hopeless
+        assert not fake.calls
+
+
+async def test_the_clock_of_svix_is_taken_from_its_answers(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    fake.clock = lambda: time.time() + 500
+    client = SvixClient(svix_settings, Pace())
+    async with client.lifespan():
+        with pytest.raises(Missing):
+            await client.call(client.sdk.application.delete, "a")
+        assert 498.5 < client.now() - time.time() <= 500
+
+
+async def test_outside_its_lifespan_the_engine_says_that_it_does_not_run(svix_settings: WebhooksSettings) -> None:
+    async with running(svix_settings) as backend:
+        pass
+    with pytest.raises(NotRunning):
+        backend.submit([make("a")])
+    with pytest.raises(NotRunning):
+        await backend.list_events("a", EventQuery())
+    assert backend.health()["status"] == "stopped"
+
+
+def test_on_trio_the_engine_says_what_to_do(svix_settings: WebhooksSettings) -> None:
+    async def main() -> None:
+        async with running(svix_settings):
+            pass
+
+    with pytest.raises(RuntimeError, match="asyncio"):
+        anyio.run(main, backend="trio")
+
+
+def test_importing_the_package_and_the_engine_does_not_import_the_sdk() -> None:
+    code = (
+        "import sys, starlette_webhooks; from starlette_webhooks.backends.svix import SvixBackend;"
+        "sys.exit('svix' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

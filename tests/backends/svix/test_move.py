@@ -1,0 +1,78 @@
+"""From the embedded engine to Svix: endpoints keep their secrets, and nothing that is pending is lost."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+from starlette_webhooks.backends.sqlite import SQLiteBackend
+from starlette_webhooks.backends.svix.move import copy_endpoints, read_endpoints
+from starlette_webhooks.endpoints import EndpointChanges
+from starlette_webhooks.payloads import new_event
+from starlette_webhooks.settings import WebhooksSettings
+from tests.backends.svix.fake_server import TOKEN, FakeSvix
+from tests.backends.svix.support import TYPES, make, running
+
+
+async def test_endpoints_are_copied_once_with_their_secrets_and_pending_deliveries_stay(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    embedded = SQLiteBackend(svix_settings.model_copy(update={"deliver": False}))
+    async with embedded.lifespan(TYPES):
+        first = await embedded.create_endpoint(
+            "a", EndpointChanges(url="http://127.0.0.1:1/a", event_types=("invoice.paid",), headers={"X-Key": "1"})
+        )
+        secret = await embedded.get_secret("a", first.id)
+        await embedded.create_endpoint("b", EndpointChanges(url="http://127.0.0.1:1/b"))
+        await embedded.submit([new_event("invoice.paid", {}, tenant="a")]).wait()
+    found = read_endpoints(svix_settings.database)
+    async with running(svix_settings) as backend:
+        await backend.sync(TYPES)
+        assert await copy_endpoints(found, backend) == 2
+        assert await copy_endpoints(found, backend) == 0
+        (copied,) = (await backend.list_endpoints("a", limit=10, cursor=None)).items
+        assert (copied.url, copied.event_types, dict(copied.headers)) == (
+            "http://127.0.0.1:1/a",
+            ("invoice.paid",),
+            {"X-Key": "1"},
+        )
+        assert await backend.get_secret("a", copied.id) == secret
+        await backend.send([make("a", 1)])
+    with closing(sqlite3.connect(svix_settings.database)) as connection:
+        assert connection.execute("SELECT count(*) FROM delivery").fetchone() == (1,)
+
+
+async def test_the_command_copies_what_the_file_holds(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    embedded = SQLiteBackend(svix_settings.model_copy(update={"deliver": False}))
+    async with embedded.lifespan(TYPES):
+        await embedded.create_endpoint(
+            "a", EndpointChanges(url="http://127.0.0.1:1/a", event_types=("user.created",), disabled=True)
+        )
+    fake.event_types["user.created"] = user_created()
+    result = subprocess.run(  # noqa: ASYNC221
+        [sys.executable, "-m", "starlette_webhooks.backends.svix.move", svix_settings.database],
+        env={**os.environ, "SVIX_API_KEY": TOKEN, "SVIX_SERVER_URL": fake.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "1 endpoints created at Svix, 0 were there already.\n"
+    (endpoint,) = fake.application("a").endpoints.values()
+    assert endpoint["disabled"]
+    assert fake.event_types["user.created"] == user_created()
+
+
+def user_created() -> dict[str, object]:
+    return {
+        "name": "user.created",
+        "description": "by hand",
+        "archived": False,
+        "deprecated": False,
+        "schemas": None,
+        "createdAt": "2026-01-01T00:00:00Z",
+        "updatedAt": "2026-01-01T00:00:00Z",
+    }

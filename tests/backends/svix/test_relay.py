@@ -1,0 +1,454 @@
+"""The relay hands over everything, once, in order, whatever Svix and the machine do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from starlette_webhooks.backends.svix.applications import application_uid
+from starlette_webhooks.endpoints import EndpointChanges
+from starlette_webhooks.events import EventQuery
+from starlette_webhooks.exceptions import QueueFull
+from starlette_webhooks.settings import WebhooksSettings
+from tests.backends.svix.fake_server import FakeSvix
+from tests.backends.svix.fake_store import Message
+from tests.backends.svix.support import VirtualTime, eventually, make, numbers, running, running_fast
+
+
+def stored(fake: FakeSvix, tenant: str) -> list[int]:
+    """The numbers of the tenant's messages at the fake, in the order they were stored."""
+    return [message.payload["data"]["number"] for message in fake.application(tenant).by_event_id.values()]
+
+
+async def test_what_was_submitted_is_listed_by_svix(svix_settings: WebhooksSettings, tenant: str) -> None:
+    async with running(svix_settings) as backend:
+        event = make(tenant, 7, channels=["eu"])
+        (taken,) = await backend.submit([event]).wait()
+        assert taken == event
+        assert taken.id == ""
+        await backend.settle()
+        page = await backend.list_events(tenant, EventQuery())
+        assert [(found.event_id, found.payload, found.channels) for found in page.items] == [
+            (event.event_id, event.payload, ("eu",))
+        ]
+        assert page.items[0].id.startswith("msg_")
+
+
+async def test_events_of_a_tenant_are_handed_over_in_order_and_tenants_side_by_side(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    fake.fail("/msg$", method="POST", times=10_000, status=None, delay=0.005)
+    async with running(svix_settings) as backend:
+        for number in range(30):
+            for tenant in ("a", "b", "c", "d"):
+                backend.submit([make(tenant, number)])
+        await backend.settle()
+    for tenant in ("a", "b", "c", "d"):
+        assert stored(fake, tenant) == list(range(30))
+    assert fake.most_at_once > 1
+
+
+async def test_no_more_calls_run_at_a_time_than_the_setting_allows(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    fake.fail("/msg$", method="POST", times=10_000, status=None, delay=0.01)
+    async with running(svix_settings.model_copy(update={"svix_concurrency": 3})) as backend:
+        for number in range(24):
+            backend.submit([make(f"tenant-{number}")])
+        await backend.settle()
+    assert fake.most_at_once == 3
+
+
+async def test_events_from_many_threads_all_arrive(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    async with running(svix_settings) as backend:
+
+        def emit(start: int) -> None:
+            for number in range(start, start + 50):
+                backend.submit([make(f"thread-{start}", number)])
+
+        threads = [threading.Thread(target=emit, args=(start,)) for start in (0, 1000, 2000, 3000)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            await anyio.to_thread.run_sync(thread.join)
+        await backend.settle()
+    for start in (0, 1000, 2000, 3000):
+        assert stored(fake, f"thread-{start}") == list(range(start, start + 50))
+
+
+async def test_the_same_event_id_is_there_once_and_answers_with_the_first_event(
+    svix_settings: WebhooksSettings, tenant: str
+) -> None:
+    async with running(svix_settings) as backend:
+        await backend.submit([make(tenant, 1, event_id="order-1")]).wait()
+        (waiting,) = await backend.submit([make(tenant, 2, event_id="order-1")]).wait()
+        assert numbers([waiting]) == [1]
+        await backend.settle()
+        (first,) = await backend.submit([make(tenant, 3, event_id="order-1")]).wait()
+        assert numbers([first]) == [1]
+        assert first.id.startswith("msg_")
+        page = await backend.list_events(tenant, EventQuery())
+        assert [event.id for event in page.items] == [first.id]
+
+
+async def test_a_full_queue_turns_the_event_away_and_says_so(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    async with running(svix_settings.model_copy(update={"queue_events": 5})) as backend:
+        with pytest.raises(QueueFull):
+            for number in range(10_000):
+                backend.submit([make("a", number)])
+        await backend.settle()
+        kept = stored(fake, "a")
+        assert kept == list(range(len(kept)))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"status": 500, "body": b""},
+        {"status": 503, "body": b"<html>Service Unavailable</html>"},
+        {"status": 429, "body": b'{"code":"rate_limit","detail":"slow down"}', "headers": {"retry-after": "0"}},
+        {"status": 401, "body": b'{"code":"authentication_failed","detail":"Invalid token"}'},
+        {"status": 302, "body": b"", "headers": {"location": "http://127.0.0.1:1/"}},
+        {"status": 200, "body": b"<html>sign in to the network</html>"},
+        {"status": 404, "body": b""},
+        {"status": 422, "body": b"<html>no</html>"},
+        {"status": 423},
+        {"drop": True},
+        {"drop": True, "commit": True},
+        {"status": 500, "commit": True},
+        {"status": 202, "body": b'{"odd": true}', "commit": True},
+    ],
+    ids=str,
+)
+async def test_a_call_that_goes_wrong_is_made_again_and_the_event_is_there_once(
+    fake: FakeSvix, svix_settings: WebhooksSettings, fault: dict[str, object]
+) -> None:
+    fake.fail("/msg$", method="POST", times=2, **fault)  # type: ignore[arg-type]
+    async with running_fast(svix_settings) as backend:
+        for number in range(3):
+            backend.submit([make("a", number)])
+        await eventually(lambda: backend.outbox.waits())
+        await backend.settle()
+        assert await backend.parked() == []
+    assert stored(fake, "a") == [0, 1, 2]
+
+
+async def test_a_slow_answer_is_given_up_in_time_and_asked_for_again(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    fake.fail("/msg$", method="POST", status=None, delay=3.0, commit=True)
+    async with running(svix_settings.model_copy(update={"svix_timeout": 0.2})) as backend:
+        backend.submit([make("a", 1)])
+        backend.submit([make("b", 2)])
+        await backend.settle()
+        assert len(fake.messages("a")) == len(fake.messages("b")) == 1
+
+
+async def test_retry_after_is_waited_for(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    fake.fail("/msg$", method="POST", status=429, headers={"retry-after": "20"})
+    async with running_fast(svix_settings) as backend:
+        started = backend.pace.clock()
+        backend.submit([make("a", 1)])
+        await backend.settle()
+        assert backend.pace.clock() - started >= 20
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (422, b'{"detail":[{"loc":["body","payload"],"msg":"bad","type":"value_error"}]}', "validation"),
+        (422, b'{"detail":"bad"}', ""),
+        (413, b'{"code":"payload_too_large","detail":"bad"}', "payload_too_large"),
+        (413, b"<html>bad</html>", ""),
+    ],
+)
+async def test_an_event_refused_for_good_is_parked_and_the_tenant_goes_on(
+    fake: FakeSvix, svix_settings: WebhooksSettings, status: int, body: bytes, code: str
+) -> None:
+    fake.fail("/msg$", method="POST", status=status, body=body)
+    async with running(svix_settings) as backend:
+        for number in range(3):
+            backend.submit([make("a", number)])
+        await backend.settle()
+        assert stored(fake, "a") == [1, 2]
+        (parked,) = await backend.parked()
+        assert numbers([parked.event]) == [0]
+        assert parked.code == code
+        assert "bad" in parked.detail
+        await eventually(lambda: backend.health()["outbox"]["parked"] == 1)
+        assert await backend.release_parked("a") == 1
+        await backend.settle()
+    assert stored(fake, "a") == [1, 2, 0]
+
+
+async def test_a_tenant_whose_event_makes_svix_crash_does_not_hold_up_the_others(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    fake.fail("/app/bad/msg$", times=1_000_000)
+    async with running(svix_settings) as backend:
+        backend.submit([make("bad", 1)])
+        await eventually(lambda: len(fake.calls_to("/app/bad/msg$")) > 1)
+        for number in range(20):
+            backend.submit([make("good", number)])
+        await eventually(lambda: len(fake.calls_to("/app/good/msg$")) == 20, within=2)
+        assert await backend.outbox.waits("bad")
+        fake.heal()
+        await backend.settle()
+    assert stored(fake, "bad") == [1]
+
+
+async def test_nothing_is_lost_in_an_outage_of_a_day(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    day = 86_400.0
+    virtual = VirtualTime(time.time())
+    end = virtual.now + day
+    fake.clock = virtual.clock
+    fake.go_down()
+    async with running(svix_settings, clock=virtual.clock, sleep=virtual.sleep, relay_poll=3600.0) as backend:
+        for hour in range(24):
+            for tenant in ("a", "b", "c"):
+                await backend.submit([make(tenant, hour)]).wait()
+            await virtual.run(end - day + hour * 3600)
+        calls = len(fake.calls)
+        # Backing off to a minute, one call at a time however many tenants wait: some 1,440 calls and 4 tries per call.
+        assert calls < 24 * 60 * 4
+        assert (await backend.outbox.counts()).waiting == 72
+        await virtual.run(end)
+        fake.heal()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(virtual.run, end + 7200)
+            await backend.settle()
+            tasks.cancel_scope.cancel()
+    for tenant in ("a", "b", "c"):
+        assert stored(fake, tenant) == list(range(24))
+
+
+async def test_what_waits_survives_a_restart(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    fake.go_down()
+    async with running(svix_settings) as backend:
+        for number in range(50):
+            backend.submit([make("a", number)])
+    fake.heal()
+    async with running(svix_settings) as backend:
+        await backend.settle()
+    assert stored(fake, "a") == list(range(50))
+
+
+async def test_a_database_in_memory_is_drained_at_the_end_and_warns_at_the_start(
+    fake: FakeSvix, svix_settings: WebhooksSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(svix_settings.model_copy(update={"database": ":memory:"})) as backend:
+        for number in range(20):
+            backend.submit([make("a", number)])
+    assert stored(fake, "a") == list(range(20))
+    assert "are lost when this process ends" in caplog.text
+
+
+async def test_of_two_on_one_file_one_relays_and_the_other_takes_over(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    async with running(svix_settings) as second:
+        async with anyio.create_task_group() as tasks:
+            async with running(svix_settings) as first:
+                await eventually(lambda: first.relay.relaying or second.relay.relaying)
+                holder, other = (first, second) if first.relay.relaying else (second, first)
+                for number in range(20):
+                    (holder if number % 2 else other).submit([make("a", number)])
+                    await anyio.lowlevel.checkpoint()
+                await first.settle()
+                assert not other.relay.relaying
+            tasks.cancel_scope.cancel()
+        await eventually(lambda: second.relay.relaying, within=1)
+        second.submit([make("a", 20)])
+        await second.settle()
+    assert sorted(stored(fake, "a")) == list(range(21))
+
+
+CHILD = """
+import sys, anyio
+from starlette_webhooks.settings import WebhooksSettings
+from tests.backends.svix.support import make, running
+
+async def main(database, url, token):
+    settings = WebhooksSettings(database=database, svix_server_url=url, svix_api_key=token)
+    async with running(settings) as backend:
+        for number in range(20):
+            await backend.submit([make("a", number)]).wait()
+        print("durable", flush=True)
+        await anyio.sleep(60)
+
+anyio.run(main, *sys.argv[1:])
+"""
+
+
+def kill_before_the_answer(child: Callable[[], int]) -> Callable[[Message], None]:
+    def kill(message: Message) -> None:
+        if message.payload["data"]["number"] == 5:
+            os.kill(child(), signal.SIGKILL)
+
+    return kill
+
+
+def kill_after_the_answer(child: Callable[[], int]) -> Callable[[Message], None]:
+    def kill(message: Message) -> None:
+        if message.payload["data"]["number"] == 5:
+            threading.Timer(0.002, os.kill, (child(), signal.SIGKILL)).start()
+
+    return kill
+
+
+@pytest.mark.parametrize("moment", [kill_before_the_answer, kill_after_the_answer])
+async def test_a_relay_killed_between_the_answer_of_svix_and_the_mark_loses_and_doubles_nothing(
+    fake: FakeSvix,
+    svix_settings: WebhooksSettings,
+    moment: Callable[[Callable[[], int]], Callable[[Message], None]],
+) -> None:
+    # All 20 are durable before the first is taken.
+    fake.fail("/app$", method="POST", times=1_000, status=503)
+    token = svix_settings.svix_api_key
+    assert token is not None
+    command = [sys.executable, "-c", CHILD, svix_settings.database, fake.url, token.get_secret_value()]
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as child:  # noqa: ASYNC220
+        assert child.stdout is not None
+        assert await anyio.to_thread.run_sync(child.stdout.readline) == "durable\n"
+        fake.on_commit = moment(lambda: child.pid)
+        fake.heal()
+        await anyio.to_thread.run_sync(child.wait)
+        assert child.returncode == -signal.SIGKILL
+    fake.on_commit = None
+    assert 5 in stored(fake, "a")
+    assert len(stored(fake, "a")) < 20
+    async with running(svix_settings) as backend:
+        await eventually(lambda: backend.relay.relaying, within=1)
+        await backend.settle()
+    assert stored(fake, "a") == list(range(20))
+    assert len(fake.messages("a")) == 20
+
+
+async def test_a_message_that_svix_stored_and_did_not_queue_is_delivered_all_the_same(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    virtual = VirtualTime(time.time())
+    fake.clock = virtual.clock
+    async with running(svix_settings, clock=virtual.clock) as backend:
+        wanting = await backend.create_endpoint("a", EndpointChanges(url="https://example.com/1"))
+        await backend.create_endpoint("a", EndpointChanges(url="https://example.com/2", event_types=("user.created",)))
+        virtual.now += 1
+        fake.queue_fails = True
+        backend.submit([make("a", 1)])
+        await eventually(lambda: "a" in {app.uid for app in fake.applications.values()} and bool(fake.messages("a")))
+        fake.queue_fails = False
+        await eventually(lambda: advance(virtual, backend.outbox.waits("a")))
+        assert fake.application("a").attempts == []
+        await backend.housekeeping.resolve_doubts()
+        assert fake.application("a").attempts == []
+        virtual.now += 61
+        await backend.housekeeping.resolve_doubts()
+        assert [attempt["endpointId"] for attempt in fake.application("a").attempts] == [wanting.id]
+        virtual.now += 61
+        await backend.housekeeping.resolve_doubts()
+        assert len(fake.application("a").attempts) == 1
+
+
+async def advance(virtual: VirtualTime, waits: object) -> bool:
+    virtual.now += 1
+    return not await waits  # type: ignore[misc]
+
+
+async def test_an_old_message_with_the_same_event_id_is_not_delivered_again(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    async with running(svix_settings) as backend:
+        await backend.create_endpoint("a", EndpointChanges(url="https://example.com/"))
+        application = fake.application("a")
+        fake.store(application, "invoice.paid", {"old": True}, event_id="order-1", at=time.time() - 86_400)
+        backend.submit([make("a", 1, event_id="order-1")])
+        await backend.settle()
+        row = await backend.outbox.find("a", "order-1")
+        assert row is not None
+        assert row.event.id == application.messages[0].id
+        assert await backend.outbox.in_doubt() == []
+    assert application.attempts == []
+
+
+@pytest.mark.parametrize(
+    "tenant",
+    ["with space", "..", ".", "a/b?x=1#y", "app_2xYbnVn4gvBVd3z7qjHqSAPrGvi", "t_" + "a" * 52, "ü", "x" * 300, "{app}"],
+)
+async def test_any_tenant_has_an_application_of_its_own(
+    fake: FakeSvix, svix_settings: WebhooksSettings, tenant: str
+) -> None:
+    async with running(svix_settings) as backend:
+        backend.submit([make(tenant, 1)])
+        await backend.settle()
+        assert numbers((await backend.list_events(tenant, EventQuery())).items) == [1]
+    uid = application_uid(tenant)
+    assert fake.application(uid).name == tenant[:256]
+    assert application_uid(uid) != uid
+
+
+async def test_two_first_calls_at_once_make_one_application(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    fake.fail("/app$", method="POST", status=409, body=b'{"code":"conflict","detail":"A conflict has occurred"}')
+    async with running(svix_settings) as backend:
+        await backend.send([make("a", 1)])
+    assert stored(fake, "a") == [1]
+
+
+async def test_an_application_deleted_at_svix_is_made_again(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    async with running(svix_settings) as backend:
+        await backend.send([make("a", 1)])
+        fake.applications.clear()
+        backend.submit([make("a", 2)])
+        await backend.settle()
+    assert stored(fake, "a") == [2]
+
+
+async def test_old_events_are_forgotten_and_waiting_ones_never(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    virtual = VirtualTime(time.time())
+    async with running(svix_settings, clock=virtual.clock) as backend:
+        backend.submit([make("a", 1, event_id="order-1"), make("a", 2)])
+        await backend.settle()
+        fake.fail("/app/a/msg$", times=1_000_000)
+        backend.submit([make("a", 3, event_id="order-3")])
+        virtual.now += 2 * 86_400
+        await backend.housekeeping.prune()
+        assert await backend.outbox.find("a", "order-1") is not None
+        virtual.now += 31 * 86_400
+        await backend.housekeeping.prune()
+        assert await backend.outbox.find("a", "order-1") is None
+        assert await backend.outbox.find("a", "order-3") is not None
+        fake.heal()
+
+
+async def test_a_process_that_does_not_deliver_leaves_the_relay_to_others(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    async with running(svix_settings.model_copy(update={"deliver": False})) as emitting:
+        emitting.submit([make("a", 1)])
+        await anyio.sleep(0.1)
+        assert await emitting.outbox.waits("a")
+        async with running(svix_settings) as relaying:
+            await relaying.settle()
+    assert stored(fake, "a") == [1]
+
+
+async def test_an_erased_tenant_is_gone_here_and_at_svix(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    async with running(svix_settings) as backend:
+        await backend.send([make("a", 1, event_id="order-1")])
+        await backend.erase("a")
+        assert fake.applications == {}
+        assert await backend.outbox.find("a", "order-1") is None
+        await backend.erase("a")
+        await backend.send([make("a", 2)])
+    assert stored(fake, "a") == [2]

@@ -1,0 +1,190 @@
+"""The embedded engine as a whole: what the parts do together."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+from standardwebhooks import Webhook
+
+from starlette_webhooks.backends.sqlite import SQLiteBackend
+from starlette_webhooks.delivery import dispatcher
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges
+from starlette_webhooks.event_types import EventTypes
+from starlette_webhooks.events import EventQuery
+from starlette_webhooks.exceptions import QueueFull
+from starlette_webhooks.feed import Entry, StreamFilter
+from starlette_webhooks.payloads import new_event
+from starlette_webhooks.settings import WebhooksSettings
+from tests.servers import Receiver, receiving
+
+TYPES = EventTypes(["a.b"])
+
+
+async def until_listed(backend: SQLiteBackend, event_type: str) -> None:
+    with anyio.fail_after(10):
+        while not (await backend.list_events("acme", EventQuery(event_types=(event_type,)))).items:
+            await anyio.sleep(0.02)
+
+
+async def add(backend: SQLiteBackend, receiver: Receiver) -> Endpoint:
+    return await backend.create_endpoint("acme", EndpointChanges(url=receiver.url))
+
+
+async def test_an_endpoint_that_is_gone_is_disabled_and_its_tenant_told(settings: WebhooksSettings) -> None:
+    backend = SQLiteBackend(settings)
+    with receiving() as gone, receiving() as works:
+        gone.status = 410
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, gone)
+            await add(backend, works)
+            await backend.send([new_event("a.b", {}, tenant="acme")])
+            await until_listed(backend, "endpoint.disabled")
+            (event,) = (await backend.list_events("acme", EventQuery(event_types=("endpoint.disabled",)))).items
+            assert event.data == {"endpointId": endpoint.id, "url": gone.url, "reason": "gone"}
+            stored = await backend.get_endpoint("acme", endpoint.id)
+            assert stored is not None
+            assert (stored.disabled, stored.disabled_reason) == (True, "gone")
+            with anyio.fail_after(10):
+                while event.id not in works.ids():
+                    await anyio.sleep(0.02)
+        assert len(gone.requests) == 1
+
+
+async def test_an_event_is_delivered_without_a_look_at_all_endpoints(
+    settings: WebhooksSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "_SCAN_EVERY", 60.0)
+    backend = SQLiteBackend(settings)
+    with receiving() as receiver:
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, receiver)
+            await anyio.sleep(0.05)
+            ordinary = new_event("a.b", {}, tenant="acme")
+            named = new_event("a.b", {}, tenant="acme", event_id="one")
+            in_channel = new_event("a.b", {}, tenant="acme", channels=["eu"])
+            test = new_event("webhooks.ping", {}, tenant="acme")
+            for event in (ordinary, named, in_channel):
+                await backend.send([event])
+            await backend.test_endpoint("acme", endpoint.id, test)
+            with anyio.fail_after(10):
+                while len(receiver.requests) < 4:
+                    await anyio.sleep(0.02)
+    assert {*receiver.ids()} == {event.id for event in (ordinary, named, in_channel, test)}
+
+
+@pytest.mark.parametrize("action", ["test", "resend", "recover", "update"])
+async def test_what_somebody_asks_for_is_tried_at_once_though_the_endpoint_fails(
+    settings: WebhooksSettings, action: str
+) -> None:
+    now = time.time() + 60
+    settings = settings.model_copy(update={"retry_schedule": [0.0]})
+    backend = SQLiteBackend(settings, clock=lambda: now)
+    with receiving() as receiver:
+        receiver.status = 500
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, receiver)
+            events = [new_event("a.b", {}, tenant="acme") for _ in range(3)]
+            for event in events:
+                await backend.send([event])
+            with anyio.fail_after(10):
+                while len(receiver.requests) < 2:
+                    await anyio.sleep(0.02)
+            await anyio.sleep(0.1)
+            assert len(receiver.requests) == 2, "the clock stands still, so the pause after two failures does not end"
+            receiver.status = 200
+            match action:
+                case "test":
+                    await backend.test_endpoint("acme", endpoint.id, new_event("webhooks.ping", {}, tenant="acme"))
+                case "resend":
+                    await backend.resend("acme", events[0].id, endpoint.id)
+                case "recover":
+                    since = datetime.fromtimestamp(now - 600, UTC)
+                    await backend.recover("acme", endpoint.id, since, None, missing=False)
+                case _:
+                    await backend.update_endpoint("acme", endpoint.id, EndpointChanges(url=f"{receiver.url}/new"))
+            with anyio.fail_after(5):
+                while not any(event.id == received for event in events[2:] for received in receiver.ids()):
+                    await anyio.sleep(0.02)
+
+
+async def test_a_delivery_is_signed_with_the_secret_that_the_customer_reads(settings: WebhooksSettings) -> None:
+    backend = SQLiteBackend(settings)
+    with receiving() as receiver:
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, receiver)
+            secret = await backend.get_secret("acme", endpoint.id)
+            await backend.rotate_secret("acme", endpoint.id, None)
+            second = await backend.get_secret("acme", endpoint.id)
+            (event,) = await backend.send([new_event("a.b", {"n": 1}, tenant="acme")])
+            with anyio.fail_after(10):
+                while not receiver.requests:
+                    await anyio.sleep(0.02)
+        (request,) = receiver.requests
+        assert request.body == event.payload
+        assert secret is not None
+        assert second is not None
+        for key in (secret, second):
+            assert Webhook(key).verify(request.body, request.headers)["data"] == {"n": 1}
+
+
+async def test_deleting_an_endpoint_ends_what_waits_for_it(settings: WebhooksSettings) -> None:
+    backend = SQLiteBackend(settings)
+    with receiving() as receiver:
+        receiver.status = 500
+        async with backend.lifespan(TYPES):
+            endpoint = await add(backend, receiver)
+            await backend.send([new_event("a.b", {}, tenant="acme")])
+            with anyio.fail_after(10):
+                while not receiver.requests:
+                    await anyio.sleep(0.02)
+            assert await backend.delete_endpoint("acme", endpoint.id)
+            await anyio.sleep(0.2)
+            left = await backend.database.read(
+                lambda c: c.execute(
+                    "SELECT (SELECT count(*) FROM delivery) + (SELECT count(*) FROM attempt)"
+                ).fetchone()
+            )
+            assert left == (0,)
+
+
+async def test_deliveries_are_recorded_while_events_fill_the_queue(settings: WebhooksSettings) -> None:
+    backend = SQLiteBackend(settings.model_copy(update={"queue_events": 1}))
+    async with backend.lifespan(TYPES):
+        first = backend.submit([new_event("a.b", {}, tenant="acme")])
+        with pytest.raises(QueueFull):
+            backend.submit([new_event("a.b", {}, tenant="acme")])
+        assert await backend.database.write(lambda connection: "taken") == "taken"
+        await first.wait()
+
+
+async def test_an_error_while_the_log_is_followed_ends_neither_the_engine_nor_a_gap_free_stream(
+    settings: WebhooksSettings,
+) -> None:
+    backend = SQLiteBackend(settings)
+    heard: list[str] = []
+
+    class Ears:
+        tenants = ("acme",)
+
+        def publish(self, entries: Sequence[Entry]) -> None:
+            heard.extend(entry.event.id for entry in entries)
+
+    backend.listen(Ears())
+    async with backend.lifespan(TYPES):
+        backend.watch("acme")
+        await backend.replay("acme", StreamFilter(), None)
+        tail = backend._tail
+        watcher, tail._watcher = tail._watcher, sqlite3.connect(settings.database)
+        assert watcher is not None
+        tail._watcher.close()  # Whatever is asked of it now raises `sqlite3.ProgrammingError`.
+        await anyio.sleep(0.1)
+        events = [(await backend.send([new_event("a.b", {}, tenant="acme")]))[0].id for _ in range(3)]
+        tail._watcher = watcher
+        with anyio.fail_after(5):
+            while heard != events:
+                await anyio.sleep(0.02)

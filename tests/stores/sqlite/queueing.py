@@ -1,0 +1,54 @@
+"""Claiming deliveries and recording attempts on a bare connection."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from itertools import count
+from typing import Any
+
+from starlette_webhooks.delivery.limits import Ask, Lane, Room
+from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.stores.sqlite.queue import Claim, Job, claim, scan
+from starlette_webhooks.stores.sqlite.recording import Outcome, record
+
+# Events are emitted in real time, within half an hour from now, so all are due by then.
+NOW = int(time.time() * 1000) + 1_800_000
+LEASE = 25_000
+MINUTE = 60_000
+NUMBERS = count(1)
+ROOM = Room(free=100, reserve=0, slow=50)
+
+
+def rows(db: sqlite3.Connection, statement: str, *values: Any) -> list[Any]:
+    return db.execute(statement, values).fetchall()
+
+
+def take(
+    db: sqlite3.Connection, *numbers: int, now: int = NOW + 1000, room: Room = ROOM, each: int = 8, **tenants: int
+) -> Claim:
+    """Claim as a process would that has attempts under way for these tenants."""
+    found = numbers or tuple(one.endpoint for one in scan(db, due_by=now).found)
+    asks = [Ask(endpoint, Lane.PROVEN, each, 0) for endpoint in found]
+    return claim(db, asks=asks, room=room, tenants=tenants, now=now, lease=now + LEASE)
+
+
+def outcome(job: Job, *, ok: bool = True, at: int = NOW + 1000, status: int | None = None, **values: Any) -> Outcome:
+    status_code = status or (200 if ok else 500)
+    return Outcome(
+        job=job,
+        # Ids minted in the future would drag those of events along.
+        attempt_id=first_id("atmpt_", at)[:-6] + f"{next(NUMBERS):06}",
+        ok=ok,
+        started=at,
+        ended=at + 10,
+        duration_ms=10,
+        status_code=status_code,
+        **values,
+    )
+
+
+def attempt(db: sqlite3.Connection, *, ok: bool = True, at: int = NOW + 1000, **values: Any) -> None:
+    """Claim the one delivery that is due and record an attempt at it."""
+    (job,) = take(db, now=at).jobs
+    record(db, outcome(job, ok=ok, at=at, **values), disable_after=0)

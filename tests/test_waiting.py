@@ -1,0 +1,68 @@
+"""Gates and waiters: who waits goes on, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from starlette_webhooks.waiting import gates, waiters
+
+
+async def test_all_who_wait_at_a_gate_go_on_when_it_opens_and_who_was_cancelled_disturbs_nobody() -> None:
+    gate = gates()()
+    passed: list[int] = []
+    scopes = [anyio.CancelScope() for _ in range(3)]
+
+    async def wait(number: int) -> None:
+        with scopes[number]:
+            await gate.wait()
+            passed.append(number)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(wait, number)
+            await anyio.sleep(0.01)
+            scopes[1].cancel()
+            await anyio.sleep(0.01)
+            assert passed == []
+            gate.set()
+    assert sorted(passed) == [0, 2]
+
+
+async def test_a_waiter_wakes_once_and_keeps_nothing_for_later() -> None:
+    waiter = waiters()()
+    woken = 0
+
+    async def wait() -> None:
+        nonlocal woken
+        await waiter.wait()
+        woken += 1
+
+    with anyio.fail_after(5):
+        waiter.wake()
+        for expected in (1, 2):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await anyio.sleep(0.01)
+                assert woken == expected - 1, "a wake before the wait counts for nothing"
+                waiter.wake()
+                waiter.wake()
+            await checkpoint()
+            assert woken == expected
+
+
+async def test_a_waiter_whose_task_was_cancelled_takes_another() -> None:
+    waiter = waiters()()
+    with anyio.fail_after(5):
+        with anyio.move_on_after(0.01):
+            await waiter.wait()
+        waiter.wake()
+        async with anyio.create_task_group() as tasks:
+
+            async def wait() -> None:
+                await waiter.wait()
+
+            tasks.start_soon(wait)
+            await anyio.sleep(0.01)
+            waiter.wake()
