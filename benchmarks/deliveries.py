@@ -15,7 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.emit import BODY, EVENT_TYPE, make_webhooks
+from benchmarks.app import BODY, EVENT_TYPE, make_webhooks
 from benchmarks.harness import free_port, workdir
 from benchmarks.load import percentile
 

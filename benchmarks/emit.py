@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,28 +17,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from benchmarks.app import BODY, EVENT_TYPE, make_webhooks
 from benchmarks.harness import Report, Sample, Scale, command, free_port, interleave, run_json, serve, uvicorn, workdir
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from starlette_webhooks import Webhooks
-
-BODY = '{"invoice":"in_1PQ","amountPaid":9900,"currency":"eur","customer":{"id":"cus_42","email":"a@example.com"}}'
-EVENT_TYPE = "invoice.payment_succeeded"
-
-
-def make_webhooks(event_types: Sequence[str] = (), **settings: Any) -> Webhooks:
-    """An engine whose every request is of one tenant."""
-    from starlette_webhooks import Principal, Webhooks, WebhooksSettings
-
-    return Webhooks(
-        event_types=[EVENT_TYPE, *event_types],
-        tenant=lambda connection: "acme",
-        authenticate=lambda connection: Principal("acme", ["webhooks:read", "webhooks:write"]),
-        settings=WebhooksSettings(database=os.environ.get("BENCH_DATABASE", ":memory:"), **settings),
-    )
-
 
 # The servers
 

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.emit import BODY, EVENT_TYPE, make_webhooks
+from benchmarks.app import BODY, EVENT_TYPE, make_webhooks
 from benchmarks.harness import Figures, Report, Scale, run_json, workdir
 from benchmarks.reading import fill
 

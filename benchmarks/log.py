@@ -13,7 +13,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TypeAlias
 
-from benchmarks.emit import BODY, EVENT_TYPE, make_webhooks
+from benchmarks.app import BODY, EVENT_TYPE, make_webhooks
 from benchmarks.harness import Report, Scale, interleave, run_json, workdir
 
 _INSERT = """INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload)

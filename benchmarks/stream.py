@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks.emit import EVENT_TYPE
+from benchmarks.app import EVENT_TYPE
 from benchmarks.harness import Report, Sample, Scale, command, free_port, interleave, run_json, serve, uvicorn, workdir
 from benchmarks.streamers import FILTERS
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from benchmarks.emit import EVENT_TYPE, make_webhooks
+from benchmarks.app import EVENT_TYPE, make_webhooks
 from benchmarks.load import percentile
 
 # Frames of about 410 bytes. The tilde is what readers count.

@@ -1,4 +1,4 @@
-"""The public names, what imports what, and what an import costs."""
+"""The public names, and what an import costs."""
 
 from __future__ import annotations
 
@@ -7,82 +7,14 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import starlette_webhooks
+from tests.imports import modules_in
+from tests.servers import ROOT
 
-PACKAGE = Path(starlette_webhooks.__file__).parent
-MODULES = {
-    ".".join(("starlette_webhooks", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
-# Who may import what, from the top down: a layer imports its own and those below.
-LAYERS = [
-    ["fastapi", "litestar", "testing", "cli"],
-    ["", "applications", "middleware"],
-    ["routes"],
-    ["portal", "streams", "openapi"],
-    ["authentication", "emitter"],
-    ["backends", "delivery", "relay", "stores"],
-    ["attempts", "endpoints", "event_types", "events", "feed", "identifiers", "pagination", "payloads", "settings"],
-    ["signing", "tokens"],
-    ["_version", "concurrency", "exceptions", "scope", "types", "waiting"],
-]
-FOREIGN = {
-    "fastapi": {"starlette_webhooks.fastapi"},
-    "litestar": {"starlette_webhooks.litestar"},
-    "pytest": {"starlette_webhooks.testing.plugin"},
-}
-
-
-def imports(tree: ast.Module) -> Iterator[str]:
-    """Every module that is imported at run time, at the top or in a function."""
-    hidden = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in hidden:
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, "Imports name the whole module."
-            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
-            found = [name for name in submodules if name in MODULES]
-            yield from found
-            if len(found) < len(submodules):
-                yield node.module
-
-
-def layer(module: str) -> int:
-    part = module.partition("starlette_webhooks")[2].lstrip(".").split(".")[0]
-    return next(number for number, names in enumerate(LAYERS) if part in names)
-
-
-@pytest.mark.parametrize("module", list(MODULES))
-def test_imports_only_go_down(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text())
-    for imported in imports(tree):
-        if imported.split(".")[0] != "starlette_webhooks" or imported == "starlette_webhooks":
-            continue
-        assert layer(imported) >= layer(module), f"{module} imports {imported}, which lies above it"
-
-
-@pytest.mark.parametrize("module", list(MODULES))
-def test_other_packages_are_imported_where_they_belong(module: str) -> None:
-    found = {name.split(".")[0] for name in imports(ast.parse(MODULES[module].read_text()))}
-    for package, homes in FOREIGN.items():
-        assert package not in found or module in homes, f"{module} imports {package}"
-    if not module.startswith("starlette_webhooks.backends.svix"):
-        assert not {"svix", "asyncio"} & found
-    # Trio is optional, and AnyIO has no form of what is parked there.
-    assert "trio" not in found or module == "starlette_webhooks.waiting"
+MODULES = modules_in(ROOT, "starlette_webhooks")
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])

@@ -1,0 +1,27 @@
+"""The app that all subjects measure: one event type, one tenant, one body."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette_webhooks import Webhooks
+
+__all__ = ["BODY", "EVENT_TYPE", "make_webhooks"]
+
+BODY = '{"invoice":"in_1PQ","amountPaid":9900,"currency":"eur","customer":{"id":"cus_42","email":"a@example.com"}}'
+EVENT_TYPE = "invoice.payment_succeeded"
+
+
+def make_webhooks(event_types: Sequence[str] = (), **settings: Any) -> Webhooks:
+    """A `Webhooks` whose every request is of one tenant."""
+    from starlette_webhooks import Principal, Webhooks, WebhooksSettings
+
+    return Webhooks(
+        event_types=[EVENT_TYPE, *event_types],
+        tenant=lambda connection: "acme",
+        authenticate=lambda connection: Principal("acme", ["webhooks:read", "webhooks:write"]),
+        settings=WebhooksSettings(database=os.environ.get("BENCH_DATABASE", ":memory:"), **settings),
+    )

@@ -1,0 +1,66 @@
+"""What imports what in a tree of Python files, and the circles in it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+Graph: TypeAlias = Mapping[str, frozenset[str]]
+"""From each module to the modules that it imports."""
+
+
+def modules_in(root: Path, package: str) -> dict[str, Path]:
+    """The modules of a package below `root`, by their dotted names."""
+    return {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted((root / package).rglob("*.py"))
+    }
+
+
+def imports(tree: ast.Module, known: Iterable[str] = ()) -> Iterator[str]:
+    """Every module that is imported: at the top, in a function, or for type checkers.
+
+    Args:
+        known: Modules of the own tree: `from package import module` imports the module then, not a name of the package.
+    """
+    known = set(known)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "Imports name the whole module."
+            assert node.module is not None
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in known else node.module for name in names)
+
+
+def graph_of(modules: Mapping[str, Path]) -> Graph:
+    """Which of these modules import which others of them, imports for type checkers included."""
+    return {
+        name: frozenset(imports(ast.parse(path.read_text()), modules)) & modules.keys()
+        for name, path in modules.items()
+    }
+
+
+def circles(graph: Graph) -> list[list[str]]:
+    """The groups of nodes that reach each other, each sorted."""
+    reached = {node: _reachable(graph, node) for node in graph}
+    groups = {
+        tuple(sorted(other for other in reached[node] if node in reached[other]))
+        for node in graph
+        if node in reached[node]
+    }
+    return [list(group) for group in sorted(groups)]
+
+
+def _reachable(graph: Graph, start: str) -> set[str]:
+    found: set[str] = set()
+    waiting = list(graph[start])
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += graph[node]
+    return found
