@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from starlette_webhooks.settings import WebhooksSettings
+from tests.settings import make_settings
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -22,17 +22,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def settings(tmp_path: Path) -> WebhooksSettings:
     """Settings with a database of the test's own, and deliveries to loopback allowed."""
     return make_settings(tmp_path)
-
-
-def make_settings(tmp_path: Path, **changes: Any) -> WebhooksSettings:
-    """Settings for a test, independent of the environment."""
-    values: dict[str, Any] = {
-        "database": str(tmp_path / "webhooks.db"),
-        "allow_networks": "127.0.0.0/8,::1/128",
-        "svix_api_key": None,
-        "handle_signals": False,
-    }
-    return WebhooksSettings(**{**values, **changes})
 
 
 @pytest.hookimpl(wrapper=True)

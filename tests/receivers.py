@@ -138,10 +138,3 @@ def guard(*answers: list[str] | OSError, opened: bool = True) -> AddressGuard:
         return answer
 
     return AddressGuard([LOOPBACK] if opened else [], resolve=resolve)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait until this holds, and fail where it does not in time."""
-    with anyio.fail_after(seconds):
-        while not condition():
-            await anyio.sleep(0.01)

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-T = TypeVar("T")
+from tests.eventually import wait_for
 
 ROOT = Path(__file__).parent.parent
 COMMANDS: dict[str, list[str]] = {
@@ -95,18 +95,6 @@ def answers(server: Server) -> bool:
         return httpx.get(f"{server.url}/nothing", timeout=1).status_code < 500
     except httpx.TransportError:
         return False
-
-
-def wait_for(condition: Callable[[], T], timeout: float = 10, log: Path | None = None) -> T:
-    """What the condition returns once it is true."""
-    end = time.monotonic() + timeout
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise TimeoutError(f"Waited {timeout} s in vain." + ("" if log is None else f"\n{log.read_text()}"))
-        time.sleep(0.02)
 
 
 @dataclass

@@ -10,8 +10,9 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from tests.eventually import wait_for
 from tests.hosts import MOUNT, bearer
-from tests.servers import Receiver, Server, receiving, serving, wait_for
+from tests.servers import Receiver, Server, receiving, serving
 
 ACME = bearer("acme")
 

@@ -29,8 +29,8 @@ from starlette_webhooks import (
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.stores.sqlite.log import Inserted
-from tests.conftest import make_settings
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
+from tests.settings import make_settings
 
 
 class InvoicePaid(BaseModel):

@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 from starlette_webhooks import BackendUnavailable, NotRunning, Webhooks, WebhooksMiddleware
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.settings import WebhooksSettings
-from tests.conftest import make_settings
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
 from tests.servers import COMMANDS, ROOT, free_port
+from tests.settings import make_settings
 
 
 async def count(webhooks: Webhooks) -> int:

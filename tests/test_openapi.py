@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 from starlette_webhooks import EventType, Webhooks, WebhooksMiddleware
 from starlette_webhooks.openapi import OPERATIONS
 from starlette_webhooks.settings import WebhooksSettings
-from tests.conftest import make_settings
 from tests.hosts import EVENT_TYPES, MOUNT, bearer, make_app, make_webhooks
+from tests.settings import make_settings
 
 
 class Currency(Enum):

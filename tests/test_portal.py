@@ -26,8 +26,8 @@ from starlette_webhooks.portal.pages import Dashboard, dashboard_routes
 from starlette_webhooks.portal.session import SESSION_COOKIE, mint_session, open_session, session_cookie
 from starlette_webhooks.portal.theme import _contrast, _parse, theme_css
 from starlette_webhooks.settings import WebhooksSettings
-from tests.conftest import make_settings
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
+from tests.settings import make_settings
 
 KEY = b"k" * 32
 READ, WRITE = "webhooks:read", "webhooks:write"

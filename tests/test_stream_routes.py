@@ -19,8 +19,9 @@ from starlette_webhooks import Webhooks
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.scope import DEFERRED
 from starlette_webhooks.settings import WebhooksSettings
+from tests.eventually import wait_for
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
-from tests.servers import serving, wait_for
+from tests.servers import serving
 
 ACME = bearer("acme")
 STREAM = f"{MOUNT}/events/stream"

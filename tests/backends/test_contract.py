@@ -5,7 +5,7 @@ The engine of Svix runs against the fake server of its own tests.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,8 @@ from starlette_webhooks.exceptions import Conflict, NotRunning
 from starlette_webhooks.feed import Entry, StreamFilter
 from starlette_webhooks.payloads import new_event
 from tests.backends.svix.fake_server import TOKEN, FakeSvix
-from tests.conftest import make_settings
+from tests.eventually import eventually
+from tests.settings import make_settings
 
 T = TypeVar("T")
 BackendFactory = Callable[[], Backend]
@@ -114,13 +115,6 @@ async def ids(backend: Backend, tenant: str = "acme", **query: Any) -> list[str]
 
 async def create(backend: Backend, tenant: str = "acme", **changes: Any) -> Endpoint:
     return await backend.create_endpoint(tenant, EndpointChanges(**{"url": URL, **changes}))
-
-
-async def eventually(condition: Callable[[], Awaitable[T]]) -> T:
-    with anyio.fail_after(5):
-        while not (found := await condition()):
-            await anyio.sleep(0.01)
-    return found
 
 
 # Emitting and reading

@@ -15,20 +15,15 @@ from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.delivery import dispatcher
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.event_types import EventTypes
-from starlette_webhooks.events import EventQuery
+from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import QueueFull
 from starlette_webhooks.feed import Entry, StreamFilter
 from starlette_webhooks.payloads import new_event
 from starlette_webhooks.settings import WebhooksSettings
+from tests.eventually import eventually
 from tests.servers import Receiver, receiving
 
 TYPES = EventTypes(["a.b"])
-
-
-async def until_listed(backend: SQLiteBackend, event_type: str) -> None:
-    with anyio.fail_after(10):
-        while not (await backend.list_events("acme", EventQuery(event_types=(event_type,)))).items:
-            await anyio.sleep(0.02)
 
 
 async def add(backend: SQLiteBackend, receiver: Receiver) -> Endpoint:
@@ -43,8 +38,11 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_its_tenant_told(settings
             endpoint = await add(backend, gone)
             await add(backend, works)
             await backend.send([new_event("a.b", {}, tenant="acme")])
-            await until_listed(backend, "endpoint.disabled")
-            (event,) = (await backend.list_events("acme", EventQuery(event_types=("endpoint.disabled",)))).items
+
+            async def listed() -> Sequence[Event]:
+                return (await backend.list_events("acme", EventQuery(event_types=("endpoint.disabled",)))).items
+
+            (event,) = await eventually(listed)
             assert event.data == {"endpointId": endpoint.id, "url": gone.url, "reason": "gone"}
             stored = await backend.get_endpoint("acme", endpoint.id)
             assert stored is not None

@@ -14,7 +14,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.host import MOUNT
 from tests.browser.visitor import PAGES, Visit
-from tests.servers import Receiver, wait_for
+from tests.eventually import wait_for
+from tests.servers import Receiver
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import random
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 
@@ -25,8 +25,7 @@ from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.stores.sqlite import endpoints, log
 from starlette_webhooks.stores.sqlite.attempts import list_attempts
 from starlette_webhooks.stores.sqlite.database import Database
-
-T = TypeVar("T")
+from tests.eventually import eventually
 
 
 class VirtualClock:
@@ -97,7 +96,7 @@ class Engine:
             found = await self.attempts(**query)
             return found if len(found) >= count else None
 
-        return await until(enough)
+        return await eventually(enough)
 
     async def pending(self) -> int:
         count = await self.database.read(lambda c: c.execute("SELECT count(*) FROM delivery").fetchone()[0])
@@ -126,21 +125,6 @@ async def delivering(
         tasks.start_soon(dispatcher.run)
         yield Engine(database, dispatcher, clock, disabled)
         tasks.cancel_scope.cancel()
-
-
-async def until(condition: Callable[[], Awaitable[T | None]], seconds: float = 8) -> T:
-    """What the condition returns once it is true."""
-    with anyio.fail_after(seconds):
-        while not (found := await condition()):
-            await anyio.sleep(0.005)
-        return found
-
-
-async def until_true(condition: Callable[[], object], seconds: float = 8) -> None:
-    """Wait until a condition holds."""
-    with anyio.fail_after(seconds):
-        while not condition():
-            await anyio.sleep(0.002)
 
 
 @contextmanager

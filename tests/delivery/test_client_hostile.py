@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 import anyio
@@ -17,7 +18,8 @@ from anyio.streams.tls import TLSStream
 from starlette_webhooks.delivery import client as client_module
 from starlette_webhooks.delivery.addresses import AddressGuard
 from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed
-from tests.receivers import OK, Peer, answer_all, guard, receiver, until
+from tests.eventually import eventually
+from tests.receivers import OK, Peer, answer_all, guard, receiver
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 NO_RESPONSE = "not an HTTP/1.1 response"
@@ -237,7 +239,7 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
     async with receiver(sending(OK)) as seen, DeliveryClient(guard()) as client:
         for turn in range(1, 4):
             assert (await client.post(seen.url(), [], b"{}")).status == 200
-            await until(lambda turn=turn: seen.connections == turn)  # type: ignore[misc]
+            await eventually(partial(lambda turn: seen.connections == turn, turn))
             await anyio.sleep(0.05)
     assert seen.connections == 3
 
@@ -284,7 +286,7 @@ async def test_idle_connections_are_bounded_over_all_hosts_and_the_oldest_goes_f
         for host in ("a.test", "b.test", "a.test", "c.test"):
             await client.post(seen.url(host), [], b"{}")
             assert client.idle_connections <= 2
-        await until(lambda: seen.hung_up == 1)
+        await eventually(lambda: seen.hung_up == 1)
         assert seen.connections == 3
         await client.post(seen.url("a.test"), [], b"{}")
         assert seen.connections == 3
@@ -304,13 +306,13 @@ async def test_connections_that_are_idle_for_too_long_are_closed_without_another
         await client.post(seen.url("a.test"), [], b"{}")
         await client.post(seen.url("b.test"), [], b"{}")
         assert client.idle_connections == 2
-        await until(lambda: client.idle_connections == 0 and seen.hung_up == 2)
+        await eventually(lambda: client.idle_connections == 0 and seen.hung_up == 2)
 
 
 async def test_connections_that_the_receiver_closed_are_let_go_without_another_request() -> None:
     async with receiver(sending(OK)) as seen, DeliveryClient(guard(), idle_seconds=1) as client:
         await client.post(seen.url(), [], b"{}")
-        await until(lambda: client.idle_connections == 0, seconds=0.9)
+        await eventually(lambda: client.idle_connections == 0, within=0.9)
 
 
 async def test_a_connection_does_not_live_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +332,7 @@ async def test_leaving_the_client_closes_its_idle_connections() -> None:
             for host in ("a.test", "b.test"):
                 await client.post(seen.url(host), [], b"{}")
         assert client.idle_connections == 0
-        await until(lambda: seen.hung_up == 2)
+        await eventually(lambda: seen.hung_up == 2)
 
 
 async def test_a_cancelled_request_closes_its_connection_and_leaves_the_client_usable() -> None:
@@ -344,5 +346,5 @@ async def test_a_cancelled_request_closes_its_connection_and_leaves_the_client_u
         with anyio.move_on_after(0.1) as scope:
             await client.post(seen.url(), [], b"{}")
         assert scope.cancelled_caught
-        await until(lambda: seen.hung_up == 1)
+        await eventually(lambda: seen.hung_up == 1)
         assert (await client.post(seen.url(), [], b"{}")).status == 200

@@ -23,7 +23,6 @@ from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.stores.sqlite import endpoints
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.redelivery import recover, resend
-from tests.conftest import make_settings
 from tests.delivery.delivering import (
     Engine,
     StoppedClock,
@@ -32,10 +31,10 @@ from tests.delivery.delivering import (
     blackhole,
     delivering,
     emit,
-    until,
-    until_true,
 )
+from tests.eventually import eventually
 from tests.servers import Received, Receiver, receiving
+from tests.settings import make_settings
 
 DAY = 86_400
 
@@ -243,7 +242,7 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_keeps_what_is_pending(
     async with delivering(make_settings(tmp_path)) as engine:
         endpoint = await engine.endpoint(receiver.url)
         event = await engine.emit()
-        await until_true(lambda: engine.disabled)
+        await eventually(lambda: engine.disabled)
         (attempt,) = await engine.attempted(1)
         assert (attempt.status_code, attempt.next_attempt_at) == (410, None)
         (disabled,) = engine.disabled
@@ -278,7 +277,7 @@ async def test_an_endpoint_that_fails_for_five_days_is_disabled(receiver: Receiv
         await engine.forward(120)
         await engine.emit()
         await engine.attempted(3)
-        await until_true(lambda: engine.disabled)
+        await eventually(lambda: engine.disabled)
     assert [(found.id, found.reason) for found in engine.disabled] == [(endpoint.id, "failing")]
 
 
@@ -443,7 +442,7 @@ async def test_two_dispatchers_on_one_file_share_the_work_without_duplicates(
         async def empty() -> bool:
             return await one.pending() == 0
 
-        await until(empty)
+        await eventually(empty)
     arrivals = [(request.path, request.headers["webhook-id"]) for request in receiver.requests]
     assert len(arrivals) == 4 * events
     assert len(set(arrivals)) == len(arrivals)
@@ -452,8 +451,8 @@ async def test_two_dispatchers_on_one_file_share_the_work_without_duplicates(
 KILLED = """
 from pathlib import Path
 import anyio
-from tests.conftest import make_settings
 from tests.delivery.delivering import delivering
+from tests.settings import make_settings
 
 async def main():
     async with delivering(make_settings(Path({directory!r}))):
@@ -474,7 +473,7 @@ async def test_what_a_killed_process_had_leased_is_delivered_after_the_lease(
         event = await database.write(emit)
     command = [sys.executable, "-c", KILLED.format(directory=str(tmp_path))]
     async with await anyio.open_process(command, cwd=Path(__file__).parents[2], stdout=None) as process:
-        await until_true(lambda: receiver.requests)
+        await eventually(lambda: receiver.requests)
         process.kill()
     async with delivering(settings) as engine:
         await anyio.sleep(0.1)
@@ -490,7 +489,7 @@ async def test_an_attempt_under_way_ends_before_the_dispatcher_does(receiver: Re
     async with delivering(make_settings(tmp_path)) as engine:
         await engine.endpoint(receiver.url)
         await engine.emit()
-        await until_true(lambda: receiver.requests)
+        await eventually(lambda: receiver.requests)
     async with delivering(make_settings(tmp_path)) as engine:
         assert len(await engine.attempts()) == 1
         assert await engine.pending() == 0
@@ -501,7 +500,7 @@ async def test_an_attempt_that_hangs_holds_the_end_up_for_a_moment_only(tmp_path
         async with delivering(make_settings(tmp_path)) as engine:
             await engine.endpoint(url)
             await engine.emit()
-            await until_true(lambda: engine.dispatcher.in_flight)
+            await eventually(lambda: engine.dispatcher.in_flight)
             started = time.monotonic()
     assert time.monotonic() - started < 3
 
@@ -512,17 +511,17 @@ async def test_dead_endpoints_do_not_delay_a_healthy_one(receiver: Receiver, tmp
         async with delivering(settings) as engine:
             await engine.endpoint(receiver.url, tenant="healthy")
             await engine.emit(tenant="healthy")
-            await until_true(lambda: receiver.requests)
+            await eventually(lambda: receiver.requests)
             for number in range(50):
                 await engine.endpoint(f"{url}{number}", tenant=f"dead{number % 5}")
             for number in range(5):
                 await engine.emit(tenant=f"dead{number}")
-            await until_true(lambda: engine.dispatcher.in_flight > 8)
+            await eventually(lambda: engine.dispatcher.in_flight > 8)
             delays = []
             for _ in range(20):
                 count, started = len(receiver.requests), time.monotonic()
                 await engine.emit(tenant="healthy")
-                await until_true(partial(lambda count: len(receiver.requests) > count, count))
+                await eventually(partial(lambda count: len(receiver.requests) > count, count))
                 delays.append(time.monotonic() - started)
             assert engine.dispatcher.in_flight > 8
     # Without a slot kept for it, it would wait until an attempt times out.
@@ -656,9 +655,9 @@ async def test_what_cannot_be_recorded_yet_is_recorded_later(
     async with delivering(make_settings(tmp_path)) as engine:
         await engine.endpoint(receiver.url)
         await engine.emit()
-        await until_true(lambda: receiver.requests)
+        await eventually(lambda: receiver.requests)
         set_read_only(engine, True)
-        await until_true(lambda: "cannot be written" in caplog.text)
+        await eventually(lambda: "cannot be written" in caplog.text)
         set_read_only(engine, False)
         await engine.attempted(1)
         await anyio.sleep(0.1)
@@ -676,7 +675,7 @@ async def test_what_cannot_be_claimed_yet_is_delivered_later(
         await engine.database.write(emit)
         set_read_only(engine, True)
         engine.dispatcher.kick()
-        await until_true(lambda: "Deliveries wait" in caplog.text)
+        await eventually(lambda: "Deliveries wait" in caplog.text)
         assert receiver.requests == []
         set_read_only(engine, False)
         await engine.attempted(1)
@@ -690,10 +689,10 @@ async def test_after_the_lease_an_attempt_is_no_longer_recorded(
     async with delivering(make_settings(tmp_path)) as engine:
         await engine.endpoint(receiver.url)
         await engine.emit()
-        await until_true(lambda: receiver.requests)
+        await eventually(lambda: receiver.requests)
         set_read_only(engine, True)
         engine.clock.offset += 60
-        await until_true(lambda: "Something went wrong" in caplog.text)
+        await eventually(lambda: "Something went wrong" in caplog.text)
         assert await engine.attempts() == []
         set_read_only(engine, False)
         (attempt,) = await engine.attempted(1)
@@ -719,9 +718,9 @@ async def test_a_deleted_endpoint_drops_what_is_under_way(receiver: Receiver, tm
     async with delivering(make_settings(tmp_path)) as engine:
         endpoint = await engine.endpoint(receiver.url)
         await engine.emit()
-        await until_true(lambda: receiver.requests)
+        await eventually(lambda: receiver.requests)
         await delete(endpoint)
-        await until_true(lambda: not engine.dispatcher.in_flight)
+        await eventually(lambda: not engine.dispatcher.in_flight)
         await engine.database.write(lambda connection: None)
         rows = await engine.database.read(
             lambda connection: connection.execute(

@@ -18,7 +18,8 @@ from stripe import WebhookSignature
 
 from example_app.catalog import EVENT_TYPES
 from starlette_webhooks.signing import generate_secret
-from tests.servers import ROOT, free_port, serving, wait_for
+from tests.eventually import wait_for
+from tests.servers import ROOT, free_port, serving
 
 HOSTS = ["starlette", "fastapi", "litestar"]
 KEY = "sk_of_the_test"

@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 
 from starlette_webhooks import BackendUnavailable, Webhooks
 from starlette_webhooks.settings import WebhooksSettings
-from tests.conftest import make_settings
 from tests.hosts import MOUNT, bearer
 from tests.integrations.apps import HOSTS, Host, webhooks_for
+from tests.settings import make_settings
 
 ACME = {"X-User": "acme"}
 

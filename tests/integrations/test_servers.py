@@ -15,10 +15,10 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from tests.conftest import make_settings
 from tests.hosts import MOUNT, bearer
 from tests.integrations.apps import HOSTS, webhooks_for
 from tests.servers import COMMANDS, ROOT, free_port, serving
+from tests.settings import make_settings
 
 APP = "tests.integrations.serve:app"
 ACME = {"X-User": "acme"}

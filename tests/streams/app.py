@@ -15,7 +15,8 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starlette_webhooks.streams import StreamHub
-from tests.streams.feed import ALL, Log, make_settings
+from tests.settings import make_settings
+from tests.streams.feed import ALL, Log
 
 log = Log()
 hub = StreamHub(log, make_settings(handle_signals=True, heartbeat=0.5))

@@ -15,8 +15,9 @@ import anyio.lowlevel
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import Entry, Gap, Listener, Replay, StreamFilter
 from starlette_webhooks.identifiers import mint
-from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.streams import StreamHub
+from tests.eventually import eventually
+from tests.settings import make_settings
 
 TENANT = "acme"
 ALL = StreamFilter()
@@ -27,11 +28,6 @@ def make_event(number: int, *, tenant: str = TENANT, type: str = "invoice.paid",
     filling = b"x" * size
     payload = b'{"type":"%b","data":{"number":%d,"filling":"%b"}}' % (type.encode(), number, filling)
     return Event(mint("msg_"), tenant, type, payload, datetime.now(UTC), mint("evt_"))
-
-
-def make_settings(**changes: Any) -> WebhooksSettings:
-    """Settings for streams, independent of the environment."""
-    return WebhooksSettings(**{"handle_signals": False, "svix_api_key": None, **changes})
 
 
 async def at_once() -> None:
@@ -223,16 +219,9 @@ async def reading(
     reader = Reader()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: reader.run(hub, filter, after, **options))
-        await until(lambda: len(reader.messages) >= 2)
+        await eventually(lambda: len(reader.messages) >= 2)
         yield reader
         reader.gone.set()
-
-
-async def until(condition: Callable[[], object], timeout: float = 5) -> None:
-    """Wait for something to become true."""
-    with anyio.fail_after(timeout):
-        while not condition():
-            await anyio.sleep(0.002)
 
 
 async def settle() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import anyio
@@ -10,7 +11,9 @@ import pytest
 
 from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.streams import StreamHub
-from tests.streams.feed import ALL, Log, Reader, make_event, make_settings, reading, running, settle, until
+from tests.eventually import eventually
+from tests.settings import make_settings
+from tests.streams.feed import ALL, Log, Reader, make_event, reading, running, settle
 
 SMALL = 65_536
 
@@ -24,15 +27,15 @@ async def test_a_reader_that_fell_behind_reads_the_log_and_misses_nothing() -> N
     log = Log()
     async with running(log, stream_buffer_bytes=SMALL) as hub, reading(hub) as slow, reading(hub) as quick:
         log.emit(0, size=5000)
-        await until(lambda: slow.numbers)
+        await eventually(lambda: slow.numbers)
         slow.stop()
         for number in range(1, 60):
             log.emit(number, size=5000)
-            await until(lambda number=number: quick.numbers[-1] == number)  # type: ignore[misc]
+            await eventually(partial(lambda number: quick.numbers[-1] == number, number))
         slow.gate.set()
-        await until(lambda: slow.numbers[-1] == 59)
+        await eventually(lambda: slow.numbers[-1] == 59)
         log.emit(60)
-        await until(lambda: slow.numbers[-1] == quick.numbers[-1] == 60)
+        await eventually(lambda: slow.numbers[-1] == quick.numbers[-1] == 60)
         assert hub.metrics()["lapped"] == 1
         assert hub.metrics()["buffer_bytes"] <= SMALL
     assert slow.numbers == quick.numbers == list(range(61))
@@ -45,7 +48,7 @@ async def test_a_reader_that_fell_behind_before_its_first_event_misses_nothing()
         for number in range(60):
             log.commit(make_event(number, size=5000))
         log.publish()
-        await until(lambda: len(reader.numbers) == 60)
+        await eventually(lambda: len(reader.numbers) == 60)
     assert reader.numbers == list(range(60))
 
 
@@ -54,7 +57,7 @@ async def test_events_larger_than_the_memory_for_streams_still_arrive() -> None:
     async with running(log, stream_buffer_bytes=SMALL) as hub, reading(hub) as reader:
         for number in range(3):
             log.emit(number, size=100_000)
-        await until(lambda: len(reader.numbers) == 3)
+        await eventually(lambda: len(reader.numbers) == 3)
         assert hub.metrics()["buffer_bytes"] == 0
     assert reader.numbers == [0, 1, 2]
 
@@ -73,7 +76,7 @@ async def test_the_memory_is_shared_by_all_tenants_and_stays_within_its_bound() 
                 await settle()
         for reader in readers:
             reader.gate.set()
-        await until(lambda: all(len(reader.numbers) == 20 for reader in readers))
+        await eventually(lambda: all(len(reader.numbers) == 20 for reader in readers))
         for number, reader in enumerate(readers):
             assert reader.numbers == list(range(number, 200, 10))
             reader.gone.set()
@@ -87,9 +90,9 @@ async def test_a_stuck_reader_is_cut_off_and_delays_nobody() -> None:
         for number in range(20):
             emitted = anyio.current_time()
             log.emit(number)
-            await until(lambda number=number: well.numbers[-1:] == [number])  # type: ignore[misc]
+            await eventually(partial(lambda number: well.numbers[-1:] == [number], number))
             assert anyio.current_time() - emitted < 0.1
-        await until(lambda: stuck.returned)
+        await eventually(lambda: stuck.returned)
         assert 0.4 < anyio.current_time() - began < 2
         assert not stuck.ended
         metrics = hub.metrics()
@@ -112,12 +115,12 @@ async def test_a_slow_replay_delays_nobody() -> None:
         async with reading(hub) as well, anyio.create_task_group() as tasks:
             log.pause = pause
             tasks.start_soon(slow.run, hub, ALL, first.id)
-            await until(lambda: len(slow.messages) == 2)
+            await eventually(lambda: len(slow.messages) == 2)
             log.emit(30)
-            await until(lambda: well.numbers == [30])
+            await eventually(lambda: well.numbers == [30])
             assert len(slow.messages) == 2
             blocked.set()
-            await until(lambda: 30 in slow.numbers)
+            await eventually(lambda: 30 in slow.numbers)
             slow.gone.set()
     assert slow.numbers == list(range(1, 31))
 
@@ -170,11 +173,11 @@ async def test_the_engine_is_asked_for_a_tenant_while_it_has_streams_and_a_littl
             await anyio.sleep(0.6)
         assert sorted(log.watched) == ["acme", "other"]
         assert hub.metrics()["tenants"] == 0
-        await until(lambda: not log.watched)
+        await eventually(lambda: not log.watched)
         assert (hub.metrics()["views"], hub.metrics()["buffer_bytes"]) == (0, 0)
         async with reading(hub) as reader:
             log.emit(1)
-            await until(lambda: reader.numbers)
+            await eventually(lambda: reader.numbers)
 
 
 async def test_filters_nobody_reads_any_more_do_not_pile_up() -> None:
@@ -191,14 +194,14 @@ async def test_memory_of_an_erased_tenant_is_forgotten_and_its_streams_go_on() -
     log = Log()
     async with running(log) as hub, reading(hub) as reader:
         log.emit(1)
-        await until(lambda: reader.numbers)
+        await eventually(lambda: reader.numbers)
         log.pruned = 1
         hub.forget("acme")
         hub.forget("nobody")
         assert hub.metrics()["buffer_bytes"] == 0
         async with reading(hub, after="msg_any") as again:
             log.emit(2)
-            await until(lambda: reader.numbers == [1, 2] and again.numbers == [2])
+            await eventually(lambda: reader.numbers == [1, 2] and again.numbers == [2])
 
 
 @pytest.mark.parametrize("stuck", [False, True])
@@ -208,12 +211,12 @@ async def test_the_hub_ends_within_two_seconds_whatever_readers_do(stuck: bool) 
         async with running(Log()) as hub:
             for reader in readers:
                 tasks.start_soon(reader.run, hub)
-            await until(lambda: all(len(reader.messages) == 2 for reader in readers))
+            await eventually(lambda: all(len(reader.messages) == 2 for reader in readers))
             if stuck:
                 readers[0].stop()
             began = anyio.current_time()
         assert anyio.current_time() - began < 2
-        await until(lambda: all(reader.returned for reader in readers))
+        await eventually(lambda: all(reader.returned for reader in readers))
     assert all(reader.ended for reader in readers[1:])
     assert readers[0].ended is not stuck
 
@@ -225,7 +228,7 @@ async def test_a_hub_can_run_again_after_it_ended() -> None:
     for number in range(2):
         async with hub.running(), reading(hub) as reader:
             log.emit(number)
-            await until(lambda: reader.numbers)
+            await eventually(lambda: reader.numbers)
         assert reader.numbers == [number]
 
 

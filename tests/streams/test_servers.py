@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import Server, serving, wait_for
+from tests.eventually import wait_for
+from tests.servers import Server, serving
 
 APP = "tests.streams.app:app"
 WORKERS = ["--workers", "2"]

@@ -12,7 +12,8 @@ import anyio
 import pytest
 
 from starlette_webhooks.streams.shutdown import SignalChain
-from tests.streams.feed import Log, Reader, reading, running, until
+from tests.eventually import eventually
+from tests.streams.feed import Log, Reader, reading, running
 
 Seen = list[int]
 
@@ -36,7 +37,7 @@ async def test_a_signal_ends_the_streams_and_reaches_the_handler_that_was_there(
     async with running(Log(), handle_signals=True) as hub:
         async with reading(hub) as one, reading(hub) as other:
             os.kill(os.getpid(), number)
-            await until(lambda: one.returned and other.returned, 1)
+            await eventually(lambda: one.returned and other.returned, within=1)
         assert seen == [number]
         assert one.ended
         assert other.ended

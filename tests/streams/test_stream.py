@@ -13,7 +13,9 @@ import pytest
 from starlette_webhooks.exceptions import NotRunning, TooManyRequests
 from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.streams import StreamHub, Unavailable
-from tests.streams.feed import ALL, TENANT, Log, Reader, make_event, make_settings, reading, running, settle, until
+from tests.eventually import eventually
+from tests.settings import make_settings
+from tests.streams.feed import ALL, TENANT, Log, Reader, make_event, reading, running, settle
 
 PAID = StreamFilter(frozenset({"invoice.paid"}))
 FAILED = StreamFilter(frozenset({"invoice.failed"}))
@@ -57,7 +59,7 @@ async def test_an_event_is_one_frame_and_the_same_bytes_for_all_readers() -> Non
     log = Log()
     async with running(log) as hub, reading(hub) as one, reading(hub) as other, reading(hub, PAID) as third:
         event = log.emit(1)
-        await until(lambda: one.numbers and other.numbers and third.numbers)
+        await eventually(lambda: one.numbers and other.numbers and third.numbers)
     frame = one.messages[-1]["body"]
     assert frame == b"id: " + event.id.encode() + b"\ndata: " + event.encode() + b"\n\n"
     assert other.messages[-1]["body"] is frame
@@ -72,7 +74,7 @@ async def test_line_ends_between_json_tokens_do_not_break_a_frame() -> None:
     async with running(log) as hub, reading(hub) as reader:
         log.commit(event)
         log.publish()
-        await until(lambda: reader.numbers)
+        await eventually(lambda: reader.numbers)
         (block,) = [block for block in reader.blocks if "id" in block.fields]
     assert json.loads(block.fields["data"])["payload"] == {"data": {"number": 1}}
 
@@ -84,12 +86,12 @@ async def test_queued_events_go_out_in_one_send() -> None:
         for number in range(10):
             log.commit(make_event(number))
         log.publish()
-        await until(lambda: len(reader.numbers) == 10)
+        await eventually(lambda: len(reader.numbers) == 10)
         assert len(reader.messages) == sends + 1
         for number in range(10, 1010):
             log.commit(make_event(number))
         log.publish()
-        await until(lambda: len(reader.numbers) == 1010)
+        await eventually(lambda: len(reader.numbers) == 1010)
     assert reader.numbers == list(range(1010))
     assert max(len(message["body"]) for message in reader.messages[1:]) <= 65_536
 
@@ -123,7 +125,7 @@ async def test_events_that_a_filter_or_another_tenant_holds_back_are_not_sent() 
         log.emit(1)
         log.emit(2, type="invoice.failed")
         log.emit(3, tenant="other")
-        await until(lambda: len(all.numbers) == 2 and other.numbers)
+        await eventually(lambda: len(all.numbers) == 2 and other.numbers)
         await settle()
     assert (paid.numbers, other.numbers, all.numbers) == ([1], [3], [1, 2])
 
@@ -135,9 +137,9 @@ async def test_what_was_committed_before_a_stream_began_and_is_published_later_i
         async with reading(hub) as reader:
             log.commit(make_event(2))
             log.publish()
-            await until(lambda: reader.numbers)
+            await eventually(lambda: reader.numbers)
             log.emit(3)
-            await until(lambda: len(reader.numbers) == 2)
+            await eventually(lambda: len(reader.numbers) == 2)
     assert reader.numbers == [2, 3]
 
 
@@ -147,7 +149,7 @@ async def test_resuming_replays_the_log_in_order_and_goes_on_live() -> None:
     async with running(log) as hub, reading(hub, after=events[4].id) as reader:
         log.publish()
         log.emit(20)
-        await until(lambda: 20 in reader.numbers)
+        await eventually(lambda: 20 in reader.numbers)
     assert reader.numbers == list(range(5, 21))
     assert log.replays == [events[4].id]
 
@@ -159,12 +161,12 @@ async def test_those_who_come_back_are_served_from_memory() -> None:
             for number in range(10):
                 log.emit(number)
                 log.emit(100 + number, type="invoice.failed")
-            await until(lambda: len(reader.numbers) == 10)
+            await eventually(lambda: len(reader.numbers) == 10)
         seventh = [block.fields["id"] for block in reader.blocks if "id" in block.fields][6]
         log.emit(10)
         async with reading(hub, PAID, after=seventh) as again:
             log.emit(11)
-            await until(lambda: 11 in again.numbers)
+            await eventually(lambda: 11 in again.numbers)
     assert again.numbers == [7, 8, 9, 10, 11]
     assert log.replays == [None]
 
@@ -179,10 +181,10 @@ async def test_many_who_come_back_after_a_restart_read_the_log_once() -> None:
     async with running(log, streams_per_tenant=1000) as hub, anyio.create_task_group() as tasks:
         for number, reader in enumerate(readers):
             tasks.start_soon(reader.run, hub, ALL, events[10 + number % 3].id if number else events[10].id)
-        await until(lambda: all(reader.numbers and reader.numbers[-1] == 19 for reader in readers))
+        await eventually(lambda: all(reader.numbers and reader.numbers[-1] == 19 for reader in readers))
         log.publish()
         log.emit(20)
-        await until(lambda: all(reader.numbers[-1] == 20 for reader in readers))
+        await eventually(lambda: all(reader.numbers[-1] == 20 for reader in readers))
         for reader in readers:
             reader.gone.set()
     for number, reader in enumerate(readers):
@@ -199,11 +201,11 @@ async def test_an_unknown_id_is_told_as_a_gap_and_the_stream_goes_on_from_the_ol
         async with reading(hub, after=events[0].id) as reader:
             log.publish()
             log.emit(5)
-            await until(lambda: 5 in reader.numbers)
+            await eventually(lambda: 5 in reader.numbers)
         async with reading(hub, after='no"\n\nid: such') as other:
-            await until(lambda: 5 in other.numbers)
+            await eventually(lambda: 5 in other.numbers)
         async with reading(hub, after="msg_lost", tenant="empty") as empty:
-            await until(lambda: len(empty.blocks) == 2)
+            await eventually(lambda: len(empty.blocks) == 2)
     gap = reader.blocks[1]
     assert gap.fields["event"] == "gap"
     assert json.loads(gap.fields["data"]) == {"requested": events[0].id, "oldest": events[2].id}
@@ -220,11 +222,11 @@ async def test_the_resume_point_of_a_filtered_stream_moves_on() -> None:
         async with reading(hub, PAID) as reader:
             log.emit(1)
             left_out = log.emit(2, type="invoice.failed")
-            await until(lambda: reader.last_event_id == left_out.id)
+            await eventually(lambda: reader.last_event_id == left_out.id)
         assert reader.blocks[-1].fields == {"id": left_out.id}
         log.emit(3)
         async with reading(hub, PAID, after=reader.last_event_id) as again:
-            await until(lambda: again.numbers)
+            await eventually(lambda: again.numbers)
     assert again.numbers == [3]
     assert log.replays == [None]
 
@@ -234,13 +236,13 @@ async def test_the_resume_point_does_not_move_over_what_the_reader_has_not_got()
     async with running(log, fast) as hub, reading(hub, PAID) as reader:
         reader.stop()
         log.emit(1)
-        await until(lambda: reader.blocked)
+        await eventually(lambda: reader.blocked)
         log.emit(2)
         log.emit(3, type="invoice.failed")
         await anyio.sleep(0.2)
         body = reader.body
         reader.gate.set()
-        await until(lambda: len(reader.numbers) == 2)
+        await eventually(lambda: len(reader.numbers) == 2)
     assert b"id:" not in body
     assert [block.number for block in reader.blocks if "data" in block.fields] == [1, 2]
 
@@ -252,11 +254,11 @@ async def test_a_stream_that_ends_before_its_first_event_can_be_resumed() -> Non
         async with reading(hub) as reader:
             await settle()
             hub.drain()
-            await until(lambda: reader.ended)
+            await eventually(lambda: reader.ended)
         assert reader.last_event_id == last.id
     log.commit(make_event(1))
     async with running(log) as hub, reading(hub, after=reader.last_event_id) as again:
-        await until(lambda: again.numbers)
+        await eventually(lambda: again.numbers)
     assert again.numbers == [1]
 
 
@@ -265,7 +267,7 @@ async def test_a_stream_ends_cleanly_at_its_greatest_age() -> None:
     async with running(log, stream_max_age=1, heartbeat=0.2) as hub:
         began = anyio.current_time()
         async with reading(hub) as reader:
-            await until(lambda: reader.returned)
+            await eventually(lambda: reader.returned)
         assert 0.75 <= anyio.current_time() - began <= 1.6
         assert hub.metrics()["closed"] == {"aged": 1}
     assert reader.ended
@@ -277,7 +279,7 @@ async def test_a_stream_ends_cleanly_at_its_greatest_age() -> None:
 async def test_a_stream_ends_when_the_authorisation_does() -> None:
     async with running(Log(), heartbeat=0.2) as hub:
         async with reading(hub, principal_expires=time.time() + 0.3) as reader:
-            await until(lambda: reader.returned, 2)
+            await eventually(lambda: reader.returned, within=2)
         assert hub.metrics()["closed"] == {"expired": 1}
     assert reader.ended
 
@@ -288,7 +290,7 @@ async def test_draining_sends_what_is_published_ends_all_streams_and_refuses_new
         async with reading(hub) as one, reading(hub, PAID) as other:
             log.emit(1)
             hub.drain()
-            await until(lambda: one.returned and other.returned, 1)
+            await eventually(lambda: one.returned and other.returned, within=1)
             with pytest.raises(Unavailable) as refusal:
                 hub.check_capacity(TENANT)
         assert one.numbers == other.numbers == [1]

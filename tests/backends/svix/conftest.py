@@ -11,7 +11,7 @@ import pytest
 
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import TOKEN, FakeSvix
-from tests.conftest import make_settings
+from tests.settings import make_settings
 
 REAL_URL = os.environ.get("SVIX_SERVER_URL")
 REAL_TOKEN = os.environ.get("SVIX_TOKEN")

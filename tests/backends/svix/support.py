@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,16 +45,6 @@ def make(tenant: str, number: int = 0, event_type: str = "invoice.paid", **optio
 def numbers(events: Sequence[Event]) -> list[int]:
     """What `make` numbered them with."""
     return [event.data["number"] for event in events]
-
-
-async def eventually(condition: Callable[[], bool | Awaitable[bool]], *, within: float = 5.0) -> None:
-    """Wait until it holds."""
-    with anyio.fail_after(within):
-        while True:
-            holds = condition()
-            if holds if isinstance(holds, bool) else await holds:
-                return
-            await anyio.sleep(0.005)
 
 
 class Ear:

@@ -11,7 +11,8 @@ from starlette_webhooks.exceptions import BackendRefused, Conflict, InvalidBody
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
 from tests.backends.svix.fake_store import ksuid
-from tests.backends.svix.support import TYPES, eventually, make, running
+from tests.backends.svix.support import TYPES, make, running
+from tests.eventually import eventually
 
 URL = "https://example.com/hooks"
 

@@ -14,7 +14,8 @@ from starlette_webhooks.event_types import EventType, EventTypes
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
-from tests.backends.svix.support import TYPES, eventually, make, running, running_fast
+from tests.backends.svix.support import TYPES, make, running, running_fast
+from tests.eventually import eventually
 
 
 class Line(BaseModel):

@@ -15,7 +15,8 @@ from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
 from tests.backends.svix.fake_store import ksuid
-from tests.backends.svix.support import eventually, make, numbers, running
+from tests.backends.svix.support import make, numbers, running
+from tests.eventually import eventually
 
 
 @pytest.fixture

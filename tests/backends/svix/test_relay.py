@@ -22,7 +22,8 @@ from starlette_webhooks.exceptions import QueueFull
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
 from tests.backends.svix.fake_store import Message
-from tests.backends.svix.support import VirtualTime, eventually, make, numbers, running, running_fast
+from tests.backends.svix.support import VirtualTime, make, numbers, running, running_fast
+from tests.eventually import eventually
 
 
 def stored(fake: FakeSvix, tenant: str) -> list[int]:

@@ -11,7 +11,8 @@ from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
-from tests.backends.svix.support import eventually, make, numbers, running
+from tests.backends.svix.support import make, numbers, running
+from tests.eventually import eventually
 
 
 async def test_send_returns_the_event_as_svix_lists_it(svix_settings: WebhooksSettings, tenant: str) -> None:

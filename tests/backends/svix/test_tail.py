@@ -20,7 +20,8 @@ from starlette_webhooks.feed import Entry, Replay, StreamFilter
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
 from tests.backends.svix.fake_store import Application, Message, ksuid, list_messages, seconds_of, start_id
-from tests.backends.svix.support import Ear, eventually, make, numbers, running
+from tests.backends.svix.support import Ear, make, numbers, running
+from tests.eventually import eventually
 
 START = 1_800_000_000.0
 ALL = StreamFilter()

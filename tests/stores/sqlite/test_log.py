@@ -19,7 +19,7 @@ from starlette_webhooks.payloads import new_event
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.stores.sqlite import log
 from starlette_webhooks.stores.sqlite.database import Database
-from tests.conftest import make_settings
+from tests.settings import make_settings
 
 TYPES = EventTypes(["a.b", "c.d", "e.f"])
 

@@ -1,0 +1,19 @@
+"""Settings for tests, independent of the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from starlette_webhooks.settings import WebhooksSettings
+
+
+def make_settings(directory: Path | None = None, **changes: Any) -> WebhooksSettings:
+    """Settings with a database in the directory, or in memory without one, and with deliveries to loopback allowed."""
+    values: dict[str, Any] = {
+        "database": ":memory:" if directory is None else str(directory / "webhooks.db"),
+        "allow_networks": "127.0.0.0/8,::1/128",
+        "svix_api_key": None,
+        "handle_signals": False,
+    }
+    return WebhooksSettings(**{**values, **changes})
