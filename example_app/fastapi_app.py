@@ -50,5 +50,5 @@ async def stripe(request: Request, events: EmitterDep, stripe_signature: Annotat
 
 
 app.mount("/api/v1/webhooks", webhooks)
-app.mount("/webhooks", webhooks.dashboard)
+app.mount("/webhooks", webhooks.portal)
 app.mount("/", site)

@@ -62,7 +62,7 @@ def signed_in(scope: Scope) -> User | None:
     return workspace.user((scope.get("session") or {}).get("user"))
 
 
-authenticate = APIKeys(by_key, otherwise=by_session)
+authenticate = APIKeys(by_key, fallback=by_session)
 
 
 class Connection(Protocol):

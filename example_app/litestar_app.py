@@ -54,7 +54,7 @@ async def stripe(request: AnyRequest, webhooks: NamedDependency[Emitter]) -> Non
 
 app = Litestar(
     [create_key, revoke_key, list_documents, create_document, stripe, asgi(["/", "/session"], copy_scope=True)(site)],
-    plugins=[WebhooksPlugin(integration.webhooks, "/api/v1/webhooks", dashboard="/webhooks")],
+    plugins=[WebhooksPlugin(integration.webhooks, "/api/v1/webhooks", portal="/webhooks")],
     middleware=[ServerSideSessionConfig().middleware],
     exception_handlers={Refused: lambda request, error: Response(error.document, status_code=error.status)},
 )

@@ -51,7 +51,7 @@ app = Starlette(
         Route("/api/v1/documents", create_document, methods=["POST"]),
         Route("/stripe/webhook", stripe, methods=["POST"]),
         Mount("/api/v1/webhooks", webhooks),
-        Mount("/webhooks", webhooks.dashboard),
+        Mount("/webhooks", webhooks.portal),
         Mount("/", site),
     ],
     exception_handlers={Refused: refuse},

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from starlette_webhooks.authentication import default_authenticate
+from starlette_webhooks.authentication import Authenticate, default_authenticate
 from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
 from starlette_webhooks.event_types import EventType, EventTypes
 from starlette_webhooks.exceptions import (
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from starlette_webhooks.backends.base import Backend
+    from starlette_webhooks.portal.pages import Portal
     from starlette_webhooks.settings import WebhooksSettings
-    from starlette_webhooks.types import Authenticate, Clock, TenantResolver
+    from starlette_webhooks.types import Clock, TenantResolver
 
 __all__ = ["Webhooks"]
 
@@ -52,7 +53,7 @@ class Webhooks:
         tenant: Tells whose events a request of the host emits: `(connection) -> str | None`. By default the identity of
             the signed-in user.
         settings: How it behaves; read from the environment where not given.
-        backend: The engine. By default Svix where `SVIX_API_KEY` is set, else SQLite.
+        backend: The backend. By default Svix where `SVIX_API_KEY` is set, else SQLite.
 
     Raises:
         ValueError: An event type is registered twice, or a setting is wrong.
@@ -69,22 +70,22 @@ class Webhooks:
     ) -> None:
         # Imported here, as Pydantic takes a tenth of a second that `import starlette_webhooks` need not.
         from starlette_webhooks.routes import build_routes
-        from starlette_webhooks.routes.portal import make_dashboard
+        from starlette_webhooks.routes.portal import make_portal
         from starlette_webhooks.routes.services import Services
         from starlette_webhooks.settings import load_settings
 
         self.settings = settings or load_settings()
         self.event_types = EventTypes(event_types)
         self.backend = backend or _default_backend(self.settings)
-        self.context = EmitContext(
+        self._context = EmitContext(
             self.backend, self.event_types, self.settings.max_event_bytes, tenant or resolve_user
         )
         self._services = Services(
-            self.backend, self.settings, self.event_types, authenticate or default_authenticate, self.context
+            self.backend, self.settings, self.event_types, authenticate or default_authenticate, self._context
         )
         self._entered = 0
         self.router = Router(routes=build_routes(self._services), lifespan=self.lifespan)
-        self._dashboard = make_dashboard(self._services, api=self)
+        self._portal = make_portal(self._services, api=self)
         # No `ServerErrorMiddleware`: unexpected errors belong to the host.
         self._app: ASGIApp = ExceptionMiddleware(
             self.router, handlers={WebhooksError: _webhooks_error, HTTPException: _http_error}
@@ -109,7 +110,7 @@ class Webhooks:
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """Run the engine. Fits `Starlette(lifespan=...)`; `WebhooksMiddleware` enters it by itself.
+        """Run the backend. Fits `Starlette(lifespan=...)`; `WebhooksMiddleware` enters it by itself.
 
         Entered again while it runs, it does nothing, so it may be wired more than once.
 
@@ -144,8 +145,12 @@ class Webhooks:
         Args:
             tenant: Whose events it emits; or pass `tenant=` to each `emit`.
         """
-        emitter = Emitter(self.context)
+        emitter = Emitter(self._context)
         return emitter if tenant is None else emitter.for_tenant(tenant)
+
+    def request_emitter(self, scope: Scope) -> Emitter:
+        """The emitter of one request or websocket. `WebhooksMiddleware` puts it at `request.state.webhooks`."""
+        return Emitter(self._context, scope=scope)
 
     def install(self, app: Starlette, *, path: str = "/api/v1/webhooks") -> None:
         """Mount at `path` and add `WebhooksMiddleware`, on a Starlette or FastAPI app.
@@ -156,12 +161,12 @@ class Webhooks:
         # First, as it refuses once the app has started.
         app.add_middleware(WebhooksMiddleware, webhooks=self)
         app.mount(path, self, name="webhooks")
-        self._dashboard.public_path = path
+        self._portal.public_path = path
 
     @property
-    def dashboard(self) -> ASGIApp:
+    def portal(self) -> Portal:
         """The page where customers manage their endpoints, to mount beside the API: `Mount("/webhooks", ...)`."""
-        return self._dashboard
+        return self._portal
 
     def set_clock(self, clock: Clock) -> None:
         """Go by this clock, in seconds since the epoch. For tests; see `starlette_webhooks.testing.Clock`."""
@@ -179,7 +184,7 @@ class Webhooks:
             self._services.hub.forget(str(tenant))
 
     def health(self) -> dict[str, Any]:
-        """The state of the engine and the streams of this process, JSON-able. For the operator, not for customers."""
+        """The state of the backend and the streams of this process, JSON-able. For the operator, not for customers."""
         health = self.backend.health()
         if self._entered:
             health["streams"] = self._services.hub.metrics()
@@ -214,8 +219,8 @@ async def _webhooks_error(request: Request, error: Exception) -> Response:
         response.headers.update(error.headers)
         return response
     if isinstance(error, BackendRefused):
-        logger.warning("The engine refused a call: %s (%s: %s)", error, error.code, error.detail)
-        detail = error.detail or "The engine refused this."
+        logger.warning("The backend refused a call: %s (%s: %s)", error, error.code, error.detail)
+        detail = error.detail or "The backend refused this."
         return json_response({"code": error.code or "refused", "detail": detail}, 422)
     if isinstance(error, (BackendUnavailable, QueueFull)):
         logger.warning("A call could not be served: %s", error)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from starlette.requests import HTTPConnection
 
 from starlette_webhooks.exceptions import Forbidden
-from starlette_webhooks.types import Authenticate
 
-__all__ = ["APIKeys", "Principal", "check_same_origin", "default_authenticate"]
+__all__ = ["APIKeys", "Authenticate", "Principal", "call_authenticate", "check_same_origin", "default_authenticate"]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -42,6 +41,10 @@ class Principal:
         object.__setattr__(self, "scopes", frozenset(scopes))
 
 
+Authenticate: TypeAlias = Callable[[HTTPConnection], Principal | None | Awaitable[Principal | None]]
+"""Tells who calls: a `Principal`, or None for an anonymous call. Sync or async."""
+
+
 def default_authenticate(connection: HTTPConnection) -> Principal | None:
     """The user of Starlette's `AuthenticationMiddleware`: `user.identity` is the tenant, `auth.scopes` the scopes."""
     user = connection.scope.get("user")
@@ -52,28 +55,28 @@ def default_authenticate(connection: HTTPConnection) -> Principal | None:
 
 
 class APIKeys:
-    """Authenticates `Authorization: Bearer <key>`, and falls back to another way where there is no such header.
+    """Authenticates `Authorization: Bearer <key>`, and requests without a key by `fallback`.
 
     Args:
-        lookup: From a key to its principal, or None for a key that is not valid. Sync or async.
-        otherwise: How to authenticate requests without a Bearer key, for example by the host's session.
+        lookup: Returns the principal of a key, or None for a key that is not valid. Sync or async.
+        fallback: How to authenticate requests without a Bearer key, for example by the host's session.
     """
 
     def __init__(
         self,
         lookup: Callable[[str], Principal | None | Awaitable[Principal | None]],
         *,
-        otherwise: Authenticate | None = None,
+        fallback: Authenticate | None = None,
     ) -> None:
         self._lookup = lookup
-        self._otherwise = otherwise
+        self._fallback = fallback
 
     async def __call__(self, connection: HTTPConnection) -> Principal | None:
         """The principal of a request, or None."""
         scheme, _, key = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return await _resolve(self._lookup(key.strip()))
-        return None if self._otherwise is None else await _resolve(self._otherwise(connection))
+        return None if self._fallback is None else await _resolve(self._fallback(connection))
 
 
 async def _resolve(found: Any) -> Principal | None:

@@ -34,29 +34,29 @@ __all__ = ["WebhooksPlugin"]
 
 
 class WebhooksPlugin(InitPlugin):
-    """Mounts `Webhooks`, puts an `Emitter` at `request.state.webhooks`, and runs the engine around the app's lifespan.
+    """Mounts `Webhooks`, puts an `Emitter` at `request.state.webhooks`, and runs it around the app's lifespan.
 
     Handlers may also take the emitter as a dependency: `webhooks: NamedDependency[Emitter]`. The event types appear
     under `webhooks` in Litestar's OpenAPI.
 
     Args:
         path: Where the routes are mounted. Litestar matches mounts by bare prefix: no other path may begin with it.
-        dashboard: Where the page for customers is mounted besides, such as `/webhooks`; nowhere by default.
+        portal: Where the portal is also mounted, such as `/webhooks`; nowhere by default.
     """
 
-    def __init__(self, webhooks: Webhooks, path: str = "/api/v1/webhooks", *, dashboard: str | None = None) -> None:
+    def __init__(self, webhooks: Webhooks, path: str = "/api/v1/webhooks", *, portal: str | None = None) -> None:
         self.webhooks = webhooks
         self.path = path
-        self.dashboard = dashboard
+        self.portal = portal
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add it to an app."""
         webhooks = self.webhooks
         base = app_config.path or "/"
         app_config.route_handlers.append(_mount(webhooks, base, self.path, "webhooks"))
-        cast(Any, webhooks.dashboard).public_path = join_paths([base, self.path])
-        if self.dashboard is not None:
-            app_config.route_handlers.append(_mount(webhooks.dashboard, base, self.dashboard, "webhooks_dashboard"))
+        webhooks.portal.public_path = join_paths([base, self.path])
+        if self.portal is not None:
+            app_config.route_handlers.append(_mount(webhooks.portal, base, self.portal, "webhooks_portal"))
         # First of all: middleware and lifespan managers of the host may emit.
         app_config.middleware.insert(0, DefineMiddleware(cast(Any, WebhooksMiddleware), webhooks=webhooks))
         app_config.lifespan.insert(0, cast(Any, webhooks.lifespan))

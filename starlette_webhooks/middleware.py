@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from starlette_webhooks.emitter import STATE_KEY, Emitter, flush_quietly
 
 if TYPE_CHECKING:
-    from starlette_webhooks.applications import Webhooks
+    from starlette_webhooks.settings import WebhooksSettings
 
-__all__ = ["WebhooksMiddleware"]
+__all__ = ["EmittingApp", "WebhooksMiddleware"]
+
+
+class EmittingApp(Protocol):
+    """What the middleware needs of `Webhooks`, which lies above it."""
+
+    @property
+    def settings(self) -> WebhooksSettings:
+        """How it behaves."""
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Run it until the block ends."""
+
+    def request_emitter(self, scope: Scope) -> Emitter:
+        """The emitter of one request or websocket."""
 
 
 class WebhooksMiddleware:
@@ -23,7 +38,7 @@ class WebhooksMiddleware:
     durable, unless the setting `flush_before_response` is off.
     """
 
-    def __init__(self, app: ASGIApp, webhooks: Webhooks) -> None:
+    def __init__(self, app: ASGIApp, webhooks: EmittingApp) -> None:
         self.app = app
         self.webhooks = webhooks
 
@@ -33,7 +48,7 @@ class WebhooksMiddleware:
             return await self._lifespan(scope, receive, send)
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        emitter = Emitter(self.webhooks.context, scope=scope)
+        emitter = self.webhooks.request_emitter(scope)
         # In place: outer middleware can see it afterwards.
         scope.setdefault("state", {})[STATE_KEY] = emitter
         if not self.webhooks.settings.flush_before_response:

@@ -91,7 +91,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "sendTestEvent", "Emit an event to try things out", "write", "Event", 202, "EventTest"
     ),
     ("GET", "/event-types"): Operation("listEventTypes", "The catalog of event types", "read", "EventTypes"),
-    ("POST", "/sync"): Operation("sync", "Register the event types with the engine", "write", "Synced", 200, "Nothing"),
+    ("POST", "/sync"): Operation(
+        "sync", "Register the event types with the backend", "write", "Synced", 200, "Nothing"
+    ),
     ("GET", "/endpoints"): Operation(
         "listEndpoints", "Endpoints, newest first", "read", "EndpointPage", 200, "", _PAGE
     ),
@@ -124,7 +126,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "createPortal", "As `GET`, for a time", "read", "PortalAccess", 200, "PortalRequest"
     ),
     ("GET", "/dashboard"): Operation(
-        "showDashboard", "The page for customers", "read", "text/html", parameters=("token", "theme")
+        "showPortal", "The page for customers", "read", "text/html", parameters=("token", "theme")
     ),
     ("GET", "/openapi.json"): Operation("getOpenAPI", "This document", None, "Document"),
 }

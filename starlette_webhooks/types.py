@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
-
-    from starlette_webhooks.authentication import Principal
 
 JSON: TypeAlias = Any
 """A value that JSON can carry."""
 
 JSONObject: TypeAlias = Mapping[str, Any]
 """A JSON object: string keys, values that JSON can carry."""
-
-Authenticate: TypeAlias = "Callable[[HTTPConnection], Principal | None | Awaitable[Principal | None]]"
-"""Tells who calls: a `Principal`, or None for nobody. Sync or async."""
 
 TenantResolver: TypeAlias = "Callable[[HTTPConnection], str | None]"
 """Tells whose events a request of the host emits, or None where nobody is signed in."""

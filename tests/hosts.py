@@ -85,7 +85,7 @@ async def socket(websocket: WebSocket) -> None:
 
 
 def make_webhooks(settings: WebhooksSettings, **options: Any) -> Webhooks:
-    options.setdefault("authenticate", APIKeys(KEYS.get, otherwise=user_of))
+    options.setdefault("authenticate", APIKeys(KEYS.get, fallback=user_of))
     options.setdefault("event_types", EVENT_TYPES)
     return Webhooks(settings=settings, **options)
 

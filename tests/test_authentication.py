@@ -43,7 +43,7 @@ async def test_a_lookup_may_be_async_and_another_way_stands_behind_it() -> None:
     async def session(connection: HTTPConnection) -> Principal | None:
         return Principal("by session")
 
-    keys = APIKeys(lookup, otherwise=session)
+    keys = APIKeys(lookup, fallback=session)
     assert await keys(connection(Authorization="Bearer sk_1")) == Principal("by key")
     assert await keys(connection(Authorization="Bearer wrong")) is None, "a wrong key is no session"
     assert await keys(connection()) == Principal("by session")

@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field
 from starlette.testclient import TestClient
 
 from starlette_webhooks import (
-    Emitter,
     EventType,
     InvalidEvent,
     NewEvent,
@@ -301,7 +300,7 @@ async def test_a_connection_that_emits_for_ever_keeps_a_bounded_list_of_what_it_
 ) -> None:
     webhooks = make_webhooks(settings)
     async with webhooks.lifespan():
-        emitter = Emitter(webhooks.context, tenant="acme", scope={"type": "websocket"})
+        emitter = webhooks.request_emitter({"type": "websocket"}).for_tenant("acme")
         for _ in range(600):
             await emitter.emit("invoice.paid", {})
         assert len(emitter.pending) <= 256

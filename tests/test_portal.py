@@ -1,4 +1,4 @@
-"""The dashboard as a server sees it: URLs, headers, sessions, files. What it looks like is for `browser/`."""
+"""The portal as a server sees it: URLs, headers, sessions, files. What it looks like is for `browser/`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from starlette_webhooks.authentication import Principal
 from starlette_webhooks.backends.base import PortalAccess
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
-from starlette_webhooks.portal.pages import Dashboard, dashboard_routes
+from starlette_webhooks.portal.pages import Portal, portal_routes
 from starlette_webhooks.portal.session import SESSION_COOKIE, mint_session, open_session, session_cookie
 from starlette_webhooks.portal.theme import _contrast, _parse, theme_css
 from starlette_webhooks.settings import WebhooksSettings
@@ -58,12 +58,12 @@ def host(tmp_path: Path) -> Generator[TestClient]:
     """A host with the page at `MOUNT/dashboard`, and once more at `/hooks`."""
     webhooks = make_webhooks(make_settings(tmp_path))
     app = make_app(webhooks)
-    app.router.routes.insert(0, Mount("/hooks", webhooks.dashboard))
+    app.router.routes.insert(0, Mount("/hooks", webhooks.portal))
     with TestClient(app, follow_redirects=False) as client:
         yield client
 
 
-def dashboard(settings: WebhooksSettings, **options: Any) -> Dashboard:
+def portal_page(settings: WebhooksSettings, **options: Any) -> Portal:
     async def authenticate(connection: HTTPConnection) -> Principal | None:
         user = connection.headers.get("x-user")
         return None if user is None else Principal(user, connection.headers.get("x-scopes", READ).split())
@@ -71,12 +71,12 @@ def dashboard(settings: WebhooksSettings, **options: Any) -> Dashboard:
     async def no_portal(principal: Principal) -> PortalAccess | None:
         return None
 
-    defaults: dict[str, Any] = {"authenticate": authenticate, "key": lambda: KEY, "engine_portal": no_portal}
-    return Dashboard(settings, **{**defaults, **options})
+    defaults: dict[str, Any] = {"authenticate": authenticate, "key": lambda: KEY, "backend_portal": no_portal}
+    return Portal(settings, **{**defaults, **options})
 
 
-def client_of(page: Dashboard, **options: Any) -> TestClient:
-    app = Starlette(routes=[Mount("/api", app=Router(dashboard_routes(page)))])
+def client_of(page: Portal, **options: Any) -> TestClient:
+    app = Starlette(routes=[Mount("/api", app=Router(portal_routes(page)))])
     return TestClient(app, follow_redirects=False, headers={"x-user": "acme"}, **options)
 
 
@@ -146,7 +146,7 @@ def test_the_policy_forbids_everything_but_our_own_files(host: TestClient) -> No
 
 def test_settings_list_who_may_frame_the_page(settings: WebhooksSettings) -> None:
     changed = settings.model_copy(update={"portal_frame_ancestors": ("https://app.example.com",)})
-    headers = client_of(dashboard(changed)).get("/api/dashboard").headers
+    headers = client_of(portal_page(changed)).get("/api/dashboard").headers
     assert headers["content-security-policy"].endswith("frame-ancestors 'self' https://app.example.com")
     assert "x-frame-options" not in headers
 
@@ -154,7 +154,7 @@ def test_settings_list_who_may_frame_the_page(settings: WebhooksSettings) -> Non
 def test_brand_and_logo_are_escaped(settings: WebhooksSettings) -> None:
     brand = '"><script>alert(1)</script>&$brand'
     changed = settings.model_copy(update={"portal_brand": brand, "portal_logo": '/logo.svg?"><script>'})
-    page = Page(client_of(dashboard(changed)).get("/api/dashboard").text)
+    page = Page(client_of(portal_page(changed)).get("/api/dashboard").text)
     assert page.body()["data-brand"] == brand
     assert page.body()["data-logo"] == '/logo.svg?"><script>'
     assert [attributes.get("src", "") != "" for tag, attributes in page.tags if tag == "script"] == [True]
@@ -162,7 +162,7 @@ def test_brand_and_logo_are_escaped(settings: WebhooksSettings) -> None:
 
 def test_a_logo_of_another_host_is_the_only_image_let_in_from_there(settings: WebhooksSettings) -> None:
     changed = settings.model_copy(update={"portal_logo": "https://cdn.example.com/logo.png"})
-    policy = client_of(dashboard(changed)).get("/api/dashboard").headers["content-security-policy"]
+    policy = client_of(portal_page(changed)).get("/api/dashboard").headers["content-security-policy"]
     assert "img-src 'self' data: https://cdn.example.com;" in policy
 
 
@@ -255,22 +255,22 @@ def test_who_is_not_signed_in_is_asked_to(host: TestClient) -> None:
 
 
 def test_the_page_takes_the_scope_to_read(settings: WebhooksSettings) -> None:
-    answer = client_of(dashboard(settings)).get("/api/dashboard", headers={"x-scopes": WRITE})
+    answer = client_of(portal_page(settings)).get("/api/dashboard", headers={"x-scopes": WRITE})
     assert answer.status_code == 403
     assert READ in answer.text
 
 
 @pytest.mark.parametrize(("scopes", "write"), [(READ, "false"), (f"{READ} {WRITE}", "true")])
 def test_the_page_knows_whether_it_may_change_things(settings: WebhooksSettings, scopes: str, write: str) -> None:
-    answer = client_of(dashboard(settings)).get("/api/dashboard", headers={"x-scopes": scopes})
+    answer = client_of(portal_page(settings)).get("/api/dashboard", headers={"x-scopes": scopes})
     assert Page(answer.text).body()["data-write"] == write
 
 
-def test_the_engines_own_portal_is_held_in_a_frame(settings: WebhooksSettings) -> None:
+def test_the_backends_own_portal_is_held_in_a_frame(settings: WebhooksSettings) -> None:
     async def portal(principal: Principal) -> PortalAccess:
         return PortalAccess('https://app.svix.com/login#key=abc&x="<y>', datetime.now(UTC))
 
-    answer = client_of(dashboard(settings, engine_portal=portal)).get("/api/dashboard")
+    answer = client_of(portal_page(settings, backend_portal=portal)).get("/api/dashboard")
     page = Page(answer.text)
     frames = [attributes for tag, attributes in page.tags if tag == "iframe"]
     assert [frame["src"] for frame in frames] == ['https://app.svix.com/login#key=abc&x="<y>']
@@ -278,19 +278,19 @@ def test_the_engines_own_portal_is_held_in_a_frame(settings: WebhooksSettings) -
     assert "frame-src https://app.svix.com;" in answer.headers["content-security-policy"]
 
 
-def test_an_engine_that_cannot_be_reached_is_said_kindly(settings: WebhooksSettings) -> None:
+def test_a_backend_that_cannot_be_reached_is_said_kindly(settings: WebhooksSettings) -> None:
     async def portal(principal: Principal) -> PortalAccess:
         raise BackendUnavailable("connect ECONNREFUSED 10.0.0.7:8071")
 
-    answer = client_of(dashboard(settings, engine_portal=portal)).get("/api/dashboard")
+    answer = client_of(portal_page(settings, backend_portal=portal)).get("/api/dashboard")
     assert answer.status_code == 503
     assert "10.0.0.7" not in answer.text
     assert "Try again" in answer.text
 
 
-def test_a_dashboard_without_a_running_engine_says_what_to_do(settings: WebhooksSettings) -> None:
+def test_a_portal_without_a_running_backend_says_what_to_do(settings: WebhooksSettings) -> None:
     with pytest.raises(NotRunning, match="WebhooksMiddleware"):
-        client_of(dashboard(settings, key=lambda: b"")).get("/api/dashboard")
+        client_of(portal_page(settings, key=lambda: b"")).get("/api/dashboard")
 
 
 def test_a_link_for_an_api_key_opens_a_session_that_may_do_what_the_key_may(host: TestClient) -> None:
@@ -328,7 +328,7 @@ def test_a_session_may_change_things_from_the_page_only(host: TestClient) -> Non
 
 def test_an_expired_or_changed_link_is_refused(host: TestClient, settings: WebhooksSettings) -> None:
     token = mint_session(KEY, Principal("acme", [READ]), now=0, expires_in=60)
-    page = client_of(dashboard(settings))
+    page = client_of(portal_page(settings))
     for bad in (token, f"x{token}", token.upper(), "", "a.b", "é"):
         answer = page.get("/api/dashboard", params={"token": bad})
         assert answer.status_code == 401
@@ -366,11 +366,11 @@ def test_the_cookie_is_as_narrow_as_the_place_allows() -> None:
 
 def test_the_token_of_a_link_does_not_reach_the_log(settings: WebhooksSettings) -> None:
     token = mint_session(KEY, Principal("acme", [READ]), now=1000)
-    page = dashboard(settings, clock=lambda: 1001.0)
+    page = portal_page(settings, clock=lambda: 1001.0)
     seen: list[Any] = []
 
     async def logged(scope: Any, receive: Any, send: Any) -> None:
-        await Starlette(routes=[Mount("/api", app=Router(dashboard_routes(page)))])(scope, receive, send)
+        await Starlette(routes=[Mount("/api", app=Router(portal_routes(page)))])(scope, receive, send)
         seen.append(scope["query_string"])
 
     assert TestClient(logged, follow_redirects=False).get(f"/api/dashboard?token={token}&theme=dark").status_code == 303
@@ -381,7 +381,7 @@ def test_the_commands_of_the_page_show_where_the_routes_are_installed(tmp_path: 
     webhooks = make_webhooks(make_settings(tmp_path))
     app = Starlette()
     webhooks.install(app, path="/public/hooks")
-    app.router.routes.append(Mount("/settings/webhooks", webhooks.dashboard))
+    app.router.routes.append(Mount("/settings/webhooks", webhooks.portal))
     with TestClient(app, headers=bearer("acme")) as client:
         body = Page(client.get("/settings/webhooks/").text).body()
         assert body["data-public"] == "/public/hooks"

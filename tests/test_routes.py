@@ -129,7 +129,7 @@ def test_the_catalog_lists_every_type_with_label_schema_and_example(client: Test
     assert types["document.created"]["schema"]["required"] == ["title"]
 
 
-def test_sync_reports_every_type_as_unchanged_on_the_embedded_engine(client: TestClient) -> None:
+def test_sync_reports_every_type_as_unchanged_on_the_sqlite_backend(client: TestClient) -> None:
     body = client.post("/sync", headers=ACME).json()
     assert (body["created"], body["updated"]) == ([], [])
     assert "invoice.paid" in body["unchanged"]

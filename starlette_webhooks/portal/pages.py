@@ -1,4 +1,4 @@
-"""The dashboard: our portal, or the engine's own in a frame, under a strict Content-Security-Policy."""
+"""The portal: our own page, or the portal of the backend in a frame, under a strict Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.types import Clock
 
-__all__ = ["Dashboard", "dashboard_routes"]
+__all__ = ["Portal", "portal_routes"]
 
 _METHODS = ("GET", "HEAD")
 _THEMES = ("light", "dark")
 _STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "pages")
 
 
-class Dashboard:
+class Portal:
     """The page where customers manage their webhooks: an ASGI app for any mount.
 
     Args:
         settings: The look, the names of the scopes, and who may frame the page.
         authenticate: Who opens it; None for nobody. May raise `RequestError`.
-        key: What portal sessions are signed with; empty while the engine does not run.
-        engine_portal: Access to the engine's own portal, or None where ours serves.
+        key: What portal sessions are signed with; empty while the backend does not run.
+        backend_portal: Access to the backend's own portal, or None where ours serves.
         api: The routes, where the page stands apart from them; it serves them at `api/` below itself. None where the
             page is one of the routes, and finds the others beside itself.
-        signature: Names of the signature headers that deliveries carry, `webhook`, `svix` or `both`, where the engine
+        signature: Names of the signature headers that deliveries carry, `webhook`, `svix` or `both`, where the backend
             decides on them; else those of the settings.
         clock: Seconds since the epoch.
 
@@ -58,7 +58,7 @@ class Dashboard:
         *,
         authenticate: Callable[[HTTPConnection], Awaitable[Principal | None]],
         key: Callable[[], bytes],
-        engine_portal: Callable[[Principal], Awaitable[PortalAccess | None]],
+        backend_portal: Callable[[Principal], Awaitable[PortalAccess | None]],
         api: ASGIApp | None = None,
         signature: str | None = None,
         clock: Clock = time.time,
@@ -67,7 +67,7 @@ class Dashboard:
         self._settings = settings
         self._authenticate = authenticate
         self._key = key
-        self._engine_portal = engine_portal
+        self._backend_portal = backend_portal
         self._api = api
         self._signature = signature or settings.signature_headers
         self._clock = clock
@@ -136,7 +136,7 @@ class Dashboard:
         if self._settings.read_scope not in principal.scopes:
             text = f"Your account may not see webhooks. It takes the scope {self._settings.read_scope}."
             return visit.message(403, "You may not see this page", text)
-        access = await self._engine_portal(principal)
+        access = await self._backend_portal(principal)
         if access is not None:
             parts = urlsplit(access.url)
             headers = visit.headers(frames=[f"{parts.scheme}://{parts.netloc}"])
@@ -236,13 +236,13 @@ class _Visit:
         return self.message(404, "Not found", "There is nothing at this address.")
 
 
-def dashboard_routes(dashboard: Dashboard, path: str = "/dashboard") -> list[BaseRoute]:
+def portal_routes(portal: Portal, path: str = "/dashboard") -> list[BaseRoute]:
     """Routes for a router that serve the page at `path`, with a slash at the end and without, and its files below."""
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
-        await dashboard.serve(scope, receive, send, scope.get("root_path", "") + path)
+        await portal.serve(scope, receive, send, scope.get("root_path", "") + path)
 
-    return [Route(path, _App(page), name="dashboard"), Mount(path, dashboard, name="dashboard_files")]
+    return [Route(path, _App(page), name="portal"), Mount(path, portal, name="portal_files")]
 
 
 class _App:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Route
 
-from starlette_webhooks.portal.pages import dashboard_routes
+from starlette_webhooks.portal.pages import portal_routes
 from starlette_webhooks.routes import catalog, endpoints, events, openapi, portal, stream
 from starlette_webhooks.routes.services import Services
 
@@ -36,5 +36,5 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Route("/endpoints/{id}/test", endpoints.test_endpoint, methods=["POST"]),
         Route("/openapi.json", openapi.openapi_view(services), methods=["GET"]),
         Route("/portal", portal.create_portal_access, methods=["GET", "POST"]),
-        *dashboard_routes(portal.make_dashboard(services)),
+        *portal_routes(portal.make_portal(services)),
     ]

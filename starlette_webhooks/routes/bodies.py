@@ -25,7 +25,7 @@ __all__ = [
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 _VALUE = re.compile(r"[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?|")
-# What the engine sets itself, and what would change how the message is framed or read (RFC 9110, RFC 9112).
+# What the backend sets itself, and what would change how the message is framed or read (RFC 9110, RFC 9112).
 _OURS = {name.decode() for name in RESERVED_HEADERS} | {"content-encoding", "content-type", "date", "user-agent", "via"}
 _OUR_PREFIXES = ("webhook-", "svix-")
 _HEADERS = 20

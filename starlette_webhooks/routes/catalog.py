@@ -1,4 +1,4 @@
-"""The catalog of event types, and registering it with the engine."""
+"""The catalog of event types, and registering it with the backend."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ _ERRORS = {
     413: "The body is too large.",
     422: "The body is not what this route takes.",
     429: "Too many at once.",
-    503: "The engine cannot be reached at the moment.",
+    503: "The backend cannot be reached at the moment.",
 }
 _ERROR_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 _PAGES = (401, 403, 503)

@@ -12,7 +12,7 @@ from starlette_webhooks.authentication import Principal, call_authenticate
 from starlette_webhooks.backends.base import PortalAccess
 from starlette_webhooks.events import format_time
 from starlette_webhooks.exceptions import Forbidden
-from starlette_webhooks.portal.pages import Dashboard
+from starlette_webhooks.portal.pages import Portal
 from starlette_webhooks.portal.session import mint_session
 from starlette_webhooks.routes.bodies import PortalRequest
 from starlette_webhooks.routes.services import (
@@ -25,7 +25,7 @@ from starlette_webhooks.routes.services import (
     services,
 )
 
-__all__ = ["create_portal_access", "make_dashboard"]
+__all__ = ["create_portal_access", "make_portal"]
 
 
 async def create_portal_access(request: Request) -> Response:
@@ -37,7 +37,7 @@ async def create_portal_access(request: Request) -> Response:
     if await call_authenticate(own.authenticate, request) is None:
         # A session of the portal must not renew itself, or a link that leaked would never end.
         raise Forbidden("A portal session cannot make another. Ask for a link with an API key.", code="portal_session")
-    access = await engine_portal(own, principal, body.expires_in)
+    access = await backend_portal(own, principal, body.expires_in)
     if access is None:
         now = own.clock()
         scopes = principal.scopes & {own.settings.read_scope, own.settings.write_scope}
@@ -47,8 +47,8 @@ async def create_portal_access(request: Request) -> Response:
     return json_response({"url": access.url, "expiresAt": format_time(access.expires_at)})
 
 
-async def engine_portal(own: Services, principal: Principal, expires_in: int = 3600) -> PortalAccess | None:
-    """Access to the engine's own portal, after the catalog was registered once; None where ours serves."""
+async def backend_portal(own: Services, principal: Principal, expires_in: int = 3600) -> PortalAccess | None:
+    """Access to the backend's own portal, after the catalog was registered once; None where ours serves."""
     if not own.synced:
         await own.backend.sync(own.event_types)
         own.synced = True
@@ -56,20 +56,20 @@ async def engine_portal(own: Services, principal: Principal, expires_in: int = 3
     return await own.backend.portal(principal.tenant, write=write, expires_in=expires_in)
 
 
-def make_dashboard(own: Services, api: ASGIApp | None = None) -> Dashboard:
+def make_portal(own: Services, api: ASGIApp | None = None) -> Portal:
     """The page: among the routes, or apart from them with `api` to serve them below itself."""
 
     async def authenticate(connection: HTTPConnection) -> Principal | None:
         return await find_principal(own, connection)
 
     async def portal(principal: Principal) -> PortalAccess | None:
-        return await engine_portal(own, principal)
+        return await backend_portal(own, principal)
 
-    return Dashboard(
+    return Portal(
         own.settings,
         authenticate=authenticate,
         key=lambda: own.key,
-        engine_portal=portal,
+        backend_portal=portal,
         api=api,
         signature=own.backend.signature_headers,
         clock=lambda: own.clock(),

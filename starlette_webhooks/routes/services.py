@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
-from starlette_webhooks.authentication import Principal, call_authenticate, check_same_origin
+from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin
 from starlette_webhooks.exceptions import Forbidden, InvalidBody, InvalidRequest, RequestError, Unauthorized
 from starlette_webhooks.portal.session import read_session
 from starlette_webhooks.scope import SERVICES
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from starlette_webhooks.event_types import EventTypes
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.streams import StreamHub
-    from starlette_webhooks.types import Authenticate
 
 __all__ = [
     "Access",

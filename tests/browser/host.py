@@ -54,9 +54,7 @@ def by_key(key: str) -> Principal | None:
     return Principal(key, [READ, WRITE])
 
 
-webhooks = Webhooks(
-    event_types=EVENT_TYPES, authenticate=APIKeys(by_key, otherwise=by_cookie), settings=load_settings()
-)
+webhooks = Webhooks(event_types=EVENT_TYPES, authenticate=APIKeys(by_key, fallback=by_cookie), settings=load_settings())
 
 
 async def emit(request: Request) -> Response:
@@ -70,7 +68,7 @@ host = Starlette(
     routes=[
         Route("/emit", emit, methods=["POST"]),
         Mount(MOUNT, webhooks),
-        Mount("/settings/webhooks", webhooks.dashboard),
+        Mount("/settings/webhooks", webhooks.portal),
     ]
 )
 

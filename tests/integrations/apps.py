@@ -230,7 +230,7 @@ def litestar(webhooks: Webhooks, prefix: str = "") -> Litestar:
     return Litestar(
         handlers,
         path=prefix or None,
-        plugins=[WebhooksPlugin(webhooks, MOUNT, dashboard="/customers")],
+        plugins=[WebhooksPlugin(webhooks, MOUNT, portal="/customers")],
         lifespan=[lifespan_of(webhooks)],
         exception_handlers={Exception: litestar_error},
     )

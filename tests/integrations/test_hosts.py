@@ -136,7 +136,7 @@ def test_a_path_that_only_begins_like_the_mount_is_not_ours(client: TestClient) 
     assert "There is nothing at this path" not in response.text
 
 
-def test_an_engine_that_cannot_start_stops_the_host_from_starting(
+def test_a_backend_that_cannot_start_stops_the_host_from_starting(
     host: Host, tmp_path: Path, anyio_backend: str
 ) -> None:
     webhooks = webhooks_for(make_settings(tmp_path, database=str(tmp_path / "missing" / "webhooks.db")))

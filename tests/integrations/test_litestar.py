@@ -1,4 +1,4 @@
-"""What is Litestar's own: the mount, the dashboard, its users, and where the emitter is missing."""
+"""What is Litestar's own: the mount, the portal, its users, and where the emitter is missing."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_users_that_are_not_starlettes_are_nobody_until_the_host_says_who_they_a
         assert "give `Webhooks(tenant=...)`" in client.post("/emit", json={}, headers={"X-User": "acme"}).text
 
 
-def test_the_dashboard_is_mounted_where_it_is_asked_for(settings: WebhooksSettings) -> None:
+def test_the_portal_is_mounted_where_it_is_asked_for(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
-    app = Litestar([], path="/outer", plugins=[WebhooksPlugin(webhooks, "/hooks", dashboard="/customers")])
+    app = Litestar([], path="/outer", plugins=[WebhooksPlugin(webhooks, "/hooks", portal="/customers")])
     with TestClient(app) as client:
         for path in ("/outer/customers", "/outer/customers/"):
             page = client.get(path, headers={"X-User": "acme"})

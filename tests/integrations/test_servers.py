@@ -66,7 +66,7 @@ def test_a_server_emits_streams_and_stops_cleanly_with_a_stream_open(tmp_path: P
 
 
 @pytest.mark.parametrize("server", list(COMMANDS))
-def test_a_server_ends_where_the_engine_cannot_start(tmp_path: Path, server: str) -> None:
+def test_a_server_ends_where_the_backend_cannot_start(tmp_path: Path, server: str) -> None:
     command = [part.format(app=APP, port=free_port()) for part in COMMANDS[server]]
     environment = {**os.environ, "WEBHOOKS_DATABASE": "/nowhere/webhooks.db", "TEST_HOST": "starlette"}
     ended = subprocess.run(

@@ -61,7 +61,7 @@ def test_it_can_be_installed_at_another_path(settings: WebhooksSettings, make: C
     app = make()
     webhooks = make_webhooks(settings)
     webhooks.install(app, path="/hooks")
-    app.mount("/customers", webhooks.dashboard)
+    app.mount("/customers", webhooks.portal)
     with TestClient(app) as client:
         assert client.get("/hooks/events", headers=bearer("acme")).status_code == 200
         assert "/hooks" in client.get("/customers/", headers=ACME).text
