@@ -142,8 +142,8 @@ class Emitter:
         Raises:
             UnknownEventType: No such type is registered.
             InvalidEvent: The data does not fit the type, JSON cannot carry it, or it is too large.
-            TenantRequired: Nobody's event.
-            QueueFull: Too many events wait for the disk; this one was not taken.
+            TenantRequired: No tenant for this event.
+            QueueFull: Too many events wait to be written; this one was not accepted.
             NotRunning: `Webhooks` has no running lifespan.
         """
         event = self._prepare(event_type, data, tenant, event_id, channels)

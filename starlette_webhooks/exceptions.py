@@ -10,7 +10,7 @@
     ├── BackendError
     │   ├── BackendUnavailable
     │   └── BackendRefused
-    └── RequestError          what a customer's HTTP call did wrong; rendered as JSON
+    └── RequestError          what is wrong with a customer's HTTP call; sent as JSON
         ├── InvalidRequest    400
         ├── Unauthorized      401
         ├── Forbidden         403
@@ -19,7 +19,7 @@
         ├── InvalidBody       422
         └── TooManyRequests   429
 
-The docstring of a class is its default message.
+Each class has its default message in `message`. Docstrings do not serve for that: `python -OO` strips them.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from typing import ClassVar
 
 __all__ = [
     "BackendError",
-    "Conflict",
     "BackendRefused",
     "BackendUnavailable",
+    "Conflict",
     "EventTooLarge",
     "Forbidden",
     "InvalidBody",
@@ -50,46 +50,77 @@ __all__ = [
 
 
 class WebhooksError(Exception):
-    """Something went wrong in `starlette_webhooks`."""
+    """The base of all errors of this package.
+
+    Attributes:
+        message: What the error says where it is raised without a message of its own.
+    """
+
+    message: ClassVar[str] = "Something went wrong in `starlette_webhooks`."
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or (type(self).__doc__ or "").strip())
+        super().__init__(self.message if message is None else message)
 
 
 class NotRunning(WebhooksError, RuntimeError):
-    """`Webhooks` is not running. Add `WebhooksMiddleware`, or enter `async with webhooks.lifespan():`."""
+    """Raised outside the lifespan of `Webhooks`."""
+
+    message = "`Webhooks` is not running. Add `WebhooksMiddleware`, or enter `async with webhooks.lifespan():`."
 
 
 class UnknownEventType(WebhooksError, ValueError):
-    """The event type is not registered. Add `EventType(...)` to `Webhooks(event_types=[...])`."""
+    """Raised for an event type that is not in the catalog."""
+
+    message = "The event type is not registered. Add `EventType(...)` to `Webhooks(event_types=[...])`."
 
 
 class InvalidEvent(WebhooksError, ValueError):
-    """The event cannot be emitted as it is."""
+    """Raised for an event that cannot be emitted as it is."""
+
+    message = "The event cannot be emitted as it is."
 
 
 class EventTooLarge(InvalidEvent):
-    """The payload is larger than `WEBHOOKS_MAX_EVENT_BYTES`."""
+    """Raised for a payload that is larger than the setting `max_event_bytes`."""
+
+    message = "The payload is larger than `WEBHOOKS_MAX_EVENT_BYTES`."
 
 
 class TenantRequired(WebhooksError, ValueError):
-    """No tenant is known here. Pass `tenant=`, use `emitter.for_tenant(...)`, or give `Webhooks(tenant=...)`."""
+    """Raised where nothing says which tenant an event belongs to, or where the tenant is not valid."""
+
+    message = "No tenant for this event. Pass `tenant=`, use `emitter.for_tenant(...)`, or give `Webhooks(tenant=...)`."
 
 
 class QueueFull(WebhooksError):
-    """Too many events wait for the disk; this one was not taken. Try again, or raise `WEBHOOKS_QUEUE_EVENTS`."""
+    """Raised when too many events wait to be written. This one was not accepted."""
+
+    message = (
+        "Too many events wait to be written; this one was not accepted. Try again, or raise `WEBHOOKS_QUEUE_EVENTS`."
+    )
 
 
 class BackendError(WebhooksError):
-    """The engine did not accept the event."""
+    """Raised when the backend did not accept an event."""
+
+    message = "The backend did not accept the event."
 
 
 class BackendUnavailable(BackendError):
-    """The engine cannot be reached or cannot write at the moment. Try again later."""
+    """Raised when the backend cannot be reached, or cannot write, at the moment."""
+
+    message = "The backend cannot be reached or cannot write at the moment. Try again later."
 
 
 class BackendRefused(BackendError):
-    """The engine refused the call for good. `code` and `detail` are the engine's own words."""
+    """Raised when the backend refused a call for good.
+
+    Attributes:
+        code: The backend's own code.
+        detail: The backend's own words.
+    """
+
+    message = "The backend refused the call."
 
     def __init__(self, message: str | None = None, *, code: str = "", detail: str = "") -> None:
         super().__init__(message)
@@ -98,8 +129,9 @@ class BackendRefused(BackendError):
 
 
 class RequestError(WebhooksError):
-    """The request cannot be served."""
+    """The base of errors in a customer's HTTP call, which is answered with `{"code", "detail"}`."""
 
+    message = "The request cannot be served."
     status_code: ClassVar[int] = 400
     default_code: ClassVar[str] = "invalid_request"
 
@@ -113,12 +145,15 @@ class RequestError(WebhooksError):
 
 
 class InvalidRequest(RequestError):
-    """The query or the path is malformed."""
+    """Raised for a query or a path that is malformed."""
+
+    message = "The query or the path is malformed."
 
 
 class Unauthorized(RequestError):
-    """Send `Authorization: Bearer <key>`, or sign in."""
+    """Raised for a call without valid credentials."""
 
+    message = "Send `Authorization: Bearer <key>`, or sign in."
     status_code = 401
     default_code = "unauthorized"
 
@@ -127,36 +162,41 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """This is not allowed."""
+    """Raised for a call that is not allowed."""
 
+    message = "This is not allowed."
     status_code = 403
     default_code = "forbidden"
 
 
 class NotFound(RequestError):
-    """There is no such object."""
+    """Raised for an object that does not exist, or belongs to another tenant."""
 
+    message = "There is no such object."
     status_code = 404
     default_code = "not_found"
 
 
 class Conflict(RequestError):
-    """The object is in another state than this call needs."""
+    """Raised for an object whose state does not allow the call."""
 
+    message = "The state of the object does not allow this call."
     status_code = 409
     default_code = "conflict"
 
 
 class InvalidBody(RequestError):
-    """The body is not what this route takes."""
+    """Raised for a body that the route does not accept."""
 
+    message = "The body is not what this route accepts."
     status_code = 422
     default_code = "invalid_body"
 
 
 class TooManyRequests(RequestError):
-    """Too many at once. Try again after `Retry-After` seconds."""
+    """Raised for a call over a limit."""
 
+    message = "Too many at once. Try again after `Retry-After` seconds."
     status_code = 429
     default_code = "too_many_requests"
 

@@ -44,7 +44,12 @@ _TIMESTAMP = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 class VerificationError(WebhooksError, ValueError):
-    """The request is not a genuine webhook: its signature headers are missing, malformed, too old, or do not match."""
+    """Raised for a request that is not a genuine webhook.
+
+    Its signature headers are missing, malformed, too old, or do not match.
+    """
+
+    message = "The request is not a genuine webhook."
 
 
 def generate_secret() -> str:

@@ -88,11 +88,17 @@ _lookups: RunVar[CapacityLimiter] = RunVar("starlette_webhooks.delivery.addresse
 
 
 class InvalidURL(WebhooksError, ValueError):
-    """The URL is not one that webhooks can be delivered to. It looks like `https://example.com/webhooks`."""
+    """Raised for a URL that webhooks cannot be delivered to."""
+
+    message = "The URL is not one that webhooks can be delivered to. It looks like `https://example.com/webhooks`."
 
 
 class ForbiddenAddress(WebhooksError, ValueError):
-    """The URL leads to an address that is not allowed. Use a host that can be reached from the public internet."""
+    """Raised for a URL that leads to an address that is not allowed."""
+
+    message = (
+        "The URL leads to an address that is not allowed. Use a host that can be reached from the public internet."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,9 @@ _LATEST = datetime(2150, 1, 1, tzinfo=UTC)
 
 
 class PayloadTooLarge(RequestError):
-    """The body is too large."""
+    """Raised for a body that is too large."""
 
+    message = "The body is too large."
     status_code = 413
     default_code = "payload_too_large"
 

@@ -41,8 +41,9 @@ _READS = 16
 
 
 class Unavailable(RequestError):
-    """The server is stopping. Try again after `Retry-After` seconds."""
+    """Raised for a stream that is opened while the server stops."""
 
+    message = "The server is stopping. Try again after `Retry-After` seconds."
     status_code = 503
     default_code = "unavailable"
 
