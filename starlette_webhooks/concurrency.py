@@ -1,8 +1,9 @@
-"""Tasks that run beside a block, and calls that run at the same time."""
+"""Task groups that raise errors as they are, long-lived tasks, and calls that run at the same time."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -12,49 +13,98 @@ from anyio.abc import TaskGroup
 
 from starlette_webhooks.exceptions import WebhooksError
 
-__all__ = ["each", "running_beside"]
+__all__ = ["each", "keep_running", "running_beside", "task_group"]
+
+logger = logging.getLogger("starlette_webhooks")
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @asynccontextmanager
-async def running_beside(*functions: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[TaskGroup]:
-    """Run functions as tasks until the block ends, then cancel them. The block may start others in the group.
+async def task_group() -> AsyncGenerator[TaskGroup]:
+    """A task group that raises an error as it is, where AnyIO's wraps it in an `ExceptionGroup`.
 
-    An error of the block comes out as it is, where a task group would wrap it: it is the host's own.
+    The error of the block comes before errors of tasks. The first one is raised; of the others, unexpected ones are
+    logged.
     """
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
+    failures: list[Exception] = []
+    try:
+        async with anyio.create_task_group() as tasks:
+            try:
+                yield tasks
+            except Exception as exc:
+                # Carried past the group, which would wrap it.
+                failures.append(exc)
+                tasks.cancel_scope.cancel()
+    except ExceptionGroup as group:
+        failures.extend(group.exceptions)
+    for other in failures[1:]:
+        if not isinstance(other, WebhooksError):
+            logger.error("Another task of the same group failed, too.", exc_info=other)
+    try:
+        if failures:
+            raise failures[0]
+    finally:
+        # The traceback holds this frame: without the cycle, nothing waits for the garbage collector.
+        failures.clear()
+
+
+@asynccontextmanager
+async def running_beside(*functions: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerator[TaskGroup]:
+    """Run long-lived tasks until the block ends, then cancel them. See `keep_running` and `task_group`."""
+    async with task_group() as tasks:
         for function in functions:
-            tasks.start_soon(function)
+            tasks.start_soon(keep_running, function, name=_name(function))
         try:
             yield tasks
-        except Exception as exc:
-            failure = exc
         finally:
             tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+
+
+async def keep_running(
+    function: Callable[[], Awaitable[None]],
+    *,
+    pause: float = 1.0,
+    longest_pause: float = 30.0,
+    sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+) -> None:
+    """Run a long-lived task. Where it fails, log the error, pause, and run it again.
+
+    An unexpected error, such as a moment without a free thread or without memory, must not end a task for good, nor
+    the tasks beside it: the process would go on, and deliver nothing.
+
+    Args:
+        pause: Seconds before the first restart. It doubles with each failure, up to `longest_pause`.
+        sleep: Waits for that many seconds; tests need not.
+    """
+    next_pause = pause
+    while True:
+        started = anyio.current_time()
+        try:
+            return await function()
+        except Exception:
+            if anyio.current_time() - started > longest_pause:
+                next_pause = pause
+            logger.exception("The task %s failed. It starts again in %g s.", _name(function), next_pause)
+        await sleep(next_pause)
+        next_pause = min(2 * next_pause, longest_pause)
+
+
+def _name(function: Callable[..., object]) -> str:
+    return getattr(function, "__qualname__", repr(function))
 
 
 async def each(items: Sequence[T], function: Callable[[T], Awaitable[R]], *, at_once: int = 8) -> list[R]:
-    """What the function returns for each item, in their order. The first `WebhooksError` ends it all."""
+    """What the function returns for each item, in their order. The first error cancels the others and is raised."""
     results: dict[int, R] = {}
-    errors: list[WebhooksError] = []
     limiter = CapacityLimiter(at_once)
 
     async def run(index: int, item: T) -> None:
         async with limiter:
-            try:
-                results[index] = await function(item)
-            except WebhooksError as exc:
-                errors.append(exc)
-                tasks.cancel_scope.cancel()
+            results[index] = await function(item)
 
-    async with anyio.create_task_group() as tasks:
+    async with task_group() as tasks:
         for index, item in enumerate(items):
             tasks.start_soon(run, index, item)
-    if errors:
-        raise errors[0]
     return [results[index] for index in range(len(items))]

@@ -1,7 +1,7 @@
-"""Where tasks wait until they are woken: the cheapest way that each event loop has.
+"""Waiting tasks and scheduled calls, in the cheapest way that each event loop has.
 
-A bare future costs a half of `anyio.Event` and a tenth of a memory stream, for each wake of each stream and of each
-request that waits for its commit.
+A bare future costs half as much as `anyio.Event` and a tenth of a memory stream. Every wake of a stream pays for it,
+and every request that waits for its commit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["Gate", "Waiter", "gates", "waiters", "scheduler"]
+__all__ = ["Gate", "Loop", "Waiter", "running_loop"]
 
 
 class Waiter(Protocol):
@@ -99,30 +99,59 @@ class _FutureGate:
                 future.set_result(None)
 
 
-def waiters() -> Callable[[], Waiter]:
-    """Makes waiters for the running event loop."""
-    loop: Any = current_token().native_token
-    if hasattr(loop, "create_future"):
-        create = loop.create_future
-        return lambda: _FutureWaiter(create)
-    from trio import lowlevel
+class Loop(Protocol):
+    """What differs between event loops, for the one that runs."""
 
-    return lambda: _TrioWaiter(lowlevel)
+    def waiter(self) -> Waiter:
+        """A new waiter."""
+
+    def gate(self) -> Gate:
+        """A new gate."""
+
+    def call_soon(self, fn: Callable[..., object], *args: Any) -> object:
+        """Call a function in the next turn; only from the loop's own thread."""
+
+    def call_soon_threadsafe(self, fn: Callable[..., object], *args: Any) -> object:
+        """Call a function in the next turn, from any thread and from signal handlers.
+
+        Raises:
+            RuntimeError: The loop has ended.
+        """
 
 
-def gates() -> Callable[[], Gate]:
-    """Makes gates for the running event loop."""
-    loop: Any = current_token().native_token
-    if hasattr(loop, "create_future"):
-        create = loop.create_future
-        return lambda: _FutureGate(create)
-    return anyio.Event
+class _AsyncioLoop:
+    __slots__ = ("_create_future", "call_soon", "call_soon_threadsafe")
+
+    def __init__(self, loop: Any) -> None:
+        self._create_future = loop.create_future
+        self.call_soon = loop.call_soon
+        self.call_soon_threadsafe = loop.call_soon_threadsafe
+
+    def waiter(self) -> Waiter:
+        return _FutureWaiter(self._create_future)
+
+    def gate(self) -> Gate:
+        return _FutureGate(self._create_future)
 
 
-def scheduler() -> Callable[[Callable[[], object]], object]:
-    """Schedules calls on the running event loop, from any thread and from signal handlers."""
-    loop: Any = current_token().native_token
-    schedule: Callable[[Callable[[], object]], object] = (
-        getattr(loop, "run_sync_soon", None) or loop.call_soon_threadsafe
-    )
-    return schedule
+class _TrioLoop:
+    __slots__ = ("_lowlevel", "call_soon", "call_soon_threadsafe")
+
+    def __init__(self, token: Any) -> None:
+        from trio import lowlevel
+
+        self._lowlevel = lowlevel
+        # Trio has one way for all threads.
+        self.call_soon = self.call_soon_threadsafe = token.run_sync_soon
+
+    def waiter(self) -> Waiter:
+        return _TrioWaiter(self._lowlevel)
+
+    def gate(self) -> Gate:
+        return anyio.Event()
+
+
+def running_loop() -> Loop:
+    """The event loop that runs in this thread."""
+    native: Any = current_token().native_token
+    return _AsyncioLoop(native) if hasattr(native, "create_future") else _TrioLoop(native)

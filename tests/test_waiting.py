@@ -5,11 +5,11 @@ from __future__ import annotations
 import anyio
 from anyio.lowlevel import checkpoint
 
-from starlette_webhooks.waiting import gates, waiters
+from starlette_webhooks.waiting import running_loop
 
 
 async def test_all_who_wait_at_a_gate_go_on_when_it_opens_and_who_was_cancelled_disturbs_nobody() -> None:
-    gate = gates()()
+    gate = running_loop().gate()
     passed: list[int] = []
     scopes = [anyio.CancelScope() for _ in range(3)]
 
@@ -31,7 +31,7 @@ async def test_all_who_wait_at_a_gate_go_on_when_it_opens_and_who_was_cancelled_
 
 
 async def test_a_waiter_wakes_once_and_keeps_nothing_for_later() -> None:
-    waiter = waiters()()
+    waiter = running_loop().waiter()
     woken = 0
 
     async def wait() -> None:
@@ -53,7 +53,7 @@ async def test_a_waiter_wakes_once_and_keeps_nothing_for_later() -> None:
 
 
 async def test_a_waiter_whose_task_was_cancelled_takes_another() -> None:
-    waiter = waiters()()
+    waiter = running_loop().waiter()
     with anyio.fail_after(5):
         with anyio.move_on_after(0.01):
             await waiter.wait()

@@ -15,18 +15,18 @@ import socket
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import h11
 from anyio import (
+    AsyncContextManagerMixin,
     BrokenResourceError,
     EndOfStream,
     Lock,
     connect_tcp,
-    create_task_group,
     current_effective_deadline,
     current_time,
     fail_after,
@@ -34,8 +34,9 @@ from anyio import (
     sleep,
     to_thread,
 )
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import ByteStream
 
+from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL, ParsedURL
 from starlette_webhooks.delivery.connection import (
     RESERVED_HEADERS,
@@ -76,7 +77,7 @@ class Reply:
     duration_ms: int
 
 
-class DeliveryClient:
+class DeliveryClient(AsyncContextManagerMixin):
     """Sends deliveries, and keeps idle connections while it is entered with `async with`.
 
     Args:
@@ -104,28 +105,21 @@ class DeliveryClient:
         self._max_idle = max_idle
         self._idle_seconds = idle_seconds
         self._ssl_context = ssl_context
-        self._tasks: TaskGroup | None = None
+        self._entered = False
         # Both hold the same connections, the one that rested last at the end.
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._by_origin: dict[tuple[str, str, int], list[Connection]] = {}
 
-    async def __aenter__(self) -> Self:
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         self._ssl_lock = Lock()
-        self._tasks = await create_task_group().__aenter__()
-        self._tasks.start_soon(self._sweep)
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._tasks is not None
-        tasks, self._tasks = self._tasks, None
-        tasks.cancel_scope.cancel()
-        try:
-            # Without the exception: a task group would wrap it in a group.
-            await tasks.__aexit__(None, None, None)
-        finally:
-            await self._trim(0)
+        async with running_beside(self._sweep):
+            self._entered = True
+            try:
+                yield self
+            finally:
+                self._entered = False
+                await self._trim(0)
 
     @property
     def idle_connections(self) -> int:
@@ -141,7 +135,7 @@ class DeliveryClient:
         Raises:
             DeliveryFailed: There was no response, or the request cannot be sent.
         """
-        if self._tasks is None:
+        if not self._entered:
             raise RuntimeError("`DeliveryClient` is not running. Enter it with `async with` before posting.")
         started = time.monotonic()
         failure = DeliveryFailed("timeout")
@@ -207,7 +201,7 @@ class DeliveryClient:
         connection.expires = time.monotonic() + self._idle_seconds
         self._idle[connection] = None
         self._by_origin.setdefault(connection.origin, []).append(connection)
-        await self._trim(self._max_idle if self._tasks is not None else 0)
+        await self._trim(self._max_idle if self._entered else 0)
 
     async def _trim(self, limit: int) -> None:
         while len(self._idle) > limit:

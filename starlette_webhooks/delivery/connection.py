@@ -13,10 +13,11 @@ import time
 from collections.abc import Sequence
 
 import h11
-from anyio import BrokenResourceError, CancelScope, EndOfStream, create_task_group
+from anyio import BrokenResourceError, CancelScope, EndOfStream
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
+from starlette_webhooks.concurrency import task_group
 from starlette_webhooks.delivery.addresses import ParsedURL
 from starlette_webhooks.exceptions import WebhooksError
 
@@ -127,23 +128,16 @@ class Connection:
     async def _send_and_receive(self, data: bytes, limit: int) -> tuple[bool, tuple[h11.Response, bytes, bool]]:
         """Do both at once, for a receiver that answers without reading all, such as with 413."""
         sent = False
-        outcome: tuple[h11.Response, bytes, bool] | DeliveryFailed
 
         async def send() -> None:
             nonlocal sent
             sent = await self._send(data)
 
-        async with create_task_group() as tasks:
+        async with task_group() as tasks:
             tasks.start_soon(send)
-            try:
-                outcome = await self._receive(limit)
-            except DeliveryFailed as exc:
-                # Carried out by hand: a task group would wrap it in a group.
-                outcome = exc
+            received = await self._receive(limit)
             tasks.cancel_scope.cancel()
-        if isinstance(outcome, DeliveryFailed):
-            raise outcome
-        return sent, outcome
+        return sent, received
 
     async def _receive(self, limit: int) -> tuple[h11.Response, bytes, bool]:
         """The response, its body up to the limit, and whether that was all of it."""

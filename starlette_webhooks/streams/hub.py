@@ -20,7 +20,7 @@ from starlette_webhooks.streams.connection import Connection, response_start
 from starlette_webhooks.streams.counts import Counts
 from starlette_webhooks.streams.shutdown import SignalChain
 from starlette_webhooks.streams.wheel import Wheel
-from starlette_webhooks.waiting import Waiter, scheduler, waiters
+from starlette_webhooks.waiting import Waiter, running_loop
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -96,7 +96,7 @@ class StreamHub:
     async def running(self) -> AsyncIterator[StreamHub]:
         """Serve streams, within the engine's `lifespan`. At the end all streams are ended, within two seconds."""
         self._reset()
-        self.new_waiter: Callable[[], Waiter] = waiters()
+        self.new_waiter: Callable[[], Waiter] = running_loop().waiter
         self.reads = anyio.Semaphore(_READS)
         self._emptied = anyio.Event()
         self._ticker, self._waker = self.new_waiter(), self.new_waiter()
@@ -121,7 +121,7 @@ class StreamHub:
             raise failure
 
     def _notifier(self) -> Callable[[], None]:
-        schedule = scheduler()
+        schedule = running_loop().call_soon_threadsafe
 
         def notify() -> None:
             # The loop may be closed by the time of a signal.

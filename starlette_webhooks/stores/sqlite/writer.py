@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
-from anyio.lowlevel import EventLoopToken, current_token
 
 from starlette_webhooks.exceptions import NotRunning, QueueFull
 from starlette_webhooks.stores.sqlite.writes import Batch, Write
-from starlette_webhooks.waiting import gates
+from starlette_webhooks.waiting import running_loop
 
 __all__ = ["Writer"]
 
@@ -58,15 +57,10 @@ class Writer:
 
     def start(self) -> None:
         """Take writes from now on."""
-        token: EventLoopToken = current_token()
-        native: Any = token.native_token
-        # Trio has one way for all threads.
-        self._soon: Callable[..., object] = getattr(native, "call_soon", None) or native.run_sync_soon
-        self._soon_threadsafe: Callable[..., object] = (
-            getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
-        )
+        loop = running_loop()
+        self._soon, self._soon_threadsafe = loop.call_soon, loop.call_soon_threadsafe
         self._loop_thread = threading.get_ident()
-        self._new_gate = gates()
+        self._new_gate = loop.gate
         self._pending = Batch(self._new_gate())
         self._stopped = anyio.Event()
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
