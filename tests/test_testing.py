@@ -52,31 +52,33 @@ def pay(client: TestClient, user: str = "acme", **data: Any) -> str:
 # What was emitted
 
 
-def test_an_event_is_found_by_its_type_tenant_and_part_of_its_data(client: TestClient, emitted: EmittedEvents) -> None:
+def test_an_event_is_found_by_its_type_tenant_and_part_of_its_data(
+    client: TestClient, emitted_webhooks: EmittedEvents
+) -> None:
     identifier = pay(client, amount=9900, customer={"name": "Ada", "tags": ["new", "vip"]})
-    event = emitted.assert_emitted("invoice.paid", tenant="acme", data={"customer": {"tags": ["new", "vip"]}})
+    event = emitted_webhooks.assert_emitted("invoice.paid", tenant="acme", data={"customer": {"tags": ["new", "vip"]}})
     assert event.id == identifier
-    assert len(emitted) == 1
-    emitted.assert_not_emitted("invoice.paid", tenant="globex")
+    assert len(emitted_webhooks) == 1
+    emitted_webhooks.assert_not_emitted("invoice.paid", tenant="globex")
 
 
-def test_nothing_emitted_holds_until_something_is(client: TestClient, emitted: EmittedEvents) -> None:
+def test_nothing_emitted_holds_until_something_is(client: TestClient, emitted_webhooks: EmittedEvents) -> None:
     client.get("/nothing")
-    emitted.assert_nothing_emitted()
+    emitted_webhooks.assert_nothing_emitted()
     pay(client)
     with pytest.raises(AssertionError, match=r"#1 invoice\.paid tenant='acme' \{\"amount\": 1\}"):
-        emitted.assert_nothing_emitted()
-    emitted.clear()
-    emitted.assert_nothing_emitted()
+        emitted_webhooks.assert_nothing_emitted()
+    emitted_webhooks.clear()
+    emitted_webhooks.assert_nothing_emitted()
 
 
 def test_the_message_shows_the_nearest_event_where_it_differs_and_all_that_was_emitted(
-    client: TestClient, emitted: EmittedEvents
+    client: TestClient, emitted_webhooks: EmittedEvents
 ) -> None:
     pay(client, user="globex", amount=100, lines=[{"price": 1}, {"price": 2}])
     pay(client, amount=5, lines=[{"price": 1}, {"price": 3}])
     with pytest.raises(AssertionError) as failure:
-        emitted.assert_emitted(
+        emitted_webhooks.assert_emitted(
             "invoice.paid",
             tenant="acme",
             data={"amount": 9900, "lines": [{"price": 1}, {"price": 4}], "currency": "eur"},
@@ -92,11 +94,13 @@ def test_the_message_shows_the_nearest_event_where_it_differs_and_all_that_was_e
     ]
 
 
-def test_an_event_of_a_name_nearly_right_is_shown_as_the_nearest(client: TestClient, emitted: EmittedEvents) -> None:
+def test_an_event_of_a_name_nearly_right_is_shown_as_the_nearest(
+    client: TestClient, emitted_webhooks: EmittedEvents
+) -> None:
     pay(client)
     client.post(f"{MOUNT}/test", headers=ACME)
     with pytest.raises(AssertionError, match=r"nearest is #1.*\n  type: expected 'invoice.payed', was 'invoice.paid'"):
-        emitted.assert_emitted("invoice.payed")
+        emitted_webhooks.assert_emitted("invoice.payed")
 
 
 def test_with_nothing_emitted_the_message_says_so() -> None:
@@ -104,26 +108,28 @@ def test_with_nothing_emitted_the_message_says_so() -> None:
         EmittedEvents().assert_emitted("invoice.paid", tenant=7)
 
 
-async def test_event_ids_channels_and_how_often_can_be_asserted(webhooks: Webhooks, emitted: EmittedEvents) -> None:
+async def test_event_ids_channels_and_how_often_can_be_asserted(
+    webhooks: Webhooks, emitted_webhooks: EmittedEvents
+) -> None:
     async with webhooks.lifespan():
         emitter = webhooks.emitter("acme")
         await emitter.emit("invoice.paid", {}, event_id="one", channels=["b", "a"])
         await emitter.send("invoice.paid", {"ok": True})
         await emitter.emit_many([NewEvent("invoice.failed"), ("invoice.failed", {})])
-    emitted.assert_emitted("invoice.paid", event_id="one", channels=["a", "b"], times=1)
-    emitted.assert_emitted("invoice.failed", times=2)
+    emitted_webhooks.assert_emitted("invoice.paid", event_id="one", channels=["a", "b"], times=1)
+    emitted_webhooks.assert_emitted("invoice.failed", times=2)
     with pytest.raises(AssertionError, match="was emitted 2 times, not 1 time"):
-        emitted.assert_emitted("invoice.paid", times=1)
+        emitted_webhooks.assert_emitted("invoice.paid", times=1)
     with pytest.raises(AssertionError, match="event_id: expected 'two', was 'one'"):
-        emitted.assert_emitted("invoice.paid", event_id="two", channels=["a", "b"])
+        emitted_webhooks.assert_emitted("invoice.paid", event_id="two", channels=["a", "b"])
     with pytest.raises(AssertionError, match="channels: expected"):
-        emitted.assert_emitted("invoice.paid", event_id="one", channels=[])
+        emitted_webhooks.assert_emitted("invoice.paid", event_id="one", channels=[])
     with pytest.raises(AssertionError, match="expected 1, was True"):
-        emitted.assert_emitted("invoice.paid", data={"ok": 1})
+        emitted_webhooks.assert_emitted("invoice.paid", data={"ok": 1})
     with pytest.raises(AssertionError, match="was emitted 1 time"):
-        emitted.assert_not_emitted("invoice.paid", data={"ok": True})
+        emitted_webhooks.assert_not_emitted("invoice.paid", data={"ok": True})
     with pytest.raises(ValueError, match="assert_not_emitted"):
-        emitted.assert_emitted("invoice.paid", times=0)
+        emitted_webhooks.assert_emitted("invoice.paid", times=0)
 
 
 async def test_it_records_on_any_engine_and_only_inside_its_block(settings: WebhooksSettings) -> None:
@@ -137,26 +143,28 @@ async def test_it_records_on_any_engine_and_only_inside_its_block(settings: Webh
     assert events[0].tenant == "acme"
 
 
-async def test_what_was_refused_is_not_recorded(webhooks: Webhooks, emitted: EmittedEvents) -> None:
+async def test_what_was_refused_is_not_recorded(webhooks: Webhooks, emitted_webhooks: EmittedEvents) -> None:
     async with webhooks.lifespan():
         with pytest.raises(ValueError):
             webhooks.emitter("acme").emit("invoice.payed", {})
-    emitted.assert_nothing_emitted()
+    emitted_webhooks.assert_nothing_emitted()
 
 
 # The three kinds of clients
 
 
-async def test_an_async_client_works_inside_the_lifespan(webhooks: Webhooks, emitted: EmittedEvents) -> None:
+async def test_an_async_client_works_inside_the_lifespan(webhooks: Webhooks, emitted_webhooks: EmittedEvents) -> None:
     transport = httpx2.ASGITransport(app=make_app(webhooks))
     async with webhooks.lifespan(), httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         response = await client.post("/emit", json={"amount": 3}, headers={"X-User": "acme"})
-        assert emitted.assert_emitted("invoice.paid", data={"amount": 3}).id == response.json()["id"]
+        assert emitted_webhooks.assert_emitted("invoice.paid", data={"amount": 3}).id == response.json()["id"]
         listed = await client.get(f"{MOUNT}/events", headers=ACME)
         assert [event["id"] for event in listed.json()["events"]] == [response.json()["id"]]
 
 
-def test_litestars_client_works(webhooks: Webhooks, emitted: EmittedEvents, webhook_receiver: Receiver) -> None:
+def test_litestars_client_works(
+    webhooks: Webhooks, emitted_webhooks: EmittedEvents, webhook_receiver: Receiver
+) -> None:
     @post("/pay", sync_to_thread=False)
     def pay(webhooks: NamedDependency[Emitter]) -> None:
         webhooks.emit("invoice.paid", {"amount": 4}, tenant="acme")
@@ -164,7 +172,7 @@ def test_litestars_client_works(webhooks: Webhooks, emitted: EmittedEvents, webh
     with LitestarTestClient(Litestar([pay], plugins=[WebhooksPlugin(webhooks, MOUNT)])) as client:
         client.post(f"{MOUNT}/endpoints", json=webhook_receiver.endpoint, headers=ACME)
         assert client.post("/pay").status_code == 201
-        emitted.assert_emitted("invoice.paid", tenant="acme", data={"amount": 4})
+        emitted_webhooks.assert_emitted("invoice.paid", tenant="acme", data={"amount": 4})
         assert webhook_receiver.wait_for()[0].data == {"amount": 4}
 
 

@@ -1,6 +1,6 @@
 """Tools for the tests of a host: what it emitted, a receiver of its webhooks, and a clock to set forward.
 
-The pytest plugin, which comes with the package, has them as the fixtures `emitted`, `webhook_receiver` and
+The pytest plugin, which comes with the package, has them as the fixtures `emitted_webhooks`, `webhook_receiver` and
 `webhook_clock`.
 """
 

@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixtures `emitted`, `webhook_receiver` and `webhook_clock`."""
+"""The pytest plugin: the fixtures `emitted_webhooks`, `webhook_receiver` and `webhook_clock`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 if TYPE_CHECKING:
     from starlette_webhooks.testing import Clock, EmittedEvents, Receiver
 
-__all__ = ["emitted", "webhook_clock", "webhook_receiver"]
+__all__ = ["emitted_webhooks", "webhook_clock", "webhook_receiver"]
 
 # Every test run with the package installed loads this module, so the fixtures import what they need by themselves.
 
 
 @pytest.fixture
-def emitted() -> Iterator[EmittedEvents]:
-    """What the test's apps emit: `emitted.assert_emitted("invoice.paid", tenant="acme", data={"amount": 9900})`."""
+def emitted_webhooks() -> Iterator[EmittedEvents]:
+    """What the test's apps emit: `emitted_webhooks.assert_emitted("invoice.paid", data={"amount": 9900})`."""
     from starlette_webhooks.testing import recording
 
     with recording() as events:

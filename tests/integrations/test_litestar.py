@@ -41,14 +41,16 @@ def of_user(connection: Any) -> Principal | None:
     return Principal(user.name, [READ]) if user else None
 
 
-def test_the_hosts_own_users_are_read_by_its_own_functions(settings: WebhooksSettings, emitted: EmittedEvents) -> None:
+def test_the_hosts_own_users_are_read_by_its_own_functions(
+    settings: WebhooksSettings, emitted_webhooks: EmittedEvents
+) -> None:
     webhooks = make_webhooks(
         settings, authenticate=of_user, tenant=lambda connection: getattr(connection.scope.get("user"), "name", None)
     )
     app = Litestar([litestar_emit], plugins=[WebhooksPlugin(webhooks)], middleware=[Users])
     with TestClient(app) as client:
         assert client.post("/emit", json={}, headers={"X-User": "acme"}).status_code == 201
-        emitted.assert_emitted("invoice.paid", tenant="acme")
+        emitted_webhooks.assert_emitted("invoice.paid", tenant="acme")
         assert len(client.get(f"{MOUNT}/events", headers={"X-User": "acme"}).json()["events"]) == 1
 
 

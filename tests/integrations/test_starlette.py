@@ -36,7 +36,7 @@ def sign_in(app: Starlette) -> None:
 @pytest.mark.parametrize("make", APPS)
 @pytest.mark.parametrize("sign_in_first", [True, False])
 def test_installed_in_one_call_it_knows_who_is_signed_in_whatever_the_order(
-    settings: WebhooksSettings, emitted: EmittedEvents, make: Callable[[], Starlette], sign_in_first: bool
+    settings: WebhooksSettings, emitted_webhooks: EmittedEvents, make: Callable[[], Starlette], sign_in_first: bool
 ) -> None:
     app = make()
     app.add_route("/emit", emit, methods=["POST"])
@@ -48,7 +48,7 @@ def test_installed_in_one_call_it_knows_who_is_signed_in_whatever_the_order(
         sign_in(app)
     with TestClient(app) as client:
         identifier = client.post("/emit", headers=ACME).json()["id"]
-        emitted.assert_emitted("invoice.paid", tenant="acme")
+        emitted_webhooks.assert_emitted("invoice.paid", tenant="acme")
         # The routes below the mount go by the same user.
         (event,) = client.get("/api/v1/webhooks/events", headers=ACME).json()["events"]
         assert event["id"] == identifier
@@ -94,7 +94,7 @@ class EmitsItself:
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_middleware_inside_of_ours_emits_and_outside_is_told_what_to_do(
-    settings: WebhooksSettings, emitted: EmittedEvents, inside: bool
+    settings: WebhooksSettings, emitted_webhooks: EmittedEvents, inside: bool
 ) -> None:
     webhooks = make_webhooks(settings)
     both: list[Any] = [Middleware(WebhooksMiddleware, webhooks=webhooks), Middleware(EmitsItself)]
@@ -102,7 +102,7 @@ def test_middleware_inside_of_ours_emits_and_outside_is_told_what_to_do(
     with TestClient(app) as client:
         if inside:
             assert client.get("/nothing").status_code == 200
-            emitted.assert_emitted("invoice.paid", data={"from": "middleware"})
+            emitted_webhooks.assert_emitted("invoice.paid", data={"from": "middleware"})
         else:
             with pytest.raises(NotRunning, match="`WebhooksMiddleware`"):
                 client.get("/nothing")

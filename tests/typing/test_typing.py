@@ -55,11 +55,11 @@ def test_pyright_strict_knows_every_name_and_finds_every_wrong_use(tmp_path: Pat
 
 
 @pytest.mark.parametrize("app", [fastapi_app.app, litestar_app.app], ids=["fastapi", "litestar"])
-def test_the_annotations_work_when_a_framework_reads_them(app: Any, emitted: EmittedEvents) -> None:
+def test_the_annotations_work_when_a_framework_reads_them(app: Any, emitted_webhooks: EmittedEvents) -> None:
     with TestClient(app) as client:
         for path in ("/dependency", "/request", "/thread"):
             identifier = client.post(path).text.strip('"')
-            assert emitted[-1].id == identifier
+            assert emitted_webhooks[-1].id == identifier
         with client.websocket_connect("/socket") as websocket:
-            assert websocket.receive_text() == emitted[-1].id
-    emitted.assert_emitted("invoice.paid", tenant="acme", times=4)
+            assert websocket.receive_text() == emitted_webhooks[-1].id
+    emitted_webhooks.assert_emitted("invoice.paid", tenant="acme", times=4)

@@ -8,10 +8,12 @@ from starlette_webhooks import Event, Webhooks
 from starlette_webhooks.testing import Clock, Delivery, EmittedEvents, MemoryBackend, Receiver
 
 
-async def use(emitted: EmittedEvents, webhook_receiver: Receiver, webhook_clock: Clock, webhooks: Webhooks) -> None:
-    assert_type(emitted.assert_emitted("invoice.paid", tenant=7, data={"amount": 1}, times=1), Event)
-    assert_type(emitted[0], Event)
-    for event in emitted:
+async def use(
+    emitted_webhooks: EmittedEvents, webhook_receiver: Receiver, webhook_clock: Clock, webhooks: Webhooks
+) -> None:
+    assert_type(emitted_webhooks.assert_emitted("invoice.paid", tenant=7, data={"amount": 1}, times=1), Event)
+    assert_type(emitted_webhooks[0], Event)
+    for event in emitted_webhooks:
         assert_type(event, Event)
     assert_type(webhook_receiver.wait_for(2), list[Delivery])
     assert_type(await webhook_receiver.received(), list[Delivery])
@@ -21,7 +23,7 @@ async def use(emitted: EmittedEvents, webhook_receiver: Receiver, webhook_clock:
     assert_type(MemoryBackend(clock=webhook_clock).events, list[Event])
 
 
-def wrong(emitted: EmittedEvents, webhook_receiver: Receiver) -> None:
-    emitted.assert_emitted("invoice.paid", "acme")  # type: ignore[call-arg]
-    emitted.assert_emitted("invoice.paid", data=[1])  # type: ignore[arg-type]
+def wrong(emitted_webhooks: EmittedEvents, webhook_receiver: Receiver) -> None:
+    emitted_webhooks.assert_emitted("invoice.paid", "acme")  # type: ignore[call-arg]
+    emitted_webhooks.assert_emitted("invoice.paid", data=[1])  # type: ignore[arg-type]
     webhook_receiver.fail("always")  # type: ignore[arg-type]
