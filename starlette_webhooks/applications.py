@@ -69,6 +69,7 @@ class Webhooks:
         backend: Backend | None = None,
     ) -> None:
         # Imported here, as Pydantic takes a tenth of a second that `import starlette_webhooks` need not.
+        from starlette_webhooks.backends import default_backend
         from starlette_webhooks.routes import build_routes
         from starlette_webhooks.routes.portal import make_portal
         from starlette_webhooks.routes.services import Services
@@ -76,7 +77,7 @@ class Webhooks:
 
         self.settings = settings or load_settings()
         self.event_types = EventTypes(event_types)
-        self.backend = backend or _default_backend(self.settings)
+        self.backend = backend or default_backend(self.settings)
         self._context = EmitContext(
             self.backend, self.event_types, self.settings.max_event_bytes, tenant or resolve_user
         )
@@ -129,7 +130,7 @@ class Webhooks:
         hub = StreamHub(self.backend, self.settings)
         self.backend.listen(hub)
         async with self.backend.lifespan(self.event_types):
-            self._services.key = await self.backend.secret_key()
+            self._services.keys = await self.backend.secret_keys()
             async with hub.running():
                 self._services._hub = hub
                 self._entered = 1
@@ -199,16 +200,6 @@ def _redact(inner: Scope, outer: Scope) -> Scope:
         kept = [(name, "redacted" if name in ("ticket", "token") else value) for name, value in pairs]
         outer["query_string"] = urlencode(kept).encode("latin-1")
     return inner
-
-
-def _default_backend(settings: WebhooksSettings) -> Backend:
-    if settings.svix_api_key is not None:
-        from starlette_webhooks.backends.svix import SvixBackend
-
-        return SvixBackend(settings)
-    from starlette_webhooks.backends.sqlite import SQLiteBackend
-
-    return SQLiteBackend(settings)
 
 
 async def _webhooks_error(request: Request, error: Exception) -> Response:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from starlette_webhooks.database_url import DatabaseURL, parse_database
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = ["WebhooksSettings", "load_settings", "variable_of"]
 
@@ -16,6 +21,7 @@ _ORIGIN = re.compile(r"https?://(\*\.)?[a-zA-Z0-9.-]+(:\d{1,5})?|https?://\[[0-9
 _LOGO = re.compile(
     r"/(?!/)[^\s\\]*|https://[a-zA-Z0-9.-]+(:\d{1,5})?/[^\s\\]*|data:image/[a-z0-9.+-]+[;,]\S+", re.ASCII
 )
+_KEY_BYTES = 32
 _SVIX_OWN = frozenset({"svix_api_key", "svix_server_url"})
 
 
@@ -26,40 +32,63 @@ class WebhooksSettings(BaseSettings):
         pydantic.ValidationError: A value is wrong. The message names the variable.
     """
 
-    model_config = SettingsConfigDict(env_prefix="WEBHOOKS_", extra="forbid", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WEBHOOKS_",
+        # Compose and the like pass a variable that is not set as an empty one.
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
 
-    database: str = Field(default="webhooks.db", min_length=1, description="Path of the SQLite file, or `:memory:`.")
+    database: str = Field(
+        default="webhooks.db",
+        min_length=1,
+        # A URL may hold a password.
+        repr=False,
+        description="Path of the SQLite file, or `:memory:`; or a URL: `sqlite:///webhooks.db`, `postgresql://user@host/name`.",
+    )
     secret_key: SecretStr | None = Field(
         default=None,
-        description="Signs stream tickets and portal sessions. Generated and kept in the database where not given.",
+        description="Signs stream tickets and portal sessions: 32 bytes or more. For rotation several, separated by "
+        "commas: the first one signs, each of them verifies. Generated and kept in the database by default.",
     )
-    read_scope: str = Field(default="webhooks:read", min_length=1, description="The scope that reading takes.")
-    write_scope: str = Field(default="webhooks:write", min_length=1, description="The scope that changing takes.")
+    read_scope: str = Field(default="webhooks:read", min_length=1, description="The scope required to read.")
+    write_scope: str = Field(default="webhooks:write", min_length=1, description="The scope required to make changes.")
 
     max_event_bytes: int = Field(
         default=1_048_576, ge=1024, le=16_777_216, description="Largest payload of an event, in bytes."
     )
-    queue_events: int = Field(default=10_000, ge=1, description="Events that may wait for their commit, in a process.")
+    queue_events: int = Field(
+        default=10_000, ge=1, le=10_000_000, description="Events that may wait for their commit, in a process."
+    )
     queue_bytes: int = Field(
-        default=67_108_864, ge=65_536, description="Bytes of events that may wait for their commit."
+        default=67_108_864, ge=65_536, le=68_719_476_736, description="Bytes of events that may wait for their commit."
     )
     flush_before_response: bool = Field(default=True, description="Hold an answer back until its events are durable.")
-    retention_days: float = Field(default=30, ge=1, description="Days that events and attempts are kept.")
+    retention_days: float = Field(default=30, ge=1, le=36_500, description="Days that events and attempts are kept.")
 
     heartbeat: float = Field(default=2.0, ge=0.1, le=60, description="Seconds between heartbeats of a stream.")
     stream_max_age: float = Field(
-        default=900.0, ge=1, description="Seconds after which a stream is ended; clients reconnect."
+        default=900.0, ge=1, le=604_800, description="Seconds after which a stream is ended; clients reconnect."
     )
     stream_send_timeout: float = Field(
-        default=20.0, ge=0.5, description="Seconds a reader may block before it is cut off."
+        default=20.0, ge=0.5, le=3600, description="Seconds a reader may block before its stream is aborted."
     )
-    streams_per_tenant: int = Field(default=100, ge=1, description="Open streams of a tenant, in a process.")
-    streams_per_process: int = Field(default=10_000, ge=1, description="Open streams in a process.")
+    streams_per_tenant: int = Field(
+        default=100, ge=1, le=1_000_000, description="Open streams of a tenant, in a process."
+    )
+    streams_per_process: int = Field(default=10_000, ge=1, le=1_000_000, description="Open streams in a process.")
     stream_buffer_bytes: int = Field(
-        default=16_777_216, ge=65_536, description="Memory for the tail of all streams, in a process."
+        default=16_777_216,
+        ge=65_536,
+        le=68_719_476_736,
+        description="Memory for the tail of all streams, in a process.",
     )
     ticket_max_age: float = Field(
-        default=3600.0, ge=1, le=604_800, description="Seconds that a stream ticket is good for."
+        default=3600.0, ge=1, le=604_800, description="Seconds that a stream ticket stays valid."
     )
     handle_signals: bool = Field(
         default=True, description="End open streams at SIGTERM and SIGINT, by a chained handler."
@@ -76,10 +105,15 @@ class WebhooksSettings(BaseSettings):
         default=15.0, gt=0, le=300, description="Seconds for one attempt, over the whole exchange."
     )
     concurrency: int = Field(default=128, ge=1, le=10_000, description="Attempts at a time, in a process.")
-    endpoint_concurrency: int = Field(default=8, ge=1, description="Attempts at a time to one endpoint, in a process.")
-    endpoints_per_tenant: int = Field(default=50, ge=1, description="Endpoints a tenant may have.")
+    endpoint_concurrency: int = Field(
+        default=8, ge=1, le=10_000, description="Attempts at a time to one endpoint, in a process."
+    )
+    endpoints_per_tenant: int = Field(default=50, ge=1, le=1_000_000, description="Endpoints a tenant may have.")
     disable_after: float = Field(
-        default=432_000, ge=0, description="Seconds of nothing but failures that disable an endpoint; 0 never does."
+        default=432_000,
+        ge=0,
+        le=31_536_000,
+        description="Seconds of nothing but failures after which an endpoint is disabled; 0 for never.",
     )
     signature_headers: Literal["webhook", "svix", "both"] = Field(
         default="webhook", description="Names of the signature headers."
@@ -87,7 +121,7 @@ class WebhooksSettings(BaseSettings):
     allow_http: bool = Field(default=True, description="Whether endpoints may have `http:` URLs.")
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),
-        description="Networks opened for deliveries besides the public ones, such as `127.0.0.0/8` in development.",
+        description="Networks that deliveries may go to besides the public ones, such as `127.0.0.0/8` in development.",
     )
 
     portal_brand: str = Field(
@@ -107,31 +141,56 @@ class WebhooksSettings(BaseSettings):
     svix_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("SVIX_API_KEY", "svix_api_key"),
-        description="Selects the Svix engine.",
+        min_length=1,
+        description="Selects the Svix backend.",
     )
     svix_server_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices("SVIX_SERVER_URL", "svix_server_url"),
+        min_length=1,
         description="A self-hosted Svix server.",
     )
-    svix_timeout: float = Field(default=15.0, gt=0, description="Seconds for one call of Svix.")
+    svix_timeout: float = Field(default=15.0, gt=0, le=300, description="Seconds for one call of Svix.")
     svix_concurrency: int = Field(default=16, ge=1, le=64, description="Calls of Svix at a time, in a process.")
 
-    @field_validator("retry_schedule", mode="before")
-    @classmethod
-    def _delays(cls, value: Any) -> Any:
-        return _split(value)
+    @property
+    def database_url(self) -> DatabaseURL:
+        """What `database` names."""
+        return parse_database(self.database)
 
-    @field_validator("portal_frame_ancestors", mode="before")
+    @property
+    def secret_keys(self) -> tuple[bytes, ...]:
+        """The keys of `secret_key`, the one that signs first; empty where none is given."""
+        return () if self.secret_key is None else _keys(self.secret_key)
+
+    @field_validator("database")
     @classmethod
-    def _ancestors(cls, value: Any) -> Any:
+    def _database(cls, value: str) -> str:
+        parse_database(value)
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _secret_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(key) < _KEY_BYTES for key in _keys(value)):
+            raise ValueError(
+                f"a key must have {_KEY_BYTES} bytes or more, several keys are separated by commas. Make one with "
+                "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+            )
+        return value
+
+    @field_validator("retry_schedule", "portal_frame_ancestors", mode="before")
+    @classmethod
+    def _parts(cls, value: Any) -> Any:
         return _split(value)
 
     @field_validator("portal_frame_ancestors")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(_ORIGIN.fullmatch(origin) for origin in value):
-            raise ValueError("give origins divided by commas, such as `https://app.example.com,https://*.example.org`")
+            raise ValueError(
+                "give origins separated by commas, such as `https://app.example.com,https://*.example.org`"
+            )
         return value
 
     @field_validator("portal_logo")
@@ -150,7 +209,7 @@ class WebhooksSettings(BaseSettings):
     @classmethod
     def _schedule(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or any(not 0 <= delay <= 30 * 86400 for delay in value):
-            raise ValueError("give seconds from 0 to 2592000, divided by commas, such as `0,5,300`")
+            raise ValueError("give seconds from 0 to 2592000, separated by commas, such as `0,5,300`")
         return value
 
 
@@ -163,8 +222,12 @@ def load_settings() -> WebhooksSettings:
     try:
         return WebhooksSettings()
     except ValidationError as exc:
-        lines = [f"{variable_of(str(error['loc'][0]))}: {error['msg']}." for error in exc.errors(include_url=False)]
-        raise ValueError("The settings are wrong. " + " ".join(lines)) from None
+        raise ValueError("The settings are wrong. " + " ".join(map(_describe, exc.errors()))) from None
+
+
+def _describe(error: ErrorDetails) -> str:
+    # The value itself may be secret.
+    return f"{variable_of(str(error['loc'][0]))}: {error['msg'].removeprefix('Value error, ').rstrip('.')}."
 
 
 def variable_of(field: str) -> str:
@@ -174,6 +237,10 @@ def variable_of(field: str) -> str:
         if field.upper().startswith("SVIX_") and field.lower() in _SVIX_OWN
         else f"WEBHOOKS_{field.upper()}"
     )
+
+
+def _keys(value: SecretStr) -> tuple[bytes, ...]:
+    return tuple(part.strip().encode() for part in value.get_secret_value().split(","))
 
 
 def _split(value: Any) -> Any:

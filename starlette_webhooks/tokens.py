@@ -6,21 +6,25 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["read_token", "sign_token"]
 
 
-def sign_token(key: bytes, purpose: str, claims: dict[str, Any]) -> str:
-    """A token that only `read_token` with the same key and purpose accepts: base64url JSON, `.`, HMAC-SHA256."""
+def sign_token(keys: Sequence[bytes], purpose: str, claims: dict[str, Any]) -> str:
+    """A token that only `read_token` with the same purpose accepts, and with the first of these keys among its own.
+
+    Base64url JSON, `.`, HMAC-SHA256.
+    """
     body = base64.urlsafe_b64encode(json.dumps(claims, separators=(",", ":")).encode()).rstrip(b"=")
-    return f"{body.decode()}.{_mac(key, purpose, body)}"
+    return f"{body.decode()}.{_mac(keys[0], purpose, body)}"
 
 
-def read_token(key: bytes, purpose: str, token: str, *, now: float) -> dict[str, Any] | None:
+def read_token(keys: Sequence[bytes], purpose: str, token: str, *, now: float) -> dict[str, Any] | None:
     """The claims of a token, or None where it is not ours, was changed, or its `exp` (seconds) has passed."""
     body, _, mac = token.partition(".")
-    if not token.isascii() or not hmac.compare_digest(mac, _mac(key, purpose, body.encode())):
+    if not token.isascii() or not any(hmac.compare_digest(mac, _mac(key, purpose, body.encode())) for key in keys):
         return None
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
     return claims if claims["exp"] > now else None

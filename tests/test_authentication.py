@@ -87,26 +87,49 @@ def test_the_names_of_the_scopes_come_from_the_settings(settings: WebhooksSettin
 
 
 def test_a_token_is_read_by_its_key_and_purpose_until_it_expires() -> None:
-    token = sign_token(KEY, "stream", {"tenant": "acme", "exp": 100})
-    assert read_token(KEY, "stream", token, now=99) == {"tenant": "acme", "exp": 100}
-    assert read_token(KEY, "stream", token, now=100) is None
-    assert read_token(KEY, "portal", token, now=99) is None
-    assert read_token(b"x" * 32, "stream", token, now=99) is None
-    assert read_token(KEY, "stream", "", now=99) is None
-    assert read_token(KEY, "stream", "ü.ü", now=99) is None
+    token = sign_token([KEY], "stream", {"tenant": "acme", "exp": 100})
+    assert read_token([KEY], "stream", token, now=99) == {"tenant": "acme", "exp": 100}
+    assert read_token([KEY], "stream", token, now=100) is None
+    assert read_token([KEY], "portal", token, now=99) is None
+    assert read_token([b"x" * 32], "stream", token, now=99) is None
+    assert read_token([KEY], "stream", "", now=99) is None
+    assert read_token([KEY], "stream", "ü.ü", now=99) is None
 
 
-def test_the_key_that_signs_is_kept_over_a_restart_and_given_by_the_settings(settings: WebhooksSettings) -> None:
-    webhooks = make_webhooks(settings)
-    with TestClient(make_app(webhooks)):
-        first = webhooks._services.key
-    with TestClient(make_app(webhooks)):
-        assert webhooks._services.key == first
-    assert len(first) == 32
-    given = WebhooksSettings(database=settings.database, secret_key=SecretStr("of the host"), svix_api_key=None)
-    webhooks = make_webhooks(given)
-    with TestClient(make_app(webhooks)):
-        assert webhooks._services.key == b"of the host"
+def test_a_token_of_any_of_the_keys_is_read_and_the_first_key_signs() -> None:
+    old, new = b"o" * 32, b"n" * 32
+    by_old, by_new = (sign_token(keys, "stream", {"exp": 100}) for keys in ([old], [new, old]))
+    assert read_token([new, old], "stream", by_old, now=0) == read_token([new], "stream", by_new, now=0) == {"exp": 100}
+    assert read_token([old], "stream", by_new, now=0) is None
+    assert read_token([], "stream", sign_token([b""], "stream", {"exp": 100}), now=0) is None
+
+
+def portal_link(client: TestClient) -> str:
+    url: str = client.post(f"{MOUNT}/portal", headers=bearer("acme")).json()["url"]
+    return url
+
+
+def works(client: TestClient, link: str) -> bool:
+    return client.get(link, follow_redirects=False).status_code in (302, 303, 307)
+
+
+def test_the_key_that_signs_is_kept_over_a_restart(settings: WebhooksSettings) -> None:
+    with TestClient(make_app(make_webhooks(settings))) as client:
+        link = portal_link(client)
+    with TestClient(make_app(make_webhooks(settings))) as client:
+        assert works(client, link)
+
+
+def test_the_keys_of_the_settings_are_rotated_without_ending_a_session(settings: WebhooksSettings) -> None:
+    old, new = "o" * 32, "n" * 32
+    links = []
+    for keys in (old, f"{new}, {old}", new):
+        given = settings.model_copy(update={"secret_key": SecretStr(keys)})
+        with TestClient(make_app(make_webhooks(given))) as client:
+            links.append(portal_link(client))
+            assert [works(client, link) for link in links[-2:]] == [True] * len(links[-2:])
+    with TestClient(make_app(make_webhooks(given))) as client:
+        assert [works(client, link) for link in links] == [False, True, True]
 
 
 def test_a_tenant_may_be_a_number_or_a_uuid_and_nothing_else() -> None:

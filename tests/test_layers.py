@@ -29,7 +29,7 @@ LAYERS = [
     ["delivery", "relay", "outbox"],
     ["settings"],
     ["attempts", "endpoints", "event_types", "events", "feed", "identifiers", "pagination", "payloads"],
-    ["signing", "tokens"],
+    ["database_url", "signing", "tokens"],
     ["_version", "concurrency", "exceptions", "scope", "types", "waiting"],
 ]
 # What is still to be untangled. Remove a line once its arrow is gone: the tests fail where one is listed in vain.
@@ -61,7 +61,9 @@ def part_of(module: str) -> str:
 
 
 def layer(part: str) -> int:
-    return next(number for number, parts in enumerate(LAYERS) if part in parts)
+    number = next((number for number, parts in enumerate(LAYERS) if part in parts), None)
+    assert number is not None, f"Give `{part}` its place in LAYERS."
+    return number
 
 
 def climbs(graph: Graph) -> dict[tuple[str, str], list[str]]:

@@ -71,7 +71,7 @@ def portal_page(settings: WebhooksSettings, **options: Any) -> Portal:
     async def no_portal(principal: Principal) -> PortalAccess | None:
         return None
 
-    defaults: dict[str, Any] = {"authenticate": authenticate, "key": lambda: KEY, "backend_portal": no_portal}
+    defaults: dict[str, Any] = {"authenticate": authenticate, "keys": lambda: [KEY], "backend_portal": no_portal}
     return Portal(settings, **{**defaults, **options})
 
 
@@ -290,7 +290,7 @@ def test_a_backend_that_cannot_be_reached_is_said_kindly(settings: WebhooksSetti
 
 def test_a_portal_without_a_running_backend_says_what_to_do(settings: WebhooksSettings) -> None:
     with pytest.raises(NotRunning, match="WebhooksMiddleware"):
-        client_of(portal_page(settings, key=lambda: b"")).get("/api/dashboard")
+        client_of(portal_page(settings, keys=lambda: ())).get("/api/dashboard")
 
 
 def test_a_link_for_an_api_key_opens_a_session_that_may_do_what_the_key_may(host: TestClient) -> None:
@@ -327,7 +327,7 @@ def test_a_session_may_change_things_from_the_page_only(host: TestClient) -> Non
 
 
 def test_an_expired_or_changed_link_is_refused(host: TestClient, settings: WebhooksSettings) -> None:
-    token = mint_session(KEY, Principal("acme", [READ]), now=0, expires_in=60)
+    token = mint_session([KEY], Principal("acme", [READ]), now=0, expires_in=60)
     page = client_of(portal_page(settings))
     for bad in (token, f"x{token}", token.upper(), "", "a.b", "é"):
         answer = page.get("/api/dashboard", params={"token": bad})
@@ -337,20 +337,20 @@ def test_an_expired_or_changed_link_is_refused(host: TestClient, settings: Webho
 
 
 def test_a_session_stands_for_its_principal_until_it_expires() -> None:
-    token = mint_session(KEY, Principal("acme", [WRITE, READ]), now=1000, expires_in=60)
-    assert open_session(KEY, token, now=1059) == (Principal("acme", [READ, WRITE]), 1)
-    assert open_session(KEY, token, now=1060) is None
-    assert open_session(b"x" * 32, token, now=1000) is None
+    token = mint_session([KEY], Principal("acme", [WRITE, READ]), now=1000, expires_in=60)
+    assert open_session([KEY], token, now=1059) == (Principal("acme", [READ, WRITE]), 1)
+    assert open_session([KEY], token, now=1060) is None
+    assert open_session([b"x" * 32], token, now=1000) is None
     for expires_in in (0, -1, 7 * 86_400 + 1):
         with pytest.raises(ValueError, match="expires_in"):
-            mint_session(KEY, Principal("acme", [READ]), now=1000, expires_in=expires_in)
+            mint_session([KEY], Principal("acme", [READ]), now=1000, expires_in=expires_in)
 
 
 def test_no_byte_of_a_session_can_be_changed() -> None:
-    token = mint_session(KEY, Principal("acme", [READ]), now=1000)
+    token = mint_session([KEY], Principal("acme", [READ]), now=1000)
     for index in range(len(token)):
         changed = token[:index] + ("A" if token[index] != "A" else "B") + token[index + 1 :]
-        opened = open_session(KEY, changed, now=1000)
+        opened = open_session([KEY], changed, now=1000)
         # The last character of unpadded base64 has bits that decode to nothing; the text is compared, so none passes.
         assert opened is None, index
 
@@ -365,7 +365,7 @@ def test_the_cookie_is_as_narrow_as_the_place_allows() -> None:
 
 
 def test_the_token_of_a_link_does_not_reach_the_log(settings: WebhooksSettings) -> None:
-    token = mint_session(KEY, Principal("acme", [READ]), now=1000)
+    token = mint_session([KEY], Principal("acme", [READ]), now=1000)
     page = portal_page(settings, clock=lambda: 1001.0)
     seen: list[Any] = []
 

@@ -177,8 +177,8 @@ class Backend(ABC):
         """Remove all that is kept of a tenant: events, endpoints, attempts."""
 
     @abstractmethod
-    async def secret_key(self) -> bytes:
-        """The key that signs tickets and portal sessions, the same in all processes of the host."""
+    async def secret_keys(self) -> Sequence[bytes]:
+        """The keys of tickets and portal sessions, the same in all processes of the host. The first one signs."""
 
     @abstractmethod
     def health(self) -> dict[str, Any]:

@@ -70,7 +70,9 @@ class SQLiteBackend(Backend):
         self.clock = clock
         self._random = random
         self._dispatcher: Dispatcher | None = None
-        self.database = Database(settings.database, max_writes=settings.queue_events, max_bytes=settings.queue_bytes)
+        self.database = Database(
+            settings.database_url.path, max_writes=settings.queue_events, max_bytes=settings.queue_bytes
+        )
         self._running = False
         self._listener: Listener | None = None
 
@@ -314,11 +316,12 @@ class SQLiteBackend(Backend):
         while await self.database.write(partial(log.erase_events, tenant=tenant)):
             pass
 
-    async def secret_key(self) -> bytes:
-        """See `Backend.secret_key`. Where the settings give none, one is made once and kept in the database."""
-        if self.settings.secret_key is not None:
-            return self.settings.secret_key.get_secret_value().encode()
-        return await self.database.write(partial(log.read_meta, name="secret_key", default=os.urandom(32)))
+    async def secret_keys(self) -> Sequence[bytes]:
+        """See `Backend.secret_keys`. Where the settings give none, one is made once and kept in the database."""
+        if self.settings.secret_keys:
+            return self.settings.secret_keys
+        key = await self.database.write(partial(log.read_meta, name="secret_key", default=os.urandom(32)))
+        return (key,)
 
     def health(self) -> dict[str, Any]:
         status = "ok" if self._running else "stopped"

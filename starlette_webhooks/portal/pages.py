@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ class Portal:
     Args:
         settings: The look, the names of the scopes, and who may frame the page.
         authenticate: Who opens it; None for nobody. May raise `RequestError`.
-        key: What portal sessions are signed with; empty while the backend does not run.
+        keys: What portal sessions are signed with; empty while the backend does not run.
         backend_portal: Access to the backend's own portal, or None where ours serves.
         api: The routes, where the page stands apart from them; it serves them at `api/` below itself. None where the
             page is one of the routes, and finds the others beside itself.
@@ -57,7 +57,7 @@ class Portal:
         settings: WebhooksSettings,
         *,
         authenticate: Callable[[HTTPConnection], Awaitable[Principal | None]],
-        key: Callable[[], bytes],
+        keys: Callable[[], Sequence[bytes]],
         backend_portal: Callable[[Principal], Awaitable[PortalAccess | None]],
         api: ASGIApp | None = None,
         signature: str | None = None,
@@ -66,7 +66,7 @@ class Portal:
         self.public_path: str | None = None
         self._settings = settings
         self._authenticate = authenticate
-        self._key = key
+        self._keys = keys
         self._backend_portal = backend_portal
         self._api = api
         self._signature = signature or settings.signature_headers
@@ -97,7 +97,7 @@ class Portal:
             return visit.assets.respond(request, *rest) or visit.not_found()
         if visit.path not in ("", "/"):
             return visit.not_found()
-        if not self._key():
+        if not self._keys():
             raise NotRunning
         token = request.query_params.get("token")
         if token is not None:
@@ -113,7 +113,7 @@ class Portal:
     def _enter(self, visit: _Visit, token: str) -> Response:
         """Turn the token of a link into a cookie, so that the address, which people share, does not hold it."""
         visit.redact()
-        opened = open_session(self._key(), token, now=self._clock())
+        opened = open_session(self._keys(), token, now=self._clock())
         if opened is None:
             text = "Links to this page work for a limited time. Ask for a new one where you got this one."
             return visit.message(401, "This link has expired", text)

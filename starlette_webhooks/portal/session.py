@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from starlette.requests import HTTPConnection
@@ -19,7 +20,7 @@ _LONGEST = 7 * 86_400
 _PURPOSE = "portal session"
 
 
-def mint_session(key: bytes, principal: Principal, *, now: float, expires_in: int = SESSION_SECONDS) -> str:
+def mint_session(keys: Sequence[bytes], principal: Principal, *, now: float, expires_in: int = SESSION_SECONDS) -> str:
     """A token that stands for this principal for `expires_in` seconds. It goes into the link as `?token=`.
 
     Raises:
@@ -28,21 +29,21 @@ def mint_session(key: bytes, principal: Principal, *, now: float, expires_in: in
     if not 0 < expires_in <= _LONGEST:
         raise ValueError(f"`expires_in` must lie between 1 and {_LONGEST} seconds.")
     claims = {"tenant": principal.tenant, "scopes": sorted(principal.scopes), "exp": int(now) + expires_in}
-    return sign_token(key, _PURPOSE, claims)
+    return sign_token(keys, _PURPOSE, claims)
 
 
-def open_session(key: bytes, token: str, *, now: float) -> tuple[Principal, int] | None:
+def open_session(keys: Sequence[bytes], token: str, *, now: float) -> tuple[Principal, int] | None:
     """Whom a token stands for, and the seconds that are left; None where it is not ours or has expired."""
-    claims = read_token(key, _PURPOSE, token, now=now)
+    claims = read_token(keys, _PURPOSE, token, now=now)
     if claims is None:
         return None
     return Principal(claims["tenant"], claims["scopes"]), max(1, int(claims["exp"] - now))
 
 
-def read_session(key: bytes, connection: HTTPConnection, *, now: float) -> Principal | None:
+def read_session(keys: Sequence[bytes], connection: HTTPConnection, *, now: float) -> Principal | None:
     """Whom the session cookie of a request stands for, or None."""
     token = connection.cookies.get(SESSION_COOKIE)
-    opened = open_session(key, token, now=now) if token else None
+    opened = open_session(keys, token, now=now) if token else None
     return None if opened is None else opened[0]
 
 

@@ -41,7 +41,7 @@ async def create_portal_access(request: Request) -> Response:
     if access is None:
         now = own.clock()
         scopes = principal.scopes & {own.settings.read_scope, own.settings.write_scope}
-        token = mint_session(own.key, Principal(principal.tenant, scopes), now=now, expires_in=body.expires_in)
+        token = mint_session(own.keys, Principal(principal.tenant, scopes), now=now, expires_in=body.expires_in)
         url = str(request.url.replace(path=f"{request.scope.get('root_path', '')}/dashboard", query="", fragment=""))
         access = PortalAccess(f"{url}?token={token}", datetime.fromtimestamp(int(now) + body.expires_in, UTC))
     return json_response({"url": access.url, "expiresAt": format_time(access.expires_at)})
@@ -68,7 +68,7 @@ def make_portal(own: Services, api: ASGIApp | None = None) -> Portal:
     return Portal(
         own.settings,
         authenticate=authenticate,
-        key=lambda: own.key,
+        keys=lambda: own.keys,
         backend_portal=portal,
         api=api,
         signature=own.backend.signature_headers,

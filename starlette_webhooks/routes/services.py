@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -54,14 +54,14 @@ class PayloadTooLarge(RequestError):
 
 @dataclass(slots=True)
 class Services:
-    """What all routes of a `Webhooks` share. `hub` and `key` are there while it runs."""
+    """What all routes of a `Webhooks` share. `hub` and `keys` are there while it runs."""
 
     backend: Backend
     settings: WebhooksSettings
     event_types: EventTypes
     authenticate: Authenticate
     context: EmitContext
-    key: bytes = b""
+    keys: Sequence[bytes] = field(default=(), repr=False)
     clock: Callable[[], float] = time.time
     synced: bool = False
     _hub: StreamHub | None = field(default=None, repr=False)
@@ -86,7 +86,7 @@ def services(request: Request) -> Services:
 async def find_principal(own: Services, connection: HTTPConnection) -> Principal | None:
     """Who calls: as the host says, else by the session of our own portal."""
     principal = await call_authenticate(own.authenticate, connection)
-    return principal or read_session(own.key, connection, now=own.clock())
+    return principal or read_session(own.keys, connection, now=own.clock())
 
 
 async def authorize(request: Request, access: Access) -> Principal:

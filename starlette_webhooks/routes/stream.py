@@ -40,7 +40,7 @@ async def create_ticket(request: Request) -> Response:
     types = check_event_types(own.event_types, tuple(dict.fromkeys(body.event_types)), InvalidBody)
     expires = int(own.clock() + own.settings.ticket_max_age)
     claims = {"tenant": principal.tenant, "types": types, "channel": body.channel, "exp": expires}
-    ticket = sign_token(own.key, _PURPOSE, claims)
+    ticket = sign_token(own.keys, _PURPOSE, claims)
     moment = datetime.fromtimestamp(expires, UTC)
     return json_response({"ticket": ticket, "expiresAt": format_time(moment)}, 201)
 
@@ -74,7 +74,7 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _read_ticket(request: Request, ticket: str) -> tuple[str, StreamFilter, float]:
     own = services(request)
-    claims = read_token(own.key, _PURPOSE, ticket, now=own.clock())
+    claims = read_token(own.keys, _PURPOSE, ticket, now=own.clock())
     if claims is None:
         raise Unauthorized("The ticket is not ours, or has expired. Get another from `POST /events/stream/ticket`.")
     if {"event_type", "channel"} & set(request.query_params):

@@ -390,6 +390,6 @@ async def test_the_catalog_is_registered_once(backend_factory: BackendFactory) -
 
 async def test_the_key_that_signs_is_one_and_the_same(backend_factory: BackendFactory) -> None:
     async with running(backend_factory) as backend:
-        key = await backend.secret_key()
-        assert len(key) >= 32
-        assert await backend.secret_key() == key
+        keys = await backend.secret_keys()
+        assert min(map(len, keys)) >= 32
+        assert await backend.secret_keys() == keys

@@ -94,7 +94,9 @@ class SvixBackend(Backend):
     ) -> None:
         self.settings = settings
         self.pace = Pace(clock, sleep)
-        self.database = Database(settings.database, max_writes=settings.queue_events, max_bytes=settings.queue_bytes)
+        self.database = Database(
+            settings.database_url.path, max_writes=settings.queue_events, max_bytes=settings.queue_bytes
+        )
         self.outbox = Outbox(self.database, clock, settings.retention_days * 86_400)
         self.client = SvixClient(settings, self.pace)
         self._applications = Applications(self.client)
@@ -108,11 +110,11 @@ class SvixBackend(Backend):
         self._catalog = Catalog(self.client, self.database, archive=archive_event_types)
         self._portal = Portal(self.client, self._applications)
         self._handover = Handover(self.client, self._applications, self._messages, self._streaming.handed_over)
-        self._in_memory = settings.database == MEMORY
+        self._in_memory = settings.database_url.path == MEMORY
         self.relay = Relay(
             self.outbox,
             self._handover,
-            RelayLock(settings.database, self.pace),
+            RelayLock(settings.database_url.path, self.pace),
             self.pace,
             concurrency=settings.svix_concurrency,
             poll=math.inf if self._in_memory else relay_poll,
@@ -345,11 +347,12 @@ class SvixBackend(Backend):
             await self.client.done(self.client.sdk.application.delete, application_uid(tenant))
         self._applications.forget(tenant)
 
-    async def secret_key(self) -> bytes:
-        """See `Backend.secret_key`. Where the settings give none, one is made once and kept in the database."""
-        if self.settings.secret_key is not None:
-            return self.settings.secret_key.get_secret_value().encode()
-        return await self.database.write(partial(read_meta, name="secret_key", default=os.urandom(32)))
+    async def secret_keys(self) -> Sequence[bytes]:
+        """See `Backend.secret_keys`. Where the settings give none, one is made once and kept in the database."""
+        if self.settings.secret_keys:
+            return self.settings.secret_keys
+        key = await self.database.write(partial(read_meta, name="secret_key", default=os.urandom(32)))
+        return (key,)
 
     def health(self) -> dict[str, Any]:
         """The state of Svix, of the outbox (a second old at most) and of the relay."""
