@@ -12,11 +12,12 @@ from starlette.datastructures import State
 from starlette.requests import HTTPConnection, Request
 from starlette.websockets import WebSocket
 
-from starlette_webhooks.backends.base import Backend, Submission
+from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import InvalidEvent, NotRunning, TenantRequired, WebhooksError
 from starlette_webhooks.payloads import new_event
+from starlette_webhooks.submissions import Submission
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -11,9 +11,9 @@ from typing import Any
 
 from starlette_webhooks.events import Event, format_time
 from starlette_webhooks.exceptions import EventTooLarge, InvalidEvent
-from starlette_webhooks.identifiers import is_event_id, mint
+from starlette_webhooks.identifiers import is_event_id, is_message_id, mint
 
-__all__ = ["implied_event_id", "new_event"]
+__all__ = ["implied_event_id", "is_implied_event_id", "new_event"]
 
 _CHANNELS = 5
 _CHANNEL_LENGTH = 128
@@ -70,6 +70,11 @@ def new_event(
 def implied_event_id(identifier: str) -> str:
     """The `event_id` of an event for which the host gave none: `evt_` and the KSUID of its id."""
     return "evt_" + identifier[4:]
+
+
+def is_implied_event_id(event_id: str) -> bool:
+    """Whether `implied_event_id` made it, so that it stands for one event with one payload."""
+    return event_id.startswith("evt_") and is_message_id("msg_" + event_id[4:])
 
 
 @lru_cache(1)

@@ -28,16 +28,13 @@ LAYERS = [
     ["stores"],
     ["delivery", "relay", "outbox"],
     ["settings"],
-    ["attempts", "endpoints", "event_types", "events", "feed", "identifiers", "pagination", "payloads"],
+    ["attempts", "endpoints", "event_types", "events", "feed", "identifiers", "pagination", "payloads", "submissions"],
     ["database_url", "signing", "tokens"],
     ["_version", "concurrency", "exceptions", "scope", "types", "waiting"],
 ]
 # What is still to be untangled. Remove a line once its arrow is gone: the tests fail where one is listed in vain.
 KNOWN_CLIMBS = {
     ("delivery", "stores"),
-    ("relay", "backends"),
-    ("relay", "stores"),
-    ("stores", "backends"),
 }
 KNOWN_CIRCLES = {
     "within starlette_webhooks.streams",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
@@ -15,26 +15,9 @@ from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.pagination import Page
+from starlette_webhooks.submissions import Submission
 
-__all__ = ["Backend", "PortalAccess", "Submission"]
-
-
-class Submission(Protocol):
-    """Events on their way into the engine."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether `wait` would return or raise at once."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether `wait` would raise at once."""
-
-    async def wait(self) -> Sequence[Event]:
-        """Wait until the events are durable. Returns them as stored: for an `event_id` seen before, the first event.
-
-        May be awaited often, and by several tasks. Raises `BackendError` where they could not be stored.
-        """
+__all__ = ["Backend", "PortalAccess"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
-from starlette_webhooks.backends.base import Submission
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.events import Event
+from starlette_webhooks.submissions import Submission
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
-from starlette_webhooks.backends.base import Backend, Submission
+from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL
 from starlette_webhooks.delivery.client import DeliveryClient
@@ -32,6 +32,7 @@ from starlette_webhooks.signing import generate_secret
 from starlette_webhooks.stores.sqlite import attempts, endpoints, log, queue, redelivery
 from starlette_webhooks.stores.sqlite.database import Database, Write
 from starlette_webhooks.stores.sqlite.tail import LogReplay, Tail
+from starlette_webhooks.submissions import Submission
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings

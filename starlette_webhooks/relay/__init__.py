@@ -1,1 +1,1 @@
-"""Forwarding events from an outbox: in order, with back-off, by one process at a time. Knows no Svix."""
+"""Forwarding events from an outbox: in order, with back-off, by one process at a time. Independent of the target."""

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
 from starlette_webhooks.exceptions import BackendUnavailable
-from starlette_webhooks.stores.sqlite.database import MEMORY
-
-if TYPE_CHECKING:
-    from starlette_webhooks.relay.backoff import Pace
+from starlette_webhooks.relay.clock import TimeSource
 
 try:
     import fcntl
@@ -24,11 +20,11 @@ _POLL = 0.2
 
 
 class RelayLock:
-    """A lock on `<database>.relay.lock`. Held by nobody else in `:memory:`."""
+    """A lock on `<database>.relay.lock`; None stands for a database that no other process can use."""
 
-    def __init__(self, database: str, pace: Pace) -> None:
-        self.path = None if database == MEMORY or fcntl is None else f"{database}.relay.lock"
-        self._pace = pace
+    def __init__(self, database: str | None, time: TimeSource) -> None:
+        self.path = None if database is None or fcntl is None else f"{database}.relay.lock"
+        self._time = time
         self._file: int | None = None
         self.held = False
 
@@ -37,7 +33,7 @@ class RelayLock:
         if self.path is not None and self._file is None:
             self._file = await to_thread.run_sync(self._open, self.path)
         while not self._try():
-            await self._pace.sleep(_POLL)
+            await self._time.sleep(_POLL)
         self.held = True
 
     def _open(self, path: str) -> int:

@@ -1,60 +1,69 @@
-"""The relay: hands over what waits in the outbox, in order for each tenant, until Svix has it."""
+"""The relay: forwards what waits in an outbox, in order for each tenant, until the target has it."""
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio import CapacityLimiter
+from anyio.streams.memory import MemoryObjectReceiveStream
 
-from starlette_webhooks.backends.svix.errors import SvixRefused, SvixUnavailable
+from starlette_webhooks.concurrency import task_group
 from starlette_webhooks.exceptions import BackendError, BackendUnavailable
-from starlette_webhooks.relay.backoff import backoff
 from starlette_webhooks.relay.breaker import Breaker
-
-if TYPE_CHECKING:
-    from starlette_webhooks.backends.svix.forwarding import Handover
-    from starlette_webhooks.relay.backoff import Pace
-    from starlette_webhooks.relay.lock import RelayLock
-    from starlette_webhooks.stores.sqlite.database import Write
-    from starlette_webhooks.stores.sqlite.outbox import Outbox, Row
+from starlette_webhooks.relay.clock import TimeSource
+from starlette_webhooks.relay.forward import Forward, ForwardingFailed, ForwardingRefused
+from starlette_webhooks.relay.outbox import Lock, Outbox, OutboxEntry, Recording
+from starlette_webhooks.relay.tenants import TenantQueue
 
 __all__ = ["Relay"]
 
 logger = logging.getLogger("starlette_webhooks")
 
-_ROWS = 20
+_ENTRIES = 20
+# Nothing should be missed in between. This is for what was, by a fault nobody thought of.
 _RESCAN = 30.0
+_PAUSE = 1.0
 
 
 class Relay:
     """Relays while it holds the lock; until then another process does.
 
     Args:
-        concurrency: Tenants that are served at a time.
+        target: What events are forwarded to, for the log.
+        concurrency: Events that are forwarded at a time.
+        tenant_concurrency: Events of one tenant that are forwarded at a time. More than 1 gives up their order.
         poll: Seconds between looks for what other processes took.
 
     Attributes:
-        error: Why the last event could not be handed over, None after one that could.
+        error: Why the last event could not be forwarded, None after one that could.
     """
 
     def __init__(
-        self, outbox: Outbox, handover: Handover, lock: RelayLock, pace: Pace, *, concurrency: int, poll: float = 0.25
+        self,
+        outbox: Outbox,
+        forward: Forward,
+        lock: Lock,
+        time: TimeSource,
+        *,
+        target: str,
+        concurrency: int,
+        tenant_concurrency: int = 1,
+        poll: float = 0.25,
     ) -> None:
         self._outbox = outbox
-        self._handover = handover
+        self._forward = forward
         self._lock = lock
-        self._pace = pace
+        self._time = time
+        self._target = target
         self._concurrency = concurrency
+        self._tenant_concurrency = tenant_concurrency
         self._poll = poll
         self._wake = anyio.Event()
         self._rescan = False
-        self._breaker = Breaker(pace)
-        self._failures: dict[str, int] = {}
+        self._breaker = Breaker(time)
+        self._tenants: TenantQueue | None = None
         self.error: Exception | None = None
 
     @property
@@ -63,160 +72,138 @@ class Relay:
         return self._lock.held
 
     @property
-    def stuck(self) -> bool:
-        """Whether this process relays, and Svix is down."""
+    def stalled(self) -> bool:
+        """Whether this process relays, and the target is down."""
         return self._lock.held and self._breaker.open
 
     def fails(self, tenant: str) -> bool:
-        """Whether this process relays, and could not hand over the tenant's last event."""
-        return self._lock.held and (self._breaker.open or tenant in self._failures)
+        """Whether this process relays, and could not forward the tenant's last event."""
+        return self.stalled or (self._lock.held and self._tenants is not None and self._tenants.fails(tenant))
 
-    def kick(self, *, rescan: bool = False) -> None:
-        """Events may wait; with `rescan` also such as were seen before."""
+    def wake(self, *, rescan: bool = False) -> None:
+        """Events may wait; with `rescan`, also some that were committed earlier."""
         self._rescan = self._rescan or rescan
         self._wake.set()
 
     async def run(self) -> None:
-        """Relay for ever."""
+        """Relay until cancelled."""
         while True:
             try:
                 await self._lock.acquire()
                 await self._relay()
             except BackendUnavailable as exc:
-                logger.error("The relay to Svix pauses: %s", exc)
+                logger.error("The relay to %s pauses: %s", self._target, exc)
             finally:
                 self._lock.release()
-            await self._pace.sleep(1.0)
+            await self._time.sleep(_PAUSE)
 
     async def _relay(self) -> None:
-        self._breaker = Breaker(self._pace)
+        self._breaker = Breaker(self._time)
+        self._slots = CapacityLimiter(self._concurrency)
         give, take = anyio.create_memory_object_stream[str](math.inf)
-        self._failures = {}
-        lanes = _Lanes(give, self.kick, self._failures)
+        tenants = self._tenants = TenantQueue(give, self.wake)
         with give, take:
-            async with anyio.create_task_group() as tasks:
+            async with task_group() as tasks:
                 for _ in range(self._concurrency):
-                    tasks.start_soon(self._work, take, lanes)
-                await self._discover(lanes)
+                    tasks.start_soon(self._work, take, tenants)
+                await self._discover(tenants)
 
-    async def _discover(self, lanes: _Lanes) -> None:
+    async def _discover(self, tenants: TenantQueue) -> None:
         position: int | None = None
         scanned = -math.inf
         while True:
-            now = self._pace.clock()
+            now = self._time.now()
             if self._rescan or not 0 <= now - scanned < _RESCAN:
                 self._rescan, scanned, position = False, now, None
             try:
-                tenants, position = await self._outbox.tenants(position)
+                found, position = await self._outbox.tenants(position)
             except BackendUnavailable as exc:
                 logger.error("The outbox cannot be read; trying again: %s", exc)
-                await self._pace.sleep(1.0)
+                await self._time.sleep(_PAUSE)
                 continue
-            for tenant in tenants:
-                lanes.add(tenant)
-            due = lanes.release(self._pace.clock())
-            # The poll finds what other processes committed.
+            for tenant in found:
+                tenants.add(tenant)
+            due = tenants.release(self._time.now())
+            # What other processes commit wakes nobody here, so it is polled for.
             pause = min(self._poll, due)
-            await self._pace.wait(self._wake, None if pause == math.inf else pause)
+            await self._time.wait(self._wake, None if pause == math.inf else pause)
             self._wake = anyio.Event()
 
-    async def _work(self, take: MemoryObjectReceiveStream[str], lanes: _Lanes) -> None:
+    async def _work(self, take: MemoryObjectReceiveStream[str], tenants: TenantQueue) -> None:
         while True:
             tenant = await take.receive()
             try:
                 more = await self._serve(tenant)
             except Exception as exc:
-                if not isinstance(exc, BackendError):
-                    logger.exception("An event of tenant %r could not be handed over to Svix; trying again.", tenant)
+                if not isinstance(exc, (ForwardingFailed, BackendError)):
+                    logger.exception(
+                        "An event of tenant %r could not be forwarded to %s; trying again.", tenant, self._target
+                    )
                 self.error = exc
-                retry_after = exc.retry_after if isinstance(exc, SvixUnavailable) else None
-                lanes.delay(tenant, self._pace.clock(), retry_after)
+                retry_after = exc.retry_after if isinstance(exc, ForwardingFailed) else None
+                tenants.delay(tenant, self._time.now(), retry_after)
             else:
-                lanes.done(tenant, more=more)
+                tenants.done(tenant, more=more)
 
     async def _serve(self, tenant: str) -> bool:
-        """Hand over the tenant's next events. Returns whether there may be more."""
-        rows = await self._outbox.next(tenant, _ROWS)
-        marks: list[Write[None]] = []
-        try:
-            for row in rows:
-                marks += (await self._hand_over(row),)
-        finally:
-            # What Svix has is marked before the tenant is read again.
-            with anyio.CancelScope(shield=True):
-                for mark in marks:
-                    await mark.wait()
-        return bool(rows)
+        """Forward the tenant's next events. Returns whether there may be more."""
+        entries = await self._outbox.next(tenant, _ENTRIES * self._tenant_concurrency)
+        waiting = iter(entries)
+        recordings: list[Recording] = []
+        failures: list[Exception] = []
 
-    async def _hand_over(self, row: Row) -> Write[None]:
-        await self._breaker.admit()
-        tenant = row.event.tenant
+        async def forward_next() -> None:
+            for entry in waiting:
+                try:
+                    recordings.append(await self._forward_one(entry))
+                except Exception as exc:
+                    failures.append(exc)
+                if failures:
+                    return
+
         try:
-            accepted = await self._handover(row.event, patient=False)
-        except SvixRefused as exc:
-            if not exc.hopeless:
-                self._failed(row, exc, everywhere=False)
-                raise
+            async with anyio.create_task_group() as tasks:
+                for _ in range(min(self._tenant_concurrency, len(entries))):
+                    tasks.start_soon(forward_next)
+        finally:
+            # What the target has is recorded before the tenant is read again, or it would be forwarded twice.
+            with anyio.CancelScope(shield=True):
+                for recording in recordings:
+                    await recording.wait()
+        if failures:
+            raise failures[0]
+        return bool(entries)
+
+    async def _forward_one(self, entry: OutboxEntry) -> Recording:
+        await self._breaker.admit()
+        try:
+            async with self._slots:
+                accepted = await self._forward(entry.event)
+        except ForwardingRefused as exc:
             self._breaker.succeeded()
-            logger.error(
-                "Svix refused the event %s (%s) of tenant %r for good, so it is parked: %s %s",
-                row.event.event_id,
-                row.event.type,
-                tenant,
-                exc.code,
-                exc.detail,
-            )
-            return await self._outbox.park(row, exc.code, exc.detail)
-        except SvixUnavailable as exc:
-            self._failed(row, exc, everywhere=exc.everywhere, retry_after=exc.retry_after)
+            return await self._dead_letter(entry, exc)
+        except ForwardingFailed as exc:
+            if self.error is None:
+                logger.warning("An event could not be forwarded to %s; it is kept and retried: %s", self._target, exc)
+            self._breaker.failed(entry.event.tenant, everywhere=exc.everywhere, retry_after=exc.retry_after)
             raise
         except BaseException:
+            # Not the target's fault; and a probe that ends without a word would block all others.
             self._breaker.succeeded()
             raise
         self._breaker.succeeded()
         self.error = None
-        return await self._outbox.accept(row, accepted.event, check_at=accepted.check_at)
+        return await self._outbox.accept(entry, accepted.event, check_at=accepted.check_at)
 
-    def _failed(self, row: Row, exc: Exception, *, everywhere: bool, retry_after: float | None = None) -> None:
-        if self.error is None:
-            logger.warning("An event could not be handed over to Svix; it is kept and tried again: %s", exc)
-        self._breaker.failed(row.event.tenant, everywhere=everywhere, retry_after=retry_after)
-
-
-class _Lanes:
-    """Tenants with events to hand over: ready, served by a worker, or held back after a failure."""
-
-    def __init__(self, ready: MemoryObjectSendStream[str], kick: Callable[[], None], failures: dict[str, int]) -> None:
-        self._ready = ready
-        self._kick = kick
-        self._held: list[tuple[float, str]] = []
-        self._busy: dict[str, bool] = {}
-        self._failures = failures
-
-    def add(self, tenant: str) -> None:
-        """The tenant has events. A tenant that is busy is looked at again, one held back stays so."""
-        if tenant in self._busy:
-            self._busy[tenant] = True
-            return
-        self._busy[tenant] = False
-        self._ready.send_nowait(tenant)
-
-    def done(self, tenant: str, *, more: bool) -> None:
-        """A worker is through with it."""
-        self._failures.pop(tenant, None)
-        again = self._busy.pop(tenant)
-        if more or again:
-            self.add(tenant)
-
-    def delay(self, tenant: str, now: float, retry_after: float | None) -> None:
-        """A worker failed with it."""
-        failures = self._failures[tenant] = self._failures.get(tenant, 0) + 1
-        heapq.heappush(self._held, (now + backoff(failures, retry_after=retry_after), tenant))
-        self._kick()
-
-    def release(self, now: float) -> float:
-        """Hand out who was held back long enough. Returns in how many seconds the next one is due."""
-        while self._held and self._held[0][0] <= now:
-            _, tenant = heapq.heappop(self._held)
-            self._ready.send_nowait(tenant)
-        return self._held[0][0] - now if self._held else math.inf
+    async def _dead_letter(self, entry: OutboxEntry, exc: ForwardingRefused) -> Recording:
+        event = entry.event
+        logger.error(
+            "%s refused the event %s (%s) of tenant %r permanently, so it is dead-lettered: %s %s",
+            self._target,
+            event.event_id,
+            event.type,
+            event.tenant,
+            exc.code,
+            exc.detail,
+        )
+        return await self._outbox.dead_letter(entry, exc.code, exc.detail)

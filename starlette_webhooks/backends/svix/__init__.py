@@ -1,8 +1,8 @@
-"""The Svix engine: a durable outbox here, deliveries at Svix."""
+"""The Svix backend: a durable outbox here, deliveries at Svix."""
 
 from __future__ import annotations
 
 from starlette_webhooks.backends.svix.backend import SvixBackend
-from starlette_webhooks.stores.sqlite.outbox import Parked
+from starlette_webhooks.relay.outbox import DeadLetter
 
-__all__ = ["Parked", "SvixBackend"]
+__all__ = ["DeadLetter", "SvixBackend"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from starlette_webhooks.backends.svix.errors import SvixRefused
+from starlette_webhooks.backends.svix.errors import Missing, SvixRefused
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.client import SvixClient
@@ -22,7 +23,7 @@ _NAME_LENGTH = 256
 
 
 def application_uid(tenant: str) -> str:
-    """The uid of a tenant's application: the tenant itself, or `t_` and a digest where Svix would not take that."""
+    """The uid of a tenant's application: the tenant itself, or `t_` and a digest if Svix would not take that."""
     if _PLAIN.fullmatch(tenant):
         return tenant
     digest = hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).digest()
@@ -30,7 +31,7 @@ def application_uid(tenant: str) -> str:
 
 
 class Applications:
-    """Creates applications at need, and remembers which exist."""
+    """Creates applications when they are needed, and remembers which exist."""
 
     def __init__(self, client: SvixClient) -> None:
         self._client = client
@@ -58,6 +59,12 @@ class Applications:
 
         name = tenant.encode("utf-8", "replace").decode()[:_NAME_LENGTH] or "(empty)"
         await self._client.call(self._client.sdk.application.get_or_create, ApplicationIn(name=name, uid=uid))
+
+    async def delete(self, tenant: str) -> None:
+        """Delete the tenant's application with everything in it."""
+        with suppress(Missing):
+            await self._client.done(self._client.sdk.application.delete, application_uid(tenant))
+        self.forget(tenant)
 
     def forget(self, tenant: str) -> None:
         """The application may be gone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,15 @@ from starlette_webhooks.backends.svix.errors import Missing, SvixRefused
 from starlette_webhooks.backends.svix.mapping import type_schema
 from starlette_webhooks.concurrency import each
 from starlette_webhooks.event_types import EventType, EventTypes, SyncResult
-from starlette_webhooks.stores.sqlite.queries import load_queries
 
 if TYPE_CHECKING:
     from svix.api import EventTypeOut
 
     from starlette_webhooks.backends.svix.client import SvixClient
-    from starlette_webhooks.stores.sqlite.database import Database
+    from starlette_webhooks.relay.outbox import OutboxStore
 
 __all__ = ["Catalog"]
 
-_QUERIES = load_queries("outbox.sql")
 _PAGE = 250
 
 
@@ -31,9 +28,9 @@ class Catalog:
         archive: Whether types that an earlier catalog had, and this one has not, are archived.
     """
 
-    def __init__(self, client: SvixClient, database: Database, *, archive: bool) -> None:
+    def __init__(self, client: SvixClient, store: OutboxStore, *, archive: bool) -> None:
         self._client = client
-        self._database = database
+        self._store = store
         self._archive = archive
 
     async def sync(self, event_types: EventTypes, *, only_missing: bool = False) -> SyncResult:
@@ -58,7 +55,7 @@ class Catalog:
                 refused.append(exc)
 
         await each(list(event_types), register)
-        await self._remember(sorted(outcomes))
+        await self._store.own_event_types(sorted(outcomes))
         if self._archive and not only_missing:
             await self._archive_vanished(event_types, there)
         if refused:
@@ -109,27 +106,14 @@ class Catalog:
         await self._client.call(self._client.sdk.event_type.patch, event_type.name, EventTypePatch(**changes))
         return "updated"
 
-    async def _remember(self, names: list[str]) -> None:
-        def write(connection: sqlite3.Connection) -> None:
-            connection.executemany(_QUERIES["own_event_type"], [(name,) for name in names])
-
-        await self._database.write(write)
-
     async def _archive_vanished(self, event_types: EventTypes, there: dict[str, EventTypeOut]) -> None:
-        rows = await self._database.read(lambda c: c.execute(_QUERIES["own_event_types"]).fetchall())
-        for (name,) in rows:
+        for name in await self._store.owned_event_types():
             if name in event_types:
                 continue
             if name in there and not there[name].archived:
                 with suppress(Missing):
                     await self._client.done(self._client.sdk.event_type.delete, name)
-            await self._disown(name)
-
-    async def _disown(self, name: str) -> None:
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute(_QUERIES["disown_event_type"], (name,))
-
-        await self._database.write(write)
+            await self._store.disown_event_type(name)
 
 
 def _differences(there: EventTypeOut, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
     from svix.api import SvixAsync
 
-    from starlette_webhooks.relay.backoff import Pace
+    from starlette_webhooks.relay.clock import TimeSource
     from starlette_webhooks.settings import WebhooksSettings
 
 __all__ = ["SvixClient"]
@@ -58,12 +58,12 @@ class SvixClient:
     sdk: SvixAsync
     sdk_once: SvixAsync
 
-    def __init__(self, settings: WebhooksSettings, pace: Pace) -> None:
+    def __init__(self, settings: WebhooksSettings, time: TimeSource) -> None:
         if settings.svix_api_key is None:
-            raise BackendUnavailable("The Svix engine needs an API key. Set `SVIX_API_KEY`.")
+            raise BackendUnavailable("The Svix backend needs an API key. Set `SVIX_API_KEY`.")
         self._token = settings.svix_api_key.get_secret_value()
         self._settings = settings
-        self._pace = pace
+        self._time = time
         self._http: httpx.AsyncClient | None = None
         self._offset: float | None = None
         self._offset_from = 0.0
@@ -126,10 +126,10 @@ class SvixClient:
     def _note_time(self, date: str | None) -> None:
         # `Date` has no fractions and came over the network, so each difference is a lower bound: the greatest is best.
         try:
-            offset = parsedate_to_datetime(date or "").timestamp() - self._pace.clock()
+            offset = parsedate_to_datetime(date or "").timestamp() - self._time.now()
         except ValueError:
             return
-        now = self._pace.clock()
+        now = self._time.now()
         if self._offset is None or offset > self._offset or now - self._offset_from > _OFFSET_AGE:
             self._offset = offset
             self._offset_from = now
@@ -142,13 +142,13 @@ class SvixClient:
         except ValueError:
             pass
         try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - self._pace.clock())
+            return max(0.0, parsedate_to_datetime(value).timestamp() - self._time.now())
         except ValueError:
             return None
 
     def now(self) -> float:
         """What time it is at Svix at least, in seconds since the epoch."""
-        return self._pace.clock() + (self._offset or 0.0)
+        return self._time.now() + (self._offset or 0.0)
 
     async def call(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the SDK, one of `svix_concurrency` at a time and within `svix_timeout` seconds.

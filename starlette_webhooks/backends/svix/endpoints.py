@@ -233,5 +233,5 @@ def _check_filter(out: EndpointOut, changes: EndpointChanges) -> None:
             "server to version 1.99 or later.",
             status=501,
             code="filter_ignored",
-            detail="The engine cannot filter by event type.",
+            detail="The backend cannot filter by event type.",
         )

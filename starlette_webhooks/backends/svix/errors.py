@@ -1,4 +1,4 @@
-"""What the SDK can raise, told as our exceptions.
+"""What the SDK can raise, as our exceptions.
 
 The SDK's exceptions have no common base: `HttpError` and `HTTPValidationError` for errors it understands,
 `json.JSONDecodeError` for empty and HTML bodies, `AttributeError` for a 422 with a text as detail, `httpx` exceptions
@@ -15,14 +15,14 @@ from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendU
 __all__ = ["Answer", "Missing", "SvixRefused", "SvixUnavailable", "translate"]
 
 _DETAIL_LENGTH = 1000
-# An account, a key, a proxy or the whole server is at fault: no other call would fare better.
+# An account, a key, a proxy or the whole server is at fault: every other call would fail as well.
 _EVERYWHERE = frozenset({0, 401, 402, 403, 405, 407, 429, 502, 503, 504})
-_FOR_GOOD = frozenset({400, 404, 409, 413, 422, 501})
+_REFUSED = frozenset({400, 404, 409, 413, 422, 501})
 
 
 @dataclass(slots=True)
 class Answer:
-    """What came back over HTTP for a call, as far as it came. `status` 0 stands for nothing."""
+    """What came back over HTTP for a call, as far as it got. `status` 0 means nothing did."""
 
     status: int = 0
     retry_after: float | None = None
@@ -34,7 +34,7 @@ class SvixUnavailable(BackendUnavailable):
 
     Attributes:
         everywhere: Whether other calls would fail as well.
-        unexpected: Whether Svix said yes, in words that the SDK does not understand.
+        unexpected: Whether Svix accepted the call, in words that the SDK does not understand.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class SvixUnavailable(BackendUnavailable):
 
 
 class SvixRefused(BackendRefused):
-    """Svix refused the call for good."""
+    """Svix refused the call permanently."""
 
     def __init__(self, message: str, *, status: int, code: str = "", detail: str = "") -> None:
         super().__init__(message, code=code, detail=detail)
         self.status = status
 
     @property
-    def hopeless(self) -> bool:
-        """Whether the event itself is at fault, so that handing it over again is in vain."""
+    def permanent(self) -> bool:
+        """Whether the event itself is at fault, so that forwarding it again cannot succeed."""
         return self.status in (0, 400, 413, 422)
 
 
 class Missing(SvixRefused):
-    """Svix knows no such object."""
+    """Svix has no such object."""
 
 
 def translate(exc: Exception, answer: Answer, server: str) -> BackendError:
@@ -90,7 +90,7 @@ def translate(exc: Exception, answer: Answer, server: str) -> BackendError:
     if isinstance(exc, TimeoutError | httpx.TimeoutException):
         return _unavailable(f"Svix at {server} did not answer in time", answer, everywhere=False)
     if isinstance(exc, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return _unavailable(f"{server!r} is no URL of a server: {exc}. Set `SVIX_SERVER_URL` right", answer)
+        return _unavailable(f"{server!r} is not the URL of a server: {exc}. Correct `SVIX_SERVER_URL`", answer)
     if isinstance(exc, httpx.RequestError):
         lost = isinstance(exc, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
         reason = f"{type(exc).__name__}: {exc}"
@@ -135,7 +135,7 @@ def _validation(detail: Any) -> str:
 
 
 def _of_foreign_body(answer: Answer, server: str) -> BackendError:
-    # Not Svix's own words: a proxy, a wrong URL, a route the server lacks, or a crash with an empty body.
+    # Not Svix's own words: a proxy, a wrong URL, a route that the server lacks, or a crash with an empty body.
     status = answer.status
     if status < 400:
         return _unavailable(
@@ -145,7 +145,7 @@ def _of_foreign_body(answer: Answer, server: str) -> BackendError:
         return _unknown_route(server)
     if status in (413, 422) and (status == 413 or answer.body.lstrip().startswith("{")):
         return _of_status(status, "", answer.body[:_DETAIL_LENGTH], answer, server)
-    return _of_status(status if status not in _FOR_GOOD else 502, "", answer.body[:200], answer, server)
+    return _of_status(status if status not in _REFUSED else 502, "", answer.body[:200], answer, server)
 
 
 def _unknown_route(server: str) -> SvixRefused:
@@ -154,7 +154,7 @@ def _unknown_route(server: str) -> SvixRefused:
         "`/api/v1`.",
         status=501,
         code="unknown_route",
-        detail="The engine does not offer this.",
+        detail="The backend does not offer this.",
     )
 
 
@@ -164,8 +164,8 @@ def _of_status(status: int, code: str, detail: str, answer: Answer, server: str)
     if status == 404 and code != "not_found":
         return _unknown_route(server)
     if status == 404:
-        return Missing(f"Svix knows no such object ({said}).", status=404, code=code, detail=detail)
-    if status in _FOR_GOOD:
+        return Missing(f"Svix has no such object ({said}).", status=404, code=code, detail=detail)
+    if status in _REFUSED:
         return SvixRefused(f"Svix refused this ({said}).", status=status, code=code, detail=detail)
     everywhere = status in _EVERYWHERE
     if status in (401, 403):

@@ -1,15 +1,16 @@
-"""Handing one event over to Svix, so that it is there once, whatever happened before."""
+"""Forwarding one event to Svix, so that it is there once, whatever happened before."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from starlette_webhooks.backends.svix.errors import Missing, SvixRefused
-from starlette_webhooks.backends.svix.mapping import event_from, is_minted, message_in
+from starlette_webhooks.backends.svix.errors import Missing, SvixRefused, SvixUnavailable
+from starlette_webhooks.backends.svix.mapping import event_from, message_in
 from starlette_webhooks.events import Event
+from starlette_webhooks.payloads import is_implied_event_id
+from starlette_webhooks.relay.forward import Accepted, ForwardingFailed, ForwardingRefused
 
 if TYPE_CHECKING:
     from svix.api import MessageOut, SvixAsync
@@ -18,39 +19,26 @@ if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.client import SvixClient
     from starlette_webhooks.backends.svix.messages import Messages
 
-__all__ = ["Accepted", "Handover"]
+__all__ = ["SvixForwarding"]
 
-DOUBT_AFTER = 60.0
+_CHECK_AFTER = 60.0
 _CLOCKS_APART = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An event that Svix has.
-
-    Attributes:
-        event: As Svix has it. Its `id` is empty where Svix has it and does not show it any more.
-        check_at: When to see whether Svix delivers it, or None where there is no doubt.
-    """
-
-    event: Event
-    check_at: float | None = None
 
 
 def _idempotency_key(event: Event) -> str:
     # Svix answers a known key as it did the first time, whatever the body says now: it would seem to have taken this
-    # event where it has another one of the same `event_id`. Only an id that was minted stands for one body.
-    if is_minted(event.event_id):
+    # event when it has another one of the same `event_id`. Only an id that was minted stands for one body.
+    if is_implied_event_id(event.event_id):
         return event.event_id
     digest = hashlib.sha256(b"\n".join((event.type.encode(), ",".join(event.channels).encode(), event.payload)))
     return f"{event.event_id}.{digest.hexdigest()[:16]}"
 
 
-class Handover:
-    """Gives events to Svix.
+class SvixForwarding:
+    """Gives events to Svix: for the relay, which retries by itself, and for `send`, whose caller waits.
 
     Args:
-        publish: Is told of each event that Svix took from this process.
+        publish: Called with each event that Svix took from this process.
     """
 
     def __init__(
@@ -61,27 +49,37 @@ class Handover:
         self._messages = messages
         self._publish = publish
 
-    async def __call__(self, event: Event, *, patient: bool) -> Accepted:
-        """Hand it over.
+    async def __call__(self, event: Event) -> Accepted:
+        """See `Forward`."""
+        try:
+            return await self._give(event, self._client.sdk_once)
+        except SvixUnavailable as exc:
+            raise ForwardingFailed(str(exc), everywhere=exc.everywhere, retry_after=exc.retry_after) from exc
+        except SvixRefused as exc:
+            if exc.permanent:
+                raise ForwardingRefused(str(exc), code=exc.code, detail=exc.detail) from exc
+            raise ForwardingFailed(str(exc)) from exc
 
-        Args:
-            patient: Whether the SDK tries again a little by itself.
+    async def patiently(self, event: Event) -> Accepted:
+        """Forward an event that somebody waits for, with a few retries.
 
         Raises:
-            SvixUnavailable: Svix may or may not have it; hand it over again.
+            SvixUnavailable: Svix may or may not have it; forward it again.
             SvixRefused: Svix does not have it.
         """
-        sdk = self._client.sdk if patient else self._client.sdk_once
+        return await self._give(event, self._client.sdk)
+
+    async def _give(self, event: Event, sdk: SvixAsync) -> Accepted:
         try:
             message = await self._create(event, sdk)
         except SvixRefused as exc:
             if exc.status != 409:
                 raise
             return await self._existing(event)
-        accepted = event_from(message, event.tenant)
+        created = event_from(message, event.tenant)
         # Svix was not asked to send the payload back.
         accepted = Event(
-            accepted.id, event.tenant, event.type, event.payload, accepted.timestamp, event.event_id, event.channels
+            created.id, event.tenant, event.type, event.payload, created.timestamp, event.event_id, event.channels
         )
         self._publish(accepted)
         return Accepted(accepted)
@@ -105,8 +103,8 @@ class Handover:
             return Accepted(event)
         check_at = None
         if first.timestamp.timestamp() > event.timestamp.timestamp() - _CLOCKS_APART:
-            # A try before this one put it there. Svix stores a message before it queues it, and where queueing failed,
-            # or the process was killed between the two, nothing would ever deliver it.
-            check_at = self._client.now() + DOUBT_AFTER
+            # An earlier call put it there. Svix stores a message before it queues it: if queueing failed, or the
+            # process was killed between the two, nothing would ever deliver it.
+            check_at = self._client.now() + _CHECK_AFTER
             self._publish(first)
         return Accepted(first, check_at)

@@ -1,4 +1,4 @@
-"""What the process that relays does besides: it resolves doubts and forgets what is old."""
+"""What the process that relays also does: it rescues events in doubt and forgets old ones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from starlette_webhooks.exceptions import WebhooksError
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.delivering import Delivering
-    from starlette_webhooks.relay.backoff import Pace
+    from starlette_webhooks.relay.clock import TimeSource
+    from starlette_webhooks.relay.outbox import OutboxStore
     from starlette_webhooks.relay.relay import Relay
-    from starlette_webhooks.stores.sqlite.outbox import Outbox
 
 __all__ = ["Housekeeping"]
 
@@ -26,43 +26,43 @@ _AGAIN = 60.0
 class Housekeeping:
     """Keeps the outbox in order."""
 
-    def __init__(self, outbox: Outbox, relay: Relay, delivering: Delivering, pace: Pace) -> None:
+    def __init__(self, outbox: OutboxStore, relay: Relay, delivering: Delivering, time: TimeSource) -> None:
         self._outbox = outbox
         self._relay = relay
         self._delivering = delivering
-        self._pace = pace
+        self._time = time
 
     async def run(self) -> None:
-        """Keep order for ever."""
+        """Keep order until cancelled."""
         pruned = 0.0
         while True:
-            await self._pace.sleep(_EVERY)
+            await self._time.sleep(_EVERY)
             if not self._relay.relaying:
                 continue
-            now = self._pace.clock()
+            now = self._time.now()
             try:
-                await self.resolve_doubts()
+                await self.resolve_in_doubt()
                 if not 0 <= now - pruned < _PRUNE_EVERY:
                     pruned = now
                     await self.prune()
             except WebhooksError as exc:
                 logger.warning("The outbox could not be tidied up; trying again: %s", exc)
 
-    async def resolve_doubts(self) -> None:
-        """See whether messages of which it is not certain are being delivered, and deliver those that are not."""
-        for row in await self._outbox.in_doubt():
+    async def resolve_in_doubt(self) -> None:
+        """Check whether messages in doubt are being delivered, and have those delivered that are not."""
+        for entry in await self._outbox.in_doubt():
             try:
-                await self._delivering.rescue(row.event)
+                await self._delivering.rescue(entry.event)
             except SvixRefused as exc:
-                logger.warning("It is unknown whether Svix delivers the event %s: %s", row.event.event_id, exc)
-                await self._outbox.settle_doubt(row)
+                logger.warning("It is unknown whether Svix delivers the event %s: %s", entry.event.event_id, exc)
+                await self._outbox.resolve(entry)
             except WebhooksError:
-                await self._outbox.settle_doubt(row, self._pace.clock() + _AGAIN)
+                await self._outbox.resolve(entry, self._time.now() + _AGAIN)
                 raise
             else:
-                await self._outbox.settle_doubt(row)
+                await self._outbox.resolve(entry)
 
     async def prune(self) -> None:
         """Forget accepted events that are old enough."""
         while await self._outbox.prune():
-            await self._pace.sleep(0.05)
+            await self._time.sleep(0.05)

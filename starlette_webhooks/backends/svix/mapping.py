@@ -13,7 +13,6 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.event_types import EventType
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import InvalidRequest
-from starlette_webhooks.identifiers import is_message_id
 
 if TYPE_CHECKING:
     from svix.api import EndpointIn, EndpointOut, EndpointPatch, MessageAttemptOut, MessageIn, MessageOut
@@ -26,7 +25,6 @@ __all__ = [
     "endpoint_patch",
     "event_from",
     "is_endpoint_id",
-    "is_minted",
     "message_in",
     "type_schema",
 ]
@@ -55,11 +53,6 @@ def _milliseconds(moment: datetime) -> datetime:
 
 
 # Events
-
-
-def is_minted(event_id: str) -> bool:
-    """Whether the emitter made this `event_id`, since the host gave none."""
-    return event_id.startswith("evt_") and is_message_id("msg_" + event_id[4:])
 
 
 def message_in(event: Event) -> MessageIn:
@@ -173,7 +166,7 @@ def attempt_from(out: MessageAttemptOut, event_type: str, number: int) -> Attemp
 
 
 def type_schema(event_type: EventType) -> dict[str, Any]:
-    """The JSON Schema of whole payloads of a type, with an example; the engine's version `1` of it."""
+    """The JSON Schema of whole payloads of a type, with an example; the version `1` of it at Svix."""
     data = dict(event_type.json_schema or {"type": "object"})
     data.pop("$schema", None)
     data.pop("$id", None)

@@ -11,7 +11,7 @@ from starlette_webhooks.relay.backoff import backoff
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.client import SvixClient
-    from starlette_webhooks.relay.backoff import Pace
+    from starlette_webhooks.relay.clock import TimeSource
 
 __all__ = ["OLDEST_SERVER", "Probe"]
 
@@ -29,9 +29,9 @@ class Probe:
         problem: What is wrong, for the operator; None where nothing is known to be.
     """
 
-    def __init__(self, client: SvixClient, pace: Pace) -> None:
+    def __init__(self, client: SvixClient, time: TimeSource) -> None:
         self._client = client
-        self._pace = pace
+        self._time = time
         self.version: str | None = None
         self.problem: str | None = None
         self.answered = False
@@ -47,7 +47,7 @@ class Probe:
                 if str(exc) != self.problem:
                     logger.error("%s Events are kept meanwhile.", exc)
                 self.problem = str(exc)
-                await self._pace.sleep(backoff(failures, first=1.0))
+                await self._time.sleep(backoff(failures, first=1.0))
             else:
                 if failures:
                     logger.info("Svix at %s answers.", self._client.server)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette_webhooks.backends.svix.messages import Messages
     from starlette_webhooks.feed import Entry
-    from starlette_webhooks.relay.backoff import Pace
+    from starlette_webhooks.relay.clock import TimeSource
 
 __all__ = ["Streaming"]
 
@@ -44,9 +44,9 @@ class Streaming:
         overlap: See `Tail`.
     """
 
-    def __init__(self, messages: Messages, pace: Pace, *, poll: tuple[float, float], overlap: float) -> None:
+    def __init__(self, messages: Messages, time: TimeSource, *, poll: tuple[float, float], overlap: float) -> None:
         self._messages = messages
-        self._pace = pace
+        self._time = time
         self._fast, self._slow = poll
         self._overlap = overlap
         self._listener: Listener | None = None
@@ -101,8 +101,8 @@ class Streaming:
         if self._listener is not None:
             self._listener.publish(entries)
 
-    def handed_over(self, event: Event) -> None:
-        """This process just handed the event over to Svix."""
+    def forwarded(self, event: Event) -> None:
+        """This process just forwarded the event to Svix."""
         found = self._tails.get(event.tenant)
         if found is not None:
             found[0].take(event)
@@ -124,7 +124,7 @@ class Streaming:
                     failures = 0
                     pause = self._fast if told else min(self._slow, pause * _SLOWER)
                     delay = pause * random.uniform(0.8, 1.2)
-                await self._pace.sleep(delay)
+                await self._time.sleep(delay)
 
     def _log(self, tail: Tail, exc: Exception, failures: int) -> None:
         if not isinstance(exc, BackendError):

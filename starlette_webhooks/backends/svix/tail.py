@@ -102,13 +102,13 @@ class Tail:
         if not fresh:
             return 0
         filled = await self._source.fill(self.tenant, cursor, fresh)
-        # Meanwhile this process may have handed one of them over.
+        # Meanwhile this process may have forwarded one of them.
         new = [event for event in filled if event.id not in self.seen]
         self._tell(new)
         return len(new)
 
     def take(self, event: Event) -> None:
-        """This process just handed the event over to Svix."""
+        """This process just forwarded the event to Svix."""
         if event.id and event.id not in self.seen and event.id not in self._history:
             self._tell([event])
 

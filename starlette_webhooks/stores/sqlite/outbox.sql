@@ -41,24 +41,24 @@ WHERE seq = :seq
 -- name: replace
 UPDATE svix_outbox SET type = ?, channels = ?, payload = ? WHERE seq = ?
 
--- name: park
+-- name: dead_letter
 UPDATE svix_outbox SET state = 2, settled_at = ?, code = ?, detail = ? WHERE seq = ? AND state = 0
 
--- name: parked
+-- name: dead_letters
 SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message_id, code, detail, settled_at
-FROM svix_outbox WHERE state = 2 AND seq > ? ORDER BY seq LIMIT ?
+FROM svix_outbox WHERE state = 2 ORDER BY seq LIMIT ?
 
--- name: release
+-- name: redrive
 UPDATE svix_outbox SET state = 0, code = NULL, detail = NULL, settled_at = NULL WHERE state = 2
 
--- name: release_of_tenant
+-- name: redrive_of_tenant
 UPDATE svix_outbox SET state = 0, code = NULL, detail = NULL, settled_at = NULL WHERE state = 2 AND tenant = ?
 
 -- name: in_doubt
 SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message_id, code, detail
 FROM svix_outbox WHERE check_at <= ? ORDER BY check_at LIMIT ?
 
--- name: settle_doubt
+-- name: resolve
 UPDATE svix_outbox SET check_at = ? WHERE seq = ?
 
 -- name: prune
@@ -75,10 +75,10 @@ SELECT COUNT(*) FROM (SELECT 1 FROM svix_outbox WHERE state = 0 LIMIT ?)
 -- name: oldest_waiting
 SELECT timestamp FROM svix_outbox WHERE state = 0 ORDER BY seq LIMIT 1
 
--- name: count_parked
+-- name: count_dead_letters
 SELECT COUNT(*) FROM (SELECT 1 FROM svix_outbox WHERE state = 2 LIMIT ?)
 
--- name: own_event_types
+-- name: owned_event_types
 SELECT name FROM svix_event_type
 
 -- name: own_event_type

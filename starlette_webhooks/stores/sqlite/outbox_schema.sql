@@ -1,5 +1,5 @@
 -- Events on their way to Svix, beside the tables of `schema.sql`. `seq` is the order of commits, in which a tenant's
--- events are handed over. Times in milliseconds.
+-- events are forwarded. Times in milliseconds.
 CREATE TABLE IF NOT EXISTS svix_outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
@@ -8,18 +8,19 @@ CREATE TABLE IF NOT EXISTS svix_outbox (
     timestamp INTEGER NOT NULL,
     channels TEXT,                  -- JSON array, NULL for none
     payload BLOB NOT NULL,
-    state INTEGER NOT NULL DEFAULT 0,   -- 0 waiting, 1 accepted by Svix, 2 parked: refused for good
+    state INTEGER NOT NULL DEFAULT 0,   -- 0 waiting, 1 accepted by Svix, 2 dead-lettered: refused permanently
     message_id TEXT,                -- Svix's id, once accepted
-    settled_at INTEGER,             -- when it was accepted or parked
+    settled_at INTEGER,             -- when it was accepted or dead-lettered
     keep_until INTEGER,             -- until when an accepted one answers for its `event_id`
-    check_at INTEGER,               -- when to look whether Svix began to deliver it, where that is in doubt
-    code TEXT,                      -- why it is parked, in Svix's words
+    check_at INTEGER,               -- when to check whether Svix began to deliver it, if that is in doubt
+    code TEXT,                      -- why it was dead-lettered, in Svix's words
     detail TEXT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS svix_outbox_by_event_id ON svix_outbox (tenant, event_id);
 CREATE INDEX IF NOT EXISTS svix_outbox_waiting ON svix_outbox (tenant, seq) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS svix_outbox_waiting_by_seq ON svix_outbox (seq) WHERE state = 0;
-CREATE INDEX IF NOT EXISTS svix_outbox_parked ON svix_outbox (seq) WHERE state = 2;
+DROP INDEX IF EXISTS svix_outbox_parked;  -- Its former name.
+CREATE INDEX IF NOT EXISTS svix_outbox_dead_letters ON svix_outbox (seq) WHERE state = 2;
 CREATE INDEX IF NOT EXISTS svix_outbox_kept ON svix_outbox (keep_until) WHERE state = 1;
 CREATE INDEX IF NOT EXISTS svix_outbox_in_doubt ON svix_outbox (check_at) WHERE check_at IS NOT NULL;
 

@@ -140,6 +140,13 @@ class FakeSvix:
         """The application with that uid."""
         return next(application for application in self.applications.values() if application.uid == uid)
 
+    def new_application(self, uid: str) -> Application:
+        """An application that was there before any call."""
+        now = self.clock()
+        application = Application(ksuid("app_", now), uid, uid, now)
+        self.applications[application.id] = application
+        return application
+
     def messages(self, uid: str) -> list[Message]:
         """The messages of an application in order of their ids."""
         return list(self.application(uid).messages)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import json
 import math
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -38,13 +40,19 @@ async def running(settings: WebhooksSettings, **options: Any) -> AsyncIterator[S
 
 
 def make(tenant: str, number: int = 0, event_type: str = "invoice.paid", **options: Any) -> Event:
-    """An event as the emitter makes it for this engine."""
+    """An event as the emitter makes it for this backend."""
     return new_event(event_type, {"number": number}, tenant=tenant, mint_id=False, **options)
 
 
 def numbers(events: Sequence[Event]) -> list[int]:
     """What `make` numbered them with."""
     return [event.data["number"] for event in events]
+
+
+def canonical(event: Event) -> Event:
+    """The event with the keys of its payload sorted, as Svix reads them back."""
+    payload = json.dumps(json.loads(event.payload), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return replace(event, payload=payload.encode())
 
 
 class Ear:
@@ -67,14 +75,14 @@ class Ear:
 
 
 @asynccontextmanager
-async def running_fast(settings: WebhooksSettings, **options: Any) -> AsyncIterator[SvixBackend]:
+async def running_fast(
+    settings: WebhooksSettings, virtual: VirtualTime | None = None, **options: Any
+) -> AsyncIterator[SvixBackend]:
     """A backend in its lifespan whose pauses take no time."""
-    virtual = VirtualTime(time.time())
+    virtual = virtual or VirtualTime(time.time())
     async with running(settings, clock=virtual.clock, sleep=virtual.sleep, **options) as backend:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(virtual.run, math.inf)
+        async with virtual.passing():
             yield backend
-            tasks.cancel_scope.cancel()
 
 
 class VirtualTime:
@@ -92,6 +100,14 @@ class VirtualTime:
         event = anyio.Event()
         heapq.heappush(self._sleepers, (self.now + seconds, next(self._count), event))
         await event.wait()
+
+    @asynccontextmanager
+    async def passing(self) -> AsyncIterator[None]:
+        """Let time pass until the block ends."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.run, math.inf)
+            yield
+            tasks.cancel_scope.cancel()
 
     async def run(self, until: float, *, moment: float = 0.0005) -> None:
         """Let time pass."""

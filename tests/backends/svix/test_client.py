@@ -15,7 +15,7 @@ from starlette_webhooks.backends.svix.client import SvixClient
 from starlette_webhooks.backends.svix.errors import Missing, SvixRefused, SvixUnavailable
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable, NotRunning
-from starlette_webhooks.relay.backoff import Pace
+from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
 from tests.backends.svix.support import make, running
@@ -58,7 +58,6 @@ async def test_every_failure_is_one_of_ours(fake: FakeSvix, svix_settings: Webho
 
         async def check(number: int) -> None:
             fault, error, words = FAULTS[number]
-            await backend._applications.ensure(f"tenant-{number}")
             fake.fail(f"/app/tenant-{number}/msg$", times=10, **fault)
             with pytest.raises(error, match=words) as caught:
                 await backend.list_events(f"tenant-{number}", EventQuery())
@@ -97,25 +96,25 @@ async def test_a_call_ends_within_the_time_out_whatever_the_retries(
 async def test_what_cannot_be_written_as_json_is_refused_before_it_is_sent(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
-    client = SvixClient(svix_settings, Pace())
+    client = SvixClient(svix_settings, TimeSource())
     async with client.lifespan():
         message = MessageIn(event_type="a", payload={"file": object()})
         with pytest.raises(SvixRefused) as refused:
             await client.call(client.sdk.message.create, "a", message)
-        assert refused.value.hopeless
+        assert refused.value.permanent
         assert not fake.calls
 
 
 async def test_the_clock_of_svix_is_taken_from_its_answers(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     fake.clock = lambda: time.time() + 500
-    client = SvixClient(svix_settings, Pace())
+    client = SvixClient(svix_settings, TimeSource())
     async with client.lifespan():
         with pytest.raises(Missing):
             await client.call(client.sdk.application.delete, "a")
         assert 498.5 < client.now() - time.time() <= 500
 
 
-async def test_outside_its_lifespan_the_engine_says_that_it_does_not_run(svix_settings: WebhooksSettings) -> None:
+async def test_outside_its_lifespan_the_backend_says_that_it_does_not_run(svix_settings: WebhooksSettings) -> None:
     async with running(svix_settings) as backend:
         pass
     with pytest.raises(NotRunning):
@@ -125,7 +124,7 @@ async def test_outside_its_lifespan_the_engine_says_that_it_does_not_run(svix_se
     assert backend.health()["status"] == "stopped"
 
 
-def test_on_trio_the_engine_says_what_to_do(svix_settings: WebhooksSettings) -> None:
+def test_on_trio_the_backend_says_what_to_do(svix_settings: WebhooksSettings) -> None:
     async def main() -> None:
         async with running(svix_settings):
             pass
@@ -134,7 +133,7 @@ def test_on_trio_the_engine_says_what_to_do(svix_settings: WebhooksSettings) -> 
         anyio.run(main, backend="trio")
 
 
-def test_importing_the_package_and_the_engine_does_not_import_the_sdk() -> None:
+def test_importing_the_package_and_the_backend_does_not_import_the_sdk() -> None:
     code = (
         "import sys, starlette_webhooks; from starlette_webhooks.backends.svix import SvixBackend;"
         "sys.exit('svix' in sys.modules)"

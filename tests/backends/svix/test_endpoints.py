@@ -172,8 +172,7 @@ async def test_recovering_sends_what_failed_and_what_was_never_tried(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     async with running(svix_settings) as backend:
-        await backend._applications.ensure("a")
-        application = fake.application("a")
+        application = fake.new_application("a")
         now = fake.clock()
         for number in range(3):
             fake.store(application, "user.created", {"data": {"number": number}}, at=now - 1000 + number)

@@ -1,4 +1,4 @@
-"""The same host, on a real server, with Svix as its engine."""
+"""The same host, on a real server, with Svix as its backend."""
 
 from __future__ import annotations
 

@@ -11,8 +11,7 @@ from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
-from tests.backends.svix.support import make, numbers, running
-from tests.eventually import eventually
+from tests.backends.svix.support import canonical, make, numbers, running
 
 
 async def test_send_returns_the_event_as_svix_lists_it(svix_settings: WebhooksSettings, tenant: str) -> None:
@@ -20,7 +19,9 @@ async def test_send_returns_the_event_as_svix_lists_it(svix_settings: WebhooksSe
         sent = await backend.send([make(tenant, 1, channels=["eu"]), make(tenant, 2)])
         assert numbers(sent) == [1, 2]
         for event in sent:
-            assert await backend.get_event(tenant, event.id) == event
+            found = await backend.get_event(tenant, event.id)
+            assert found is not None
+            assert canonical(found) == canonical(event)
 
 
 async def test_sending_the_same_event_id_again_returns_the_first_event(
@@ -32,7 +33,8 @@ async def test_sending_the_same_event_id_again_returns_the_first_event(
         assert await backend.submit([make(tenant, 3, event_id="order-1")]).wait() == [first]
     # Another host, whose outbox knows nothing of it.
     async with running(svix_settings.model_copy(update={"database": ":memory:"})) as backend:
-        assert await backend.send([make(tenant, 4, event_id="order-1")]) == [first]
+        (again,) = await backend.send([make(tenant, 4, event_id="order-1")])
+        assert canonical(again) == canonical(first)
         assert len((await backend.list_events(tenant, EventQuery())).items) == 1
 
 
@@ -52,7 +54,7 @@ async def test_two_senders_of_one_event_id_at_once_get_the_same_event(
         assert len((await backend.list_events(tenant, EventQuery())).items) == 1
 
 
-async def test_what_was_emitted_before_is_handed_over_before(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+async def test_what_was_emitted_before_is_forwarded_before(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     fake.fail("/msg$", method="POST", times=20, status=None, delay=0.01)
     async with running(svix_settings) as backend:
         for number in range(10):
@@ -69,7 +71,6 @@ async def test_send_raises_at_once_while_svix_is_down_and_older_events_wait(
         with pytest.raises(BackendUnavailable, match="cannot be reached"):
             await backend.send([make("a", 1)])
         await backend.submit([make("a", 2)]).wait()
-        await eventually(lambda: backend.relay.error is not None)
         started = time.monotonic()
         with pytest.raises(BackendUnavailable, match="still wait"):
             await backend.send([make("a", 3)])
@@ -91,7 +92,7 @@ async def test_send_raises_what_svix_says_about_an_event_it_refuses(
         with pytest.raises(BackendRefused, match="before") as refused:
             await backend.send([make("a", 1, event_id="order-1")])
         assert refused.value.detail == "body.payload: no good"
-        assert [numbers([parked.event]) for parked in await backend.parked()] == [[1]]
+        assert [numbers([letter.event]) for letter in await backend.dead_letters()] == [[1]]
 
 
 async def test_send_tries_again_a_little(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:

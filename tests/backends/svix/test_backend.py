@@ -117,7 +117,7 @@ async def test_the_portal_is_read_only_for_those_who_may_only_read(
         assert set(fake.event_types) == {event_type.name for event_type in TYPES}
 
 
-async def test_the_engine_starts_while_svix_is_down_keeps_events_and_says_so(
+async def test_the_backend_starts_while_svix_is_down_keeps_events_and_says_so(
     fake: FakeSvix, svix_settings: WebhooksSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.go_down()
@@ -135,7 +135,6 @@ async def test_the_engine_starts_while_svix_is_down_keeps_events_and_says_so(
         await eventually(lambda: backend.health()["outbox"]["waiting"] == 0)
         await eventually(lambda: backend.health()["svix"]["answered"])
         assert backend.health()["status"] == "ok"
-        assert backend.health()["svix"]["version"] == "1.100.0"
 
 
 async def test_a_wrong_key_is_told_with_the_remedy(
@@ -160,7 +159,6 @@ async def test_a_server_that_is_too_old_is_told_of(
     fake.version = version
     async with running(svix_settings) as backend:
         await eventually(lambda: backend.health()["svix"]["answered"])
-        assert backend.health()["svix"]["version"] == version
         assert (backend.health()["status"] == "degraded") is old
         assert ("Upgrade it to 1.99" in caplog.text) is old
 
@@ -186,6 +184,6 @@ async def test_the_secret_key_is_made_once_and_kept(svix_settings: WebhooksSetti
         assert [len(key) for key in keys] == [32]
 
 
-def test_without_a_key_the_engine_says_what_is_missing(svix_settings: WebhooksSettings) -> None:
+def test_without_a_key_the_backend_says_what_is_missing(svix_settings: WebhooksSettings) -> None:
     with pytest.raises(BackendUnavailable, match="SVIX_API_KEY"):
         SvixBackend(svix_settings.model_copy(update={"svix_api_key": None}))
