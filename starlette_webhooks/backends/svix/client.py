@@ -189,8 +189,11 @@ class SvixClient:
         else:
             self.error = None
 
-    async def version(self) -> str | None:
-        """The version that a self-hosted server tells in its OpenAPI document; None where it tells none."""
+    async def filters_by_type(self) -> bool | None:
+        """Whether a self-hosted server knows filters by event type, by its OpenAPI document. None if it has none.
+
+        The document's `info.version` is a constant, so it does not tell servers apart.
+        """
         if self._http is None:
             raise NotRunning
         import httpx
@@ -198,7 +201,7 @@ class SvixClient:
         try:
             with anyio.fail_after(self._settings.svix_timeout):
                 response = await self._http.get(f"{self.server}/api/v1/openapi.json")
-            version = response.json()["info"]["version"]
+            properties = response.json()["components"]["schemas"]["EndpointIn"]["properties"]
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, KeyError, TypeError):
             return None
-        return version if isinstance(version, str) else None
+        return "eventTypes" in properties

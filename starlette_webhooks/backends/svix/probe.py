@@ -1,9 +1,8 @@
-"""Looks at start whether Svix is there, takes the key, and is new enough; and says what to do where not."""
+"""Checks at start whether Svix is there, accepts the key and is new enough, and says what to do if not."""
 
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING
 
 from starlette_webhooks.exceptions import BackendError
@@ -13,26 +12,21 @@ if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.client import SvixClient
     from starlette_webhooks.relay.clock import TimeSource
 
-__all__ = ["OLDEST_SERVER", "Probe"]
+__all__ = ["Probe"]
 
 logger = logging.getLogger("starlette_webhooks")
 
-OLDEST_SERVER = (1, 99)
-_VERSION = re.compile(r"(\d+)\.(\d+)")
-
 
 class Probe:
-    """Tries until Svix answered once.
+    """Tries until Svix has answered once.
 
     Attributes:
-        version: Of a self-hosted server, once it is known.
-        problem: What is wrong, for the operator; None where nothing is known to be.
+        problem: What is wrong, for the operator; None if nothing is known to be.
     """
 
     def __init__(self, client: SvixClient, time: TimeSource) -> None:
         self._client = client
         self._time = time
-        self.version: str | None = None
         self.problem: str | None = None
         self.answered = False
 
@@ -59,17 +53,10 @@ class Probe:
         client = self._client
         await client.call(client.sdk.event_type.list, EventTypeListOptions(limit=1, with_content=False))
         self.problem = None
-        if client.self_hosted:
-            self.version = await client.version()
-            self._judge(self.version)
+        if client.self_hosted and await client.filters_by_type() is False:
+            self.problem = (
+                f"The Svix server at {client.server} is older than 1.99: it ignores filters by event type and lacks "
+                "calls. Upgrade it to 1.99 or later."
+            )
+            logger.error("%s", self.problem)
         self.answered = True
-
-    def _judge(self, version: str | None) -> None:
-        match = _VERSION.match(version or "")
-        if match is None or (int(match[1]), int(match[2])) >= OLDEST_SERVER:
-            return
-        self.problem = (
-            f"The Svix server at {self._client.server} has version {version}, which ignores filters by event type and "
-            "lacks calls. Upgrade it to 1.99 or later."
-        )
-        logger.error("%s", self.problem)

@@ -447,7 +447,11 @@ def portal_access(fake: FakeSvix, request: Request, body: Any) -> Any:
 
 
 def openapi(fake: FakeSvix, request: Request, body: Any) -> Any:
-    return {"openapi": "3.1.0", "info": {"title": "Svix API", "version": fake.version}}
+    # The version is a constant. What differs between servers is the schemas.
+    types = "filterTypes" if fake.ignores_filters else "eventTypes"
+    endpoint = {"properties": {"url": {"type": "string"}, types: {"type": ["array", "null"]}}}
+    info = {"title": "Svix API", "version": "1.1.1"}
+    return {"openapi": "3.1.0", "info": info, "components": {"schemas": {"EndpointIn": endpoint}}}
 
 
 V1 = "/api/v1"

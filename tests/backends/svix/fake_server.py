@@ -96,7 +96,6 @@ class FakeSvix:
         self.clock: Callable[[], float] = time.time
         self.skew: Callable[[], float] = lambda: 0.0
         self.commit_delay: Callable[[], float] = lambda: 0.0
-        self.version = "1.100.0"
         self.portal_url = NO_PORTAL
         self.ignores_filters = False
         self.queue_fails = False

@@ -79,6 +79,13 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
+def sorted_keys(value: Any) -> Any:
+    """JSON as the server reads it back: with the keys of objects sorted, at any depth."""
+    if isinstance(value, dict):
+        return {key: sorted_keys(value[key]) for key in sorted(value)}
+    return [sorted_keys(item) for item in value] if isinstance(value, list) else value
+
+
 @dataclass(order=True)
 class Message:
     """A message. It can be read from `visible_at` on, when its transaction has committed."""
@@ -96,7 +103,7 @@ class Message:
             "id": self.id,
             "eventId": self.event_id,
             "eventType": self.event_type,
-            "payload": self.payload if content else {},
+            "payload": sorted_keys(self.payload) if content else {},
             "channels": self.channels,
             "timestamp": rfc3339(seconds_of(self.id)),
         }
