@@ -9,7 +9,11 @@ from typing import Protocol
 
 from starlette_webhooks.events import Event
 
-__all__ = ["Entry", "Gap", "Listener", "Replay", "StreamFilter"]
+__all__ = ["REPLAY_BYTES", "Entry", "Gap", "Listener", "Replay", "StreamFilter"]
+
+
+REPLAY_BYTES = 262_144
+"""A page of a `Replay` ends with the event that takes its payloads beyond so many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Replay(ABC):
 
     @abstractmethod
     def pages(self) -> AsyncIterator[Sequence[Event]]:
-        """The events in order, a page at a time. Holds nothing open between pages."""
+        """The events in order, in pages of about `REPLAY_BYTES`. Holds nothing open between pages."""
 
     @abstractmethod
     def covers(self, entry: Entry) -> bool:

@@ -87,6 +87,11 @@ class WebhooksSettings(BaseSettings):
         le=68_719_476_736,
         description="Memory for the tail of all streams, in a process.",
     )
+    page_memory_bytes: int = Field(
+        default=67_108_864,
+        ge=1_048_576,
+        description="Memory for pages of events on their way to clients, in replays and lists, in a process.",
+    )
     ticket_max_age: float = Field(
         default=3600.0, ge=1, le=604_800, description="Seconds that a stream ticket stays valid."
     )

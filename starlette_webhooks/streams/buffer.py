@@ -1,173 +1,25 @@
-"""The tails of all streams, in memory: a cache of the end of the log, bounded in bytes."""
+"""The frames of all views, in memory: a cache of the end of the log, bounded in bytes."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-import anyio
+from starlette_webhooks.streams.frames import SEND_BYTES, SEND_FRAMES, Frame
+from starlette_webhooks.streams.views import History, View
 
-from starlette_webhooks.events import Event
-from starlette_webhooks.feed import Entry, Replay, StreamFilter
+__all__ = ["Buffer"]
 
-if TYPE_CHECKING:
-    from starlette_webhooks.streams.connection import Connection
-
-__all__ = ["Buffer", "Channel", "Frame", "History", "Past", "View", "batches", "encode_frame"]
-
-SEND_FRAMES = 256
-SEND_BYTES = 65_536
-HISTORY_BYTES = 262_144
-# What an event costs besides its bytes: the objects around it and its places in the indexes.
-_OVERHEAD = 700
-_MARKS = 16
 _CHUNKS = 32
-
-
-def encode_frame(event: Event) -> bytes:
-    """An event as server-sent event: its id and its JSON in one line (HTML, "Interpreting an event stream")."""
-    data = event.encode()
-    if b"\n" in data or b"\r" in data:
-        # JSON allows raw line ends between tokens only, where a space means the same.
-        data = data.replace(b"\n", b" ").replace(b"\r", b" ")
-    return b"id: %b\ndata: %b\n\n" % (event.id.encode(), data)
-
-
-def batches(frames: Iterable[tuple[str, bytes]]) -> Iterable[tuple[str, bytes, int]]:
-    """Join frames to what one send may carry: the last id, the bytes, how many frames."""
-    parts: list[bytes] = []
-    size = 0
-    last = ""
-    for identifier, data in frames:
-        if parts and (size + len(data) > SEND_BYTES or len(parts) == SEND_FRAMES):
-            yield last, b"".join(parts), len(parts)
-            parts, size = [], 0
-        parts.append(data)
-        size += len(data)
-        last = identifier
-    if parts:
-        yield last, b"".join(parts), len(parts)
-
-
-class Frame:
-    """An entry as it goes over the wire, encoded once for all."""
-
-    __slots__ = ("data", "entry", "size")
-
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-        self.data = encode_frame(entry.event)
-        self.size = len(self.data) + len(entry.event.payload) + _OVERHEAD
-
-
-class Channel:
-    """A tenant with streams.
-
-    Attributes:
-        last: The last entry that was published, whatever filters say.
-        floor: The position before the first entry that was published.
-    """
-
-    __slots__ = ("floor", "last", "streams", "tenant", "views")
-
-    def __init__(self, tenant: str) -> None:
-        self.tenant = tenant
-        self.views: dict[StreamFilter, View] = {}
-        self.streams = 0
-        self.last: Entry | None = None
-        self.floor: int | None = None
-
-
-class Past:
-    """What a stream is sent before it goes live at `cursor`, leaving out what `replay` covers."""
-
-    __slots__ = ("cursor", "frames", "more", "replay")
-
-    def __init__(
-        self, cursor: int, replay: Replay | None = None, frames: Sequence[tuple[str, bytes]] = (), *, more: bool = False
-    ) -> None:
-        self.cursor = cursor
-        self.replay = replay
-        self.frames = frames
-        self.more = more
-
-
-class History:
-    """A replay that was read to its end, kept for the others that come back at the same time."""
-
-    __slots__ = ("cursor", "frames", "index", "made", "replay", "size")
-
-    def __init__(
-        self, after: str, cursor: int, replay: Replay, frames: Sequence[tuple[str, bytes]], *, made: float
-    ) -> None:
-        self.cursor = cursor
-        self.replay = replay
-        self.frames = frames
-        self.index = {after: 0} | {identifier: number for number, (identifier, _) in enumerate(frames, 1)}
-        self.size = sum(len(data) for _, data in frames) + _OVERHEAD * (1 + len(frames))
-        self.made = made
-
-
-class View:
-    """The events of a tenant that pass a filter. Streams with equal filters share it.
-
-    Frames are numbered from `base` to before `end`; a stream is a cursor in these numbers.
-    """
-
-    __slots__ = (
-        "_marks",
-        "base",
-        "channel",
-        "end",
-        "filter",
-        "frames",
-        "history",
-        "index",
-        "loading",
-        "parked",
-        "streams",
-    )
-
-    def __init__(self, channel: Channel, filter: StreamFilter) -> None:
-        self.channel = channel
-        self.filter = filter
-        self.frames: dict[int, Frame] = {}
-        self.index: dict[str, int] = {}
-        self.base = 0
-        self.end = 0
-        self.history: History | None = None
-        self.loading = anyio.Lock()
-        self.streams = 0
-        self.parked: dict[Connection, None] = {}
-        self._marks: dict[str, int] = {}
-
-    def mark(self, identifier: str) -> None:
-        """Remember an event that was left out here, as streams were told to resume after it."""
-        self._marks.pop(identifier, None)
-        self._marks[identifier] = self.end
-        if len(self._marks) > _MARKS:
-            del self._marks[next(iter(self._marks))]
-
-    def recall(self, identifier: str) -> Past | None:
-        """What came after an event, if memory holds all of it."""
-        last = self.channel.last
-        cursor = self.index.get(identifier)
-        if cursor is None:
-            cursor = self._marks.get(identifier)
-        if cursor is None and last is not None and last.event.id == identifier:
-            cursor = self.end
-        if cursor is not None and cursor >= self.base:
-            return Past(cursor)
-        history = self.history
-        if history is None or history.cursor < self.base:
-            return None
-        start = history.index.get(identifier)
-        return None if start is None else Past(history.cursor, history.replay, history.frames[start:])
+# Frames of views that were cleared stay in the order of all frames until so many of them have piled up.
+_STALE = 1000
 
 
 class Buffer:
-    """The frames of all views within one budget of bytes; the oldest go first."""
+    """The frames of all views within one budget of bytes; the oldest go first.
+
+    Args:
+        limit: Bytes of frames. Kept replays may take another quarter of it.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -206,7 +58,7 @@ class Buffer:
         view.base = view.end
         self._chunks.clear()
         self._forget(view)
-        if self._stale > 1000 and self._stale * 2 > len(self._order):
+        if self._stale > _STALE and self._stale * 2 > len(self._order):
             self._compact()
 
     def _compact(self) -> None:
@@ -222,30 +74,25 @@ class Buffer:
         self._stale = 0
 
     def chunk(self, view: View, start: int) -> tuple[bytes, int]:
-        """The frames from `start` on that one send carries, joined once for all, and where they end."""
+        """The frames from `start` on that one send carries, joined once for all streams, and where they end.
+
+        A single frame may be larger than one send.
+        """
         end = view.end
         if end - start == 1:
             return view.frames[start].data, end
         key = (view, start, end)
         chunk = self._chunks.get(key)
         if chunk is None:
-            parts: list[bytes] = []
-            size = 0
-            for number in range(start, min(end, start + SEND_FRAMES)):
-                data = view.frames[number].data
-                if parts and size + len(data) > SEND_BYTES:
-                    break
-                parts.append(data)
-                size += len(data)
-            chunk = (b"".join(parts), start + len(parts))
-            if len(parts) > 1:
+            chunk = _join(view, start)
+            if chunk[1] - start > 1:
                 if len(self._chunks) >= _CHUNKS:
                     self._chunks.clear()
                 self._chunks[key] = chunk
         return chunk
 
     def remember(self, view: View, history: History) -> None:
-        """Keep a replay for a while. A quarter of the budget is for these."""
+        """Keep a replay for a while."""
         self._forget(view)
         if history.size > self._limit // 4:
             return
@@ -267,3 +114,16 @@ class Buffer:
         view.history = None
         if history is not None:
             self.history_size -= history.size
+            history.forget()
+
+
+def _join(view: View, start: int) -> tuple[bytes, int]:
+    parts: list[bytes] = []
+    size = 0
+    for number in range(start, min(view.end, start + SEND_FRAMES)):
+        data = view.frames[number].data
+        if parts and size + len(data) > SEND_BYTES:
+            break
+        parts.append(data)
+        size += len(data)
+    return b"".join(parts), start + len(parts)

@@ -15,17 +15,28 @@ class Counts:
         frames: Events sent, counted once for each stream.
         sends: Pieces of body that they took, heartbeats included.
         heartbeats: Heartbeats sent, alone or with events.
-        lapped: How often a slow reader lost its place in memory and read the log again.
-        stuck: Readers cut off as they did not read at all.
-        replays: How often the engine was asked for the past.
+        lagged: How often a slow reader lost its place in memory and read the log again.
+        stalled: Readers cut off because they did not read at all.
+        replays: How often the log was asked for the past.
         gaps: Streams that could not resume where they left off.
         rejected: Streams refused at a limit or while stopping.
         closed: Streams by how they ended.
     """
 
-    __slots__ = ("closed", "frames", "gaps", "heartbeats", "lapped", "opened", "rejected", "replays", "sends", "stuck")
+    __slots__ = (
+        "closed",
+        "frames",
+        "gaps",
+        "heartbeats",
+        "lagged",
+        "opened",
+        "rejected",
+        "replays",
+        "sends",
+        "stalled",
+    )
 
     def __init__(self) -> None:
-        self.frames = self.sends = self.heartbeats = self.lapped = self.stuck = 0
+        self.frames = self.sends = self.heartbeats = self.lagged = self.stalled = 0
         self.opened = self.replays = self.gaps = self.rejected = 0
         self.closed: Counter[str] = Counter()

@@ -5,21 +5,27 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.lowlevel import checkpoint
 
+from starlette_webhooks.budget import MemoryBudget, within_share
+from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.exceptions import NotRunning, RequestError, TooManyRequests
-from starlette_webhooks.feed import Entry, Replay, StreamFilter
-from starlette_webhooks.streams.buffer import Buffer, Channel, Frame, View
-from starlette_webhooks.streams.connection import Connection, response_start
+from starlette_webhooks.feed import Entry, StreamFilter
+from starlette_webhooks.streams.buffer import Buffer
+from starlette_webhooks.streams.connection import Connection
 from starlette_webhooks.streams.counts import Counts
+from starlette_webhooks.streams.frames import Frame, response_start
+from starlette_webhooks.streams.heartbeats import Heartbeats
+from starlette_webhooks.streams.past import LogReader, LogSource
+from starlette_webhooks.streams.shared import Shared
 from starlette_webhooks.streams.shutdown import SignalChain
-from starlette_webhooks.streams.wheel import Wheel
+from starlette_webhooks.streams.views import TenantFeed, View
+from starlette_webhooks.streams.wakes import Wakes
 from starlette_webhooks.waiting import Waiter, running_loop
 
 if TYPE_CHECKING:
@@ -27,23 +33,14 @@ if TYPE_CHECKING:
 
     from starlette_webhooks.settings import WebhooksSettings
 
-__all__ = ["StreamHub", "Unavailable"]
+__all__ = ["StreamHub", "Timing", "Unavailable"]
 
-# With more at a time, other tasks of the loop would wait too long between two of them.
-_WAKES = 200
-# Seconds that an ending stream has for what is published already, and when it is cut off at a shutdown.
-_FLUSH = 1.0
-_CUT = 1.5
-# Seconds that a view without streams, and a replay, are kept for those who come back.
-_LINGER = 30.0
 _IDLE_VIEWS = 256
-_READS = 16
 
 
 class Unavailable(RequestError):
-    """Raised for a stream that is opened while the server stops."""
+    """The server is stopping. Try again after `Retry-After` seconds."""
 
-    message = "The server is stopping. Try again after `Retry-After` seconds."
     status_code = 503
     default_code = "unavailable"
 
@@ -51,74 +48,92 @@ class Unavailable(RequestError):
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
 
 
-class Feed(Protocol):
-    """What the hub needs of a `Backend`, which publishes to the hub after `backend.listen(hub)`."""
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that no setting changes.
 
-    def watch(self, tenant: str) -> None:
-        """The tenant has its first open stream."""
+    Attributes:
+        flush: How long an ending stream may take for what is published already.
+        abort: When a stream is broken off that has not ended by itself. Streams must be gone within two seconds.
+        linger: How long a view without streams, and a replay, are kept for clients that come back.
+        mark: How often an idle client is told a newer id to resume from.
+    """
 
-    def unwatch(self, tenant: str) -> None:
-        """The tenant's last stream is gone."""
-
-    async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
-        """What a stream has missed."""
+    flush: float = 1.0
+    abort: float = 1.5
+    linger: float = 30.0
+    mark: float = 30.0
 
 
 class StreamHub:
-    """Serves the streams of a process: a `Listener` of the engine on one side, ASGI responses on the other.
+    """Serves the streams of a process: a `Listener` of the backend on one side, ASGI responses on the other.
 
     Args:
-        backend: Whose events are streamed. `backend.listen(hub)` is for the caller to call.
+        backend: Whose events are streamed. The caller calls `backend.listen(hub)`.
+        budget: Memory for replays. One of its own by default.
         clock: Seconds that only grow.
+        wakes: How many streams are woken in one turn of the event loop.
     """
 
     def __init__(
-        self, backend: Feed, settings: WebhooksSettings, *, clock: Callable[[], float] = time.monotonic
+        self,
+        backend: LogSource,
+        settings: WebhooksSettings,
+        *,
+        budget: MemoryBudget | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        timing: Timing = Timing(),
+        wakes: int = 200,
     ) -> None:
-        self.backend = backend
-        self.settings = settings
-        self.clock = clock
-        self.counts = Counts()
+        self.budget = budget or MemoryBudget(settings.page_memory_bytes)
+        self._backend = backend
+        self._settings = settings
+        self._clock = clock
+        self._timing = timing
+        self._wakes_at_once = wakes
+        self._counts = Counts()
         self._running = False
         self._draining = False
-        self._reset()
-
-    def _reset(self) -> None:
-        self.now = self.clock()
-        self.buffer = Buffer(self.settings.stream_buffer_bytes)
-        self._channels: dict[str, Channel] = {}
+        self._buffer = Buffer(settings.stream_buffer_bytes)
+        self._feeds: dict[str, TenantFeed] = {}
         self._connections: dict[Connection, None] = {}
         self._idle: dict[View, float] = {}
-        self._wheel = Wheel(self.settings.heartbeat)
-        self._waking: deque[Connection] = deque()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[StreamHub]:
-        """Serve streams, within the engine's `lifespan`. At the end all streams are ended, within two seconds."""
-        self._reset()
-        self.new_waiter: Callable[[], Waiter] = running_loop().waiter
-        self.reads = anyio.Semaphore(_READS)
-        self._emptied = anyio.Event()
-        self._ticker, self._waker = self.new_waiter(), self.new_waiter()
-        self._signals = SignalChain(self._notifier())
-        failure: Exception | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._tick, name="starlette_webhooks.streams: clock")
-            tasks.start_soon(self._wake_in_turns, name="starlette_webhooks.streams: wake")
+        """Serve streams, within the backend's `lifespan`. At the end all streams are ended, within two seconds."""
+        self._prepare()
+        async with running_beside(self._tick, self._wakes.run):
             self._running, self._draining = True, False
             try:
                 yield self
-            except Exception as exc:
-                # Raised below, as a task group would wrap it.
-                failure = exc
             finally:
                 self.drain()
                 with anyio.CancelScope(shield=True):
                     await self._end()
                 self._running = False
-                tasks.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+
+    def _prepare(self) -> None:
+        # Anew for each run, since waiters and events belong to an event loop.
+        settings = self._settings
+        self._buffer = Buffer(settings.stream_buffer_bytes)
+        self._feeds = {}
+        self._connections = {}
+        self._idle = {}
+        self._shared = Shared(
+            self._buffer,
+            self._counts,
+            LogReader(self._backend, self.budget, event_bytes=settings.max_event_bytes),
+            now=self._clock(),
+            mark_interval=self._timing.mark,
+        )
+        self._heartbeats: Heartbeats[Connection] = Heartbeats(settings.heartbeat)
+        loop = running_loop()
+        self._new_waiter: Callable[[], Waiter] = loop.waiter
+        self._ticker = self._new_waiter()
+        self._wakes = Wakes(self._new_waiter(), self._wakes_at_once)
+        self._emptied = anyio.Event()
+        self._signals = SignalChain(self._notifier())
 
     def _notifier(self) -> Callable[[], None]:
         schedule = running_loop().call_soon_threadsafe
@@ -131,53 +146,53 @@ class StreamHub:
         return notify
 
     async def _end(self) -> None:
-        for patience in (_CUT, _CUT / 2):
+        for patience in (self._timing.abort, self._timing.abort / 2):
             self._emptied = anyio.Event()
             if not self._connections:
                 break
             with anyio.move_on_after(patience):
                 await self._emptied.wait()
             for connection in tuple(self._connections):
-                connection.cut("drained")
-        for channel in tuple(self._channels.values()):
-            for view in tuple(channel.views.values()):
+                connection.abort("drained")
+        for feed in tuple(self._feeds.values()):
+            for view in tuple(feed.views.values()):
                 self._drop(view)
         self._signals.restore()
 
-    # The engine's side
+    # The backend's side
 
     @property
     def tenants(self) -> Collection[str]:
         """Tenants with open streams, or with streams that were open a moment ago and may come back."""
-        return self._channels.keys()
+        return self._feeds.keys()
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Take new entries, in order of position."""
-        waking = self._waking
-        at_rest = not waking
+        woken: list[Waiter] = []
         for entry in entries:
-            channel = self._channels.get(entry.event.tenant)
-            if channel is None:
+            feed = self._feeds.get(entry.event.tenant)
+            if feed is None:
                 continue
-            if channel.floor is None:
-                channel.floor = entry.position - 1
-            channel.last = entry
+            if feed.floor is None:
+                feed.floor = entry.position - 1
+            feed.last = entry
             frame = None
-            for view in channel.views.values():
+            for view in feed.views.values():
                 if view.filter.matches(entry.event):
                     frame = frame or Frame(entry)
-                    self.buffer.append(view, frame)
-                    if view.parked:
-                        waking.extend(view.parked)
-                        view.parked.clear()
-        self._wake(at_rest)
+                    self._buffer.append(view, frame)
+                    if view.waiting:
+                        woken += view.waiting
+                        view.waiting.clear()
+        if woken:
+            self._wakes.add(woken)
 
     def forget(self, tenant: str) -> None:
         """Drop what memory holds of a tenant's events, as when they are erased. Its streams go on."""
-        channel = self._channels.get(tenant)
-        if channel is not None:
-            for view in channel.views.values():
-                self.buffer.clear(view)
+        feed = self._feeds.get(tenant)
+        if feed is not None:
+            for view in feed.views.values():
+                self._buffer.clear(view)
 
     # The streams' side
 
@@ -192,7 +207,7 @@ class StreamHub:
         try:
             self._check_capacity(tenant)
         except RequestError:
-            self.counts.rejected += 1
+            self._counts.rejected += 1
             raise
 
     def _check_capacity(self, tenant: str) -> None:
@@ -200,15 +215,16 @@ class StreamHub:
             raise NotRunning
         if self._draining:
             raise Unavailable
-        if len(self._connections) >= self.settings.streams_per_process:
+        feed = self._feeds.get(tenant)
+        held = 0 if feed is None else feed.streams
+        if held >= self._settings.streams_per_tenant:
+            raise TooManyRequests(
+                f"{held} streams are open, which is the limit. Close one of them first.", code="too_many_streams"
+            )
+        free = self._settings.streams_per_process - len(self._connections)
+        if not free or not within_share(held, 1, free):
             raise TooManyRequests(
                 "Too many streams are open. Try again after `Retry-After` seconds.", code="too_many_streams"
-            )
-        channel = self._channels.get(tenant)
-        if channel is not None and channel.streams >= self.settings.streams_per_tenant:
-            raise TooManyRequests(
-                f"{channel.streams} streams are open, which is the limit. Close one of them first.",
-                code="too_many_streams",
             )
 
     async def serve(
@@ -239,36 +255,34 @@ class StreamHub:
         connection = self._open(tenant, filter, last_event_id or None, principal_expires)
         try:
             async with anyio.create_task_group() as tasks:
-                # The stream wakes far more often than this task, which lies below all of the host's middleware: to
-                # resume it goes through each.
+                # The stream wakes far more often than this task, which is deep below the host's middleware: resuming
+                # it goes through every layer.
                 connection.start(tasks, receive, send)
-                try:
+                # Servers say that a client has gone by `receive` alone; `send` does not raise.
+                with suppress(OSError):
                     while (await receive())["type"] != "http.disconnect":
                         pass
-                except OSError:
-                    pass
-                connection.cut("disconnected")
+                connection.abort("disconnected")
         finally:
             self._close(connection)
 
     def drain(self) -> None:
         """End all streams now and refuse new ones. Clients come back after a random delay of 0.5 to 5 seconds."""
         self._draining = True
-        self.now = self.clock()
+        self._shared.now = self._clock()
         for connection in self._connections:
-            connection.end("drained", self.now + _FLUSH)
-        at_rest = not self._waking
-        self._waking.extend(self._connections)
-        self._wake(at_rest)
+            connection.end("drained", self._shared.now + self._timing.flush)
+        self._wakes.add(connection.waiter for connection in self._connections)
 
     def metrics(self) -> dict[str, Any]:
         """Gauges and counters of this process, JSON-able."""
-        counts = self.counts
+        counts = self._counts
         return {
             "streams": len(self._connections),
-            "tenants": sum(channel.streams > 0 for channel in self._channels.values()),
-            "views": sum(len(channel.views) for channel in self._channels.values()),
-            "buffer_bytes": self.buffer.size + self.buffer.history_size,
+            "tenants": sum(feed.streams > 0 for feed in self._feeds.values()),
+            "views": sum(len(feed.views) for feed in self._feeds.values()),
+            "bufferBytes": self._buffer.size + self._buffer.history_size,
+            "pageBytes": self.budget.held,
             "draining": self._draining,
             **{name: getattr(counts, name) for name in Counts.__slots__ if name != "closed"},
             "closed": dict(counts.closed),
@@ -277,110 +291,100 @@ class StreamHub:
     # Opening and closing. Nothing here awaits, so none of it can be cancelled half way.
 
     def _open(self, tenant: str, filter: StreamFilter, last_event_id: str | None, expires: float | None) -> Connection:
-        if not self._channels:
-            self.now = self.clock()
-            self._wheel.start(self.now)
-        channel = self._channels.get(tenant)
-        if channel is None:
-            channel = self._channels[tenant] = Channel(tenant)
-            self.backend.watch(tenant)
+        shared = self._shared
+        if not self._feeds:
+            shared.now = self._clock()
+            self._heartbeats.start(shared.now)
+        feed = self._feeds.get(tenant)
+        if feed is None:
+            feed = self._feeds[tenant] = TenantFeed(tenant)
+            self._backend.watch(tenant)
             self._ticker.wake()
-        view = channel.views.get(filter)
+        view = feed.views.get(filter)
         if view is None:
-            view = channel.views[filter] = View(channel, filter)
-        deadline = self.now + self.settings.stream_max_age * random.uniform(0.8, 1.0)
-        expires_at = math.inf if expires is None else self.now + expires - time.time()
-        connection = Connection(self, view, last_event_id, deadline, expires_at)
+            view = feed.views[filter] = View(feed, filter)
+        connection = Connection(
+            shared,
+            view,
+            self._new_waiter(),
+            last_event_id,
+            # Spread, so that streams that were opened together do not all come back together.
+            deadline=shared.now + self._settings.stream_max_age * random.uniform(0.8, 1.0),
+            expires=math.inf if expires is None else shared.now + expires - time.time(),
+        )
         self._idle.pop(view, None)
         view.streams += 1
-        channel.streams += 1
-        connection.slot = self._wheel.add(connection)
-        if not self._connections and self.settings.handle_signals:
+        feed.streams += 1
+        connection.slot = self._heartbeats.add(connection)
+        if not self._connections and self._settings.handle_signals:
+            # Not before the first stream, as servers set their own handlers late.
             self._signals.install()
         self._connections[connection] = None
-        self.counts.opened += 1
+        self._counts.opened += 1
         return connection
 
     def _close(self, connection: Connection) -> None:
         if connection not in self._connections:
-            # Of an earlier run, held up by the engine.
+            # Of an earlier run, held up by the backend.
             return
-        view = connection.view
+        view = connection.position.view
         del self._connections[connection]
-        self._wheel.remove(connection, connection.slot)
-        view.parked.pop(connection, None)
+        self._heartbeats.remove(connection, connection.slot)
+        view.waiting.pop(connection.waiter, None)
         view.streams -= 1
-        view.channel.streams -= 1
+        view.feed.streams -= 1
         if not view.streams:
-            self._idle[view] = self.now
+            self._idle[view] = self._shared.now
             if len(self._idle) > _IDLE_VIEWS:
                 self._drop(next(iter(self._idle)))
         if not self._connections:
             self._signals.restore()
             self._emptied.set()
-        self.counts.closed[connection.reason or "cancelled"] += 1
+        self._counts.closed[connection.reason or "cancelled"] += 1
 
     def _drop(self, view: View) -> None:
-        channel = view.channel
+        feed = view.feed
         self._idle.pop(view, None)
-        self.buffer.clear(view)
-        del channel.views[view.filter]
-        if not channel.views:
-            del self._channels[channel.tenant]
-            self.backend.unwatch(channel.tenant)
+        self._buffer.clear(view)
+        del feed.views[view.filter]
+        if not feed.views:
+            del self._feeds[feed.tenant]
+            self._backend.unwatch(feed.tenant)
 
-    # Waking and the clock
-
-    def _wake(self, at_rest: bool) -> None:
-        if self._waking and at_rest:
-            self._wake_some()
-            if self._waking:
-                self._waker.wake()
-
-    def _wake_some(self) -> None:
-        waking = self._waking
-        for _ in range(min(_WAKES, len(waking))):
-            waking.popleft().waiter.wake()
-
-    async def _wake_in_turns(self) -> None:
-        while True:
-            if self._waking:
-                await checkpoint()
-                self._wake_some()
-            else:
-                await self._waker.wait()
+    # The clock
 
     async def _tick(self) -> None:
         while True:
-            if not self._channels:
+            if not self._feeds:
                 await self._ticker.wait()
-            await anyio.sleep(self._wheel.delay(self.clock()))
-            self.now = self.clock()
-            for connection, beat in self._wheel.advance(self.now):
-                self._visit(connection, beat)
-            self._sweep()
+            await anyio.sleep(self._heartbeats.delay(self._clock()))
+            now = self._shared.now = self._clock()
+            for connection, beat in self._heartbeats.advance(now):
+                self._look_after(connection, beat, now)
+            self._sweep(now - self._timing.linger)
 
-    def _visit(self, connection: Connection, beat: bool) -> None:
-        now = self.now
-        if connection.busy and now - connection.busy > self.settings.stream_send_timeout:
-            self.counts.stuck += 1
-            connection.cut("stuck")
+    def _look_after(self, connection: Connection, beat: bool, now: float) -> None:
+        patience = self._settings.stream_send_timeout
+        stalled = connection.busy and now - connection.busy > patience
+        # A reader that takes a little now and then is slow only as long as nobody waits for its memory.
+        if stalled or (connection.loaded and now - connection.loaded > patience and self.budget.waiting):
+            self._counts.stalled += 1
+            connection.abort("stalled")
         elif connection.ending is not None:
-            if connection.ending == "drained" and now > connection.end_by + _CUT - _FLUSH:
-                connection.cut("drained")
+            if connection.ending == "drained" and now > connection.end_by + self._timing.abort - self._timing.flush:
+                connection.abort("drained")
         elif now >= connection.expires:
             connection.end("expired", now)
             connection.waiter.wake()
         elif now >= connection.deadline:
-            connection.end("aged", now + _FLUSH)
+            connection.end("aged", now + self._timing.flush)
             connection.waiter.wake()
         elif beat:
             connection.beat = True
             connection.waiter.wake()
 
-    def _sweep(self) -> None:
-        before = self.now - _LINGER
-        self.buffer.expire(before)
+    def _sweep(self, before: float) -> None:
+        self._buffer.expire(before)
         while self._idle:
             view, since = next(iter(self._idle.items()))
             if since >= before:

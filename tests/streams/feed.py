@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ import anyio.lowlevel
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import Entry, Gap, Listener, Replay, StreamFilter
 from starlette_webhooks.identifiers import mint
-from starlette_webhooks.streams import StreamHub
+from starlette_webhooks.streams import StreamHub, Timing
 from tests.eventually import eventually
 from tests.settings import make_settings
 
 TENANT = "acme"
 ALL = StreamFilter()
+TIMING = Timing()
 
 
 def make_event(number: int, *, tenant: str = TENANT, type: str = "invoice.paid", size: int = 0) -> Event:
@@ -116,9 +118,11 @@ class LogReplay(Replay):
 
 
 @asynccontextmanager
-async def running(log: Log, clock: Callable[[], float] | None = None, **settings: Any) -> AsyncGenerator[StreamHub]:
+async def running(
+    log: Log, clock: Callable[[], float] = time.monotonic, *, timing: Timing = TIMING, **settings: Any
+) -> AsyncGenerator[StreamHub]:
     """A hub over the log."""
-    hub = StreamHub(log, make_settings(**settings), **({} if clock is None else {"clock": clock}))
+    hub = StreamHub(log, make_settings(**settings), clock=clock, timing=timing)
     log.listen(hub)
     async with hub.running():
         yield hub

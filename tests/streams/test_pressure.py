@@ -36,8 +36,8 @@ async def test_a_reader_that_fell_behind_reads_the_log_and_misses_nothing() -> N
         await eventually(lambda: slow.numbers[-1] == 59)
         log.emit(60)
         await eventually(lambda: slow.numbers[-1] == quick.numbers[-1] == 60)
-        assert hub.metrics()["lapped"] == 1
-        assert hub.metrics()["buffer_bytes"] <= SMALL
+        assert hub.metrics()["lagged"] == 1
+        assert hub.metrics()["bufferBytes"] <= SMALL
     assert slow.numbers == quick.numbers == list(range(61))
     assert [type(after) for after in log.replays] == [type(None), type(None), int]
 
@@ -58,7 +58,7 @@ async def test_events_larger_than_the_memory_for_streams_still_arrive() -> None:
         for number in range(3):
             log.emit(number, size=100_000)
         await eventually(lambda: len(reader.numbers) == 3)
-        assert hub.metrics()["buffer_bytes"] == 0
+        assert hub.metrics()["bufferBytes"] == 0
     assert reader.numbers == [0, 1, 2]
 
 
@@ -71,7 +71,7 @@ async def test_the_memory_is_shared_by_all_tenants_and_stays_within_its_bound() 
         await settle()
         for number in range(200):
             log.emit(number, tenant=f"t{number % 10}", size=3000)
-            assert hub.metrics()["buffer_bytes"] <= SMALL
+            assert hub.metrics()["bufferBytes"] <= SMALL
             if number % 10 == 0:
                 await settle()
         for reader in readers:
@@ -96,7 +96,7 @@ async def test_a_stuck_reader_is_cut_off_and_delays_nobody() -> None:
         assert 0.4 < anyio.current_time() - began < 2
         assert not stuck.ended
         metrics = hub.metrics()
-        assert (metrics["stuck"], metrics["closed"], metrics["streams"]) == (1, {"stuck": 1}, 1)
+        assert (metrics["stalled"], metrics["closed"], metrics["streams"]) == (1, {"stalled": 1}, 1)
 
 
 async def test_a_slow_replay_delays_nobody() -> None:
@@ -174,7 +174,7 @@ async def test_the_engine_is_asked_for_a_tenant_while_it_has_streams_and_a_littl
         assert sorted(log.watched) == ["acme", "other"]
         assert hub.metrics()["tenants"] == 0
         await eventually(lambda: not log.watched)
-        assert (hub.metrics()["views"], hub.metrics()["buffer_bytes"]) == (0, 0)
+        assert (hub.metrics()["views"], hub.metrics()["bufferBytes"]) == (0, 0)
         async with reading(hub) as reader:
             log.emit(1)
             await eventually(lambda: reader.numbers)
@@ -198,27 +198,27 @@ async def test_memory_of_an_erased_tenant_is_forgotten_and_its_streams_go_on() -
         log.pruned = 1
         hub.forget("acme")
         hub.forget("nobody")
-        assert hub.metrics()["buffer_bytes"] == 0
+        assert hub.metrics()["bufferBytes"] == 0
         async with reading(hub, after="msg_any") as again:
             log.emit(2)
             await eventually(lambda: reader.numbers == [1, 2] and again.numbers == [2])
 
 
-@pytest.mark.parametrize("stuck", [False, True])
-async def test_the_hub_ends_within_two_seconds_whatever_readers_do(stuck: bool) -> None:
+@pytest.mark.parametrize("stalled", [False, True])
+async def test_the_hub_ends_within_two_seconds_whatever_readers_do(stalled: bool) -> None:
     readers = [Reader() for _ in range(20)]
     async with anyio.create_task_group() as tasks:
         async with running(Log()) as hub:
             for reader in readers:
                 tasks.start_soon(reader.run, hub)
             await eventually(lambda: all(len(reader.messages) == 2 for reader in readers))
-            if stuck:
+            if stalled:
                 readers[0].stop()
             began = anyio.current_time()
         assert anyio.current_time() - began < 2
         await eventually(lambda: all(reader.returned for reader in readers))
     assert all(reader.ended for reader in readers[1:])
-    assert readers[0].ended is not stuck
+    assert readers[0].ended is not stalled
 
 
 async def test_a_hub_can_run_again_after_it_ended() -> None:

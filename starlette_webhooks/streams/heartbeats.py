@@ -1,22 +1,21 @@
-"""One clock for all streams: heartbeats, ages and stuck sends."""
+"""One clock for the heartbeats of all streams, and for looking after each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    from starlette_webhooks.streams.connection import Connection
+__all__ = ["Heartbeats"]
 
-__all__ = ["Wheel"]
+S = TypeVar("S")
 
 _TICK = 0.1
 _LOOK = 1.0
 _CROWD = 250
 
 
-class Wheel:
-    """Streams in slots of about 100 ms, so that each has its heartbeat in its turn and the loop never has all at once.
+class Heartbeats(Generic[S]):
+    """Streams in slots of about 100 ms, so that their heartbeats spread and the loop never has all at once.
 
     Args:
         period: Seconds between two heartbeats of a stream.
@@ -24,42 +23,43 @@ class Wheel:
 
     def __init__(self, period: float) -> None:
         count = max(1, round(period / _TICK))
-        self.tick = period / count
-        self._slots: list[dict[Connection, None]] = [{} for _ in range(count)]
-        self._stride = max(1, round(_LOOK / self.tick))
+        self._tick = period / count
+        self._slots: list[dict[S, None]] = [{} for _ in range(count)]
+        self._stride = max(1, round(_LOOK / self._tick))
         self._origin = 0.0
         self._turn = 0
 
     def start(self, now: float) -> None:
         """Begin to turn."""
-        self._origin = now - self._turn * self.tick
+        self._origin = now - self._turn * self._tick
 
     def delay(self, now: float) -> float:
         """Seconds until the next turn."""
-        return min(max(self._origin + (self._turn + 1) * self.tick - now, 0.001), self.tick)
+        return min(max(self._origin + (self._turn + 1) * self._tick - now, 0.001), self._tick)
 
-    def add(self, connection: Connection) -> int:
+    def add(self, stream: S) -> int:
         """Give a stream its slot: the one that is a period away, or the emptiest where that is crowded."""
         slot = self._turn % len(self._slots)
         if len(self._slots[slot]) >= _CROWD:
             slot = min(range(len(self._slots)), key=lambda number: len(self._slots[number]))
-        self._slots[slot][connection] = None
+        self._slots[slot][stream] = None
         return slot
 
-    def remove(self, connection: Connection, slot: int) -> None:
+    def remove(self, stream: S, slot: int) -> None:
         """Take a stream out of its slot."""
-        self._slots[slot].pop(connection, None)
+        self._slots[slot].pop(stream, None)
 
-    def advance(self, now: float) -> Iterator[tuple[Connection, bool]]:
+    def advance(self, now: float) -> Iterator[tuple[S, bool]]:
         """The streams to look at now, and whether it is time for their heartbeat. Each is looked at every second."""
         count = len(self._slots)
-        steps = int((now - self._origin) / self.tick) - self._turn
+        steps = int((now - self._origin) / self._tick) - self._turn
         if steps > count:
             # The process was stopped for a while. One round for all, and on from here.
-            self._origin = now - (self._turn + count) * self.tick
+            self._origin = now - (self._turn + count) * self._tick
             steps = count
         for _ in range(steps):
             self._turn += 1
             for offset in range(0, count, self._stride):
-                for connection in tuple(self._slots[(self._turn + offset) % count]):
-                    yield connection, offset == 0
+                # A copy, as looking at a stream may end it.
+                for stream in tuple(self._slots[(self._turn + offset) % count]):
+                    yield stream, offset == 0

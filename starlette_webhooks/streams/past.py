@@ -1,0 +1,232 @@
+"""What a stream has missed: from memory where it is there, else from the log, a page at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+import anyio
+
+from starlette_webhooks.budget import MemoryBudget, Reservation
+from starlette_webhooks.events import Event
+from starlette_webhooks.feed import REPLAY_BYTES, Gap, Replay, StreamFilter
+from starlette_webhooks.streams.frames import SEND_BYTES, encode_frame
+from starlette_webhooks.streams.views import History, View
+
+__all__ = ["Frames", "LogReader", "LogSource", "LoggedPast", "Past", "RememberedPast", "Unreadable"]
+
+logger = logging.getLogger("starlette_webhooks.streams")
+
+T = TypeVar("T")
+
+Frames = Sequence[tuple[str, bytes]]
+
+_CLOSE_TIMEOUT = 5.0
+# The bytes of events while they are turned into frames: both are there for a moment.
+_COPIES = 2
+
+
+class Unreadable(Exception):
+    """The log cannot be read now. The cause has been logged.
+
+    Attributes:
+        reason: How the stream ends: `failed`, or `crowded` where others hold the memory for it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class LogSource(Protocol):
+    """What streams need of a `Backend`."""
+
+    def watch(self, tenant: str) -> None:
+        """The tenant has its first open stream."""
+
+    def unwatch(self, tenant: str) -> None:
+        """The tenant's last stream is gone."""
+
+    async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
+        """What a stream has missed."""
+
+
+class Past:
+    """What a stream is sent before it goes live at `cursor`, leaving out what `replay` covers. This one is empty.
+
+    Attributes:
+        gap: Set where the stream cannot resume after the event it asked for.
+    """
+
+    __slots__ = ("cursor", "gap", "replay")
+
+    def __init__(self, cursor: int, replay: Replay | None = None, gap: Gap | None = None) -> None:
+        self.cursor = cursor
+        self.replay = replay
+        self.gap = gap
+
+    async def read(self) -> Frames | None:
+        """The next frames, or None after the last. Frees the ones before.
+
+        Raises:
+            Unreadable: The log cannot be read.
+        """
+        return None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended early, so that the rest must be looked for again."""
+        return False
+
+    async def close(self) -> None:
+        """Free everything. May be called at any moment."""
+
+
+class RememberedPast(Past):
+    """The rest of a replay that another stream has read. It holds no memory: a slow stream may lose it."""
+
+    __slots__ = ("_history", "_next")
+
+    def __init__(self, history: History, start: int) -> None:
+        super().__init__(history.cursor, history.replay)
+        self._history = history
+        self._next = start
+
+    async def read(self) -> Frames | None:
+        """See `Past.read`."""
+        frames = self._history.frames
+        size, start, end = 0, self._next, self._next
+        while end < len(frames) and size < SEND_BYTES:
+            size += len(frames[end][1])
+            end += 1
+        self._next = end
+        return frames[start:end] or None
+
+    @property
+    def lost(self) -> bool:
+        """See `Past.lost`."""
+        return self._history.forgotten
+
+
+class LoggedPast(Past):
+    """A replay of the log. Its frames are in memory within the budget of the process.
+
+    Attributes:
+        ahead: Frames that were read ahead.
+        whole: Whether nothing comes after them.
+    """
+
+    __slots__ = ("_log", "_pages", "_reservation", "_tenant", "ahead", "whole")
+
+    def __init__(self, log: LogReader, tenant: str, cursor: int, replay: Replay) -> None:
+        super().__init__(cursor, replay, replay.gap)
+        self._log = log
+        self._tenant = tenant
+        self._pages: AsyncIterator[Sequence[Event]] = replay.pages()
+        self._reservation: Reservation | None = None
+        self.ahead: Frames = ()
+        self.whole = False
+
+    async def read(self) -> Frames | None:
+        """See `Past.read`. Empty where nothing of a page passed the filter."""
+        if not self.ahead and not self.whole:
+            await self.read_ahead(0, most=1)
+        frames, self.ahead = self.ahead, ()
+        if frames or not self.whole:
+            return frames
+        self._release()
+        return None
+
+    async def read_ahead(self, least: int, *, most: int) -> int:
+        """Read pages until there are `least` bytes, but `most` pages at most. Returns how many bytes there are."""
+        self._release()
+        self._reservation = await self._log.reserve(self._tenant, least)
+        frames: list[tuple[str, bytes]] = []
+        size = 0
+        for _ in range(most):
+            page = await self._log.next_page(self._pages)
+            if page is None:
+                self.whole = True
+                break
+            frames += [(event.id, encode_frame(event)) for event in page]
+            size = sum(len(data) for _, data in frames)
+            if size >= least:
+                break
+        self.ahead = frames
+        self._reservation.shrink(size)
+        return size
+
+    def _release(self) -> None:
+        self.ahead = ()
+        if self._reservation is not None:
+            self._reservation.release()
+            self._reservation = None
+
+    async def close(self) -> None:
+        """See `Past.close`."""
+        self._release()
+        aclose = getattr(self._pages, "aclose", None)
+        if aclose is not None:
+            with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                await aclose()
+
+
+class LogReader:
+    """Reads the log for all streams: some at a time, and within the budget of the process.
+
+    Args:
+        event_bytes: The largest event.
+        at_once: Reads at a time.
+        timeout: Seconds for one read, and for the wait for memory before it.
+    """
+
+    def __init__(
+        self, source: LogSource, budget: MemoryBudget, *, event_bytes: int, at_once: int = 16, timeout: float = 10.0
+    ) -> None:
+        self.budget = budget
+        self._source = source
+        # A page ends with the event that takes it beyond its size.
+        self._page_bytes = _COPIES * (REPLAY_BYTES + event_bytes)
+        self._reads = anyio.Semaphore(at_once)
+        self._timeout = timeout
+
+    async def open(self, view: View, after: str | int | None) -> Replay:
+        """What came after an id or a position; None for what comes from now on.
+
+        Raises:
+            Unreadable: The log cannot be read.
+        """
+        return await self._read(partial(self._source.replay, view.feed.tenant, view.filter, after))
+
+    async def next_page(self, pages: AsyncIterator[Sequence[Event]]) -> Sequence[Event] | None:
+        """A page of a replay, or None after the last.
+
+        Raises:
+            Unreadable: The log cannot be read.
+        """
+        return await self._read(lambda: anext(pages, None))
+
+    async def reserve(self, tenant: str, ahead: int) -> Reservation:
+        """Memory for a page, and for so many bytes that are read before it.
+
+        Raises:
+            Unreadable: Others hold it for too long.
+        """
+        try:
+            with anyio.fail_after(self._timeout):
+                return await self.budget.reserve(tenant, ahead + self._page_bytes)
+        except TimeoutError:
+            raise Unreadable("crowded") from None
+
+    async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Call the backend. It is not interrupted half way, unless it takes far too long."""
+        async with self._reads:
+            try:
+                # A read that is cancelled may leave a connection of the store's pool in use.
+                with anyio.fail_after(self._timeout, shield=True):
+                    return await read()
+            except Exception as exc:
+                logger.warning("A stream ends, since the log of events cannot be read.", exc_info=exc)
+                raise Unreadable("failed") from exc

@@ -1,0 +1,114 @@
+"""Where a stream is in its view, and what it sends next. No input or output happens here."""
+
+from __future__ import annotations
+
+from starlette_webhooks.feed import Replay
+from starlette_webhooks.streams.buffer import Buffer
+from starlette_webhooks.streams.frames import SEND_BYTES, SEND_FRAMES
+from starlette_webhooks.streams.past import Past
+from starlette_webhooks.streams.views import View
+
+__all__ = ["Position"]
+
+
+class Position:
+    """A cursor over a view, and the id from which its client would resume.
+
+    Attributes:
+        cursor: The number of the next frame of the view.
+        resume: Where the log must be read from if frames are lost: the id or the position of what was sent last.
+        told: The id the client would resume from.
+    """
+
+    __slots__ = ("_replay", "_settled", "_start_id", "cursor", "resume", "told", "view")
+
+    def __init__(self, view: View, last_event_id: str | None) -> None:
+        self.view = view
+        self.cursor = view.end
+        self.resume: str | int | None = last_event_id
+        self.told = last_event_id
+        # Asked what has been sent already, until published entries are past it.
+        self._replay: Replay | None = None
+        self._settled = 0
+        self._start_id: str | None = None
+
+    @property
+    def missed_from(self) -> str | int | None:
+        """Where to read on from once frames are lost. None only where nothing has been published yet."""
+        return self.view.feed.floor if self.resume is None else self.resume
+
+    @property
+    def lagged(self) -> bool:
+        """Whether memory no longer holds the next frame."""
+        return self.cursor < self.view.base
+
+    def start_from_now(self, past: Past, resume: int | None) -> None:
+        """Go live without a past. What was committed before, and may be published only now, is left out."""
+        self.go_live(past)
+        self.resume = resume
+        self._start_id = past.replay.last_id if past.replay is not None else None
+
+    def go_live(self, past: Past) -> None:
+        """Go on with what is published, as everything before has been sent."""
+        self.cursor = past.cursor
+        self._replay = past.replay
+        self._settled = self.view.end
+
+    def sent(self, identifier: str) -> None:
+        """Note a replayed event that has been sent."""
+        self.resume = self.told = identifier
+
+    def take(self, buffer: Buffer) -> tuple[bytes, int]:
+        """The next frames, as many as one send carries, and how many. At least one must be there."""
+        if self._replay is not None:
+            return self._take_unsent(self._replay)
+        data, stop = buffer.chunk(self.view, self.cursor)
+        entry = self.view.frames[stop - 1].entry
+        count = stop - self.cursor
+        self.cursor = stop
+        self.resume = entry.position
+        self.told = entry.event.id
+        return data, count
+
+    def _take_unsent(self, replay: Replay) -> tuple[bytes, int]:
+        """The next frames, without those that the replay has sent already."""
+        view = self.view
+        parts: list[bytes] = []
+        size = 0
+        while self.cursor < view.end and len(parts) < SEND_FRAMES and size < SEND_BYTES:
+            frame = view.frames[self.cursor]
+            covered = replay.covers(frame.entry)
+            if not covered:
+                if self.cursor >= self._settled:
+                    # From here on this stream takes what all others take.
+                    self._replay = None
+                    break
+                if parts and size + len(frame.data) > SEND_BYTES:
+                    break
+            self.cursor += 1
+            if covered:
+                continue
+            parts.append(frame.data)
+            size += len(frame.data)
+            self.resume = frame.entry.position
+            self.told = frame.entry.event.id
+        return b"".join(parts), len(parts)
+
+    def mark(self) -> bytes:
+        """A bare id that moves the resume point over what the filter left out, if there is anything."""
+        view = self.view
+        last = view.feed.last
+        if self.cursor != view.end:
+            return b""
+        if last is not None and (self._replay is None or not self._replay.covers(last)):
+            identifier: str | None = last.event.id
+            self.resume = last.position
+            self._replay = None
+        else:
+            identifier = self._start_id if self.told is None else None
+        if identifier is None or identifier == self.told:
+            return b""
+        if last is not None and identifier == last.event.id:
+            view.mark(identifier)
+        self.told = identifier
+        return b"id: %b\n\n" % identifier.encode()
