@@ -199,7 +199,7 @@ async def test_an_unknown_id_is_told_as_a_gap_and_the_stream_goes_on_from_the_ol
     log.pruned = 2
     async with running(log) as hub:
         async with reading(hub, after=events[0].id) as reader:
-            await until(lambda: reader.numbers)
+            await eventually(lambda: reader.numbers)
             log.publish()
             log.emit(5)
             await eventually(lambda: 5 in reader.numbers)
