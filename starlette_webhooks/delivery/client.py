@@ -10,8 +10,6 @@ with as many hosts as webhooks have, and offer no place to pin the address.
 
 from __future__ import annotations
 
-import errno
-import socket
 import ssl
 import time
 from collections import OrderedDict
@@ -38,28 +36,20 @@ from anyio.abc import ByteStream
 
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL, ParsedURL
-from starlette_webhooks.delivery.connection import (
-    RESERVED_HEADERS,
-    Connection,
+from starlette_webhooks.delivery.connection import RESERVED_HEADERS, Connection, build_request
+from starlette_webhooks.delivery.failures import (
     DeliveryFailed,
     Dropped,
-    build_request,
-    tls_reason,
+    OutOfResources,
+    connect_reason,
+    lookup_failure,
+    own_fault,
 )
 
-__all__ = ["RESERVED_HEADERS", "DeliveryClient", "DeliveryFailed", "Reply"]
+__all__ = ["RESERVED_HEADERS", "DeliveryClient", "DeliveryFailed", "OutOfResources", "Reply"]
 
 _KEPT_HEADERS = frozenset((b"content-type", b"retry-after"))
 _MAX_ADDRESSES = 4
-_MAX_AGE = 120.0
-_STALE_SECONDS = 1.0
-_REASONS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset",
-    errno.EHOSTUNREACH: "host unreachable",
-    errno.ENETUNREACH: "network unreachable",
-    errno.ETIMEDOUT: "timeout",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +76,8 @@ class DeliveryClient(AsyncContextManagerMixin):
         max_response: Bytes of a response body that are kept; the connection is closed where there are more.
         max_idle: Idle connections kept over all hosts. The one idle for the longest is closed for a newer one.
         idle_seconds: How long a connection is kept idle.
+        max_age: Seconds after which a connection is used no longer, so that a receiver can move to another address.
+        stale_seconds: Where a kept connection ends within this time of a request, the request is sent on another one.
         ssl_context: For tests and private authorities; the system's certificates by default.
     """
 
@@ -97,6 +89,8 @@ class DeliveryClient(AsyncContextManagerMixin):
         max_response: int = 16_384,
         max_idle: int = 1024,
         idle_seconds: float = 30.0,
+        max_age: float = 120.0,
+        stale_seconds: float = 1.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._guard = guard
@@ -104,6 +98,8 @@ class DeliveryClient(AsyncContextManagerMixin):
         self._max_response = max_response
         self._max_idle = max_idle
         self._idle_seconds = idle_seconds
+        self._max_age = max_age
+        self._stale_seconds = stale_seconds
         self._ssl_context = ssl_context
         self._entered = False
         # Both hold the same connections, the one that rested last at the end.
@@ -134,6 +130,7 @@ class DeliveryClient(AsyncContextManagerMixin):
 
         Raises:
             DeliveryFailed: There was no response, or the request cannot be sent.
+            OutOfResources: This process lacks what an attempt needs, which is not the receiver's fault.
         """
         if not self._entered:
             raise RuntimeError("`DeliveryClient` is not running. Enter it with `async with` before posting.")
@@ -151,6 +148,11 @@ class DeliveryClient(AsyncContextManagerMixin):
                 return Reply(head.status_code, content, kept, _elapsed_ms(started))
             except DeliveryFailed as exc:
                 failure = exc
+            except Exception as exc:
+                ours = own_fault(exc)
+                if ours is None:
+                    raise
+                raise ours from exc
         failure.duration_ms = _elapsed_ms(started)
         raise failure from None
 
@@ -172,7 +174,7 @@ class DeliveryClient(AsyncContextManagerMixin):
             except Dropped:
                 # The receiver hung up on an idle connection while this request was under way, so it did not read it.
                 # Anything slower may have been read, and is left to the schedule of retries.
-                if time.monotonic() - started > _STALE_SECONDS:
+                if time.monotonic() - started > self._stale_seconds:
                     raise
         return await self._exchange(await self._connect(target), request)
 
@@ -181,11 +183,14 @@ class DeliveryClient(AsyncContextManagerMixin):
             connection = stack[-1]
             self._forget(connection)
             # The host is not resolved again: this connection ends where its checked address ended, whatever the name
-            # says by now. `_MAX_AGE` lets the receiver move nevertheless.
-            if _is_alive(connection, time.monotonic()) and self._guard.is_allowed(connection.peer):
+            # says by now. `max_age` lets the receiver move nevertheless.
+            if self._is_alive(connection, time.monotonic()) and self._guard.is_allowed(connection.peer):
                 return connection
             await connection.close()
         return None
+
+    def _is_alive(self, connection: Connection, now: float) -> bool:
+        return now < connection.expires and now - connection.born < self._max_age and connection.is_silent()
 
     def _forget(self, connection: Connection) -> None:
         del self._idle[connection]
@@ -213,7 +218,7 @@ class DeliveryClient(AsyncContextManagerMixin):
         while True:
             await sleep(self._idle_seconds / 4)
             now = time.monotonic()
-            dead = [connection for connection in self._idle if not _is_alive(connection, now)]
+            dead = [connection for connection in self._idle if not self._is_alive(connection, now)]
             for connection in dead:
                 self._forget(connection)
             for connection in dead:
@@ -231,7 +236,9 @@ class DeliveryClient(AsyncContextManagerMixin):
             except (BrokenResourceError, EndOfStream):
                 reason = "TLS: connection closed in the handshake"
             except OSError as exc:
-                reason = _reason(exc)
+                if (ours := own_fault(exc)) is not None:
+                    raise ours from exc
+                reason = connect_reason(exc)
         raise DeliveryFailed(reason)
 
     async def _resolve(self, target: ParsedURL) -> list[str]:
@@ -240,8 +247,7 @@ class DeliveryClient(AsyncContextManagerMixin):
         except ForbiddenAddress:
             raise DeliveryFailed("address is not allowed") from None
         except OSError as exc:
-            temporary = exc.errno in (socket.EAI_AGAIN, socket.EAI_FAIL)
-            raise DeliveryFailed("name lookup failed" if temporary else "name not found") from None
+            raise own_fault(exc) or lookup_failure(exc) from exc
 
     async def _open(self, target: ParsedURL, address: str) -> ByteStream:
         if target.scheme == "http":
@@ -259,7 +265,7 @@ class DeliveryClient(AsyncContextManagerMixin):
     async def _load_certificates(self) -> None:
         async with self._ssl_lock:
             # Reads all certificates of the system, which takes tens of milliseconds.
-            self._ssl_context = self._ssl_context or await to_thread.run_sync(ssl.create_default_context)
+            self._ssl_context = self._ssl_context or await to_thread.run_sync(_load_certificates)
 
     async def _exchange(self, connection: Connection, request: bytes) -> tuple[h11.Response, bytes]:
         try:
@@ -274,19 +280,14 @@ class DeliveryClient(AsyncContextManagerMixin):
         return response
 
 
-def _is_alive(connection: Connection, now: float) -> bool:
-    return now < connection.expires and now - connection.born < _MAX_AGE and connection.is_silent()
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return tls_reason(error)
-    # AnyIO raises its own error from the system's.
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    if isinstance(cause, TimeoutError):
-        return "timeout"
-    return _REASONS.get(cause.errno or 0, "connection failed")
-
-
 def _elapsed_ms(started: float) -> int:
     return round((time.monotonic() - started) * 1000)
+
+
+def _load_certificates() -> ssl.SSLContext:
+    file = ssl.get_default_verify_paths().cafile
+    if file is not None:
+        # OpenSSL skips what it cannot open, and a context without authorities would refuse every receiver for good.
+        with open(file):
+            pass
+    return ssl.create_default_context()

@@ -19,9 +19,10 @@ from anyio.streams.tls import TLSAttribute
 
 from starlette_webhooks.concurrency import task_group
 from starlette_webhooks.delivery.addresses import ParsedURL
-from starlette_webhooks.exceptions import WebhooksError
+from starlette_webhooks.delivery.failures import DeliveryFailed, Dropped, own_fault, tls_reason
+from starlette_webhooks.delivery.sloppy import read_sloppily
 
-__all__ = ["RESERVED_HEADERS", "Connection", "DeliveryFailed", "Dropped", "build_request", "tls_reason"]
+__all__ = ["RESERVED_HEADERS", "Connection", "build_request"]
 
 RESERVED_HEADERS = frozenset(
     b"accept-encoding connection content-length expect host keep-alive proxy-authorization proxy-connection te trailer"
@@ -41,24 +42,6 @@ _VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 _STAND_IN = h11.Request(method=b"POST", target=b"/", headers=[(b"host", b"stand.in"), (b"content-length", b"0")])
 
 
-class DeliveryFailed(WebhooksError):
-    """No response came. The reason is for the customer, and tells nothing of the host's own network.
-
-    Attributes:
-        reason: Such as `timeout`, `connection refused`, `name not found` or `address is not allowed`.
-        duration_ms: How long the attempt took, in milliseconds.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.duration_ms = 0
-
-
-class Dropped(DeliveryFailed):
-    """The connection ended before the first byte of a response."""
-
-
 class Connection:
     """An open connection.
 
@@ -69,7 +52,20 @@ class Connection:
         reusable: Whether the last exchange left it ready for another.
     """
 
-    __slots__ = ("_drained", "_http", "_socket", "_stream", "_tls", "born", "expires", "origin", "peer", "reusable")
+    __slots__ = (
+        "_drained",
+        "_http",
+        "_received",
+        "_sloppy",
+        "_socket",
+        "_stream",
+        "_tls",
+        "born",
+        "expires",
+        "origin",
+        "peer",
+        "reusable",
+    )
 
     def __init__(self, origin: tuple[str, str, int], peer: str, stream: ByteStream) -> None:
         self.origin = origin
@@ -82,9 +78,11 @@ class Connection:
         self.expires = 0.0
         self.reusable = False
         self._drained = False
+        self._received = bytearray()
+        self._sloppy = False
 
     async def close(self) -> None:
-        """Close it at once, without any farewell."""
+        """Close it at once, without a closing handshake."""
         with CancelScope(shield=True):
             await self._stream.aclose()
 
@@ -105,6 +103,7 @@ class Connection:
         Raises:
             Dropped: The connection ended before a response began.
             DeliveryFailed: What came is no response.
+            OutOfResources: The system had no memory for the exchange.
         """
         self.reusable = False
         self._http.send(_STAND_IN)
@@ -121,7 +120,9 @@ class Connection:
         """Whether all was sent. Where it was not, there may be a response nevertheless."""
         try:
             await self._stream.send(data)
-        except (BrokenResourceError, ssl.SSLError):
+        except (BrokenResourceError, ssl.SSLError) as exc:
+            if (ours := own_fault(exc)) is not None:
+                raise ours from exc
             return False
         return True
 
@@ -141,7 +142,15 @@ class Connection:
 
     async def _receive(self, limit: int) -> tuple[h11.Response, bytes, bool]:
         """The response, its body up to the limit, and whether that was all of it."""
-        head = await self._receive_head()
+        try:
+            head = await self._receive_head()
+        except DeliveryFailed:
+            told = read_sloppily(bytes(self._received))
+            if told is None:
+                raise
+            return told[0], told[1][:limit], False
+        finally:
+            self._received.clear()
         body = bytearray()
         # What goes over the wire may be far more than the body, in chunks of a byte each.
         budget = limit + _MAX_FRAMING
@@ -162,25 +171,37 @@ class Connection:
         return head, bytes(body[:limit]), False
 
     async def _receive_head(self) -> h11.Response:
-        untouched = True
         informational = 0
         while True:
             event = self._next_of_head()
             if event is h11.NEED_DATA:
-                try:
-                    data = await self._receive_some()
-                except Dropped as exc:
-                    raise exc if untouched else DeliveryFailed(exc.reason) from None
-                if untouched and not data:
-                    raise Dropped("connection closed without a response")
-                untouched = False
-                self._http.receive_data(data)
+                self._http.receive_data(await self._receive_some_of_head())
             elif isinstance(event, h11.Response) and event.http_version.startswith(b"1."):
                 return event
             elif isinstance(event, h11.InformationalResponse) and informational < _MAX_INFORMATIONAL:
                 informational += 1
             else:
                 raise DeliveryFailed("not an HTTP/1.1 response")
+
+    async def _receive_some_of_head(self) -> bytes:
+        untouched = not self._received
+        while len(self._received) <= _MAX_HEAD:
+            try:
+                data = await self._receive_some()
+            except Dropped as exc:
+                raise exc if untouched else DeliveryFailed(exc.reason) from None
+            if untouched and not data:
+                raise Dropped("connection closed without a response")
+            begun = bool(self._received.strip(b"\r\n"))
+            self._received += data
+            if begun or not data:
+                return data
+            # h11 would take line ends before the status line for an empty head.
+            rest = data.lstrip(b"\r\n")
+            self._sloppy = self._sloppy or len(rest) < len(data)
+            if rest:
+                return rest
+        raise DeliveryFailed("response headers are too large")
 
     def _next_of_head(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         try:
@@ -196,7 +217,9 @@ class Connection:
             data = await self._stream.receive(_READ)
         except EndOfStream:
             return b""
-        except BrokenResourceError:
+        except BrokenResourceError as exc:
+            if (ours := own_fault(exc)) is not None:
+                raise ours from exc
             raise Dropped("connection reset") from None
         except ssl.SSLError as exc:
             raise Dropped(tls_reason(exc)) from None
@@ -207,6 +230,8 @@ class Connection:
     def _rest(self) -> bool:
         """Make ready for the next request. False where this connection cannot carry one."""
         http = self._http
+        if self._sloppy:
+            return False
         # Bytes after the response would be taken for the response to the next request.
         if http.our_state is not h11.DONE or http.their_state is not h11.DONE or http.trailing_data != (b"", False):
             return False
@@ -241,10 +266,3 @@ def build_request(target: ParsedURL, headers: Sequence[tuple[bytes, bytes]], siz
         lines.append(b"%s: %s\r\n" % (name, value))
     lines.append(b"accept-encoding: identity\r\ncontent-length: %d\r\n\r\n" % size)
     return b"".join(lines)
-
-
-def tls_reason(error: ssl.SSLError) -> str:
-    """What went wrong with TLS, in OpenSSL's words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: certificate verify failed: {error.verify_message}"
-    return f"TLS: {(error.reason or 'handshake failed').replace('_', ' ').lower()}"

@@ -1,0 +1,42 @@
+"""A process that lacks something: descriptors or threads."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def no_free_descriptors() -> Generator[None]:
+    """Let the process open no file and no socket until the block ends."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    fillers = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, limits[1]))
+    try:
+        while True:
+            try:
+                fillers.append(os.dup(fillers[0]))
+            except OSError:
+                break
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for filler in fillers:
+            os.close(filler)
+
+
+@contextmanager
+def no_free_threads() -> Generator[None]:
+    """Let the process start no thread until the block ends, as a limit of the system would."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        yield
