@@ -27,7 +27,7 @@ from starlette_webhooks import (
 )
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.settings import WebhooksSettings
-from starlette_webhooks.stores.sqlite.log import Inserted
+from starlette_webhooks.stores.sqlite.insertion import Inserted
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
 from tests.settings import make_settings
 
@@ -84,7 +84,7 @@ async def test_emit_many_stores_all_in_one_commit(settings: WebhooksSettings) ->
     webhooks = make_webhooks(settings, event_types=["a.b", EventType("invoice.paid", schema=InvoicePaid)])
     commits: list[int] = []
     async with webhooks.lifespan():
-        webhooks.backend.database.on_commit.append(  # type: ignore[attr-defined]
+        webhooks.backend.store.database.on_commit.append(  # type: ignore[attr-defined]
             lambda writes: commits.append(sum(isinstance(write.result, Inserted) for write in writes))
         )
         emissions = webhooks.emitter("acme").emit_many(

@@ -1,4 +1,4 @@
-"""What every engine does: the contract behind the façade."""
+"""What every backend does: the contract that routes, streams and emitters rely on."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.submissions import Submission
+from starlette_webhooks.types import Clock
 
 __all__ = ["Backend", "PortalAccess"]
 
@@ -29,22 +30,23 @@ class PortalAccess:
 
 
 class Backend(ABC):
-    """An engine: takes events, keeps them, delivers them, tells of them.
+    """Takes events, keeps them, delivers them and publishes them.
 
-    All calls but `submit` come from the event loop, within `lifespan`. Each call that takes a tenant sees and touches
-    that tenant's objects only; an object of another tenant is answered as one that does not exist.
+    All calls but `submit` come from the event loop. Outside `lifespan` they raise `NotRunning`. Each call that takes a
+    tenant sees and touches that tenant's objects only; an object of another tenant is answered as one that does not
+    exist.
     """
 
     name: ClassVar[str]
     mints_ids: ClassVar[bool] = True
-    """Whether events get their public id at emit. Where False, the engine gives it when it accepts the event."""
+    """Whether events get their public id at emit. If False, the backend gives it when it accepts the event."""
 
     signature_headers: ClassVar[str | None] = None
-    """Names of the signature headers, `webhook`, `svix` or `both`, where the settings do not tell them."""
+    """Names of the signature headers, `webhook`, `svix` or `both`, if the settings do not decide."""
 
     @abstractmethod
     def lifespan(self, event_types: EventTypes) -> AbstractAsyncContextManager[None]:
-        """Open the engine, run its tasks, drain and close it. Entered once."""
+        """Open the backend, run its tasks, drain and close it. Entered once."""
 
     # Emitting
 
@@ -58,7 +60,7 @@ class Backend(ABC):
         """
 
     async def send(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Hand over events and return once the engine has accepted them. Raises `BackendError` where it has not."""
+        """Take events and return once the backend has accepted them. Raises `BackendError` if it has not."""
         return await self.submit(events).wait()
 
     # Reading
@@ -91,7 +93,7 @@ class Backend(ABC):
         """What a stream has missed.
 
         Args:
-            after: The `Last-Event-ID` it resumes from; or the position of the last entry it was past, where it fell
+            after: The `Last-Event-ID` it resumes from; or the position of the last entry it has sent, if it fell
                 behind; or None to start with what is published from now on (an empty replay, which still `covers` all
                 that was committed before).
         """
@@ -120,7 +122,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def rotate_secret(self, tenant: str, id: str, key: str | None) -> str | None:
-        """Give the endpoint a new secret, `key` or a random one. The old one signs along for 24 hours."""
+        """Give the endpoint a new secret, `key` or a random one. The old one stays valid for 24 hours."""
 
     @abstractmethod
     async def endpoint_stats(self, tenant: str, id: str, since: datetime, until: datetime) -> EndpointStats | None: ...
@@ -129,30 +131,30 @@ class Backend(ABC):
 
     @abstractmethod
     async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
-        """Deliver an event to an endpoint again, filters aside. False where one of them does not exist."""
+        """Deliver an event to an endpoint again, ignoring its filters. False if one of them does not exist."""
 
     @abstractmethod
     async def recover(
         self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, *, missing: bool
     ) -> int | None:
-        """Deliver again what failed since then, and with `missing` also what was never tried.
+        """Deliver again what failed since then, and with `missing` also what was never attempted.
 
-        Returns how many deliveries were queued (or were accepted by the engine for queueing), None where there is no
+        Returns how many deliveries were queued (or were accepted by the backend for queueing), None if there is no
         such endpoint.
         """
 
     @abstractmethod
     async def test_endpoint(self, tenant: str, endpoint_id: str, event: Event) -> Event | None:
-        """Store the event and deliver it to this endpoint alone, filters aside."""
+        """Store the event and deliver it to this endpoint alone, ignoring its filters."""
 
-    # The engine itself
+    # The backend itself
 
     @abstractmethod
     async def sync(self, event_types: EventTypes) -> SyncResult:
-        """Register the catalog with the engine. Idempotent."""
+        """Register the catalog with the backend. Idempotent."""
 
     async def portal(self, tenant: str, *, write: bool, expires_in: int) -> PortalAccess | None:
-        """Access to the engine's own portal, or None where it has none and ours serves. `expires_in` in seconds."""
+        """Access to the backend's own portal, or None if it has none and ours serves. `expires_in` in seconds."""
         return None
 
     @abstractmethod
@@ -165,4 +167,35 @@ class Backend(ABC):
 
     @abstractmethod
     def health(self) -> dict[str, Any]:
-        """The state of the engine, JSON-able: `{"engine", "status": "ok" | "degraded" | "stopped", ...}`."""
+        """The state of the backend, JSON-able: `{"engine", "status": "ok" | "degraded" | "stopped", ...}`."""
+
+    # For tests
+
+    def set_clock(self, clock: Clock, monotonic: Clock) -> None:
+        """Go by these clocks, set before `lifespan`. See `starlette_webhooks.testing.Clock`.
+
+        Args:
+            clock: Seconds since the epoch.
+            monotonic: Seconds of a clock that only moves forward.
+
+        Raises:
+            TypeError: The backend keeps its own time.
+            RuntimeError: It is already running.
+        """
+        raise TypeError(
+            f"The backend {self.name!r} keeps its own time. Use `Webhooks(backend=MemoryBackend())` in tests."
+        )
+
+    def wake(self) -> None:
+        """Look for deliveries that are due, now. Thread-safe; for tests that set the clock forward."""
+        return None
+
+    @property
+    def busy(self) -> int:
+        """Attempts of this process that are under way, or not recorded yet."""
+        return 0
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether the caller is on the thread of the event loop that the backend runs on."""
+        return False

@@ -1,4 +1,4 @@
-"""`MemoryBackend`: the embedded engine without a file, for tests."""
+"""`MemoryBackend`: `SQLiteBackend` without a file, for tests."""
 
 from __future__ import annotations
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from starlette_webhooks.backends.sqlite import SQLiteBackend
-
 if TYPE_CHECKING:
     from starlette_webhooks.applications import Webhooks
+    from starlette_webhooks.backends.base import Backend
 
 __all__ = ["Clock"]
 
@@ -30,27 +29,25 @@ class Clock:
 
     def __init__(self) -> None:
         self._ahead = 0.0
-        self._backends: list[SQLiteBackend] = []
+        self._backends: list[Backend] = []
 
     def __call__(self) -> float:
         """Seconds since the epoch."""
         return time.time() + self._ahead
 
+    def monotonic(self) -> float:
+        """Seconds of a clock that only moves forward, set forward by the same."""
+        return time.monotonic() + self._ahead
+
     def control(self, webhooks: Webhooks) -> None:
         """Make deliveries, tickets and secrets go by this clock. Call it before the app starts.
 
         Raises:
-            TypeError: The engine is not the embedded one.
-            RuntimeError: It runs already.
+            TypeError: The backend keeps its own time.
+            RuntimeError: It is already running.
         """
         backend = webhooks.backend
-        if not isinstance(backend, SQLiteBackend):
-            raise TypeError(
-                f"The engine {backend.name!r} keeps its own time. Use `Webhooks(backend=MemoryBackend())` in tests."
-            )
-        if backend.health()["status"] != "stopped":
-            raise RuntimeError("`webhooks` runs already. Call `control(webhooks)` before the app starts.")
-        backend.clock = self
+        backend.set_clock(self, self.monotonic)
         webhooks.set_clock(self)
         self._backends.append(backend)
 
@@ -60,10 +57,10 @@ class Clock:
         For tests that are not async; those use `await clock.sleep(seconds)`.
 
         Raises:
-            RuntimeError: Called on the event loop that the engine runs on.
+            RuntimeError: Called on the event loop that the backend runs on.
             TimeoutError: An attempt did not end within 10 seconds.
         """
-        if any(backend.database.on_loop for backend in self._backends):
+        if any(backend.on_loop for backend in self._backends):
             raise RuntimeError("`advance` would block the event loop. Use `await clock.sleep(seconds)` in async code.")
         end = time.monotonic() + _PATIENCE
         while self._busy(end):

@@ -8,8 +8,7 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -17,14 +16,14 @@ import anyio
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.delivery.addresses import AddressGuard
 from starlette_webhooks.delivery.client import DeliveryClient
-from starlette_webhooks.delivery.dispatcher import DisabledEndpoint, Dispatcher
+from starlette_webhooks.delivery.dispatcher import Dispatcher
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.events import Event
 from starlette_webhooks.payloads import new_event
 from starlette_webhooks.settings import WebhooksSettings
-from starlette_webhooks.stores.sqlite import endpoints, log
-from starlette_webhooks.stores.sqlite.attempts import list_attempts
-from starlette_webhooks.stores.sqlite.database import Database
+from starlette_webhooks.stores.sqlite import endpoints
+from starlette_webhooks.stores.sqlite.insertion import Insertion
+from starlette_webhooks.stores.sqlite.store import SQLiteStore
 from tests.eventually import eventually
 
 
@@ -37,6 +36,10 @@ class VirtualClock:
     def __call__(self) -> float:
         return time.time() + self.offset
 
+    def monotonic(self) -> float:
+        """Seconds of a clock that only moves forward, set forward by the same."""
+        return time.monotonic() + self.offset
+
 
 class StoppedClock(VirtualClock):
     """A time of day that goes on only where it is set forward. It begins in a minute, so all that is emitted is due."""
@@ -48,6 +51,9 @@ class StoppedClock(VirtualClock):
     def __call__(self) -> float:
         return self._began + self.offset
 
+    def monotonic(self) -> float:
+        return self.offset
+
 
 def add_endpoint(connection: sqlite3.Connection, url: str, tenant: str = "acme", **changes: Any) -> Endpoint:
     now = int(time.time() * 1000)
@@ -56,37 +62,37 @@ def add_endpoint(connection: sqlite3.Connection, url: str, tenant: str = "acme",
 
 def emit(connection: sqlite3.Connection, tenant: str = "acme", type: str = "invoice.paid", **options: Any) -> Event:
     event = new_event(type, {"amount": 9900}, tenant=tenant, **options)
-    return log.Insertion([event])(connection).events[0]
+    return Insertion([event])(connection).events[0]
 
 
 @dataclass
-class Engine:
+class Deliverer:
     """What a process runs."""
 
-    database: Database
+    store: SQLiteStore
     dispatcher: Dispatcher
     clock: VirtualClock
-    disabled: list[DisabledEndpoint] = field(default_factory=list)
 
     async def endpoint(self, url: str, tenant: str = "acme", **changes: Any) -> Endpoint:
-        return await self.database.write(partial(add_endpoint, url=url, tenant=tenant, **changes))
+        return await self.store.create_endpoint(tenant, EndpointChanges(url=url, **changes), limit=100_000)
 
     async def emit(self, tenant: str = "acme", type: str = "invoice.paid", **options: Any) -> Event:
-        event = await self.database.write(partial(emit, tenant=tenant, type=type, **options))
-        self.dispatcher.kick()
+        event = await self.emit_elsewhere(tenant, type, **options)
+        self.dispatcher.wake()
+        return event
+
+    async def emit_elsewhere(self, tenant: str = "acme", type: str = "invoice.paid", **options: Any) -> Event:
+        """As another process does, which tells nobody."""
+        (event,) = await self.store.submit([new_event(type, {"amount": 9900}, tenant=tenant, **options)]).wait()
         return event
 
     async def update(self, endpoint: Endpoint, **changes: Any) -> None:
-        now = int(self.clock() * 1000)
-        change = EndpointChanges(**changes)
-        await self.database.write(
-            partial(endpoints.update_endpoint, tenant=endpoint.tenant, identifier=endpoint.id, changes=change, now=now)
-        )
-        self.dispatcher.kick()
+        await self.store.update_endpoint(endpoint.tenant, endpoint.id, EndpointChanges(**changes))
+        self.dispatcher.wake()
 
     async def attempts(self, tenant: str = "acme", **query: Any) -> list[Attempt]:
         """Oldest first."""
-        page = await self.database.read(partial(list_attempts, tenant=tenant, query=AttemptQuery(limit=250, **query)))
+        page = await self.store.list_attempts(tenant, AttemptQuery(limit=250, **query))
         return list(reversed(page.items))
 
     async def attempted(self, count: int, **query: Any) -> list[Attempt]:
@@ -99,31 +105,35 @@ class Engine:
         return await eventually(enough)
 
     async def pending(self) -> int:
-        count = await self.database.read(lambda c: c.execute("SELECT count(*) FROM delivery").fetchone()[0])
+        count = await self.store.database.read(lambda c: c.execute("SELECT count(*) FROM delivery").fetchone()[0])
         return int(count)
+
+    async def disabled(self, tenant: str = "acme") -> dict[str, str | None]:
+        """Why endpoints are disabled, by their id."""
+        page = await self.store.list_endpoints(tenant, limit=250, cursor=None)
+        return {endpoint.id: endpoint.disabled_reason for endpoint in page.items if endpoint.disabled}
 
     async def forward(self, seconds: float) -> None:
         self.clock.offset += seconds
-        self.dispatcher.kick()
+        self.dispatcher.wake()
 
 
 @asynccontextmanager
 async def delivering(
-    settings: WebhooksSettings, *, clock: VirtualClock | None = None, jitter: Callable[[], float] = random.random
-) -> AsyncGenerator[Engine]:
+    settings: WebhooksSettings,
+    *,
+    clock: VirtualClock | None = None,
+    jitter: Callable[[], float] = random.random,
+    **options: Any,
+) -> AsyncGenerator[Deliverer]:
     """Run a dispatcher until the block ends."""
-    database = Database(settings.database)
-    client = DeliveryClient(AddressGuard(settings.allow_networks), timeout=settings.attempt_timeout)
-    disabled: list[DisabledEndpoint] = []
-
-    def on_disabled(connection: sqlite3.Connection, endpoint: DisabledEndpoint) -> None:
-        disabled.append(endpoint)
-
     clock = clock or VirtualClock()
-    dispatcher = Dispatcher(database, client, settings, clock=clock, random=jitter, on_disabled=on_disabled)
-    async with database.lifespan(), client, anyio.create_task_group() as tasks:
+    store = SQLiteStore(settings.database_url.path, clock=clock)
+    client = DeliveryClient(AddressGuard(settings.allow_networks), timeout=settings.attempt_timeout)
+    dispatcher = Dispatcher(store, client, settings, random=jitter, monotonic=clock.monotonic, **options)
+    async with store.lifespan(), client, anyio.create_task_group() as tasks:
         tasks.start_soon(dispatcher.run)
-        yield Engine(database, dispatcher, clock, disabled)
+        yield Deliverer(store, dispatcher, clock)
         tasks.cancel_scope.cancel()
 
 

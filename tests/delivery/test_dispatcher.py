@@ -17,14 +17,11 @@ from anyio.abc import SocketAttribute, SocketStream
 from standardwebhooks import Webhook
 
 from starlette_webhooks import __version__
-from starlette_webhooks.delivery import dispatcher
 from starlette_webhooks.delivery.retry import next_attempt, parse_retry_after
-from starlette_webhooks.endpoints import Endpoint
-from starlette_webhooks.stores.sqlite import endpoints
+from starlette_webhooks.stores.base import Recovered, RecoverWindow
 from starlette_webhooks.stores.sqlite.database import Database
-from starlette_webhooks.stores.sqlite.redelivery import recover, resend
 from tests.delivery.delivering import (
-    Engine,
+    Deliverer,
     StoppedClock,
     VirtualClock,
     add_endpoint,
@@ -46,12 +43,6 @@ def slowly(request: Received) -> int:
 
 
 @pytest.fixture
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Receivers that never answer do not hold the end of a test up."""
-    monkeypatch.setattr(dispatcher, "_GRACE", 0.1)
-
-
-@pytest.fixture
 def receiver() -> Generator[Receiver]:
     with receiving() as running:
         # Sent at once: in two parts, the second waits 40 ms for the acknowledgement of the first.
@@ -60,12 +51,12 @@ def receiver() -> Generator[Receiver]:
 
 
 async def test_a_delivery_is_signed_by_the_letter_of_the_standard(receiver: Receiver, tmp_path: Path) -> None:
-    async with delivering(make_settings(tmp_path)) as engine:
-        endpoint = await engine.endpoint(receiver.url, headers={"X-Own": "yes", "Content-Type": "text/plain"})
-        event = await engine.emit()
-        (attempt,) = await engine.attempted(1)
-        secret = await engine.database.read(partial(endpoints.get_secret, tenant="acme", identifier=endpoint.id))
-        assert await engine.pending() == 0
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url, headers={"X-Own": "yes", "Content-Type": "text/plain"})
+        event = await deliverer.emit()
+        (attempt,) = await deliverer.attempted(1)
+        secret = await deliverer.store.get_secret("acme", endpoint.id)
+        assert await deliverer.pending() == 0
     (request,) = receiver.requests
     assert secret is not None
     assert Webhook(secret).verify(request.body, request.headers)["type"] == "invoice.paid"
@@ -84,29 +75,25 @@ async def test_a_delivery_is_signed_by_the_letter_of_the_standard(receiver: Rece
 async def test_signature_headers_are_named_by_the_setting(
     receiver: Receiver, tmp_path: Path, style: str, families: set[str]
 ) -> None:
-    async with delivering(make_settings(tmp_path, signature_headers=style)) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.emit()
-        await engine.attempted(1)
+    async with delivering(make_settings(tmp_path, signature_headers=style)) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
+        await deliverer.attempted(1)
     names = {name for name in receiver.requests[0].headers if name.endswith(("-id", "-timestamp", "-signature"))}
     assert names == {f"{family}-{part}" for family in families for part in ("id", "timestamp", "signature")}
 
 
 async def test_after_a_rotation_both_secrets_sign_until_the_old_one_expires(receiver: Receiver, tmp_path: Path) -> None:
-    async with delivering(make_settings(tmp_path)) as engine:
-        endpoint = await engine.endpoint(receiver.url)
-        read = partial(endpoints.get_secret, tenant="acme", identifier=endpoint.id)
-        old = await engine.database.read(read)
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
+        old = await deliverer.store.get_secret("acme", endpoint.id)
         new = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="
-        now = int(time.time() * 1000)
-        await engine.database.write(
-            partial(endpoints.rotate_secret, tenant="acme", identifier=endpoint.id, key=new, now=now)
-        )
-        await engine.emit()
-        await engine.attempted(1)
-        await engine.forward(DAY + 1)
-        await engine.emit()
-        await engine.attempted(2)
+        await deliverer.store.rotate_secret("acme", endpoint.id, new)
+        await deliverer.emit()
+        await deliverer.attempted(1)
+        await deliverer.forward(DAY + 1)
+        await deliverer.emit()
+        await deliverer.attempted(2)
     during, afterwards = (request.headers["webhook-signature"].split() for request in receiver.requests)
     assert (len(during), len(afterwards)) == (2, 1)
     request = receiver.requests[0]
@@ -120,11 +107,11 @@ async def test_after_a_rotation_both_secrets_sign_until_the_old_one_expires(rece
 async def test_failures_are_repeated_ten_times_over_75_hours(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status = 500
     settings = make_settings(tmp_path)
-    async with delivering(settings) as engine:
-        await engine.endpoint(receiver.url)
-        event = await engine.emit()
+    async with delivering(settings) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        event = await deliverer.emit()
         for number in range(1, 11):
-            attempts = await engine.attempted(number)
+            attempts = await deliverer.attempted(number)
             last = attempts[-1]
             assert (last.number, last.status, last.status_code) == (number, "fail", 500)
             if number == 10:
@@ -133,12 +120,12 @@ async def test_failures_are_repeated_ten_times_over_75_hours(receiver: Receiver,
             ended = last.timestamp.timestamp() + last.duration_ms / 1000
             delay = settings.retry_schedule[number]
             assert 0.8 * delay - 0.1 <= last.next_attempt_at.timestamp() - ended <= 1.2 * delay + 1
-            await engine.forward(last.next_attempt_at.timestamp() - engine.clock() - 1)
+            await deliverer.forward(last.next_attempt_at.timestamp() - deliverer.clock() - 1)
             await anyio.lowlevel.checkpoint()
             assert len(receiver.requests) == number, "not before it is due"
-            await engine.forward(1.01)
+            await deliverer.forward(1.01)
         assert last.next_attempt_at is None
-        assert await engine.pending() == 0
+        assert await deliverer.pending() == 0
     span = attempts[-1].timestamp - attempts[0].timestamp
     assert 0.8 * 270_305 <= span.total_seconds() <= 1.2 * 270_305 + 60
     assert receiver.ids() == [event.id] * 10
@@ -189,36 +176,36 @@ async def test_retry_after_puts_the_next_attempt_off(receiver: Receiver, tmp_pat
     later = datetime.fromtimestamp(time.time() + 7200, UTC)
     receiver.status = 503
     receiver.headers = {"Retry-After": "7200" if form == "seconds" else format_datetime(later, usegmt=True)}
-    async with delivering(make_settings(tmp_path)) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.emit()
-        (attempt,) = await engine.attempted(1)
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
+        (attempt,) = await deliverer.attempted(1)
     assert attempt.next_attempt_at is not None
     assert abs(attempt.next_attempt_at.timestamp() - later.timestamp()) < 5
 
 
 async def test_retry_after_does_not_shorten_the_schedule(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status, receiver.headers = 503, {"Retry-After": "1"}
-    async with delivering(make_settings(tmp_path, retry_schedule="0,300")) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.emit()
-        (attempt,) = await engine.attempted(1)
+    async with delivering(make_settings(tmp_path, retry_schedule="0,300")) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
+        (attempt,) = await deliverer.attempted(1)
     assert attempt.next_attempt_at is not None
     assert attempt.next_attempt_at.timestamp() - time.time() > 200
 
 
 async def test_too_many_requests_pauses_all_deliveries_to_the_endpoint(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status, receiver.headers = 429, {"Retry-After": "1000"}
-    async with delivering(make_settings(tmp_path)) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.emit()
-        await engine.attempted(1)
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
+        await deliverer.attempted(1)
         receiver.status, receiver.headers = 200, {}
-        second = await engine.emit()
+        second = await deliverer.emit()
         await anyio.sleep(0.2)
         assert len(receiver.requests) == 1
-        await engine.forward(1201)
-        attempts = await engine.attempted(3)
+        await deliverer.forward(1201)
+        attempts = await deliverer.attempted(3)
     assert [attempt.status_code for attempt in attempts] == [429, 200, 200]
     assert second.id in receiver.ids()
 
@@ -227,10 +214,10 @@ async def test_too_many_requests_pauses_all_deliveries_to_the_endpoint(receiver:
 async def test_redirects_are_failures_and_not_followed(receiver: Receiver, tmp_path: Path, status: int) -> None:
     with receiving() as elsewhere:
         receiver.status, receiver.headers = status, {"Location": elsewhere.url}
-        async with delivering(make_settings(tmp_path, retry_schedule="0")) as engine:
-            await engine.endpoint(receiver.url)
-            await engine.emit()
-            (attempt,) = await engine.attempted(1)
+        async with delivering(make_settings(tmp_path, retry_schedule="0")) as deliverer:
+            await deliverer.endpoint(receiver.url)
+            await deliverer.emit()
+            (attempt,) = await deliverer.attempted(1)
         assert (attempt.status, attempt.status_code) == ("fail", status)
         assert elsewhere.requests == []
 
@@ -239,57 +226,49 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_keeps_what_is_pending(
     receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.status = 410
-    async with delivering(make_settings(tmp_path)) as engine:
-        endpoint = await engine.endpoint(receiver.url)
-        event = await engine.emit()
-        await eventually(lambda: engine.disabled)
-        (attempt,) = await engine.attempted(1)
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
+        event = await deliverer.emit()
+        (attempt,) = await deliverer.attempted(1)
         assert (attempt.status_code, attempt.next_attempt_at) == (410, None)
-        (disabled,) = engine.disabled
-        assert (disabled.id, disabled.tenant, disabled.url, disabled.reason) == (
-            endpoint.id,
-            "acme",
-            receiver.url,
-            "gone",
-        )
-        await engine.emit()
-        await engine.forward(10)
+        assert await deliverer.disabled() == {endpoint.id: "gone"}
+        await deliverer.emit()
+        await deliverer.forward(10)
         await anyio.sleep(0.1)
         assert len(receiver.requests) == 1
         receiver.status = 200
-        await engine.update(endpoint, disabled=False)
-        await engine.attempted(2)
-        await engine.emit()
-        await engine.attempted(3)
+        await deliverer.update(endpoint, disabled=False)
+        await deliverer.attempted(2)
+        await deliverer.emit()
+        await deliverer.attempted(3)
     assert receiver.ids()[:2] == [event.id, event.id]
 
 
 async def test_an_endpoint_that_fails_for_five_days_is_disabled(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status = 500
-    async with delivering(make_settings(tmp_path, retry_schedule="0")) as engine:
-        endpoint = await engine.endpoint(receiver.url)
-        await engine.emit()
-        await engine.attempted(1)
-        await engine.forward(5 * DAY - 60)
-        await engine.emit()
-        await engine.attempted(2)
-        assert engine.disabled == []
-        await engine.forward(120)
-        await engine.emit()
-        await engine.attempted(3)
-        await eventually(lambda: engine.disabled)
-    assert [(found.id, found.reason) for found in engine.disabled] == [(endpoint.id, "failing")]
+    async with delivering(make_settings(tmp_path, retry_schedule="0")) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
+        await deliverer.attempted(1)
+        await deliverer.forward(5 * DAY - 60)
+        await deliverer.emit()
+        await deliverer.attempted(2)
+        assert await deliverer.disabled() == {}
+        await deliverer.forward(120)
+        await deliverer.emit()
+        await deliverer.attempted(3)
+        assert await deliverer.disabled() == {endpoint.id: "failing"}
 
 
 async def test_a_success_in_between_starts_the_five_days_anew(receiver: Receiver, tmp_path: Path) -> None:
-    async with delivering(make_settings(tmp_path, retry_schedule="0")) as engine:
-        await engine.endpoint(receiver.url)
+    async with delivering(make_settings(tmp_path, retry_schedule="0")) as deliverer:
+        await deliverer.endpoint(receiver.url)
         for number, (status, days) in enumerate([(500, 0), (200, 4), (500, 4), (500, 4)], start=1):
             receiver.status = status
-            await engine.forward(days * DAY)
-            await engine.emit()
-            await engine.attempted(number)
-        assert engine.disabled == []
+            await deliverer.forward(days * DAY)
+            await deliverer.emit()
+            await deliverer.attempted(number)
+        assert await deliverer.disabled() == {}
 
 
 async def test_what_the_receiver_says_is_kept_up_to_16_kib_as_text(tmp_path: Path) -> None:
@@ -302,20 +281,20 @@ async def test_what_the_receiver_says_is_kept_up_to_16_kib_as_text(tmp_path: Pat
     port = listener.extra(SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, answer)
-        async with delivering(make_settings(tmp_path)) as engine:
-            await engine.endpoint(f"http://127.0.0.1:{port}/")
-            await engine.emit()
-            (attempt,) = await engine.attempted(1)
+        async with delivering(make_settings(tmp_path)) as deliverer:
+            await deliverer.endpoint(f"http://127.0.0.1:{port}/")
+            await deliverer.emit()
+            (attempt,) = await deliverer.attempted(1)
         tasks.cancel_scope.cancel()
     assert attempt.response == "\ufffd" + "x" * 16_382
 
 
 async def test_no_answer_is_a_failure_with_a_reason(tmp_path: Path) -> None:
     with blackhole() as url:
-        async with delivering(make_settings(tmp_path, attempt_timeout=0.05)) as engine:
-            await engine.endpoint(url)
-            await engine.emit()
-            (attempt,) = await engine.attempted(1)
+        async with delivering(make_settings(tmp_path, attempt_timeout=0.05)) as deliverer:
+            await deliverer.endpoint(url)
+            await deliverer.emit()
+            (attempt,) = await deliverer.attempted(1)
     assert (attempt.status, attempt.status_code, attempt.error) == ("fail", 0, "timeout")
     assert attempt.next_attempt_at is not None
 
@@ -323,107 +302,89 @@ async def test_no_answer_is_a_failure_with_a_reason(tmp_path: Path) -> None:
 async def test_pending_retries_survive_a_restart(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status = 500
     clock = VirtualClock()
-    async with delivering(make_settings(tmp_path), clock=clock) as engine:
-        await engine.endpoint(receiver.url)
-        event = await engine.emit()
-        await engine.attempted(1)
+    async with delivering(make_settings(tmp_path), clock=clock) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        event = await deliverer.emit()
+        await deliverer.attempted(1)
     receiver.status = 200
     clock.offset += 7
-    async with delivering(make_settings(tmp_path), clock=clock) as engine:
-        attempts = await engine.attempted(2)
-        assert await engine.pending() == 0
+    async with delivering(make_settings(tmp_path), clock=clock) as deliverer:
+        attempts = await deliverer.attempted(2)
+        assert await deliverer.pending() == 0
     assert [attempt.number for attempt in attempts] == [1, 2]
     assert receiver.ids() == [event.id, event.id]
 
 
 async def test_a_short_retry_is_made_on_time(receiver: Receiver, tmp_path: Path) -> None:
     receiver.answer = lambda request: 500 if len(receiver.requests) == 1 else 200
-    async with delivering(make_settings(tmp_path, retry_schedule="0,0.3")) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.emit()
-        await engine.attempted(2)
+    async with delivering(make_settings(tmp_path, retry_schedule="0,0.3")) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
+        await deliverer.attempted(2)
     first, second = receiver.requests
     assert 0.2 < second.at - first.at < 0.8
 
 
-async def test_a_kick_that_names_endpoints_needs_no_scan(
-    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatcher, "_SCAN_EVERY", 60.0)
-    async with delivering(make_settings(tmp_path)) as engine:
-        await engine.endpoint(receiver.url)
+async def test_a_wake_that_names_endpoints_needs_no_scan(receiver: Receiver, tmp_path: Path) -> None:
+    async with delivering(make_settings(tmp_path), scan_every=60.0) as deliverer:
+        await deliverer.endpoint(receiver.url)
         await anyio.sleep(0.05)
-        await engine.database.write(emit)
+        await deliverer.emit_elsewhere()
         await anyio.sleep(0.05)
         assert receiver.requests == []
-        engine.dispatcher.kick([1])
-        await engine.attempted(1)
+        deliverer.dispatcher.wake([1])
+        await deliverer.attempted(1)
 
 
 async def test_what_another_process_commits_is_found_within_a_second(receiver: Receiver, tmp_path: Path) -> None:
-    async with delivering(make_settings(tmp_path)) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.database.write(emit)
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit_elsewhere()
         with anyio.fail_after(2):
-            await engine.attempted(1)
+            await deliverer.attempted(1)
 
 
 async def test_a_delivery_that_cannot_be_made_is_recorded_and_stops_no_other(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with delivering(make_settings(tmp_path, retry_schedule="0")) as engine:
-        broken, _ = await engine.endpoint(receiver.url), await engine.endpoint(receiver.url)
-        await engine.database.write(
+    async with delivering(make_settings(tmp_path, retry_schedule="0")) as deliverer:
+        broken, _ = await deliverer.endpoint(receiver.url), await deliverer.endpoint(receiver.url)
+        await deliverer.store.database.write(
             lambda connection: (
                 connection.execute("UPDATE endpoint_secret SET key = 'whsec_%' WHERE endpoint = 1").rowcount
             )
         )
-        await engine.emit()
-        attempts = await engine.attempted(2)
+        await deliverer.emit()
+        attempts = await deliverer.attempted(2)
     assert {attempt.endpoint_id: attempt.error for attempt in attempts}[broken.id] == "internal error of the sender"
     assert sorted(attempt.status for attempt in attempts) == ["fail", "success"]
     assert "cannot be sent" in caplog.text
 
 
 async def test_a_resent_event_arrives_again_and_counts_on(receiver: Receiver, tmp_path: Path) -> None:
-    async with delivering(make_settings(tmp_path)) as engine:
-        endpoint = await engine.endpoint(receiver.url)
-        event = await engine.emit()
-        await engine.attempted(1)
-        now = int(engine.clock() * 1000)
-        again = partial(resend, tenant="acme", event_id=event.id, endpoint_id=endpoint.id, now=now)
-        assert await engine.database.write(again) is True
-        engine.dispatcher.kick()
-        attempts = await engine.attempted(2)
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
+        event = await deliverer.emit()
+        await deliverer.attempted(1)
+        assert await deliverer.store.resend("acme", event.id, endpoint.id) is True
+        deliverer.dispatcher.wake()
+        attempts = await deliverer.attempted(2)
     assert [(attempt.number, attempt.trigger) for attempt in attempts] == [(1, "scheduled"), (2, "manual")]
     assert receiver.ids() == [event.id, event.id]
 
 
 async def test_recovering_delivers_what_failed(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status = 500
-    async with delivering(make_settings(tmp_path, retry_schedule="0")) as engine:
-        endpoint = await engine.endpoint(receiver.url)
+    async with delivering(make_settings(tmp_path, retry_schedule="0")) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
         since = datetime.now(UTC) - timedelta(seconds=1)
-        events = [await engine.emit() for _ in range(3)]
-        await engine.attempted(3)
+        events = [await deliverer.emit() for _ in range(3)]
+        await deliverer.attempted(3)
         receiver.status = 200
-        now = int(engine.clock() * 1000)
-        step = await engine.database.write(
-            partial(
-                recover,
-                tenant="acme",
-                endpoint_id=endpoint.id,
-                since=since,
-                until=None,
-                missing=False,
-                after="",
-                now=now,
-            )
-        )
-        engine.dispatcher.kick()
-        await engine.attempted(3, status="success")
-    assert step is not None
-    assert step.recovered == 3
+        recovered = await deliverer.store.recover("acme", endpoint.id, RecoverWindow(since, None, False), None)
+        deliverer.dispatcher.wake()
+        await deliverer.attempted(3, status="success")
+    assert recovered == Recovered(3, None)
     assert sorted(receiver.ids()[3:]) == [event.id for event in events]
 
 
@@ -475,55 +436,55 @@ async def test_what_a_killed_process_had_leased_is_delivered_after_the_lease(
     async with await anyio.open_process(command, cwd=Path(__file__).parents[2], stdout=None) as process:
         await eventually(lambda: receiver.requests)
         process.kill()
-    async with delivering(settings) as engine:
+    async with delivering(settings) as deliverer:
         await anyio.sleep(0.1)
         assert len(receiver.requests) == 1, "the lease is not over yet"
-        await engine.forward(settings.attempt_timeout + 11)
-        (attempt,) = await engine.attempted(1)
+        await deliverer.forward(settings.attempt_timeout + 11)
+        (attempt,) = await deliverer.attempted(1)
     assert attempt.number == 2
     assert receiver.ids() == [event.id, event.id]
 
 
 async def test_an_attempt_under_way_ends_before_the_dispatcher_does(receiver: Receiver, tmp_path: Path) -> None:
     receiver.answer = slowly
-    async with delivering(make_settings(tmp_path)) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.emit()
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
         await eventually(lambda: receiver.requests)
-    async with delivering(make_settings(tmp_path)) as engine:
-        assert len(await engine.attempts()) == 1
-        assert await engine.pending() == 0
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        assert len(await deliverer.attempts()) == 1
+        assert await deliverer.pending() == 0
 
 
 async def test_an_attempt_that_hangs_holds_the_end_up_for_a_moment_only(tmp_path: Path) -> None:
     with blackhole() as url:
-        async with delivering(make_settings(tmp_path)) as engine:
-            await engine.endpoint(url)
-            await engine.emit()
-            await eventually(lambda: engine.dispatcher.in_flight)
+        async with delivering(make_settings(tmp_path)) as deliverer:
+            await deliverer.endpoint(url)
+            await deliverer.emit()
+            await eventually(lambda: deliverer.dispatcher.in_flight)
             started = time.monotonic()
     assert time.monotonic() - started < 3
 
 
-async def test_dead_endpoints_do_not_delay_a_healthy_one(receiver: Receiver, tmp_path: Path, short_grace: None) -> None:
+async def test_dead_endpoints_do_not_delay_a_healthy_one(receiver: Receiver, tmp_path: Path) -> None:
     settings = make_settings(tmp_path, concurrency=16, attempt_timeout=10)
     with blackhole() as url:
-        async with delivering(settings) as engine:
-            await engine.endpoint(receiver.url, tenant="healthy")
-            await engine.emit(tenant="healthy")
+        async with delivering(settings, grace=0.1) as deliverer:
+            await deliverer.endpoint(receiver.url, tenant="healthy")
+            await deliverer.emit(tenant="healthy")
             await eventually(lambda: receiver.requests)
             for number in range(50):
-                await engine.endpoint(f"{url}{number}", tenant=f"dead{number % 5}")
+                await deliverer.endpoint(f"{url}{number}", tenant=f"dead{number % 5}")
             for number in range(5):
-                await engine.emit(tenant=f"dead{number}")
-            await eventually(lambda: engine.dispatcher.in_flight > 8)
+                await deliverer.emit(tenant=f"dead{number}")
+            await eventually(lambda: deliverer.dispatcher.in_flight > 8)
             delays = []
             for _ in range(20):
                 count, started = len(receiver.requests), time.monotonic()
-                await engine.emit(tenant="healthy")
+                await deliverer.emit(tenant="healthy")
                 await eventually(partial(lambda count: len(receiver.requests) > count, count))
                 delays.append(time.monotonic() - started)
-            assert engine.dispatcher.in_flight > 8
+            assert deliverer.dispatcher.in_flight > 8
     # Without a slot kept for it, it would wait until an attempt times out.
     assert max(delays) < 3
 
@@ -533,61 +494,61 @@ async def test_an_endpoint_that_fails_is_tried_ever_more_rarely_however_much_wai
 ) -> None:
     receiver.status = 500
     settings = make_settings(tmp_path, retry_schedule="0")
-    async with delivering(settings, clock=StoppedClock(), jitter=lambda: 0.5) as engine:
-        await engine.endpoint(receiver.url)
+    async with delivering(settings, clock=StoppedClock(), jitter=lambda: 0.5) as deliverer:
+        await deliverer.endpoint(receiver.url)
         for _ in range(12):
-            await engine.emit()
-        await engine.attempted(2)
+            await deliverer.emit()
+        await deliverer.attempted(2)
         for number, seconds in enumerate([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5], start=2):
-            await engine.forward(seconds - 0.005)
-            engine.dispatcher.kick([1])
+            await deliverer.forward(seconds - 0.005)
+            deliverer.dispatcher.wake([1])
             await anyio.sleep(0.05)
             assert len(receiver.requests) == number, "neither a new event nor time lets it go on early"
-            await engine.forward(0.006)
-            await engine.attempted(number + 1)
+            await deliverer.forward(0.006)
+            await deliverer.attempted(number + 1)
 
 
 async def test_once_an_endpoint_works_again_all_that_waits_is_delivered(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status = 500
-    async with delivering(make_settings(tmp_path, retry_schedule="0"), clock=StoppedClock()) as engine:
-        await engine.endpoint(receiver.url)
+    async with delivering(make_settings(tmp_path, retry_schedule="0"), clock=StoppedClock()) as deliverer:
+        await deliverer.endpoint(receiver.url)
         for _ in range(20):
-            await engine.emit()
-        await engine.attempted(2)
+            await deliverer.emit()
+        await deliverer.attempted(2)
         receiver.status = 200
-        await engine.forward(0.12)
-        await engine.attempted(20)
-        assert await engine.pending() == 0
+        await deliverer.forward(0.12)
+        await deliverer.attempted(20)
+        assert await deliverer.pending() == 0
     assert len(set(receiver.ids())) == 20
 
 
 async def test_an_endpoint_that_fails_does_not_go_ahead_of_a_healthy_one(receiver: Receiver, tmp_path: Path) -> None:
     receiver.answer = lambda request: 500 if request.path.endswith("/fails") else 200
     settings = make_settings(tmp_path, concurrency=1, retry_schedule="0")
-    async with delivering(settings, clock=StoppedClock()) as engine:
-        await engine.endpoint(f"{receiver.url}/fails")
-        await engine.endpoint(f"{receiver.url}/works")
-        await engine.emit()
-        await engine.attempted(2)
-        await engine.forward(10)
+    async with delivering(settings, clock=StoppedClock()) as deliverer:
+        await deliverer.endpoint(f"{receiver.url}/fails")
+        await deliverer.endpoint(f"{receiver.url}/works")
+        await deliverer.emit()
+        await deliverer.attempted(2)
+        await deliverer.forward(10)
         await anyio.sleep(0.1)  # The dispatcher finds that the first one has nothing left, before there is more.
-        await engine.emit()
-        await engine.attempted(4)
+        await deliverer.emit()
+        await deliverer.attempted(4)
     assert [request.path for request in receiver.requests][2:] == ["/hook/works", "/hook/fails"]
 
 
-async def test_slow_endpoints_take_half_of_the_slots_at_most(tmp_path: Path, short_grace: None) -> None:
+async def test_slow_endpoints_take_half_of_the_slots_at_most(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, concurrency=8, attempt_timeout=0.2, retry_schedule="0")
     with blackhole() as url:
-        async with delivering(settings) as engine:
+        async with delivering(settings, grace=0.1) as deliverer:
             for number in range(10):
-                await engine.endpoint(f"{url}{number}")
-            await engine.emit()
-            await engine.attempted(10)
+                await deliverer.endpoint(f"{url}{number}")
+            await deliverer.emit()
+            await deliverer.attempted(10)
             most = 0
-            await engine.emit()
-            while len(await engine.attempts()) < 20:
-                most = max(most, engine.dispatcher.in_flight)
+            await deliverer.emit()
+            while len(await deliverer.attempts()) < 20:
+                most = max(most, deliverer.dispatcher.in_flight)
                 await anyio.sleep(0.01)
     assert most == 4
 
@@ -601,14 +562,14 @@ async def test_endpoints_that_fail_are_not_tried_all_at_once(receiver: Receiver,
 
     receiver.answer = answer
     settings = make_settings(tmp_path, concurrency=16, retry_schedule="0,5")
-    async with delivering(settings) as engine:
+    async with delivering(settings) as deliverer:
         for number in range(24):
-            await engine.endpoint(f"{receiver.url}/{number}")
-        await engine.emit()
-        await engine.attempted(24)
+            await deliverer.endpoint(f"{receiver.url}/{number}")
+        await deliverer.emit()
+        await deliverer.attempted(24)
         arrivals.clear()
-        await engine.emit()
-        await engine.attempted(48)
+        await deliverer.emit()
+        await deliverer.attempted(48)
     assert len(arrivals) == 24
     assert max(arrivals) - min(arrivals) > 0.09, "four every 20 ms"
 
@@ -625,12 +586,12 @@ async def test_attempts_to_one_endpoint_are_bounded_and_grow_with_success(receiv
         return 200
 
     receiver.answer = answer
-    async with delivering(make_settings(tmp_path, endpoint_concurrency=3)) as engine:
-        await engine.endpoint(receiver.url)
+    async with delivering(make_settings(tmp_path, endpoint_concurrency=3)) as deliverer:
+        await deliverer.endpoint(receiver.url)
         async with anyio.create_task_group() as tasks:
             for _ in range(20):
-                tasks.start_soon(engine.emit)
-        await engine.attempted(20)
+                tasks.start_soon(deliverer.emit)
+        await deliverer.attempted(20)
     assert most == 3
 
 
@@ -640,7 +601,7 @@ async def test_the_rate_limit_holds_for_two_processes_together(receiver: Receive
         await one.endpoint(receiver.url, rate_limit=20)
         for _ in range(20):
             await one.emit()
-            two.dispatcher.kick()
+            two.dispatcher.wake()
         await one.attempted(20)
     arrivals = sorted(request.at for request in receiver.requests)
     assert len(arrivals) == 20
@@ -648,81 +609,70 @@ async def test_the_rate_limit_holds_for_two_processes_together(receiver: Receive
 
 
 async def test_what_cannot_be_recorded_yet_is_recorded_later(
-    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(dispatcher, "_PAUSE", 0.05)
     receiver.answer = slowly
-    async with delivering(make_settings(tmp_path)) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.emit()
+    async with delivering(make_settings(tmp_path), pause=0.05) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
         await eventually(lambda: receiver.requests)
-        set_read_only(engine, True)
+        set_read_only(deliverer, True)
         await eventually(lambda: "cannot be written" in caplog.text)
-        set_read_only(engine, False)
-        await engine.attempted(1)
+        set_read_only(deliverer, False)
+        await deliverer.attempted(1)
         await anyio.sleep(0.1)
-        assert await engine.pending() == 0
+        assert await deliverer.pending() == 0
     assert len(receiver.requests) == 1
 
 
 async def test_what_cannot_be_claimed_yet_is_delivered_later(
-    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(dispatcher, "_SCAN_EVERY", 60.0)
-    monkeypatch.setattr(dispatcher, "_PAUSE", 0.05)
-    async with delivering(make_settings(tmp_path)) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.database.write(emit)
-        set_read_only(engine, True)
-        engine.dispatcher.kick()
-        await eventually(lambda: "Deliveries wait" in caplog.text)
+    async with delivering(make_settings(tmp_path), scan_every=60.0, pause=0.05) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit_elsewhere()
+        set_read_only(deliverer, True)
+        deliverer.dispatcher.wake()
+        await eventually(lambda: "Deliveries are waiting" in caplog.text)
         assert receiver.requests == []
-        set_read_only(engine, False)
-        await engine.attempted(1)
+        set_read_only(deliverer, False)
+        await deliverer.attempted(1)
 
 
 async def test_after_the_lease_an_attempt_is_no_longer_recorded(
-    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(dispatcher, "_PAUSE", 0.05)
     receiver.answer = slowly
-    async with delivering(make_settings(tmp_path)) as engine:
-        await engine.endpoint(receiver.url)
-        await engine.emit()
+    async with delivering(make_settings(tmp_path), pause=0.05) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
         await eventually(lambda: receiver.requests)
-        set_read_only(engine, True)
-        engine.clock.offset += 60
+        set_read_only(deliverer, True)
+        deliverer.clock.offset += 60
         await eventually(lambda: "Something went wrong" in caplog.text)
-        assert await engine.attempts() == []
-        set_read_only(engine, False)
-        (attempt,) = await engine.attempted(1)
+        assert await deliverer.attempts() == []
+        set_read_only(deliverer, False)
+        (attempt,) = await deliverer.attempted(1)
     assert attempt.number == 2
     assert len(receiver.requests) == 2
 
 
-def set_read_only(engine: Engine, value: bool) -> None:
+def set_read_only(deliverer: Deliverer, value: bool) -> None:
     """Let every transaction fail, as on a full disk, or succeed again."""
-    assert engine.database._connection is not None
-    engine.database._connection.execute(f"PRAGMA query_only = {value:d}")
+    assert deliverer.store.database._connection is not None
+    deliverer.store.database._connection.execute(f"PRAGMA query_only = {value:d}")
 
 
 async def test_a_deleted_endpoint_drops_what_is_under_way(receiver: Receiver, tmp_path: Path) -> None:
     receiver.answer = slowly
-
-    async def delete(endpoint: Endpoint) -> None:
-        no = await engine.database.write(partial(endpoints.delete_endpoint, tenant="acme", identifier=endpoint.id))
-        assert no is not None
-        while await engine.database.write(partial(endpoints.delete_leftovers, no=no)):
-            pass
-
-    async with delivering(make_settings(tmp_path)) as engine:
-        endpoint = await engine.endpoint(receiver.url)
-        await engine.emit()
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
         await eventually(lambda: receiver.requests)
-        await delete(endpoint)
-        await eventually(lambda: not engine.dispatcher.in_flight)
-        await engine.database.write(lambda connection: None)
-        rows = await engine.database.read(
+        assert await deliverer.store.delete_endpoint("acme", endpoint.id)
+        await eventually(lambda: not deliverer.dispatcher.in_flight)
+        await deliverer.store.database.write(lambda connection: None)
+        rows = await deliverer.store.database.read(
             lambda connection: connection.execute(
                 "SELECT (SELECT count(*) FROM attempt) + (SELECT count(*) FROM delivery)"
             ).fetchone()

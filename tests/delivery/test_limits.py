@@ -10,8 +10,9 @@ from random import Random
 import pytest
 from hypothesis import given, strategies as st
 
-from starlette_webhooks.delivery.limits import Ask, Lane, Limits, Ready, Room, share
-from tests.stores.sqlite.queueing import NOW
+from starlette_webhooks.delivery.limits import Limits
+from starlette_webhooks.delivery.ready import Ready
+from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest, allocate
 
 
 @given(
@@ -26,50 +27,54 @@ from tests.stores.sqlite.queueing import NOW
 def test_no_bound_is_broken_and_no_slot_left_unused(
     wants: list[tuple[Lane, int, int, str]], free: int, reserve: int, slow: int
 ) -> None:
-    asks = [Ask(place, lane, room, load, tenant) for place, (lane, room, load, tenant) in enumerate(wants)]
-    shares = share(asks, Room(free, reserve, slow), {})
-    by_lane = {lane: sum(shares.get(ask.endpoint, 0) for ask in asks if ask.lane is lane) for lane in Lane}
-    assert all(1 <= shares[ask.endpoint] <= ask.room for ask in asks if ask.endpoint in shares)
+    requests = [SlotRequest(place, lane, room, load, tenant) for place, (lane, room, load, tenant) in enumerate(wants)]
+    shares = allocate(requests, Capacity(free, reserve, slow), {})
+    by_lane = {
+        lane: sum(shares.get(request.endpoint, 0) for request in requests if request.lane is lane) for lane in Lane
+    }
+    assert all(1 <= shares[request.endpoint] <= request.slots for request in requests if request.endpoint in shares)
     used = sum(by_lane.values())
     assert used <= free
-    assert by_lane[Lane.SLOW] <= slow
-    assert by_lane[Lane.SLOW] + by_lane[Lane.NEW] <= max(free - reserve, 0)
-    proven = sum(ask.room for ask in asks if ask.lane is Lane.PROVEN)
-    assert by_lane[Lane.PROVEN] == proven or used == free
-    if proven == 0 and by_lane[Lane.SLOW] < min(slow, sum(ask.room for ask in asks if ask.lane is Lane.SLOW)):
+    assert by_lane[Lane.DEGRADED] <= slow
+    assert by_lane[Lane.DEGRADED] + by_lane[Lane.UNKNOWN] <= max(free - reserve, 0)
+    proven = sum(request.slots for request in requests if request.lane is Lane.HEALTHY)
+    assert by_lane[Lane.HEALTHY] == proven or used == free
+    if proven == 0 and by_lane[Lane.DEGRADED] < min(
+        slow, sum(request.slots for request in requests if request.lane is Lane.DEGRADED)
+    ):
         assert used == max(free - reserve, 0)
 
 
 def test_success_doubles_what_an_endpoint_gets_and_failure_takes_it_back() -> None:
     limits = Limits(concurrency=100, per_endpoint=6)
     for expected in (1, 2, 4, 6, 6):
-        assert limits.ask(1).room == expected
+        assert limits.request(1).slots == expected
         limits.learn(1, 0, ok=True, slow=False, throttled=False)
-    assert limits.lane(1) is Lane.PROVEN
+    assert limits.lane(1) is Lane.HEALTHY
     limits.learn(1, 0, ok=False, slow=False, throttled=True)
-    assert (limits.ask(1).room, limits.lane(1)) == (3, Lane.SLOW)
+    assert (limits.request(1).slots, limits.lane(1)) == (3, Lane.DEGRADED)
     limits.learn(1, 0, ok=False, slow=False, throttled=False)
-    assert limits.ask(1).room == 1
+    assert limits.request(1).slots == 1
     limits.learn(1, 0, ok=True, slow=True, throttled=False)
-    assert limits.lane(1) is Lane.SLOW
+    assert limits.lane(1) is Lane.DEGRADED
 
 
 def test_attempts_that_fail_together_pause_an_endpoint_once_and_a_success_ends_the_pause() -> None:
     limits = Limits(concurrency=100, per_endpoint=6, random=lambda: 0.5)
     for _ in range(6):
-        limits.learn(1, NOW, ok=False, slow=False, throttled=False)
-    assert limits.paused_until(1) == NOW + 100
-    limits.learn(1, NOW + 100, ok=False, slow=False, throttled=True)
-    assert limits.paused_until(1) == NOW + 300
-    limits.learn(1, NOW + 101, ok=True, slow=False, throttled=False)
-    assert limits.paused_until(1) == 0
-    limits.learn(1, NOW + 102, ok=False, slow=False, throttled=False)
-    assert limits.paused_until(1) == NOW + 102, "a first failure pauses nothing"
-    limits.learn(1, NOW + 103, ok=False, slow=False, throttled=False)
-    assert limits.paused_until(1) == NOW + 203, "it begins anew"
+        limits.learn(1, 0, ok=False, slow=False, throttled=False)
+    assert limits.paused_until(1) == 0.1
+    limits.learn(1, 0.1, ok=False, slow=False, throttled=True)
+    assert limits.paused_until(1) == pytest.approx(0.3)
+    limits.learn(1, 0.101, ok=True, slow=False, throttled=False)
+    assert limits.paused_until(1) == -math.inf
+    limits.learn(1, 0.102, ok=False, slow=False, throttled=False)
+    assert limits.paused_until(1) == 0.102, "a first failure pauses nothing"
+    limits.learn(1, 0.103, ok=False, slow=False, throttled=False)
+    assert limits.paused_until(1) == pytest.approx(0.203), "it begins anew"
     limits.resume(1)
-    assert limits.paused_until(1) == 0
-    assert limits.paused_until(2) == 0
+    assert limits.paused_until(1) == -math.inf
+    assert limits.paused_until(2) == -math.inf
 
 
 def test_what_is_known_of_endpoints_is_bounded() -> None:
@@ -77,9 +82,9 @@ def test_what_is_known_of_endpoints_is_bounded() -> None:
     limits.started(0, "acme", 0)
     for endpoint in range(1, 20_000):
         limits.learn(endpoint, 0, ok=True, slow=False, throttled=False)
-    assert len(limits._states) == 10_000
-    assert limits.ask(0).room == 0, "what is under way is not forgotten"
-    assert limits.lane(1) is Lane.NEW
+    assert len(limits) == 10_000
+    assert limits.request(0).slots == 0, "what is under way is not forgotten"
+    assert limits.lane(1) is Lane.UNKNOWN
 
 
 def test_busy_endpoints_wait_aside_until_an_attempt_of_theirs_is_over() -> None:
@@ -88,32 +93,32 @@ def test_busy_endpoints_wait_aside_until_an_attempt_of_theirs_is_over() -> None:
     lane = limits.started(1, "acme", 0)
     for endpoint in (1, 2, 2):
         ready.add(endpoint)
-    assert [ask.endpoint for ask in ready.take(0)] == [2]
+    assert [request.endpoint for request in ready.take(0)] == [2]
     assert ready.take(0) == []
     assert len(ready) == 1
     limits.finished(1, "acme", lane)
     ready.finished(1)
-    assert [ask.endpoint for ask in ready.take(0)] == [1]
+    assert [request.endpoint for request in ready.take(0)] == [1]
     assert len(ready) == 0
 
 
 def test_endpoints_that_fail_begin_a_few_at_a_time_and_those_that_work_do_not_wait_for_them() -> None:
     limits = Limits(concurrency=80, per_endpoint=1)
     ready = Ready(limits)
-    assert ready.slow_from() == math.inf, "nobody waits"
+    assert ready.degraded_from() == math.inf, "nobody waits"
     for endpoint in range(8):
         limits.learn(endpoint, 0, ok=False, slow=False, throttled=False)
         ready.add(endpoint)
-    assert ready.slow_from() == 0
-    assert limits.room(0).of(Lane.SLOW) == 5, "an eighth of the slots they may have"
+    assert ready.degraded_from() == -math.inf
+    assert limits.capacity(0).of(Lane.DEGRADED) == 5, "an eighth of the slots they may have"
     for endpoint in range(5):
         ready.remove(endpoint)
         limits.started(endpoint, "acme", 0)
-    assert limits.room(0.019).of(Lane.SLOW) == 0
-    assert limits.room(0.019).of(Lane.PROVEN) == 75
+    assert limits.capacity(0.019).of(Lane.DEGRADED) == 0
+    assert limits.capacity(0.019).of(Lane.HEALTHY) == 75
     assert ready.take(0.019) == []
-    assert ready.slow_from() == 0.02
-    assert [ask.endpoint for ask in ready.take(0.02)] == [5, 6, 7]
+    assert ready.degraded_from() == 0.02
+    assert [request.endpoint for request in ready.take(0.02)] == [5, 6, 7]
 
 
 @pytest.mark.parametrize("seconds", [(3, 3), (15, 15), (2.5, 4)])
@@ -131,20 +136,20 @@ def test_each_of_many_slow_endpoints_has_its_turn(
     ends: list[tuple[float, int]] = []
     now = 0.0
     while now < 40 * endpoints / concurrency * seconds[1]:
-        while asks := ready.take(now):
-            shares = share(asks, limits.room(now), limits.tenants)
-            ready.put_back([ask.endpoint for ask in asks if ask.endpoint not in shares])
+        while requests := ready.take(now):
+            shares = allocate(requests, limits.capacity(now), limits.tenants)
+            ready.put_back([request.endpoint for request in requests if request.endpoint not in shares])
             now += 0.002
             for endpoint in shares:
                 limits.started(endpoint, "acme", now)
                 turns[endpoint] += 1
                 heapq.heappush(ends, (now + random.uniform(*seconds), endpoint))
                 ready.add(endpoint)
-        now = min(ends[0][0], max(ready.slow_from(), now))
+        now = min(ends[0][0], max(ready.degraded_from(), now))
         while ends and ends[0][0] <= now:
             _, endpoint = heapq.heappop(ends)
-            limits.finished(endpoint, "acme", Lane.SLOW)
-            limits.learn(endpoint, int(now * 1000), ok=True, slow=True, throttled=False)
+            limits.finished(endpoint, "acme", Lane.DEGRADED)
+            limits.learn(endpoint, now, ok=True, slow=True, throttled=False)
             ready.finished(endpoint)
     assert min(turns.values()) > 0.7 * turns.total() / endpoints
 
@@ -156,16 +161,16 @@ def test_where_all_slots_are_taken_time_alone_gives_endpoints_that_fail_none() -
     ready.add(1)
     for _ in range(3):
         limits.started(2, "acme", 0)
-    assert limits.slow_from() == ready.slow_from() == math.inf, "the last slot is kept for those that work"
-    limits.finished(2, "acme", Lane.NEW)
-    assert ready.slow_from() == 0
+    assert limits.degraded_from() == ready.degraded_from() == math.inf, "the last slot is kept for those that work"
+    limits.finished(2, "acme", Lane.UNKNOWN)
+    assert ready.degraded_from() == -math.inf
 
 
 def test_the_list_of_ready_endpoints_is_bounded_and_those_that_fail_keep_nobody_else_out() -> None:
     limits = Limits(concurrency=4, per_endpoint=1)
     ready = Ready(limits)
     for endpoint in range(9_000, 20_000):
-        limits._state(endpoint).lane = Lane.SLOW
+        limits.known_to_fail(endpoint)
         ready.add(endpoint)
     assert len(ready) == 10_000
     assert not ready.full
@@ -183,8 +188,8 @@ def test_endpoints_that_got_no_slot_keep_their_turn() -> None:
     ready = Ready(limits)
     for endpoint in range(5):
         ready.add(endpoint)
-    assert [ask.endpoint for ask in ready.take(0)] == [0, 1, 2, 3, 4]
+    assert [request.endpoint for request in ready.take(0)] == [0, 1, 2, 3, 4]
     ready.add(9)
     ready.add(3)
     ready.put_back([2, 3])
-    assert [ask.endpoint for ask in ready.take(0)] == [2, 3, 9]
+    assert [request.endpoint for request in ready.take(0)] == [2, 3, 9]

@@ -23,7 +23,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.stores.sqlite.queries import read_sql
 from starlette_webhooks.stores.sqlite.writer import Writer
-from starlette_webhooks.stores.sqlite.writes import Batch, Submitted, SupportsEvents, Write
+from starlette_webhooks.stores.sqlite.writes import Batch, Joint, Submitted, SupportsEvents, Write
 
 try:
     import fcntl
@@ -163,9 +163,8 @@ class Database:
         """Run a function in the next transaction, on another thread. Thread-safe; never blocks.
 
         The function gets a connection with a transaction open, and may run again where another write of the same
-        transaction failed: its only effects must be those on the connection. An object with an attribute `together`
-        other than None is not called itself, where nothing fails: `together(connection, objects)` is, for a row of
-        such objects, and returns the result of each.
+        transaction failed: its only effects must be those on the connection. A `Joint` runs together with its
+        neighbours, unless something fails.
 
         Args:
             size: Bytes that it holds while it waits.
@@ -287,12 +286,18 @@ class Database:
 
 
 def _run_together(connection: Connection, writes: Sequence[Write[Any]]) -> None:
-    for together, row in groupby(writes, key=lambda write: getattr(write.fn, "together", None)):
-        if together is None:
-            for write in row:
+    for kind, group in groupby(writes, key=_joint):
+        if kind is None:
+            for write in group:
                 write.result = write.fn(connection)
         else:
-            neighbours = list(row)
-            results = together(connection, [write.fn for write in neighbours])
+            neighbours = list(group)
+            operations: list[Any] = [write.fn for write in neighbours]
+            results = kind.run_together(connection, operations)
             for write, result in zip(neighbours, results, strict=True):
                 write.result = result
+
+
+def _joint(write: Write[Any]) -> type[Joint[Any]] | None:
+    fn = write.fn
+    return type(fn) if isinstance(fn, Joint) and fn.joins else None

@@ -12,8 +12,8 @@ from starlette_webhooks.exceptions import Conflict
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
-from starlette_webhooks.stores.sqlite.log import from_ms
 from starlette_webhooks.stores.sqlite.queries import load_queries
+from starlette_webhooks.stores.sqlite.rows import from_ms
 
 __all__ = [
     "create_endpoint",
@@ -98,11 +98,11 @@ def number_of(connection: sqlite3.Connection, tenant: str, identifier: str) -> i
 
 
 def create_endpoint(
-    connection: sqlite3.Connection, tenant: str, changes: EndpointChanges, now: int, most: int
+    connection: sqlite3.Connection, tenant: str, changes: EndpointChanges, now: int, limit: int
 ) -> Endpoint:
-    """Create an endpoint with a secret, `most` of them for a tenant."""
+    """Create an endpoint with a secret, up to `limit` of them for a tenant."""
     (count,) = connection.execute(_QUERIES["count"], (tenant,)).fetchone()
-    if count >= most:
+    if count >= limit:
         raise Conflict(
             f"There are {count} endpoints already, and no more are allowed. Delete one.", code="endpoint_limit"
         )
@@ -180,7 +180,7 @@ def get_secret(connection: sqlite3.Connection, tenant: str, identifier: str) -> 
 
 
 def rotate_secret(connection: sqlite3.Connection, tenant: str, identifier: str, key: str, now: int) -> str | None:
-    """Make `key` the secret of an endpoint; the one before signs along for 24 hours."""
+    """Make `key` the secret of an endpoint; the one before stays valid for 24 hours."""
     row = _row(connection, tenant, identifier)
     if row is None:
         return None

@@ -20,7 +20,7 @@ from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.relay.lock import RelayLock
 from starlette_webhooks.relay.outbox import DeadLetter, EntryState, OutboxCounts, OutboxEntry
 from starlette_webhooks.stores.sqlite.database import MEMORY, Database, Write
-from starlette_webhooks.stores.sqlite.log import read_meta
+from starlette_webhooks.stores.sqlite.meta import read_meta
 from starlette_webhooks.stores.sqlite.queries import load_queries, read_sql
 from starlette_webhooks.stores.sqlite.writes import Submitted
 from starlette_webhooks.types import Clock

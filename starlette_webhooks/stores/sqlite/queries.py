@@ -28,6 +28,16 @@ def load_queries(file: str, package: str = "starlette_webhooks.stores.sqlite") -
     return MappingProxyType(queries)
 
 
+def substitute(statement: str, **parts: str) -> str:
+    """Put SQL in the place of each `{name}` of a statement. Values are bound as parameters, never put in here."""
+    for name, part in parts.items():
+        mark = f"{{{name}}}"
+        if mark not in statement:
+            raise ValueError(f"The statement has no {mark}.")
+        statement = statement.replace(mark, part)
+    return statement
+
+
 def in_one_row(connection: sqlite3.Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
     """The rows of a statement that answers them as one JSON array.
 

@@ -1,4 +1,4 @@
-"""What came of attempts: recording it, and removing or rescheduling the deliveries.
+"""Recording attempts, and removing or rescheduling their deliveries. What changes is decided by `delivery.records`.
 
 The functions take a connection and run on the database's threads; times are in milliseconds since the epoch.
 """
@@ -8,110 +8,116 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, Self
 
-from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
-from starlette_webhooks.stores.sqlite.queue import Job
+from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
+from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state
+from starlette_webhooks.stores.sqlite.insertion import Insertion
+from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries, substitute
+from starlette_webhooks.stores.sqlite.writes import Joint
 
-__all__ = ["DisabledEndpoint", "OnDisabled", "Outcome", "Recording", "record"]
+__all__ = ["Recording"]
 
 _QUERIES = load_queries("recording.sql")
 _HOUR = 3_600_000
 _ROWS = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of an attempt.
+class Recording(Joint["DisabledEndpoint | None"]):
+    """Records an attempt. Returns the endpoint if the attempt has disabled it. See `DeliveryStore.record`."""
 
-    Attributes:
-        started, ended: When.
-        next_due: When to try again after a failure; None for never.
-        pause_until: Until when the receiver wants no attempts at all, or 0.
-    """
+    __slots__ = ("disable_after", "outcome")
 
-    job: Job
-    attempt_id: str
-    ok: bool
-    started: int
-    ended: int
-    duration_ms: int
-    status_code: int = 0
-    response: str = ""
-    error: str = ""
-    next_due: int | None = None
-    pause_until: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DisabledEndpoint:
-    """An endpoint that was disabled just now. `reason` is `gone` or `failing`."""
-
-    id: str
-    tenant: str
-    url: str
-    reason: str
-
-
-OnDisabled: TypeAlias = Callable[[sqlite3.Connection, DisabledEndpoint], None]
-
-
-class Recording:
-    """Records an attempt. Answers the endpoint, where the attempt has disabled it.
-
-    Args:
-        disable_after: See `record`.
-        on_disabled: Called when an endpoint is disabled, within the same transaction.
-    """
-
-    __slots__ = ("disable_after", "on_disabled", "outcome")
-
-    def __init__(self, outcome: Outcome, *, disable_after: int, on_disabled: OnDisabled) -> None:
+    def __init__(self, outcome: Outcome, *, disable_after: int) -> None:
         self.outcome = outcome
         self.disable_after = disable_after
-        self.on_disabled = on_disabled
-
-    @property
-    def together(self) -> Callable[[sqlite3.Connection, Sequence[Recording]], list[DisabledEndpoint | None]]:
-        """See `Database.submit`."""
-        return _record_together
 
     def __call__(self, connection: sqlite3.Connection) -> DisabledEndpoint | None:
-        disabled = record(connection, self.outcome, disable_after=self.disable_after)
-        if disabled is not None:
-            self.on_disabled(connection, disabled)
-        return disabled
+        outcome = self.outcome
+        delivery = outcome.delivery
+        row = connection.execute(_QUERIES["endpoint_state"], (delivery.endpoint,)).fetchone()
+        if row is None:
+            return None
+        before = EndpointState(*row)
+        after = next_state(outcome, before, disable_after=self.disable_after)
+        disabled = after.disabled_reason is not None and before.disabled_reason is None
+        held = _settle(connection, outcome)
+        if after != before:
+            state = (after.failing_since, after.disabled_reason, after.paced_until)
+            connection.execute(_QUERIES["set_endpoint_state"], (*state, delivery.endpoint))
+        _log(connection, outcome, outcome.next_due if held and not disabled else None)
+        return _disable(connection, outcome, str(after.disabled_reason)) if disabled else None
+
+    @classmethod
+    def run_together(cls, connection: sqlite3.Connection, operations: Sequence[Self]) -> list[DisabledEndpoint | None]:
+        """See `Joint`. Successes of endpoints that work well take a few statements for all of them."""
+        outcomes = [recording.outcome for recording in operations]
+        working = _working(connection, outcomes)
+        if working:
+            _record_successes(connection, [one for one in outcomes if one.delivery.endpoint in working])
+        return [
+            None if recording.outcome.delivery.endpoint in working else recording(connection)
+            for recording in operations
+        ]
 
 
-def _record_together(connection: sqlite3.Connection, recordings: Sequence[Recording]) -> list[DisabledEndpoint | None]:
-    # With the same effect as each in turn. Successes of endpoints that work well take a few statements for all, as each
-    # statement costs several changes of threads (see `_insert_together`).
-    outcomes = [recording.outcome for recording in recordings]
-    working = _working(connection, outcomes)
-    if working:
-        _record_successes(connection, [outcome for outcome in outcomes if outcome.job.endpoint in working])
-    return [None if recording.outcome.job.endpoint in working else recording(connection) for recording in recordings]
+def _settle(connection: sqlite3.Connection, outcome: Outcome) -> bool:
+    """Remove or reschedule the delivery. False if its lease is no longer held."""
+    delivery = outcome.delivery
+    values = {"id": delivery.id, "number": delivery.number, "lease": delivery.lease, "next_due": outcome.next_due}
+    statement = "finish" if is_finished(outcome) else "reschedule"
+    return connection.execute(_QUERIES[statement], values).rowcount == 1
+
+
+def _disable(connection: sqlite3.Connection, outcome: Outcome, reason: str) -> DisabledEndpoint:
+    delivery = outcome.delivery
+    connection.execute(_QUERIES["touch"], (outcome.ended, delivery.endpoint))
+    connection.execute(_QUERIES["unsubscribe"], (delivery.endpoint,))
+    disabled = DisabledEndpoint(delivery.endpoint_id, delivery.tenant, delivery.url, reason)
+    Insertion([disabled_event(disabled)])(connection)
+    return disabled
+
+
+def _log(connection: sqlite3.Connection, outcome: Outcome, next_due: int | None) -> None:
+    delivery = outcome.delivery
+    values = {
+        "attempt_id": outcome.attempt_id,
+        "event": delivery.event,
+        "endpoint": delivery.endpoint,
+        "ok": outcome.ok,
+        "number": delivery.number,
+        "started": outcome.started,
+        "status_code": outcome.status_code,
+        "duration_ms": outcome.duration_ms,
+        "url": delivery.url,
+        "response": outcome.response,
+        "error": outcome.error,
+        "trigger": delivery.trigger,
+        "next_due": next_due,
+        "hour": outcome.started - outcome.started % _HOUR,
+    }
+    connection.execute(_QUERIES["insert_attempt"], values)
+    connection.execute(_QUERIES["count_attempt"], values)
 
 
 def _working(connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> set[int]:
-    """Endpoints that have not failed, neither before nor now: where one attempt fails, the order of all counts."""
-    endpoints = {outcome.job.endpoint for outcome in outcomes if outcome.ok}
-    endpoints -= {outcome.job.endpoint for outcome in outcomes if not outcome.ok}
+    """Endpoints that failed neither before nor now. Where one attempt fails, the order of all of them counts."""
+    endpoints = {outcome.delivery.endpoint for outcome in outcomes if outcome.ok}
+    endpoints -= {outcome.delivery.endpoint for outcome in outcomes if not outcome.ok}
     if not endpoints:
         return set()
     return set(in_one_row(connection, _QUERIES["works_well"], (json.dumps(list(endpoints)),)))
 
 
 def _record_successes(connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
-    held = [(outcome.job.id, outcome.job.number, outcome.job.lease) for outcome in outcomes]
+    held = [(one.delivery.id, one.delivery.number, one.delivery.lease) for one in outcomes]
     connection.execute(_QUERIES["finish_all"], (json.dumps(held),))
     for part in _parts(outcomes):
         values = [value for outcome in part for value in _row(outcome)]
         connection.execute(_insert_statement(len(part)), values)
-    hours = Counter((outcome.job.endpoint, outcome.started - outcome.started % _HOUR) for outcome in outcomes)
+    hours = Counter((one.delivery.endpoint, one.started - one.started % _HOUR) for one in outcomes)
     counts = json.dumps([(*key, count) for key, count in hours.items()])
     connection.execute(_QUERIES["count_successes"], (counts,))
 
@@ -127,98 +133,21 @@ def _parts(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
 
 
 def _row(outcome: Outcome) -> Sequence[Any]:
-    job = outcome.job
+    delivery = outcome.delivery
     return (
-        job.event,
+        delivery.event,
         outcome.attempt_id,
-        job.endpoint,
-        job.number,
+        delivery.endpoint,
+        delivery.number,
         outcome.started,
         outcome.status_code,
         outcome.duration_ms,
-        job.url,
+        delivery.url,
         outcome.response,
-        job.trigger,
+        delivery.trigger,
     )
 
 
 @cache
 def _insert_statement(rows: int) -> str:
-    return _QUERIES["insert_successes"].replace(":rows", ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows))
-
-
-def record(connection: sqlite3.Connection, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
-    """Record an attempt, and remove or reschedule its delivery where the lease is still held.
-
-    What belongs to an endpoint that was deleted meanwhile is dropped.
-
-    Args:
-        disable_after: Milliseconds of nothing but failures that disable an endpoint; 0 for never.
-
-    Returns:
-        The endpoint, where this attempt has disabled it.
-    """
-    job = outcome.job
-    state = connection.execute(_QUERIES["endpoint_state"], (job.endpoint,)).fetchone()
-    if state is None:
-        return None
-    failing_since, disabled_reason = state
-    held = _settle(connection, outcome)
-    disabled = None
-    if outcome.ok:
-        if failing_since is not None:
-            connection.execute(_QUERIES["works"], (job.endpoint,))
-    else:
-        if failing_since is None:
-            connection.execute(_QUERIES["fails"], (outcome.started, job.endpoint))
-            failing_since = outcome.started
-        if disabled_reason is None:
-            disabled = _disable(connection, outcome, failing_since, disable_after)
-        if outcome.pause_until:
-            connection.execute(_QUERIES["pause"], (outcome.pause_until, job.endpoint))
-    _log(connection, outcome, outcome.next_due if held and disabled is None else None)
-    return disabled
-
-
-def _settle(connection: sqlite3.Connection, outcome: Outcome) -> bool:
-    job = outcome.job
-    values = {"id": job.id, "number": job.number, "lease": job.lease, "next_due": outcome.next_due}
-    statement = "finish" if outcome.ok or outcome.next_due is None else "reschedule"
-    return connection.execute(_QUERIES[statement], values).rowcount == 1
-
-
-def _disable(
-    connection: sqlite3.Connection, outcome: Outcome, failing_since: int, disable_after: int
-) -> DisabledEndpoint | None:
-    job = outcome.job
-    if outcome.status_code == 410:
-        reason = "gone"
-    elif disable_after and outcome.ended - failing_since >= disable_after:
-        reason = "failing"
-    else:
-        return None
-    connection.execute(_QUERIES["disable"], (reason, outcome.ended, job.endpoint))
-    connection.execute(_QUERIES["unsubscribe"], (job.endpoint,))
-    return DisabledEndpoint(job.endpoint_id, job.tenant, job.url, reason)
-
-
-def _log(connection: sqlite3.Connection, outcome: Outcome, next_due: int | None) -> None:
-    job = outcome.job
-    values = {
-        "attempt_id": outcome.attempt_id,
-        "event": job.event,
-        "endpoint": job.endpoint,
-        "ok": outcome.ok,
-        "number": job.number,
-        "started": outcome.started,
-        "status_code": outcome.status_code,
-        "duration_ms": outcome.duration_ms,
-        "url": job.url,
-        "response": outcome.response,
-        "error": outcome.error,
-        "trigger": job.trigger,
-        "next_due": next_due,
-        "hour": outcome.started - outcome.started % _HOUR,
-    }
-    connection.execute(_QUERIES["insert_attempt"], values)
-    connection.execute(_QUERIES["count_attempt"], values)
+    return substitute(_QUERIES["insert_successes"], rows=", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows))

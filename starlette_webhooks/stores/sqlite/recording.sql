@@ -1,5 +1,5 @@
 -- name: endpoint_state
-SELECT failing_since, disabled_reason FROM endpoint WHERE no = ?
+SELECT failing_since, disabled_reason, paced_until FROM endpoint WHERE no = ?
 
 -- name: finish
 DELETE FROM delivery WHERE id = :id AND attempt = :number AND due = :lease
@@ -9,17 +9,11 @@ UPDATE delivery
 SET due = :next_due, step = step + 1, trigger = CASE trigger WHEN 'manual' THEN 'scheduled' ELSE trigger END
 WHERE id = :id AND attempt = :number AND due = :lease
 
--- name: works
-UPDATE endpoint SET failing_since = NULL WHERE no = ?
+-- name: set_endpoint_state
+UPDATE endpoint SET failing_since = ?, disabled_reason = ?, paced_until = ? WHERE no = ?
 
--- name: fails
-UPDATE endpoint SET failing_since = ? WHERE no = ?
-
--- name: pause
-UPDATE endpoint SET paced_until = max(paced_until, ?) WHERE no = ?
-
--- name: disable
-UPDATE endpoint SET disabled_reason = ?, updated_at = ? WHERE no = ?
+-- name: touch
+UPDATE endpoint SET updated_at = ? WHERE no = ?
 
 -- name: unsubscribe
 DELETE FROM subscription WHERE endpoint = ?
@@ -52,7 +46,7 @@ DELETE FROM delivery WHERE id IN (
 INSERT INTO attempt (
     event, id, endpoint, number, timestamp, status_code, duration_ms, url, response, trigger, ok, error
 )
-SELECT given.*, 1, '' FROM (VALUES :rows) AS given CROSS JOIN event ON event.seq = given.column1
+SELECT given.*, 1, '' FROM (VALUES {rows}) AS given CROSS JOIN event ON event.seq = given.column1
 
 -- name: count_successes
 INSERT INTO endpoint_hour (endpoint, hour, success)

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.waiting import Gate
 
-__all__ = ["Batch", "Submitted", "SupportsEvents", "Write"]
+__all__ = ["Batch", "Joint", "Submitted", "SupportsEvents", "Write"]
 
 T = TypeVar("T")
 Connection = sqlite3.Connection
+
+
+class Joint(Generic[T]):
+    """A write that can run together with its neighbours of the same class, in fewer statements.
+
+    Called alone, it runs alone. Both ways have the same effect and return the same results.
+    """
+
+    __slots__ = ()
+
+    @property
+    def joins(self) -> bool:
+        """Whether this one may run with its neighbours."""
+        return True
+
+    def __call__(self, connection: Connection) -> T:
+        """Run alone."""
+        raise NotImplementedError
+
+    @classmethod
+    def run_together(cls, connection: Connection, operations: Sequence[Self]) -> list[T]:
+        """Run neighbours that all `joins`, and return the result of each."""
+        raise NotImplementedError
 
 
 class Batch:

@@ -7,17 +7,18 @@ import time
 from itertools import count
 from typing import Any
 
-from starlette_webhooks.delivery.limits import Ask, Lane, Room
+from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, LeasedDelivery, Outcome
+from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 from starlette_webhooks.identifiers import first_id
-from starlette_webhooks.stores.sqlite.queue import Claim, Job, claim, scan
-from starlette_webhooks.stores.sqlite.recording import Outcome, record
+from starlette_webhooks.stores.sqlite.deliveries import claim, due
+from starlette_webhooks.stores.sqlite.recording import Recording
 
 # Events are emitted in real time, within half an hour from now, so all are due by then.
 NOW = int(time.time() * 1000) + 1_800_000
 LEASE = 25_000
 MINUTE = 60_000
 NUMBERS = count(1)
-ROOM = Room(free=100, reserve=0, slow=50)
+CAPACITY = Capacity(free=100, reserve=0, degraded=50)
 
 
 def rows(db: sqlite3.Connection, statement: str, *values: Any) -> list[Any]:
@@ -25,18 +26,25 @@ def rows(db: sqlite3.Connection, statement: str, *values: Any) -> list[Any]:
 
 
 def take(
-    db: sqlite3.Connection, *numbers: int, now: int = NOW + 1000, room: Room = ROOM, each: int = 8, **tenants: int
+    db: sqlite3.Connection,
+    *numbers: int,
+    now: int = NOW + 1000,
+    capacity: Capacity = CAPACITY,
+    each: int = 8,
+    **tenants: int,
 ) -> Claim:
     """Claim as a process would that has attempts under way for these tenants."""
-    found = numbers or tuple(one.endpoint for one in scan(db, due_by=now).found)
-    asks = [Ask(endpoint, Lane.PROVEN, each, 0) for endpoint in found]
-    return claim(db, asks=asks, room=room, tenants=tenants, now=now, lease=now + LEASE)
+    found = numbers or tuple(one.endpoint for one in due(db, due_by=now).endpoints)
+    requests = [SlotRequest(endpoint, Lane.HEALTHY, each, 0) for endpoint in found]
+    return claim(db, requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE)
 
 
-def outcome(job: Job, *, ok: bool = True, at: int = NOW + 1000, status: int | None = None, **values: Any) -> Outcome:
+def outcome(
+    delivery: LeasedDelivery, *, ok: bool = True, at: int = NOW + 1000, status: int | None = None, **values: Any
+) -> Outcome:
     status_code = status or (200 if ok else 500)
     return Outcome(
-        job=job,
+        delivery=delivery,
         # Ids minted in the future would drag those of events along.
         attempt_id=first_id("atmpt_", at)[:-6] + f"{next(NUMBERS):06}",
         ok=ok,
@@ -48,7 +56,11 @@ def outcome(job: Job, *, ok: bool = True, at: int = NOW + 1000, status: int | No
     )
 
 
+def record(db: sqlite3.Connection, outcome: Outcome, *, disable_after: int = 0) -> DisabledEndpoint | None:
+    return Recording(outcome, disable_after=disable_after)(db)
+
+
 def attempt(db: sqlite3.Connection, *, ok: bool = True, at: int = NOW + 1000, **values: Any) -> None:
     """Claim the one delivery that is due and record an attempt at it."""
-    (job,) = take(db, now=at).jobs
-    record(db, outcome(job, ok=ok, at=at, **values), disable_after=0)
+    (delivery,) = take(db, now=at).deliveries
+    record(db, outcome(delivery, ok=ok, at=at, **values), disable_after=0)

@@ -19,6 +19,7 @@ from starlette_webhooks.payloads import new_event
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.stores.sqlite import log
 from starlette_webhooks.stores.sqlite.database import Database
+from starlette_webhooks.stores.sqlite.insertion import Insertion
 from tests.settings import make_settings
 
 TYPES = EventTypes(["a.b", "c.d", "e.f"])
@@ -26,7 +27,7 @@ TYPES = EventTypes(["a.b", "c.d", "e.f"])
 
 def insert(connection: sqlite3.Connection, count: int, event_type: str = "a.b", **options: Any) -> list[str]:
     events = [new_event(event_type, {"n": n}, tenant=options.pop("tenant", "acme"), **options) for n in range(count)]
-    return [entry.event.id for entry in log.Insertion(events)(connection).fresh]
+    return [entry.event.id for entry in Insertion(events)(connection).entries]
 
 
 def plan(connection: sqlite3.Connection, tenant: str, query: EventQuery) -> list[str]:
@@ -97,7 +98,7 @@ async def test_a_full_page_of_large_events_ends_early_and_the_next_goes_on(tmp_p
     database = Database(str(tmp_path / "a.db"))
     events = [new_event("a.b", {"x": "y" * 1_000_000}, tenant="acme") for _ in range(12)]
     async with database.lifespan():
-        await database.write(log.Insertion(events))
+        await database.write(Insertion(events))
         seen: list[str] = []
         cursor = None
         while True:
@@ -114,14 +115,14 @@ async def test_a_full_page_of_large_events_ends_early_and_the_next_goes_on(tmp_p
 async def test_a_replay_goes_in_pages_and_tells_how_far_it_read(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "a.db"))
     async with database.lifespan():
-        await database.write(lambda connection: insert(connection, log.REPLAY_EVENTS + 20))
+        await database.write(lambda connection: insert(connection, 120))
         rare = await database.write(lambda connection: insert(connection, 1, "c.d"))
         high = await database.read(log.high_water)
         found, position, pages = [], 0, 0
         while position < high:
             page = await database.read(
                 lambda connection, after=position: log.read_replay(  # type: ignore[misc]
-                    connection, "acme", StreamFilter(frozenset({"c.d"})), after, high
+                    connection, "acme", StreamFilter(frozenset({"c.d"})), after, high, limit=100
                 )
             )
             found += [event.id for event in page.events]
@@ -135,15 +136,17 @@ async def test_retention_takes_old_events_with_all_that_hangs_on_them(settings: 
     backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=lambda: now)
     async with backend.lifespan(TYPES):
         for _ in range(3):
-            await backend.database.write(lambda connection: insert(connection, 150, channels=["eu"]))
+            await backend.store.database.write(lambda connection: insert(connection, 150, channels=["eu"]))
         await backend.prune()
-        assert (await backend.database.read(log.high_water)) == 450
+        assert (await backend.store.database.read(log.high_water)) == 450
         assert len((await backend.list_events("acme", EventQuery(limit=250, channel="eu"))).items) == 250
         now += 31 * 86_400
         await backend.prune()
         assert (await backend.list_events("acme", EventQuery())).items == []
         assert (await backend.list_events("acme", EventQuery(channel="eu"))).items == []
-        (left,) = await backend.database.read(lambda c: c.execute("SELECT count(*) FROM event_channel").fetchone())
+        (left,) = await backend.store.database.read(
+            lambda c: c.execute("SELECT count(*) FROM event_channel").fetchone()
+        )
         assert left == 0
 
 
@@ -182,7 +185,7 @@ async def test_an_event_is_queued_once_for_each_endpoint_that_wants_it(
             (event,) = await backend.send([new_event(event_type, {}, tenant="acme", channels=labels)])
             names[event.id] = name
         await backend.send([new_event("a.b", {}, tenant="globex", channels=["eu"])])
-        rows = await backend.database.read(
+        rows = await backend.store.database.read(
             lambda c: c.execute("SELECT event.id FROM delivery JOIN event ON event.seq = delivery.event").fetchall()
         )
     assert sorted(names[identifier] for (identifier,) in rows) == sorted(matched)
@@ -213,4 +216,6 @@ async def test_retention_takes_what_waits_for_a_disabled_endpoint_alone(settings
         now += 31 * 86_400
         await backend.prune()
         assert (await backend.list_events("acme", EventQuery())).items == []
-        assert await backend.database.read(lambda c: c.execute("SELECT count(*) FROM delivery").fetchone()) == (0,)
+        assert await backend.store.database.read(lambda c: c.execute("SELECT count(*) FROM delivery").fetchone()) == (
+            0,
+        )

@@ -14,18 +14,19 @@ from typing import Any
 import pytest
 
 from starlette_webhooks.attempts import AttemptQuery
-from starlette_webhooks.delivery.limits import Ask, Lane, Room
+from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.exceptions import Conflict, InvalidRequest
 from starlette_webhooks.payloads import new_event
-from starlette_webhooks.stores.sqlite import attempts, endpoints, log
+from starlette_webhooks.stores.base import RecoverCursor, RecoverWindow
+from starlette_webhooks.stores.sqlite import attempts, endpoints
 from starlette_webhooks.stores.sqlite.attempts import list_attempts, stats
+from starlette_webhooks.stores.sqlite.deliveries import claim, due, orphans
+from starlette_webhooks.stores.sqlite.insertion import Insertion
 from starlette_webhooks.stores.sqlite.queries import load_queries, read_sql
-from starlette_webhooks.stores.sqlite.queue import claim, orphans, scan
-from starlette_webhooks.stores.sqlite.recording import record
-from starlette_webhooks.stores.sqlite.redelivery import Recovered, recover, resend
+from starlette_webhooks.stores.sqlite.redelivery import recover, resend
 from tests.delivery.delivering import add_endpoint, emit
-from tests.stores.sqlite.queueing import LEASE, MINUTE, NOW, attempt, outcome, rows, take
+from tests.stores.sqlite.queueing import LEASE, MINUTE, NOW, attempt, outcome, record, rows, take
 
 
 @pytest.fixture
@@ -42,30 +43,37 @@ def db(tmp_path: Path) -> Generator[sqlite3.Connection]:
 def test_a_claim_carries_all_that_an_attempt_takes(db: sqlite3.Connection) -> None:
     endpoint = add_endpoint(db, "https://example.com/hook", headers={"X-Own": "yes"})
     event = emit(db)
-    (job,) = take(db).jobs
-    assert (job.event_id, job.event_type, job.payload, job.tenant) == (event.id, event.type, event.payload, "acme")
-    assert (job.endpoint_id, job.url, job.headers) == (endpoint.id, endpoint.url, {"X-Own": "yes"})
-    assert job.keys == (endpoints.get_secret(db, "acme", endpoint.id),)
-    assert (job.number, job.step, job.trigger, job.lease) == (1, 0, "scheduled", NOW + 1000 + LEASE)
+    (delivery,) = take(db).deliveries
+    assert (delivery.event_id, delivery.event_type, delivery.payload, delivery.tenant) == (
+        event.id,
+        event.type,
+        event.payload,
+        "acme",
+    )
+    assert (delivery.endpoint_id, delivery.url, delivery.headers) == (endpoint.id, endpoint.url, {"X-Own": "yes"})
+    assert delivery.secrets == (endpoints.get_secret(db, "acme", endpoint.id),)
+    assert (delivery.number, delivery.step, delivery.trigger, delivery.lease) == (1, 0, "scheduled", NOW + 1000 + LEASE)
 
 
 def test_a_claim_of_many_events_keeps_each_ones_payload_to_the_byte(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/hook")
     sent = [new_event("invoice.paid", {"name": "Größe \U0001f600\\" * number}, tenant="acme") for number in range(70)]
-    log.Insertion(sent)(db)
-    jobs = take(db, each=100).jobs
-    assert {job.event_id: job.payload for job in jobs} == {event.id: event.payload for event in sent}
+    Insertion(sent)(db)
+    deliveries = take(db, each=100).deliveries
+    assert {delivery.event_id: delivery.payload for delivery in deliveries} == {
+        event.id: event.payload for event in sent
+    }
 
 
 def test_what_is_leased_is_claimed_again_only_after_the_lease(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/")
     emit(db)
-    assert len(take(db, 1).jobs) == 1
+    assert len(take(db, 1).deliveries) == 1
     again = take(db, 1, now=NOW + 1000 + LEASE - 1)
-    assert again.jobs == []
+    assert again.deliveries == []
     assert again.waiting == [(NOW + 1000 + LEASE, 1)]
-    (job,) = take(db, 1, now=NOW + 1000 + LEASE).jobs
-    assert job.number == 2
+    (delivery,) = take(db, 1, now=NOW + 1000 + LEASE).deliveries
+    assert delivery.number == 2
 
 
 def test_slots_are_shared_evenly_over_tenants_then_endpoints(db: sqlite3.Connection) -> None:
@@ -75,14 +83,14 @@ def test_slots_are_shared_evenly_over_tenants_then_endpoints(db: sqlite3.Connect
     for _ in range(10):
         emit(db, tenant="big")
         emit(db, tenant="small")
-    claimed = take(db, room=Room(free=12, reserve=0, slow=6))
-    assert Counter(job.tenant for job in claimed.jobs) == {"big": 6, "small": 6}
-    assert max(Counter(job.endpoint for job in claimed.jobs if job.tenant == "big").values()) == 1
-    assert len(claimed.left) == 7
+    claimed = take(db, capacity=Capacity(free=12, reserve=0, degraded=6))
+    assert Counter(delivery.tenant for delivery in claimed.deliveries) == {"big": 6, "small": 6}
+    assert max(Counter(delivery.endpoint for delivery in claimed.deliveries if delivery.tenant == "big").values()) == 1
+    assert len(claimed.remaining) == 7
     assert len(claimed.unserved) == 14
     # Whoever has attempts under way already comes after the others.
-    claimed = take(db, room=Room(free=4, reserve=0, slow=2), small=6)
-    assert {job.tenant for job in claimed.jobs} == {"big"}
+    claimed = take(db, capacity=Capacity(free=4, reserve=0, degraded=2), small=6)
+    assert {delivery.tenant for delivery in claimed.deliveries} == {"big"}
 
 
 def test_an_endpoint_gets_no_more_than_it_has_room_for(db: sqlite3.Connection) -> None:
@@ -90,31 +98,31 @@ def test_an_endpoint_gets_no_more_than_it_has_room_for(db: sqlite3.Connection) -
     for _ in range(5):
         emit(db)
     claimed = take(db, each=2)
-    assert [job.event for job in claimed.jobs] == [1, 2]
-    assert claimed.left == [1]
+    assert [delivery.event for delivery in claimed.deliveries] == [1, 2]
+    assert claimed.remaining == [1]
     claimed = take(db, each=4)
-    assert [job.event for job in claimed.jobs] == [3, 4, 5]
-    assert claimed.left == []
+    assert [delivery.event for delivery in claimed.deliveries] == [3, 4, 5]
+    assert claimed.remaining == []
 
 
 def test_deliveries_of_a_disabled_endpoint_wait_until_it_is_enabled(db: sqlite3.Connection) -> None:
     endpoint = add_endpoint(db, "https://example.com/")
     emit(db)
     endpoints.update_endpoint(db, "acme", endpoint.id, EndpointChanges(disabled=True), NOW)
-    assert scan(db, due_by=NOW + MINUTE).found == []
-    assert take(db, 1).jobs == []
+    assert due(db, due_by=NOW + MINUTE).endpoints == []
+    assert take(db, 1).deliveries == []
     endpoints.update_endpoint(db, "acme", endpoint.id, EndpointChanges(disabled=False), NOW)
-    assert len(take(db).jobs) == 1
+    assert len(take(db).deliveries) == 1
 
 
 def test_an_endpoint_known_to_fail_counts_as_slow(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/")
     emit(db)
     attempt(db, ok=False, next_due=NOW + 2000)
-    asks = [Ask(1, Lane.NEW, 1, 0)]
-    full = Room(free=10, reserve=0, slow=0)
-    claimed = claim(db, asks=asks, room=full, tenants={}, now=NOW + 3000, lease=NOW + LEASE)
-    assert (claimed.jobs, claimed.unserved, claimed.failing) == ([], [1], [1])
+    requests = [SlotRequest(1, Lane.UNKNOWN, 1, 0)]
+    full = Capacity(free=10, reserve=0, degraded=0)
+    claimed = claim(db, requests=requests, capacity=full, tenants={}, now=NOW + 3000, lease=NOW + LEASE)
+    assert (claimed.deliveries, claimed.unserved, claimed.failing) == ([], [1], [1])
 
 
 def test_the_current_secret_signs_first_and_expired_ones_not_at_all(db: sqlite3.Connection) -> None:
@@ -124,8 +132,8 @@ def test_the_current_secret_signs_first_and_expired_ones_not_at_all(db: sqlite3.
     endpoints.rotate_secret(db, "acme", endpoint.id, "whsec_third", NOW + MINUTE)
     emit(db)
     emit(db)
-    assert take(db, each=1).jobs[0].keys == ("whsec_third", "whsec_second", first)
-    assert take(db, now=NOW + endpoints.OVERLAP_MS + 1).jobs[0].keys == ("whsec_third", "whsec_second")
+    assert take(db, each=1).deliveries[0].secrets == ("whsec_third", "whsec_second", first)
+    assert take(db, now=NOW + endpoints.OVERLAP_MS + 1).deliveries[0].secrets == ("whsec_third", "whsec_second")
 
 
 def test_the_rate_limit_spaces_claims_whoever_makes_them(db: sqlite3.Connection) -> None:
@@ -133,27 +141,27 @@ def test_the_rate_limit_spaces_claims_whoever_makes_them(db: sqlite3.Connection)
     for _ in range(10):
         emit(db)
     claimed = take(db, 1, now=NOW + 1000)
-    assert len(claimed.jobs) == 1
+    assert len(claimed.deliveries) == 1
     assert claimed.waiting == [(NOW + 1200, 1)]
-    assert take(db, 1, now=NOW + 1199).jobs == []
-    assert len(take(db, 1, now=NOW + 1200).jobs) == 1
-    assert len(take(db, 1, now=NOW + 9000).jobs) == 1, "what was not used is not saved up"
+    assert take(db, 1, now=NOW + 1199).deliveries == []
+    assert len(take(db, 1, now=NOW + 1200).deliveries) == 1
+    assert len(take(db, 1, now=NOW + 9000).deliveries) == 1, "what was not used is not saved up"
 
 
 def test_a_high_rate_is_claimed_a_tenth_of_a_second_at_a_time(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/", rate_limit=100)
     for _ in range(40):
         emit(db)
-    assert len(take(db, 1, each=50, now=NOW + 1000).jobs) == 10
-    assert len(take(db, 1, each=50, now=NOW + 1050).jobs) == 5
-    assert len(take(db, 1, each=50, now=NOW + 2000).jobs) == 10
+    assert len(take(db, 1, each=50, now=NOW + 1000).deliveries) == 10
+    assert len(take(db, 1, each=50, now=NOW + 1050).deliveries) == 5
+    assert len(take(db, 1, each=50, now=NOW + 2000).deliveries) == 10
 
 
 def test_a_delivery_whose_event_is_gone_is_dropped(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/")
     emit(db)
     db.execute("DELETE FROM event")
-    assert take(db).jobs == []
+    assert take(db).deliveries == []
     assert rows(db, "SELECT * FROM delivery") == []
 
 
@@ -161,29 +169,29 @@ def test_a_scan_goes_on_where_the_last_one_ended(db: sqlite3.Connection) -> None
     for number in range(5):
         add_endpoint(db, f"https://example.com/{number}", disabled=number == 1)
     emit(db)
-    first = scan(db, due_by=NOW + MINUTE, endpoints=2)
-    assert ([one.endpoint for one in first.found], first.after) == ([1, 3], 3)
-    second = scan(db, after=3, due_by=NOW + MINUTE, endpoints=2)
-    assert ([one.endpoint for one in second.found], second.after) == ([4, 5], 5)
-    assert scan(db, after=5, due_by=NOW + MINUTE, endpoints=2).after is None
+    first = due(db, due_by=NOW + MINUTE, endpoints=2)
+    assert ([one.endpoint for one in first.endpoints], first.after) == ([1, 3], 3)
+    second = due(db, after=3, due_by=NOW + MINUTE, endpoints=2)
+    assert ([one.endpoint for one in second.endpoints], second.after) == ([4, 5], 5)
+    assert due(db, after=5, due_by=NOW + MINUTE, endpoints=2).after is None
 
 
 def test_the_scan_leaves_out_what_is_due_later(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/")
     emit(db)
     attempt(db, ok=False, next_due=NOW + MINUTE)
-    assert scan(db, due_by=NOW + MINUTE - 1).found == []
-    (found,) = scan(db, due_by=NOW + MINUTE).found
+    assert due(db, due_by=NOW + MINUTE - 1).endpoints == []
+    (found,) = due(db, due_by=NOW + MINUTE).endpoints
     assert (found.due, found.failing) == (NOW + MINUTE, True)
 
 
 # What the work grows with
 
 
-@pytest.mark.parametrize("file", ["queue.sql", "recording.sql", "attempts.sql"])
+@pytest.mark.parametrize("file", ["deliveries.sql", "redelivery.sql", "recording.sql", "attempts.sql"])
 def test_no_statement_reads_a_whole_table(db: sqlite3.Connection, file: str) -> None:
     for name, statement in load_queries(file).items():
-        statement = statement.replace(":rows", f"({', '.join('1' * 10)})")
+        statement = statement.replace("{rows}", f"({', '.join('1' * 10)})")
         plan = [step[3] for step in db.execute(f"EXPLAIN QUERY PLAN {statement}", some_values(statement))]
         tables = [step for step in plan if step.startswith("SCAN")]
         allowed = ("SCAN given", "SCAN waiting", "SCAN delivering", "SCAN attempted", "SCAN (subquery", "SCAN CONSTANT")
@@ -198,8 +206,8 @@ def some_values(statement: str) -> dict[str, Any] | list[Any]:
 
 
 def test_a_claim_seeks_what_is_due_by_the_index(db: sqlite3.Connection) -> None:
-    values = {"endpoint": 1, "endpoints": "[1]", "now": 1, "share": 1}
-    queries = load_queries("queue.sql")
+    values = {"endpoint": 1, "endpoints": "[1]", "now": 1, "slots": 1}
+    queries = load_queries("deliveries.sql")
     for name in ("due_of_each", "due_of_one"):
         plan = [step[3] for step in db.execute(f"EXPLAIN QUERY PLAN {queries[name]}", values)]
         assert any("INDEX delivery_by_due (endpoint=? AND due<?)" in step for step in plan), plan
@@ -234,7 +242,7 @@ def test_a_backlog_makes_neither_claim_nor_scan_dearer(db: sqlite3.Connection) -
     costs = []
     for events in (100, 5000):
         fill(events)
-        costs.append((steps(db, lambda: scan(db, due_by=NOW + MINUTE)), steps(db, lambda: take(db, each=3))))
+        costs.append((steps(db, lambda: due(db, due_by=NOW + MINUTE)), steps(db, lambda: take(db, each=3))))
     (scan_few, claim_few), (scan_many, claim_many) = costs
     assert scan_many == scan_few
     assert claim_many <= claim_few * 1.1
@@ -269,8 +277,8 @@ def test_who_lost_the_lease_leaves_the_delivery_to_who_holds_it(
 ) -> None:
     add_endpoint(db, "https://example.com/")
     emit(db)
-    (late,) = take(db).jobs
-    (holder,) = take(db, now=NOW + 1000 + LEASE).jobs
+    (late,) = take(db).deliveries
+    (holder,) = take(db, now=NOW + 1000 + LEASE).deliveries
     assert late.id == holder.id
     record(db, outcome(late, ok=late_one_succeeds, next_due=None if late_one_succeeds else NOW), disable_after=0)
     assert rows(db, "SELECT due, attempt, step FROM delivery") == [(holder.lease, 2, 0)]
@@ -285,9 +293,9 @@ def test_who_lost_the_lease_leaves_the_delivery_to_who_holds_it(
 def test_what_comes_back_from_a_deleted_endpoint_is_dropped(db: sqlite3.Connection) -> None:
     endpoint = add_endpoint(db, "https://example.com/")
     emit(db)
-    (job,) = take(db).jobs
+    (delivery,) = take(db).deliveries
     no = endpoints.delete_endpoint(db, "acme", endpoint.id)
-    assert record(db, outcome(job, ok=False, status=410, next_due=NOW), disable_after=1) is None
+    assert record(db, outcome(delivery, ok=False, status=410, next_due=NOW), disable_after=1) is None
     assert no == 1
     assert orphans(db) == [1]
     while endpoints.delete_leftovers(db, 1):
@@ -301,8 +309,8 @@ def test_orphans_are_found_by_their_attempts_too(db: sqlite3.Connection) -> None
     add_endpoint(db, "https://example.com/1")
     add_endpoint(db, "https://example.com/2")
     emit(db)
-    for job in take(db).jobs:
-        record(db, outcome(job), disable_after=0)
+    for delivery in take(db).deliveries:
+        record(db, outcome(delivery), disable_after=0)
     db.execute("DELETE FROM endpoint WHERE no = 2")
     assert orphans(db) == [2]
 
@@ -310,9 +318,9 @@ def test_orphans_are_found_by_their_attempts_too(db: sqlite3.Connection) -> None
 def test_an_attempt_of_an_event_that_is_gone_is_not_logged(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/")
     emit(db)
-    (job,) = take(db).jobs
+    (delivery,) = take(db).deliveries
     db.executescript("DELETE FROM delivery; DELETE FROM event")
-    record(db, outcome(job), disable_after=0)
+    record(db, outcome(delivery), disable_after=0)
     assert rows(db, "SELECT * FROM attempt") == []
 
 
@@ -320,7 +328,7 @@ def test_gone_disables_at_once_and_only_once(db: sqlite3.Connection) -> None:
     endpoint = add_endpoint(db, "https://example.com/")
     emit(db)
     emit(db)
-    first, second = take(db).jobs
+    first, second = take(db).deliveries
     disabled = record(db, outcome(first, ok=False, status=410, next_due=NOW + MINUTE), disable_after=0)
     assert disabled is not None
     assert (disabled.id, disabled.tenant, disabled.reason) == (endpoint.id, "acme", "gone")
@@ -337,8 +345,8 @@ def test_only_unbroken_failure_disables(db: sqlite3.Connection) -> None:
 
     def fail(at: int, *, ok: bool = False) -> bool:
         emit(db)
-        job = take(db, now=at).jobs[0]
-        return record(db, outcome(job, ok=ok, at=at), disable_after=10 * MINUTE) is not None
+        delivery = take(db, now=at).deliveries[0]
+        return record(db, outcome(delivery, ok=ok, at=at), disable_after=10 * MINUTE) is not None
 
     assert not fail(NOW + 1 * MINUTE)
     assert not fail(NOW + 10 * MINUTE)
@@ -368,7 +376,7 @@ def test_resending_ignores_filters_and_counts_on(db: sqlite3.Connection) -> None
     assert pending(db) == [(1, NOW, 0, "manual")]
     attempt(db)
     assert resend(db, "acme", event.id, endpoint.id, NOW) is True
-    assert take(db).jobs[0].number == 2
+    assert take(db).deliveries[0].number == 2
 
 
 def test_resending_what_is_pending_takes_no_step_of_the_schedule_away(db: sqlite3.Connection) -> None:
@@ -386,10 +394,10 @@ def test_resending_what_is_pending_takes_no_step_of_the_schedule_away(db: sqlite
 def test_resending_during_an_attempt_delivers_once_more(db: sqlite3.Connection) -> None:
     endpoint = add_endpoint(db, "https://example.com/")
     event = emit(db)
-    (job,) = take(db).jobs
+    (delivery,) = take(db).deliveries
     resend(db, "acme", event.id, endpoint.id, NOW + 2000)
-    record(db, outcome(job), disable_after=0)
-    (again,) = take(db, now=NOW + 2000).jobs
+    record(db, outcome(delivery), disable_after=0)
+    (again,) = take(db, now=NOW + 2000).deliveries
     assert again.number == 2
     record(db, outcome(again), disable_after=0)
     assert pending(db) == []
@@ -430,18 +438,18 @@ def run_recover(
     now: int = NOW + MINUTE,
     batch: int = 500,
 ) -> int | None:
-    recovered, after = 0, ""
+    count = 0
+    cursor: RecoverCursor | None = None
     end = None if until is None else datetime.fromtimestamp(until / 1000, UTC)
+    window = RecoverWindow(datetime.fromtimestamp(since / 1000, UTC), end, missing)
     while True:
-        step: Recovered | None = recover(
-            db, tenant, endpoint.id, datetime.fromtimestamp(since / 1000, UTC), end, missing, after, now, batch
-        )
-        if step is None:
+        recovered = recover(db, tenant, endpoint.id, window, cursor, now, batch)
+        if recovered is None:
             return None
-        recovered += step.recovered
-        if step.after is None:
-            return recovered
-        after = step.after
+        count += recovered.count
+        cursor = recovered.cursor
+        if cursor is None:
+            return count
 
 
 @pytest.mark.parametrize("batch", [1, 2, 500])
@@ -449,14 +457,14 @@ def test_recovering_queues_what_failed_and_never_succeeded(db: sqlite3.Connectio
     endpoint = add_endpoint(db, "https://example.com/")
     for _ in range(6):
         emit(db)
-    one, two, three, four, five, _six = take(db, now=NOW + 1000).jobs
+    one, two, three, four, five, _six = take(db, now=NOW + 1000).deliveries
     record(db, outcome(one), disable_after=0)
     record(db, outcome(two, ok=False), disable_after=0)
     record(db, outcome(three, ok=False), disable_after=0)
     record(db, outcome(four, ok=False, next_due=NOW + 100 * MINUTE), disable_after=0)
     record(db, outcome(five, ok=False, next_due=NOW + MINUTE + 10), disable_after=0)
     resend(db, "acme", three.event_id, endpoint.id, NOW + 2000)
-    record(db, outcome(take(db, now=NOW + 2000).jobs[0]), disable_after=0)
+    record(db, outcome(take(db, now=NOW + 2000).deliveries[0]), disable_after=0)
     assert run_recover(db, endpoint, batch=batch) == 2
     assert pending(db) == [
         (2, NOW + MINUTE, 0, "manual"),
@@ -533,8 +541,8 @@ def test_attempts_are_listed_newest_first_page_by_page(db: sqlite3.Connection, l
 def test_attempts_are_listed_by_event(db: sqlite3.Connection) -> None:
     one, two = add_endpoint(db, "https://example.com/1"), add_endpoint(db, "https://example.com/2")
     event, other = emit(db), emit(db)
-    for job in take(db).jobs:
-        record(db, outcome(job, ok=job.endpoint == 1), disable_after=0)
+    for delivery in take(db).deliveries:
+        record(db, outcome(delivery, ok=delivery.endpoint == 1), disable_after=0)
     assert len(ids(db, event_id=event.id, limit=1)) == 2
     (success,) = list_attempts(db, "acme", AttemptQuery(event_id=event.id, status="success")).items
     assert (success.event_id, success.endpoint_id) == (event.id, one.id)
@@ -585,8 +593,8 @@ def test_figures_are_counted_by_the_hour(db: sqlite3.Connection) -> None:
     start = NOW - NOW % hour + hour
     for at, ok in ((start, True), (start + 1, False), (start + hour, True), (start + 3 * hour, True)):
         emit(db)
-        (job,) = take(db, now=at).jobs
-        record(db, outcome(job, ok=ok, at=at), disable_after=0)
+        (delivery,) = take(db, now=at).deliveries
+        record(db, outcome(delivery, ok=ok, at=at), disable_after=0)
     emit(db)
     since = datetime.fromtimestamp((start + 5) / 1000, UTC)
     figures = stats(db, "acme", endpoint.id, since, since + timedelta(hours=2))
@@ -601,5 +609,5 @@ def test_figures_are_counted_by_the_hour(db: sqlite3.Connection) -> None:
 def test_headers_are_stored_as_json_and_read_back(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/", headers={"X-Größe": "ä"})
     emit(db)
-    assert take(db).jobs[0].headers == {"X-Größe": "ä"}
+    assert take(db).deliveries[0].headers == {"X-Größe": "ä"}
     assert json.loads(rows(db, "SELECT headers FROM endpoint")[0][0]) == {"X-Größe": "ä"}

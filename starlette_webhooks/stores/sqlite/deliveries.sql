@@ -1,4 +1,4 @@
--- name: scan
+-- name: due
 -- One seek of `delivery_by_due` for each endpoint that has deliveries, however many it has.
 WITH RECURSIVE waiting (endpoint) AS (
     SELECT (SELECT endpoint FROM delivery WHERE endpoint > :after ORDER BY endpoint LIMIT 1)
@@ -13,7 +13,7 @@ SELECT
     endpoint.failing_since IS NOT NULL
 FROM waiting LEFT JOIN endpoint ON endpoint.no = waiting.endpoint AND endpoint.disabled_reason IS NULL
 
--- name: askers
+-- name: candidates
 SELECT json_group_array(json_array(
     endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers, endpoint.rate_limit,
     endpoint.paced_until, endpoint.failing_since IS NOT NULL,
@@ -29,7 +29,7 @@ FROM json_each(:endpoints) AS given CROSS JOIN delivery
 
 -- name: due_of_one
 SELECT json_group_array(json_array(id, event, endpoint, attempt + 1, step, trigger))
-FROM (SELECT * FROM delivery WHERE endpoint = :endpoint AND due <= :now ORDER BY due, id LIMIT :share)
+FROM (SELECT * FROM delivery WHERE endpoint = :endpoint AND due <= :now ORDER BY due, id LIMIT :slots)
 
 -- name: lease
 UPDATE delivery SET due = :lease, attempt = attempt + 1 WHERE id IN (SELECT value FROM json_each(:ids) AS given)
@@ -51,40 +51,6 @@ UPDATE endpoint SET paced_until = ? WHERE no = ?
 
 -- name: drop
 DELETE FROM delivery WHERE id = ?
-
--- name: endpoint
-SELECT no, id, disabled_reason, event_types, channels FROM endpoint WHERE tenant = ? AND id = ?
-
--- name: event
-SELECT seq FROM event WHERE tenant = ? AND id = ?
-
--- name: resend
--- A try by hand takes no step of the schedule away.
-INSERT INTO delivery (event, endpoint, due, attempt, trigger)
-SELECT :event, :endpoint, :now, coalesce(max(number), 0), 'manual' FROM attempt
-WHERE event = :event AND endpoint = :endpoint
-ON CONFLICT (event, endpoint) DO UPDATE SET due = :now, step = max(step - 1, 0), trigger = 'manual'
-
--- name: failed_attempts
-SELECT attempt.id, event.seq, event.id FROM attempt CROSS JOIN event ON event.seq = attempt.event
-WHERE attempt.endpoint = :endpoint AND attempt.ok = 0 AND attempt.id > :after AND attempt.id < :until
-ORDER BY attempt.id LIMIT :batch
-
--- name: recover_failed
-INSERT INTO delivery (event, endpoint, due, attempt, trigger)
-SELECT :event, :endpoint, :now, number, 'manual'
-FROM (SELECT max(number) AS number, max(ok) AS ok FROM attempt WHERE event = :event AND endpoint = :endpoint)
-WHERE ok = 0
-ON CONFLICT (event, endpoint) DO UPDATE SET due = :now, step = max(step - 1, 0), trigger = 'manual' WHERE due > :soon
-
--- name: events_between
-SELECT seq, id, type, channels FROM event WHERE tenant = :tenant AND id > :after AND id < :until ORDER BY id LIMIT :batch
-
--- name: recover_missing
-INSERT INTO delivery (event, endpoint, due, trigger)
-SELECT :event, :endpoint, :now, 'manual'
-WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE event = :event AND endpoint = :endpoint)
-ON CONFLICT DO NOTHING
 
 -- name: orphans
 -- Endpoints that are gone, while deliveries or attempts of theirs are left: the process ended amid their removal.

@@ -1,0 +1,300 @@
+"""`StoredBackend`: the contract of `Backend` over a store, once for all databases."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random as random_module
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL
+from starlette_webhooks.delivery.client import DeliveryClient
+from starlette_webhooks.delivery.dispatcher import Dispatcher
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.event_types import EventTypes, SyncResult
+from starlette_webhooks.events import Event, EventQuery
+from starlette_webhooks.exceptions import Conflict, InvalidBody, NotRunning
+from starlette_webhooks.feed import Listener, Replay, StreamFilter
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.signing import generate_secret
+from starlette_webhooks.stores.base import RecoverCursor, RecoverWindow, Store
+from starlette_webhooks.submissions import Submission
+
+if TYPE_CHECKING:
+    from starlette_webhooks.settings import WebhooksSettings
+    from starlette_webhooks.types import Clock
+
+__all__ = ["StoredBackend"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+_PRUNE_EVERY = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What exists within `lifespan` only."""
+
+    guard: AddressGuard
+    dispatcher: Dispatcher | None
+
+
+class StoredBackend(Backend):
+    """Keeps events in a store and delivers from it, with no key and no other server.
+
+    Args:
+        store: Where everything is kept.
+        settings: `deliver`, `retention_days`, the retry schedule and the rest.
+        random: A number from 0 to 1, for the jitter of retries.
+        scan_every, grace, pause: See `Dispatcher`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: WebhooksSettings,
+        *,
+        random: Callable[[], float] = random_module.random,
+        scan_every: float = 1.0,
+        grace: float = 1.5,
+        pause: float = 1.0,
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self._random = random
+        self._scan_every = scan_every
+        self._grace = grace
+        self._pause = pause
+        self._monotonic: Clock = time.monotonic
+        self._running: _Running | None = None
+
+    @asynccontextmanager
+    async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
+        """Open the store, deliver and prune until the block ends, then commit what waits."""
+        settings = self.settings
+        guard = AddressGuard(settings.allow_networks, allow_http=settings.allow_http)
+        async with self.store.lifespan(), DeliveryClient(guard, timeout=settings.attempt_timeout) as client:
+            dispatcher = self._dispatcher(client) if settings.deliver else None
+            tasks = [self._prune_for_ever]
+            if dispatcher is not None:
+                self.store.on_deliveries(dispatcher.wake)
+                tasks.append(dispatcher.run)
+            async with running_beside(*tasks):
+                self._running = _Running(guard, dispatcher)
+                try:
+                    yield
+                finally:
+                    self._running = None
+                    self.store.on_deliveries(None)
+
+    def _dispatcher(self, client: DeliveryClient) -> Dispatcher:
+        return Dispatcher(
+            self.store,
+            client,
+            self.settings,
+            random=self._random,
+            monotonic=self._monotonic,
+            scan_every=self._scan_every,
+            grace=self._grace,
+            pause=self._pause,
+        )
+
+    @property
+    def _open_store(self) -> Store:
+        if self._running is None:
+            raise NotRunning
+        return self.store
+
+    # Time
+
+    def set_clock(self, clock: Clock, monotonic: Clock) -> None:
+        """See `Backend.set_clock`."""
+        if self._running is not None:
+            raise RuntimeError("The backend is already running. Call `set_clock` before the app starts.")
+        self.store.clock = clock
+        self._monotonic = monotonic
+
+    def wake(self) -> None:
+        """See `Backend.wake`."""
+        running = self._running
+        if running is not None and running.dispatcher is not None:
+            self.store.call_soon(running.dispatcher.wake)
+
+    @property
+    def busy(self) -> int:
+        """See `Backend.busy`."""
+        running = self._running
+        return 0 if running is None or running.dispatcher is None else running.dispatcher.busy
+
+    @property
+    def on_loop(self) -> bool:
+        """See `Backend.on_loop`."""
+        return self.store.on_loop
+
+    # Retention
+
+    async def _prune_for_ever(self) -> None:
+        while True:
+            try:
+                await self._prune()
+            except Exception:
+                logger.exception("Old events could not be removed; trying again in an hour.")
+            await anyio.sleep(_PRUNE_EVERY)
+
+    async def prune(self) -> None:
+        """Remove events older than `retention_days`, in small batches. Runs by itself every hour."""
+        _ = self._open_store
+        await self._prune()
+
+    async def _prune(self) -> None:
+        now = datetime.fromtimestamp(self.store.now() / 1000, UTC)
+        await self.store.prune(now - timedelta(days=self.settings.retention_days))
+
+    # Emitting
+
+    def submit(self, events: Sequence[Event]) -> Submission:
+        """See `Backend.submit`."""
+        return self.store.submit(events, due_in=int(self.settings.retry_schedule[0] * 1000))
+
+    # Reading
+
+    async def list_events(self, tenant: str, query: EventQuery) -> Page[Event]:
+        return await self._open_store.list_events(tenant, query)
+
+    async def get_event(self, tenant: str, id: str) -> Event | None:
+        return await self._open_store.get_event(tenant, id)
+
+    async def list_attempts(self, tenant: str, query: AttemptQuery) -> Page[Attempt]:
+        return await self._open_store.list_attempts(tenant, query)
+
+    # Streaming
+
+    def listen(self, listener: Listener) -> None:
+        self.store.listen(listener)
+
+    def watch(self, tenant: str) -> None:
+        self.store.watch(tenant)
+
+    def unwatch(self, tenant: str) -> None:
+        self.store.unwatch(tenant)
+
+    async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
+        return await self.store.replay(tenant, filter, after)
+
+    # Endpoints
+
+    async def list_endpoints(self, tenant: str, *, limit: int, cursor: str | None) -> Page[Endpoint]:
+        return await self._open_store.list_endpoints(tenant, limit=limit, cursor=cursor)
+
+    async def get_endpoint(self, tenant: str, id: str) -> Endpoint | None:
+        return await self._open_store.get_endpoint(tenant, id)
+
+    async def create_endpoint(self, tenant: str, changes: EndpointChanges) -> Endpoint:
+        store = self._open_store
+        await self._check_url(changes)
+        return await store.create_endpoint(tenant, changes, limit=self.settings.endpoints_per_tenant)
+
+    async def update_endpoint(self, tenant: str, id: str, changes: EndpointChanges) -> Endpoint | None:
+        store = self._open_store
+        await self._check_url(changes)
+        endpoint = await store.update_endpoint(tenant, id, changes)
+        await self._resume(tenant, id)
+        return endpoint
+
+    async def _check_url(self, changes: EndpointChanges) -> None:
+        if not isinstance(changes.url, str) or self._running is None:
+            return
+        try:
+            await self._running.guard.check_host(changes.url)
+        except (ForbiddenAddress, InvalidURL) as exc:
+            raise InvalidBody(f"`url`: {exc}", code="invalid_url") from exc
+
+    async def _resume(self, tenant: str, id: str) -> None:
+        """Deliver to an endpoint at once, although it may be paused for its failures."""
+        running = self._running
+        if running is not None and running.dispatcher is not None:
+            number = await self.store.endpoint_number(tenant, id)
+            if number is not None:
+                running.dispatcher.resume(number)
+
+    async def delete_endpoint(self, tenant: str, id: str) -> bool:
+        return await self._open_store.delete_endpoint(tenant, id)
+
+    async def get_secret(self, tenant: str, id: str) -> str | None:
+        return await self._open_store.get_secret(tenant, id)
+
+    async def rotate_secret(self, tenant: str, id: str, key: str | None) -> str | None:
+        return await self._open_store.rotate_secret(tenant, id, key or generate_secret())
+
+    async def endpoint_stats(self, tenant: str, id: str, since: datetime, until: datetime) -> EndpointStats | None:
+        return await self._open_store.endpoint_stats(tenant, id, since, until)
+
+    # Delivering again
+
+    async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
+        done = await self._open_store.resend(tenant, event_id, endpoint_id)
+        await self._resume(tenant, endpoint_id)
+        return done
+
+    async def recover(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, *, missing: bool
+    ) -> int | None:
+        window = RecoverWindow(since, until, missing)
+        cursor: RecoverCursor | None = None
+        count = 0
+        while True:
+            recovered = await self._open_store.recover(tenant, endpoint_id, window, cursor)
+            if recovered is None:
+                return None
+            count += recovered.count
+            await self._resume(tenant, endpoint_id)
+            cursor = recovered.cursor
+            if cursor is None:
+                return count
+
+    async def test_endpoint(self, tenant: str, endpoint_id: str, event: Event) -> Event | None:
+        store = self._open_store
+        endpoint = await store.get_endpoint(tenant, endpoint_id)
+        if endpoint is None:
+            return None
+        if endpoint.disabled:
+            raise Conflict(
+                'The endpoint is disabled. Enable it first: `PATCH` it with `{"disabled": false}`.',
+                code="endpoint_disabled",
+            )
+        stored = await store.insert_for(event, tenant, endpoint_id)
+        await self._resume(tenant, endpoint_id)
+        return stored
+
+    # The backend itself
+
+    async def sync(self, event_types: EventTypes) -> SyncResult:
+        """See `Backend.sync`. The catalog is this process's own: there is nothing to register."""
+        _ = self._open_store
+        return SyncResult(unchanged=tuple(sorted(event_type.name for event_type in event_types)))
+
+    async def erase(self, tenant: str) -> None:
+        await self._open_store.erase(tenant)
+
+    async def secret_keys(self) -> Sequence[bytes]:
+        """See `Backend.secret_keys`. If the settings give none, one is made once and kept in the store."""
+        store = self._open_store
+        return self.settings.secret_keys or (await store.read_meta("secret_key", os.urandom(32)),)
+
+    def health(self) -> dict[str, Any]:
+        """See `Backend.health`."""
+        return {
+            "engine": self.name,
+            "status": "stopped" if self._running is None else "ok",
+            "database": dict(self.store.health()),
+        }

@@ -1,0 +1,61 @@
+"""The policy of a record: what an outcome changes about its delivery and its endpoint.
+
+Pure functions, which each store calls within the transaction that records the attempt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
+from starlette_webhooks.event_types import ENDPOINT_DISABLED
+from starlette_webhooks.events import Event
+from starlette_webhooks.payloads import new_event
+
+__all__ = ["EndpointState", "disabled_event", "is_finished", "next_state"]
+
+_GONE = 410
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """How an endpoint fares.
+
+    Attributes:
+        failing_since: The first failure after the last success, in milliseconds; None while it works.
+        disabled_reason: None while it is enabled.
+        paced_until: When its rate limit, or a `Retry-After`, lets the next attempt go.
+    """
+
+    failing_since: int | None
+    disabled_reason: str | None
+    paced_until: float
+
+
+def is_finished(outcome: Outcome) -> bool:
+    """Whether the delivery is over: it succeeded, or it has no attempt left."""
+    return outcome.ok or outcome.next_due is None
+
+
+def next_state(outcome: Outcome, state: EndpointState, *, disable_after: int) -> EndpointState:
+    """The endpoint's state after the attempt.
+
+    Args:
+        disable_after: Milliseconds of nothing but failures that disable an endpoint; 0 for never.
+    """
+    if outcome.ok:
+        return EndpointState(None, state.disabled_reason, state.paced_until)
+    failing_since = outcome.started if state.failing_since is None else state.failing_since
+    reason = state.disabled_reason
+    if reason is None:
+        if outcome.status_code == _GONE:
+            reason = "gone"
+        elif disable_after and outcome.ended - failing_since >= disable_after:
+            reason = "failing"
+    return EndpointState(failing_since, reason, max(state.paced_until, outcome.pause_until))
+
+
+def disabled_event(endpoint: DisabledEndpoint) -> Event:
+    """The event by which the endpoint's tenant learns that it was disabled."""
+    data = {"endpointId": endpoint.id, "url": endpoint.url, "reason": endpoint.reason}
+    return new_event(ENDPOINT_DISABLED.name, data, tenant=endpoint.tenant)

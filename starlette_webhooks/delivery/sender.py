@@ -1,0 +1,106 @@
+"""One attempt at a delivery: the signed request, and what its answer means for the next attempt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Literal
+
+from starlette_webhooks._version import __version__
+from starlette_webhooks.delivery.client import RESERVED_HEADERS, DeliveryClient, DeliveryFailed, Reply
+from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
+from starlette_webhooks.delivery.retry import next_attempt, parse_retry_after
+from starlette_webhooks.identifiers import mint
+from starlette_webhooks.signing import parse_secret, signature_headers
+
+__all__ = ["Sender"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+_MAX_PAUSE = 3600.0
+_OURS = frozenset((b"content-type", b"user-agent")) | RESERVED_HEADERS
+_FAMILIES = (b"webhook-", b"svix-")
+
+_key = lru_cache(maxsize=4096)(parse_secret)
+
+
+class Sender:
+    """Makes attempts.
+
+    Args:
+        now: Milliseconds since the epoch.
+        schedule: Seconds before each attempt.
+        headers: Names of the signature headers.
+        random: A number from 0 to 1, for the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        client: DeliveryClient,
+        *,
+        now: Callable[[], int],
+        schedule: Sequence[float],
+        headers: Literal["webhook", "svix", "both"],
+        random: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._now = now
+        self._schedule = schedule
+        self._signature_headers = headers
+        self._random = random
+        user_agent = f"starlette-webhooks/{__version__}"
+        self._common_headers = [(b"content-type", b"application/json"), (b"user-agent", user_agent.encode())]
+
+    async def attempt(self, delivery: LeasedDelivery) -> Outcome:
+        """Make an attempt. Whatever goes wrong is an outcome, too."""
+        started = self._now()
+        outcome = partial(Outcome, delivery=delivery, attempt_id=mint("atmpt_", started), started=started)
+        try:
+            headers = self._headers(delivery, started // 1000)
+            reply = await self._client.post(delivery.url, headers, delivery.payload)
+        except DeliveryFailed as exc:
+            return self._unanswered(delivery, exc.reason, exc.duration_ms, outcome)
+        except Exception:
+            logger.exception("The event %s cannot be sent to the endpoint %s.", delivery.event_id, delivery.endpoint_id)
+            return self._unanswered(delivery, "internal error of the sender", 0, outcome)
+        return self._answered(delivery, reply, outcome)
+
+    def _unanswered(
+        self, delivery: LeasedDelivery, reason: str, duration_ms: int, outcome: partial[Outcome]
+    ) -> Outcome:
+        ended = self._now()
+        next_due = self._next_due(delivery, ended, None)
+        return outcome(ok=False, ended=ended, duration_ms=duration_ms, error=reason, next_due=next_due)
+
+    def _answered(self, delivery: LeasedDelivery, reply: Reply, outcome: partial[Outcome]) -> Outcome:
+        ended = self._now()
+        ok = 200 <= reply.status < 300
+        retry_after = None if ok else parse_retry_after(reply.headers.get("retry-after"), ended / 1000)
+        pause = min(retry_after or 0.0, _MAX_PAUSE) if reply.status == 429 else 0.0
+        return outcome(
+            ok=ok,
+            ended=ended,
+            duration_ms=reply.duration_ms,
+            status_code=reply.status,
+            # PostgreSQL cannot store NUL in a text.
+            response=reply.body.decode("utf-8", "replace").replace("\x00", ""),
+            next_due=None if ok else self._next_due(delivery, ended, retry_after),
+            pause_until=ended + int(pause * 1000) if pause else 0,
+        )
+
+    def _next_due(self, delivery: LeasedDelivery, ended: int, retry_after: float | None) -> int | None:
+        due = next_attempt(
+            self._schedule, delivery.step, now=ended / 1000, retry_after=retry_after, random=self._random
+        )
+        return None if due is None else int(due * 1000)
+
+    def _headers(self, delivery: LeasedDelivery, timestamp: int) -> list[tuple[bytes, bytes]]:
+        keys = [_key(secret) for secret in delivery.secrets]
+        signed = signature_headers(keys, delivery.event_id, timestamp, delivery.payload, self._signature_headers)
+        return [*self._common_headers, *_custom_headers(delivery), *signed]
+
+
+def _custom_headers(delivery: LeasedDelivery) -> list[tuple[bytes, bytes]]:
+    pairs = [(name.lower().encode(), value.encode()) for name, value in delivery.headers.items()]
+    return [(name, value) for name, value in pairs if name not in _OURS and not name.startswith(_FAMILIES)]

@@ -1,0 +1,150 @@
+"""Deliveries in SQLite: finding what is due, and leasing it.
+
+A delivery is leased by moving `due` on to the end of the lease, so that a delivery of a crashed process becomes due
+again by itself. Only the holder of the lease (`attempt` and `due` are as it left them) may move or remove the delivery.
+The functions take a connection and run on the database's threads; times are in milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, plan_claim
+from starlette_webhooks.delivery.deliveries import Claim, DueEndpoint, DuePage, LeasedDelivery
+from starlette_webhooks.delivery.slots import Capacity, SlotRequest
+from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
+
+__all__ = ["claim", "due", "orphans"]
+
+_QUERIES = load_queries("deliveries.sql")
+_DUE_ENDPOINTS = 1000
+# Events of 16 MiB at most, the largest value of `max_event_bytes`; SQLite's strings end at a billion bytes.
+_EVENTS_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where the deliveries of an endpoint go."""
+
+    id: str
+    tenant: str
+    url: str
+    headers: str
+
+
+def due(connection: sqlite3.Connection, *, after: int = 0, due_by: int, endpoints: int = _DUE_ENDPOINTS) -> DuePage:
+    """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
+    rows = connection.execute(_QUERIES["due"], {"after": after, "endpoints": endpoints}).fetchall()
+    found = [DueEndpoint(no, first, bool(failing)) for no, first, failing in rows if first is not None]
+    return DuePage([one for one in found if one.due <= due_by], rows[-1][0])
+
+
+def claim(
+    connection: sqlite3.Connection,
+    *,
+    requests: Sequence[SlotRequest],
+    capacity: Capacity,
+    tenants: Mapping[str, int],
+    now: int,
+    lease: int,
+) -> Claim:
+    """Lease deliveries that are due. See `DeliveryStore`."""
+    numbers = json.dumps([request.endpoint for request in requests])
+    candidates = []
+    targets = {}
+    for row in in_one_row(connection, _QUERIES["candidates"], (numbers,)):
+        no, identifier, tenant, url, headers, rate, paced_until, failing, first = row
+        if first is not None:
+            candidates.append(Candidate(no, tenant, rate, paced_until, bool(failing), first))
+            targets[no] = _Target(identifier, tenant, url, headers)
+    plan = plan_claim(requests, candidates, capacity, tenants, now=now)
+    leased = _lease(connection, plan, lease)
+    counts = {no: len(rows) for no, rows in leased.items()}
+    for no, until in plan.paces(counts).items():
+        connection.execute(_QUERIES["pace"], (until, no))
+    rows = [row for no in plan.candidates for row in leased.get(no, ())]
+    return plan.claim(_deliveries(connection, rows, targets, now, lease) if rows else (), counts)
+
+
+def _lease(connection: sqlite3.Connection, plan: ClaimPlan, lease: int) -> dict[int, list[Sequence[Any]]]:
+    """Lease as many deliveries of each endpoint as planned, or as many as are due. Returns their rows by endpoint."""
+    if not plan.slots:
+        return {}
+    leased: dict[int, list[Sequence[Any]]] = {}
+    # Most endpoints get one slot. Those take one statement together.
+    one_each = json.dumps([no for no, slots in plan.slots.items() if slots == 1])
+    for row in in_one_row(connection, _QUERIES["due_of_each"], {"endpoints": one_each, "now": plan.now}):
+        leased[row[2]] = [row]
+    for no, slots in plan.slots.items():
+        if slots > 1:
+            values = {"endpoint": no, "now": plan.now, "slots": slots}
+            leased[no] = sorted(in_one_row(connection, _QUERIES["due_of_one"], values))
+    ids = json.dumps([row[0] for rows in leased.values() for row in rows])
+    connection.execute(_QUERIES["lease"], {"lease": lease, "ids": ids})
+    return leased
+
+
+def _deliveries(
+    connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], targets: Mapping[int, _Target], now: int, lease: int
+) -> list[LeasedDelivery]:
+    events = _events(connection, sorted({row[1] for row in rows}))
+    secrets = _secrets(connection, sorted({row[2] for row in rows}), now)
+    headers = {endpoint: json.loads(targets[endpoint].headers) for endpoint in secrets}
+    deliveries = []
+    for id, seq, endpoint, number, step, trigger in rows:
+        if seq not in events:
+            connection.execute(_QUERIES["drop"], (id,))
+            continue
+        event_id, event_type, payload = events[seq]
+        target = targets[endpoint]
+        deliveries.append(
+            LeasedDelivery(
+                id=id,
+                event=seq,
+                endpoint=endpoint,
+                number=number,
+                step=step,
+                trigger=trigger,
+                lease=lease,
+                event_id=event_id,
+                event_type=event_type,
+                payload=payload,
+                tenant=target.tenant,
+                endpoint_id=target.id,
+                url=target.url,
+                headers=headers[endpoint],
+                secrets=secrets[endpoint],
+            )
+        )
+    return deliveries
+
+
+def _events(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, tuple[str, str, bytes]]:
+    events = {}
+    for start in range(0, len(seqs), _EVENTS_AT_ONCE):
+        part = json.dumps(seqs[start : start + _EVENTS_AT_ONCE])
+        ((heads, payloads),) = connection.execute(_QUERIES["events"], (part,))
+        at = 0
+        for seq, identifier, event_type, length in json.loads(heads):
+            events[seq] = (identifier, event_type, payloads[at : at + length])
+            at += length
+    return events
+
+
+def _secrets(connection: sqlite3.Connection, endpoints: Sequence[int], now: int) -> dict[int, tuple[str, ...]]:
+    secrets: dict[int, tuple[str, ...]] = {}
+    rows = in_one_row(connection, _QUERIES["secrets"], {"endpoints": json.dumps(endpoints), "now": now})
+    # The current one, which does not expire, comes first.
+    for endpoint, key, _ in sorted(rows, key=lambda row: row[2] or math.inf, reverse=True):
+        secrets[endpoint] = (*secrets.get(endpoint, ()), key)
+    return secrets
+
+
+def orphans(connection: sqlite3.Connection) -> list[int]:
+    """Numbers of endpoints that are gone but left deliveries or attempts: their removal was interrupted."""
+    return [no for (no,) in connection.execute(_QUERIES["orphans"])]

@@ -1,0 +1,158 @@
+"""Writing events into the log, together with their deliveries. Runs on the database's thread."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Self
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.feed import Entry
+from starlette_webhooks.payloads import implied_event_id
+from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
+from starlette_webhooks.stores.sqlite.rows import to_event, to_ms
+from starlette_webhooks.stores.sqlite.writes import Joint
+
+__all__ = ["Inserted", "Insertion"]
+
+_QUERIES = load_queries("insertion.sql")
+_INSERT = _QUERIES["insert_event"]
+_DELIVER = _QUERIES["insert_deliveries"]
+_INSERT_ROW = "(?, ?, ?, ?, NULL, NULL, ?)"
+_ROWS = 64
+
+
+@dataclass(slots=True)
+class Inserted:
+    """What an `Insertion` did.
+
+    Attributes:
+        events: All of its events, as stored.
+        positions: The position of each in the log; 0 for an event that was there before.
+        endpoints: The endpoints that got deliveries, of its events and of those inserted by the same statements.
+    """
+
+    events: Sequence[Event]
+    positions: Sequence[int]
+    endpoints: Collection[int]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The new events with their positions. Made when somebody asks: without streams, nobody does."""
+        return [Entry(position, event) for position, event in zip(self.positions, self.events, strict=True) if position]
+
+
+class Insertion(Joint[Inserted]):
+    """Writes events and their deliveries.
+
+    Args:
+        due_in: Milliseconds until the first attempt.
+        endpoint: Deliver to this endpoint alone, ignoring its filters.
+    """
+
+    __slots__ = ("due_in", "endpoint", "events")
+
+    def __init__(self, events: Sequence[Event], *, due_in: int = 0, endpoint: str | None = None) -> None:
+        self.events = events
+        self.due_in = due_in
+        self.endpoint = endpoint
+
+    @property
+    def joins(self) -> bool:
+        """See `Joint`. Ordinary events go together: delivered at once, under a minted id, in no channel."""
+        for event in self.events:
+            if event.channels or event.event_id != implied_event_id(event.id):
+                return False
+        return not self.due_in and self.endpoint is None
+
+    def __call__(self, connection: sqlite3.Connection) -> Inserted:
+        events: list[Event] = []
+        positions: list[int] = []
+        endpoints: list[int] = []
+        for event in self.events:
+            stored, position = self._insert(connection, event)
+            events.append(stored)
+            positions.append(position)
+            if position:
+                endpoints += self._fan_out(connection, event, position)
+        return Inserted(events, positions, endpoints)
+
+    def _insert(self, connection: sqlite3.Connection, event: Event) -> tuple[Event, int]:
+        event_id = None if event.event_id == implied_event_id(event.id) else event.event_id
+        if event_id is not None and event_id.startswith("evt_"):
+            # Perhaps the one that an event got for which the host gave none.
+            row = connection.execute(_QUERIES["event_by_id"], (event.tenant, "msg_" + event_id[4:])).fetchone()
+            if row is not None:
+                return to_event(row), 0
+        channels = json.dumps(event.channels) if event.channels else None
+        values = (event.id, event.tenant, event.type, to_ms(event.timestamp), event_id, channels, event.payload)
+        cursor = connection.execute(_INSERT, values)
+        if cursor.rowcount == 0:
+            row = connection.execute(_QUERIES["event_of_event_id"], (event.tenant, event_id)).fetchone()
+            return to_event(row), 0
+        position = cursor.lastrowid
+        assert position is not None
+        for channel in event.channels:
+            connection.execute(_QUERIES["insert_channel"], (event.tenant, channel, event.type, event.id, position))
+        return event, position
+
+    def _fan_out(self, connection: sqlite3.Connection, event: Event, position: int) -> list[int]:
+        due = to_ms(event.timestamp) + self.due_in
+        if self.endpoint is not None:
+            values = (position, due, event.tenant, self.endpoint)
+            return _numbers(connection.execute(_QUERIES["insert_test_delivery"], values))
+        target = (position, due, event.tenant, event.type)
+        if event.channels:
+            statement = _QUERIES["insert_channel_deliveries"]
+            return _numbers(connection.execute(statement, (*target, json.dumps(event.channels))))
+        return _numbers(connection.execute(_DELIVER, target))
+
+    @classmethod
+    def run_together(cls, connection: sqlite3.Connection, operations: Sequence[Self]) -> list[Inserted]:
+        """See `Joint`."""
+        # A few statements for all, as SQLite's module lets go of the interpreter's lock several times in each: while
+        # the event loop is busy, each time costs a switch between the threads.
+        events = [event for insertion in operations for event in insertion.events]
+        position = _insert_rows(connection, events)
+        endpoints = _deliver_rows(connection, position, len(events))
+        inserted = []
+        for insertion in operations:
+            end = position + len(insertion.events)
+            inserted.append(Inserted(insertion.events, range(position, end), endpoints))
+            position = end
+        return inserted
+
+
+def _numbers(endpoints: sqlite3.Cursor) -> list[int]:
+    return [no for (no,) in endpoints]
+
+
+def _insert_rows(connection: sqlite3.Connection, events: Sequence[Event]) -> int:
+    """Insert events and return the position of the first. The others follow without gaps: nobody else writes."""
+    first = 0
+    for start in range(0, len(events), _ROWS):
+        rows = events[start : start + _ROWS]
+        values: list[Any] = []
+        for event in rows:
+            values += (event.id, event.tenant, event.type, to_ms(event.timestamp), event.payload)
+        last = connection.execute(_insert_statement(len(rows)), values).lastrowid
+        assert last is not None
+        first = first or last - len(rows) + 1
+    return first
+
+
+@cache
+def _insert_statement(rows: int) -> str:
+    return f"{_QUERIES['insert_events']} {', '.join([_INSERT_ROW] * rows)}"
+
+
+def _deliver_rows(connection: sqlite3.Connection, position: int, count: int) -> Collection[int]:
+    """Queue the deliveries of events that follow each other, and return their endpoints."""
+    queued = connection.execute(_QUERIES["insert_deliveries_of_events"], (position, position + count - 1))
+    if not queued.rowcount:
+        return ()
+    assert queued.lastrowid is not None
+    return in_one_row(connection, _QUERIES["endpoints_of_deliveries"], (queued.lastrowid - queued.rowcount + 1,))

@@ -1,0 +1,46 @@
+"""Removing events: old ones, and those of a tenant. The functions run on the database's thread, a batch at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from starlette_webhooks.stores.sqlite.queries import load_queries
+
+__all__ = ["erase_events", "prune"]
+
+_QUERIES = load_queries("retention.sql")
+
+
+def prune(connection: sqlite3.Connection, after: int, before: int, batch: int = 200) -> int | None:
+    """Remove events from `before` (in milliseconds) that have no delivery pending, looking at a batch behind `after`.
+
+    Returns where to continue, or None if nothing older is left.
+    """
+    rows = connection.execute(_QUERIES["old_events"], (after, batch)).fetchall()
+    old = [row for row in rows if row[5] < before]
+    for row in old:
+        if not row[6]:
+            _delete(connection, *row[:5])
+    if len(old) < batch:
+        connection.execute(_QUERIES["delete_old_hours"], (before,))
+        return None
+    return int(old[-1][0])
+
+
+def erase_events(connection: sqlite3.Connection, tenant: str, batch: int = 200) -> bool:
+    """Remove a batch of a tenant's events with everything that depends on them. False when none were left."""
+    rows = connection.execute(_QUERIES["events_of_tenant"], (tenant, batch)).fetchall()
+    for row in rows:
+        _delete(connection, *row)
+    return bool(rows)
+
+
+def _delete(
+    connection: sqlite3.Connection, seq: int, identifier: str, tenant: str, event_type: str, channels: str | None
+) -> None:
+    for channel in json.loads(channels or "[]"):
+        connection.execute(_QUERIES["delete_channel"], (tenant, channel, event_type, identifier))
+    connection.execute(_QUERIES["delete_deliveries_of_event"], (seq,))
+    connection.execute(_QUERIES["delete_attempts_of_event"], (seq,))
+    connection.execute(_QUERIES["delete_event"], (seq,))

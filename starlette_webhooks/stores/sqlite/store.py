@@ -1,0 +1,322 @@
+"""`SQLiteStore`: everything in one SQLite file, or in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import anyio
+
+from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, Outcome
+from starlette_webhooks.delivery.slots import Capacity, SlotRequest
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.events import Event, EventQuery
+from starlette_webhooks.exceptions import NotRunning
+from starlette_webhooks.feed import Entry, Listener, StreamFilter
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
+from starlette_webhooks.stores.sqlite import attempts, deliveries, endpoints, log, meta, redelivery, retention
+from starlette_webhooks.stores.sqlite.database import MEMORY, Database, Write
+from starlette_webhooks.stores.sqlite.insertion import Inserted, Insertion
+from starlette_webhooks.stores.sqlite.recording import Recording
+from starlette_webhooks.stores.sqlite.rows import to_ms
+from starlette_webhooks.stores.sqlite.watcher import Watcher
+from starlette_webhooks.stores.sqlite.writes import Submitted
+from starlette_webhooks.stores.tail import LogReplay, ReplayPage, ReplayStart, Tail
+from starlette_webhooks.types import Clock
+
+__all__ = ["SQLiteStore"]
+
+_WAL_RESET_FIXED = (3, 51, 3)
+_POLL = 0.02
+# Between batches of what is removed, so that others have their turn.
+_PAUSE = 0.05
+
+
+class SQLiteStore(Store):
+    """A store in SQLite. See `Store`.
+
+    Args:
+        path: The file, or `:memory:`.
+        max_writes, max_bytes: How much may wait for its commit; see `Database`.
+        clock: Seconds since the epoch.
+        poll: Seconds between two looks for commits of other processes.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        max_writes: int = 10_000,
+        max_bytes: int = 67_108_864,
+        clock: Clock = time.time,
+        poll: float = _POLL,
+    ) -> None:
+        self.clock = clock
+        self.database = Database(path, max_writes=max_writes, max_bytes=max_bytes)
+        self.database.on_commit.append(self._committed)
+        self._poll = poll
+        self._listener: Listener | None = None
+        self._wake_deliveries: Callable[[Iterable[int]], None] | None = None
+        self._tail: Tail | None = None
+        self._watcher: Watcher | None = None
+
+    # Lifespan
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """See `Store.lifespan`."""
+        tail = Tail(self, self._listener)
+        watcher = Watcher(self.database, tail.wake, lambda: tail.watching, poll=self._poll)
+        tasks = [tail.run]
+        if self.database.path != MEMORY:
+            tasks.append(watcher.run)
+        async with self.database.lifespan(), running_beside(*tasks):
+            self._tail, self._watcher = tail, watcher
+            try:
+                yield
+            finally:
+                self._tail = self._watcher = None
+
+    def now(self) -> int:
+        """See `DeliveryStore.now`."""
+        return int(self.clock() * 1000)
+
+    def on_deliveries(self, wake: Callable[[Iterable[int]], None] | None) -> None:
+        """See `Store.on_deliveries`."""
+        self._wake_deliveries = wake
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        """See `Store.call_soon`."""
+        self.database.call_soon(fn)
+
+    @property
+    def on_loop(self) -> bool:
+        """See `Store.on_loop`."""
+        return self.database.on_loop
+
+    def health(self) -> Mapping[str, Any]:
+        """See `Store.health`."""
+        return {"sqlite": sqlite3.sqlite_version, "walResetFixed": sqlite3.sqlite_version_info >= _WAL_RESET_FIXED}
+
+    def _committed(self, writes: Sequence[Write[Any]]) -> None:
+        results = [write.result for write in writes if write.error is None]
+        inserted = [result for result in results if isinstance(result, Inserted)]
+        self._publish(inserted)
+        if self._wake_deliveries is None:
+            return
+        due: dict[int, None] = {}
+        seen: object = None
+        for one in inserted:
+            # Insertions of the same statements share their endpoints.
+            if one.endpoints is not seen:
+                seen = one.endpoints
+                due.update(dict.fromkeys(one.endpoints))
+        if due:
+            self._wake_deliveries(due)
+        if any(isinstance(result, DisabledEndpoint) for result in results):
+            # Its tenant's other endpoints may want the event that says so.
+            self._wake_deliveries(())
+
+    def _publish(self, inserted: Sequence[Inserted]) -> None:
+        tail = self._tail
+        if tail is None or not tail.following:
+            return
+        entries = [entry for one in inserted for entry in one.entries]
+        if entries:
+            tail.committed(entries)
+        elif self.database.path == MEMORY:
+            # No other connection sees what a write inserted besides its result.
+            tail.wake()
+
+    # The log
+
+    def submit(self, events: Sequence[Event], *, due_in: int = 0) -> Submitted:
+        """See `EventLog.submit`."""
+        return self.database.store(Insertion(events, due_in=due_in), sum([len(event.payload) for event in events]))
+
+    async def insert_for(self, event: Event, tenant: str, endpoint_id: str) -> Event:
+        """See `EventLog.insert_for`."""
+        inserted = await self.database.write(Insertion([event], endpoint=endpoint_id))
+        return inserted.events[0]
+
+    async def list_events(self, tenant: str, query: EventQuery) -> Page[Event]:
+        """See `EventLog.list_events`."""
+        return await self.database.read(partial(log.list_events, tenant=tenant, query=query))
+
+    async def get_event(self, tenant: str, event_id: str) -> Event | None:
+        """See `EventLog.get_event`."""
+        return await self.database.read(partial(log.get_event, tenant=tenant, identifier=event_id))
+
+    # The feed
+
+    def listen(self, listener: Listener) -> None:
+        """See `Feed.listen`."""
+        self._listener = listener
+        if self._tail is not None:
+            self._tail.listen(listener)
+
+    def watch(self, tenant: str) -> None:
+        """See `Feed.watch`."""
+        self._running_tail.watch(tenant)
+        assert self._watcher is not None
+        self._watcher.wake()
+
+    def unwatch(self, tenant: str) -> None:
+        """See `Feed.unwatch`."""
+        self._running_tail.unwatch(tenant)
+
+    async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> LogReplay:
+        """See `Feed.replay`."""
+        return await self._running_tail.replay(tenant, filter, after)
+
+    @property
+    def _running_tail(self) -> Tail:
+        if self._tail is None:
+            raise NotRunning
+        return self._tail
+
+    async def high_water(self) -> int:
+        """See `LogReader.high_water`."""
+        return await self.database.read(log.high_water)
+
+    async def read_tail(self, after: int, limit: int) -> Sequence[Entry]:
+        """See `LogReader.read_tail`."""
+        return await self.database.read(partial(log.read_tail, after=after, limit=limit))
+
+    async def start_replay(self, tenant: str, after: str | int | None) -> ReplayStart:
+        """See `LogReader.start_replay`."""
+        return await self.database.read(partial(log.start_replay, tenant=tenant, after=after))
+
+    async def read_replay(self, tenant: str, filter: StreamFilter, after: int, until: int) -> ReplayPage:
+        """See `LogReader.read_replay`."""
+        return await self.database.read(
+            partial(log.read_replay, tenant=tenant, filter=filter, after=after, until=until)
+        )
+
+    # Endpoints
+
+    async def list_endpoints(self, tenant: str, *, limit: int, cursor: str | None) -> Page[Endpoint]:
+        """See `EndpointStore.list_endpoints`."""
+        return await self.database.read(partial(endpoints.list_endpoints, tenant=tenant, limit=limit, cursor=cursor))
+
+    async def get_endpoint(self, tenant: str, endpoint_id: str) -> Endpoint | None:
+        """See `EndpointStore.get_endpoint`."""
+        return await self.database.read(partial(endpoints.get_endpoint, tenant=tenant, identifier=endpoint_id))
+
+    async def endpoint_number(self, tenant: str, endpoint_id: str) -> int | None:
+        """See `EndpointStore.endpoint_number`."""
+        return await self.database.read(partial(endpoints.number_of, tenant=tenant, identifier=endpoint_id))
+
+    async def create_endpoint(self, tenant: str, changes: EndpointChanges, *, limit: int) -> Endpoint:
+        """See `EndpointStore.create_endpoint`."""
+        create = partial(endpoints.create_endpoint, tenant=tenant, changes=changes, now=self.now(), limit=limit)
+        return await self.database.write(create)
+
+    async def update_endpoint(self, tenant: str, endpoint_id: str, changes: EndpointChanges) -> Endpoint | None:
+        """See `EndpointStore.update_endpoint`."""
+        return await self.database.write(
+            partial(endpoints.update_endpoint, tenant=tenant, identifier=endpoint_id, changes=changes, now=self.now())
+        )
+
+    async def delete_endpoint(self, tenant: str, endpoint_id: str) -> bool:
+        """See `EndpointStore.delete_endpoint`."""
+        no = await self.database.write(partial(endpoints.delete_endpoint, tenant=tenant, identifier=endpoint_id))
+        if no is None:
+            return False
+        while await self.database.write(partial(endpoints.delete_leftovers, no=no)):
+            pass
+        return True
+
+    async def get_secret(self, tenant: str, endpoint_id: str) -> str | None:
+        """See `EndpointStore.get_secret`."""
+        return await self.database.read(partial(endpoints.get_secret, tenant=tenant, identifier=endpoint_id))
+
+    async def rotate_secret(self, tenant: str, endpoint_id: str, key: str) -> str | None:
+        """See `EndpointStore.rotate_secret`."""
+        return await self.database.write(
+            partial(endpoints.rotate_secret, tenant=tenant, identifier=endpoint_id, key=key, now=self.now())
+        )
+
+    # Attempts
+
+    async def list_attempts(self, tenant: str, query: AttemptQuery) -> Page[Attempt]:
+        """See `AttemptStore.list_attempts`."""
+        return await self.database.read(partial(attempts.list_attempts, tenant=tenant, query=query))
+
+    async def endpoint_stats(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime
+    ) -> EndpointStats | None:
+        """See `AttemptStore.endpoint_stats`."""
+        read = partial(attempts.stats, tenant=tenant, endpoint_id=endpoint_id, since=since, until=until)
+        return await self.database.read(read)
+
+    # Deliveries
+
+    async def due(self, *, after: int, due_by: int) -> DuePage:
+        """See `DeliveryStore.due`."""
+        return await self.database.read(partial(deliveries.due, after=after, due_by=due_by))
+
+    async def claim(
+        self, requests: Sequence[SlotRequest], capacity: Capacity, tenants: Mapping[str, int], *, now: int, lease: int
+    ) -> Claim:
+        """See `DeliveryStore.claim`."""
+        return await self.database.write(
+            partial(deliveries.claim, requests=requests, capacity=capacity, tenants=tenants, now=now, lease=lease)
+        )
+
+    async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
+        """See `DeliveryStore.record`."""
+        return await self.database.write(Recording(outcome, disable_after=disable_after))
+
+    async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
+        """See `Redelivery.resend`."""
+        return await self.database.write(
+            partial(redelivery.resend, tenant=tenant, event_id=event_id, endpoint_id=endpoint_id, now=self.now())
+        )
+
+    async def recover(
+        self, tenant: str, endpoint_id: str, window: RecoverWindow, cursor: RecoverCursor | None
+    ) -> Recovered | None:
+        """See `Redelivery.recover`."""
+        return await self.database.write(
+            partial(
+                redelivery.recover,
+                tenant=tenant,
+                endpoint_id=endpoint_id,
+                window=window,
+                cursor=cursor,
+                now=self.now(),
+            )
+        )
+
+    # Maintenance
+
+    async def read_meta(self, name: str, default: bytes) -> bytes:
+        """See `Maintenance.read_meta`."""
+        return await self.database.write(partial(meta.read_meta, name=name, default=default))
+
+    async def prune(self, before: datetime) -> None:
+        """See `Maintenance.prune`."""
+        for no in await self.database.read(deliveries.orphans):
+            while await self.database.write(partial(endpoints.delete_leftovers, no=no)):
+                await anyio.sleep(_PAUSE)
+        after: int | None = 0
+        while after is not None:
+            after = await self.database.write(partial(retention.prune, after=after, before=to_ms(before)))
+            if after is not None:
+                await anyio.sleep(_PAUSE)
+
+    async def erase(self, tenant: str) -> None:
+        """See `Maintenance.erase`."""
+        while (id := await self.database.read(partial(endpoints.any_endpoint, tenant=tenant))) is not None:
+            await self.delete_endpoint(tenant, id)
+        while await self.database.write(partial(retention.erase_events, tenant=tenant)):
+            pass

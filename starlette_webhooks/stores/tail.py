@@ -1,0 +1,212 @@
+"""The tail of the log: publishes every commit to the streams of this process, in order and without gaps.
+
+The same for all stores. A store says what its own commits inserted, and when other processes may have committed; the
+tail reads what it needs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.feed import Entry, Gap, Listener, Replay, StreamFilter
+
+__all__ = ["LogReader", "LogReplay", "ReplayPage", "ReplayStart", "Tail"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+_PAUSE = 0.5
+_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayStart:
+    """Where a replay starts and ends.
+
+    Attributes:
+        after: The position after which it starts.
+        until: The position of the last event committed, with which it ends.
+        newest: The id of the tenant's last event, if the replay has nothing to bring.
+        missing: Whether the event to start after is not there; `oldest` is then the first one that is.
+    """
+
+    after: int
+    until: int
+    newest: str | None = None
+    missing: bool = False
+    oldest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPage:
+    """Events in order, and the position up to which the log has been read."""
+
+    events: Sequence[Event]
+    position: int
+    done: bool
+
+
+class LogReader(Protocol):
+    """How a store reads its log by position. Positions are in order of commits, and no later one is visible earlier."""
+
+    async def high_water(self) -> int:
+        """The position of the last event ever committed."""
+
+    async def read_tail(self, after: int, limit: int) -> Sequence[Entry]:
+        """What was committed after a position, of all tenants, in order."""
+
+    async def start_replay(self, tenant: str, after: str | int | None) -> ReplayStart:
+        """Where a replay starts and ends; `after` as for `Backend.replay`. Read from one snapshot."""
+
+    async def read_replay(self, tenant: str, filter: StreamFilter, after: int, until: int) -> ReplayPage:
+        """The next events between two positions that pass the filter."""
+
+
+class Tail:
+    """Follows the log while a tenant is watched. Belongs to the event loop.
+
+    Args:
+        rows: Events to read at a time.
+        pause: Seconds to wait after an error of the store.
+    """
+
+    def __init__(
+        self, reader: LogReader, listener: Listener | None = None, *, rows: int = _ROWS, pause: float = _PAUSE
+    ) -> None:
+        self._reader = reader
+        self._listener = listener
+        self._rows = rows
+        self._pause = pause
+        self._watched: set[str] = set()
+        self._high: int | None = None
+        self._wakeup = anyio.Event()
+        self._started = anyio.Event()
+
+    def listen(self, listener: Listener) -> None:
+        """Publish to this listener from now on."""
+        self._listener = listener
+
+    def watch(self, tenant: str) -> None:
+        """The tenant has its first open stream."""
+        self._watched.add(tenant)
+        self.wake()
+
+    def unwatch(self, tenant: str) -> None:
+        """The tenant's last stream is gone."""
+        self._watched.discard(tenant)
+        if not self._watched:
+            self.wake()
+
+    @property
+    def watching(self) -> bool:
+        """Whether any tenant is watched."""
+        return bool(self._watched)
+
+    @property
+    def following(self) -> bool:
+        """Whether commits are published; otherwise `committed` need not be called."""
+        return self._high is not None
+
+    def wake(self) -> None:
+        """Something may have been committed."""
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled. Costs nothing while nobody watches."""
+        while True:
+            while self._watched:
+                try:
+                    await self._follow()
+                except BackendUnavailable as exc:
+                    logger.warning("Streams are waiting because the database cannot be read: %s", exc)
+                    await anyio.sleep(self._pause)
+            self._started = anyio.Event()
+            self._high = None
+            await self._wakeup.wait()
+            self._wakeup = anyio.Event()
+
+    async def _follow(self) -> None:
+        # From here on everything that commits is published: by `committed` if it is contiguous, else by `_catch_up`.
+        if self._high is None:
+            self._high = await self._reader.high_water()
+        else:
+            # After an error, continue where it stopped.
+            await self._catch_up()
+        self._started.set()
+        while self._watched:
+            await self._wakeup.wait()
+            self._wakeup = anyio.Event()
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        while self._high is not None:
+            entries = await self._reader.read_tail(self._high, self._rows)
+            self._publish(entries)
+            if len(entries) < self._rows:
+                return
+
+    def committed(self, entries: Sequence[Entry]) -> None:
+        """This process has committed these, in order of position."""
+        if self._high is None or not entries:
+            return
+        if entries[0].position == self._high + 1 and entries[-1].position == self._high + len(entries):
+            self._publish(entries)
+        else:
+            # Another process committed in between.
+            self.wake()
+
+    def _publish(self, entries: Sequence[Entry]) -> None:
+        # What was published while a page was read comes again with the page.
+        high = self._high or 0
+        new = entries
+        if entries and entries[0].position <= high:
+            new = [entry for entry in entries if entry.position > high]
+        if not new:
+            return
+        self._high = new[-1].position
+        if self._listener is not None:
+            tenants = self._listener.tenants
+            wanted = [entry for entry in new if entry.event.tenant in tenants]
+            if wanted:
+                self._listener.publish(wanted)
+
+    async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> LogReplay:
+        """What a stream has missed. The tenant must be watched."""
+        # Only now is everything that commits after the high-water mark sure to be published.
+        await self._started.wait()
+        start = await self._reader.start_replay(tenant, after)
+        return LogReplay(self._reader, tenant, filter, start, str(after))
+
+
+class LogReplay(Replay):
+    """The log from a position to the high-water mark as of when the replay was opened."""
+
+    def __init__(
+        self, reader: LogReader, tenant: str, filter: StreamFilter, start: ReplayStart, requested: str
+    ) -> None:
+        self._reader = reader
+        self._tenant = tenant
+        self._filter = filter
+        self._start = start
+        self.gap = Gap(requested, start.oldest) if start.missing else None
+        self.last_id = start.newest
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether the entry was committed before the replay was opened."""
+        return entry.position <= self._start.until
+
+    async def pages(self) -> AsyncIterator[Sequence[Event]]:
+        """The events that pass the filter, in order of commits."""
+        after, until = self._start.after, self._start.until
+        done = after >= until
+        while not done:
+            page = await self._reader.read_replay(self._tenant, self._filter, after, until)
+            after, done = page.position, page.done
+            # Also if nothing passed: the caller then knows that the reader is alive.
+            yield page.events
