@@ -27,6 +27,7 @@ from starlette_webhooks.exceptions import (
     RequestError,
     WebhooksError,
 )
+from starlette_webhooks.lifespans import SharedLifespan
 from starlette_webhooks.middleware import WebhooksMiddleware
 from starlette_webhooks.scope import DEFERRED, ROUTER, SERVICES
 
@@ -84,7 +85,7 @@ class Webhooks:
         self._services = Services(
             self.backend, self.settings, self.event_types, authenticate or default_authenticate, self._context
         )
-        self._entered = 0
+        self._lifespan = SharedLifespan(self._run)
         self.router = Router(routes=build_routes(self._services), lifespan=self.lifespan)
         self._portal = make_portal(self._services, api=self)
         # No `ServerErrorMiddleware`: unexpected errors belong to the host.
@@ -97,7 +98,7 @@ class Webhooks:
         if scope["type"] == "lifespan":
             await self.router(scope, receive, send)
             return
-        if not self._entered:
+        if not self._lifespan.running:
             raise NotRunning
         # `Router` raises HTTPException(404) only when an app is in scope.
         scope.setdefault("app", self)
@@ -113,31 +114,28 @@ class Webhooks:
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
         """Run the backend. Fits `Starlette(lifespan=...)`; `WebhooksMiddleware` enters it by itself.
 
-        Entered again while it runs, it does nothing, so it may be wired more than once.
+        It is counted: several tasks may enter it, at the same time or nested, and the last to leave closes it.
 
         Raises:
             BackendUnavailable: The database cannot be opened.
+            RuntimeError: It runs in another event loop.
         """
+        async with self._lifespan.entered():
+            yield
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncIterator[None]:
         from starlette_webhooks.streams import StreamHub
 
-        if self._entered:
-            self._entered += 1
-            try:
-                yield
-            finally:
-                self._entered -= 1
-            return
         hub = StreamHub(self.backend, self.settings)
         self.backend.listen(hub)
         async with self.backend.lifespan(self.event_types):
             self._services.keys = await self.backend.secret_keys()
             async with hub.running():
                 self._services._hub = hub
-                self._entered = 1
                 try:
                     yield
                 finally:
-                    self._entered = 0
                     self._services._hub = None
 
     def emitter(self, tenant: str | int | UUID | None = None) -> Emitter:
@@ -175,20 +173,22 @@ class Webhooks:
 
     def drain(self) -> None:
         """End all open streams of this process soon, and refuse new ones; their clients connect elsewhere."""
-        if self._entered:
+        if self._lifespan.running:
             self._services.hub.drain()
 
     async def erase(self, tenant: str | int | UUID) -> None:
         """Remove all that is kept of a tenant: events, endpoints, attempts."""
         await self.backend.erase(str(tenant))
-        if self._entered:
+        if self._lifespan.running:
             self._services.hub.forget(str(tenant))
 
     def health(self) -> dict[str, Any]:
         """The state of the backend and the streams of this process, JSON-able. For the operator, not for customers."""
         health = self.backend.health()
-        if self._entered:
+        if self._lifespan.running:
             health["streams"] = self._services.hub.metrics()
+        elif self._lifespan.error is not None:
+            health["error"] = f"It ended unexpectedly: {self._lifespan.error!r}. Restart the process."
         return health
 
 

@@ -6,8 +6,9 @@ and every request that waits for its commit.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from typing import Any, ClassVar, Protocol
 
 import anyio
 from anyio.lowlevel import current_token
@@ -118,11 +119,18 @@ class Loop(Protocol):
             RuntimeError: The loop has ended.
         """
 
+    def spawn(self, fn: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> object:
+        """Run a function as a task that belongs to no other task. It must raise nothing."""
+
 
 class _AsyncioLoop:
-    __slots__ = ("_create_future", "call_soon", "call_soon_threadsafe")
+    __slots__ = ("_create_future", "_create_task", "call_soon", "call_soon_threadsafe")
+
+    # The loop itself keeps only weak references to tasks.
+    _spawned: ClassVar[set[Any]] = set()
 
     def __init__(self, loop: Any) -> None:
+        self._create_task = loop.create_task
         self._create_future = loop.create_future
         self.call_soon = loop.call_soon
         self.call_soon_threadsafe = loop.call_soon_threadsafe
@@ -132,6 +140,12 @@ class _AsyncioLoop:
 
     def gate(self) -> Gate:
         return _FutureGate(self._create_future)
+
+    def spawn(self, fn: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> object:
+        task = self._create_task(fn(*args))
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+        return task
 
 
 class _TrioLoop:
@@ -149,6 +163,9 @@ class _TrioLoop:
 
     def gate(self) -> Gate:
         return anyio.Event()
+
+    def spawn(self, fn: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> object:
+        return self._lowlevel.spawn_system_task(fn, *args, context=copy_context())
 
 
 def running_loop() -> Loop:

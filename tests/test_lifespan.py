@@ -45,6 +45,28 @@ async def test_a_second_entry_does_nothing_and_its_end_closes_nothing(settings: 
         webhooks.emitter("acme").emit("invoice.paid", {})
 
 
+async def test_jobs_that_overlap_each_store_their_event_whoever_leaves_first(settings: WebhooksSettings) -> None:
+    webhooks = make_webhooks(settings)
+    first_is_in, second_is_in, first_has_left = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def first() -> None:
+        async with webhooks.lifespan():
+            first_is_in.set()
+            await second_is_in.wait()
+            await webhooks.emitter("acme").emit("invoice.paid", {})
+        first_has_left.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await first_is_in.wait()
+        async with webhooks.lifespan():
+            second_is_in.set()
+            await first_has_left.wait()
+            await webhooks.emitter("acme").emit("invoice.paid", {})
+    async with webhooks.lifespan():
+        assert await count(webhooks) == 2
+
+
 async def test_an_error_of_the_block_comes_out_as_it_is(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     with pytest.raises(LookupError, match="the host's own"):

@@ -1,0 +1,136 @@
+"""A lifespan that many tasks share: opened for the first that enters, closed after the last has left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+from anyio.lowlevel import current_token
+
+from starlette_webhooks.exceptions import NotRunning
+from starlette_webhooks.forks import call_in_children
+from starlette_webhooks.waiting import running_loop
+
+__all__ = ["SharedLifespan"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+
+class _Run:
+    """From the first entry to the last leave."""
+
+    def __init__(self) -> None:
+        self.loop = current_token().native_token
+        self.entered = 0
+        self.opened = False
+        self.closing = False
+        self.error: Exception | None = None
+        self.opening = anyio.CancelScope()
+        self.ready = anyio.Event()
+        self.stop = anyio.Event()
+        self.ended = anyio.Event()
+
+
+class SharedLifespan:
+    """Enters a context manager once, however many tasks of one event loop enter this.
+
+    It is entered in a task of its own. So whoever entered first may leave first, an error in it ends no task of the
+    host, and errors of the host come out as they are.
+
+    Args:
+        open: Makes the context manager. Called again for a new run, once all have left.
+    """
+
+    def __init__(self, open: Callable[[], AbstractAsyncContextManager[object]]) -> None:
+        self._open = open
+        self._run: _Run | None = None
+        self.error: Exception | None = None
+        """Why the last run ended before all had left; None where it did not."""
+        call_in_children(self)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is open, and not about to close."""
+        run = self._run
+        return run is not None and run.opened and not run.closing
+
+    def after_fork(self) -> None:
+        """In a child nothing runs; it may enter for itself."""
+        self._run = None
+
+    @asynccontextmanager
+    async def entered(self) -> AsyncGenerator[None]:
+        """Hold it open for the block.
+
+        Raises:
+            RuntimeError: It is open in another event loop.
+        """
+        run = await self._enter()
+        try:
+            yield
+        except BaseException:
+            await self._leave(run)
+            if run.error is not None and run.closing:
+                logger.error("Webhooks could not be closed properly.", exc_info=run.error)
+            raise
+        await self._leave(run)
+        if run.error is not None and run.closing:
+            raise run.error
+
+    async def _enter(self) -> _Run:
+        while (run := self._run) is not None:
+            if run.loop is not current_token().native_token:
+                raise RuntimeError(
+                    "`Webhooks` runs in another event loop. Make a `Webhooks` for each event loop. To emit from other "
+                    "threads, do not enter `lifespan()` again."
+                )
+            if not run.closing:
+                break
+            await run.ended.wait()
+        else:
+            run = self._run = _Run()
+            self.error = None
+            running_loop().spawn(self._host, run)
+        run.entered += 1
+        try:
+            await run.ready.wait()
+        except BaseException:
+            await self._leave(run)
+            raise
+        if not run.opened:
+            await self._leave(run)
+            # There is no error where the event loop is about to end, and cancelled it.
+            raise run.error or NotRunning
+        return run
+
+    async def _leave(self, run: _Run) -> None:
+        run.entered -= 1
+        if run.entered:
+            return
+        run.closing = run.closing or not run.ended.is_set()
+        run.stop.set()
+        if not run.opened:
+            run.opening.cancel()
+        # Whoever leaves last may be cancelled, and must not go before all is closed.
+        with anyio.CancelScope(shield=True):
+            await run.ended.wait()
+
+    async def _host(self, run: _Run) -> None:
+        try:
+            with run.opening:
+                async with self._open():
+                    run.opened = True
+                    run.ready.set()
+                    await run.stop.wait()
+        except Exception as exc:
+            run.error = exc
+            if run.opened and not run.closing:
+                self.error = exc
+                logger.critical("Webhooks ended unexpectedly. Restart the process.", exc_info=exc)
+        finally:
+            if self._run is run:
+                self._run = None
+            run.ready.set()
+            run.ended.set()
