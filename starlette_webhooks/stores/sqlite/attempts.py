@@ -14,8 +14,8 @@ from starlette_webhooks.endpoints import EndpointStats
 from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.moments import from_ms, to_ms
 from starlette_webhooks.stores.sqlite.queries import load_queries
-from starlette_webhooks.stores.sqlite.rows import from_ms, to_ms
 
 __all__ = ["list_attempts", "stats"]
 

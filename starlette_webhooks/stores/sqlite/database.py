@@ -21,9 +21,10 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
+from starlette_webhooks.stores.sqlite.joint import Joint
 from starlette_webhooks.stores.sqlite.queries import read_sql
-from starlette_webhooks.stores.sqlite.writer import Writer
-from starlette_webhooks.stores.sqlite.writes import Batch, Joint, Submitted, SupportsEvents, Write
+from starlette_webhooks.stores.writer import Writer
+from starlette_webhooks.stores.writes import Batch, Submitted, SupportsEvents, Write
 
 try:
     import fcntl
@@ -221,6 +222,9 @@ class Database:
         error = next((write.error for write in writes if isinstance(write.error, sqlite3.Error)), None)
         if error is not None:
             logger.error("The database %r cannot be written: %s.", self.path, error)
+        for write in writes:
+            if isinstance(write.error, sqlite3.Error):
+                write.error = _unavailable(write.error)
 
     def _transaction(self, connection: Connection, writes: Sequence[Write[Any]], *, apart: bool) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -239,7 +243,7 @@ class Database:
     def _run_apart(self, connection: Connection, write: Write[Any]) -> None:
         connection.execute("SAVEPOINT one")
         try:
-            write.result = write.fn(connection)
+            write.result = write.operation(connection)
         except Exception as exc:
             if not connection.in_transaction:  # A full disk rolls the whole transaction back.
                 raise
@@ -285,19 +289,25 @@ class Database:
         return self._connect()
 
 
+def _unavailable(error: sqlite3.Error) -> BackendUnavailable:
+    unavailable = BackendUnavailable(f"The database cannot be written: {error}.")
+    unavailable.__cause__ = error
+    return unavailable
+
+
 def _run_together(connection: Connection, writes: Sequence[Write[Any]]) -> None:
     for kind, group in groupby(writes, key=_joint):
         if kind is None:
             for write in group:
-                write.result = write.fn(connection)
+                write.result = write.operation(connection)
         else:
             neighbours = list(group)
-            operations: list[Any] = [write.fn for write in neighbours]
+            operations: list[Any] = [write.operation for write in neighbours]
             results = kind.run_together(connection, operations)
             for write, result in zip(neighbours, results, strict=True):
                 write.result = result
 
 
 def _joint(write: Write[Any]) -> type[Joint[Any]] | None:
-    fn = write.fn
-    return type(fn) if isinstance(fn, Joint) and fn.joins else None
+    operation = write.operation
+    return type(operation) if isinstance(operation, Joint) and operation.joins else None

@@ -12,8 +12,8 @@ from starlette_webhooks.exceptions import Conflict
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
+from starlette_webhooks.stores.moments import from_ms
 from starlette_webhooks.stores.sqlite.queries import load_queries
-from starlette_webhooks.stores.sqlite.rows import from_ms
 
 __all__ = [
     "create_endpoint",

@@ -12,8 +12,9 @@ from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Entry, StreamFilter
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite.queries import load_queries, substitute
-from starlette_webhooks.stores.sqlite.rows import to_event, to_ms
+from starlette_webhooks.stores.sqlite.rows import to_event
 from starlette_webhooks.stores.tail import ReplayPage, ReplayStart
 
 __all__ = ["get_event", "high_water", "list_events", "read_replay", "read_tail", "start_replay"]

@@ -22,7 +22,7 @@ from starlette_webhooks.relay.outbox import DeadLetter, EntryState, OutboxCounts
 from starlette_webhooks.stores.sqlite.database import MEMORY, Database, Write
 from starlette_webhooks.stores.sqlite.meta import read_meta
 from starlette_webhooks.stores.sqlite.queries import load_queries, read_sql
-from starlette_webhooks.stores.sqlite.writes import Submitted
+from starlette_webhooks.stores.writes import Submitted
 from starlette_webhooks.types import Clock
 
 __all__ = ["SQLiteOutbox"]

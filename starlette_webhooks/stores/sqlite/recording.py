@@ -15,8 +15,8 @@ from typing import Any, Self
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
 from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state
 from starlette_webhooks.stores.sqlite.insertion import Insertion
+from starlette_webhooks.stores.sqlite.joint import Joint
 from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries, substitute
-from starlette_webhooks.stores.sqlite.writes import Joint
 
 __all__ = ["Recording"]
 

@@ -10,8 +10,8 @@ from starlette_webhooks.event_types import TEST_PING
 from starlette_webhooks.exceptions import Conflict
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow
+from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite.queries import load_queries
-from starlette_webhooks.stores.sqlite.rows import to_ms
 
 __all__ = ["recover", "resend"]
 

@@ -22,14 +22,14 @@ from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.feed import Entry, Listener, StreamFilter
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
+from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite import attempts, deliveries, endpoints, log, meta, redelivery, retention
 from starlette_webhooks.stores.sqlite.database import MEMORY, Database, Write
 from starlette_webhooks.stores.sqlite.insertion import Inserted, Insertion
 from starlette_webhooks.stores.sqlite.recording import Recording
-from starlette_webhooks.stores.sqlite.rows import to_ms
 from starlette_webhooks.stores.sqlite.watcher import Watcher
-from starlette_webhooks.stores.sqlite.writes import Submitted
 from starlette_webhooks.stores.tail import LogReplay, ReplayPage, ReplayStart, Tail
+from starlette_webhooks.stores.writes import Submitted
 from starlette_webhooks.types import Clock
 
 __all__ = ["SQLiteStore"]

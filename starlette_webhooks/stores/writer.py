@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ import anyio
 from anyio import to_thread
 
 from starlette_webhooks.exceptions import NotRunning, QueueFull
-from starlette_webhooks.stores.sqlite.writes import Batch, Write
+from starlette_webhooks.stores.writes import Batch, Write
 from starlette_webhooks.waiting import running_loop
 
 __all__ = ["Writer"]
@@ -127,8 +126,17 @@ class Writer:
         else:
             self._soon_threadsafe(fn)
 
-    def submit(self, kind: type[W], fn: Callable[[sqlite3.Connection], Any], size: int, bounded: bool) -> W:
-        """Take a write of that kind. See `Database.submit`."""
+    def submit(self, kind: type[W], operation: Any, size: int, bounded: bool) -> W:
+        """Take a write of that kind. Thread-safe; never blocks.
+
+        Args:
+            size: Bytes that it holds while it waits.
+            bounded: False to take it even where too many wait.
+
+        Raises:
+            NotRunning: Before `start` and after `stop`.
+            QueueFull: Too many writes, or too many bytes, wait.
+        """
         with self._mutex:
             if not self._open:
                 raise NotRunning
@@ -140,7 +148,9 @@ class Writer:
             self._waiting_writes += 1
             self._waiting_bytes += size
             batch = self._pending
-            write = kind(fn, batch)
+            if not batch.writes:
+                batch.started = time.monotonic()
+            write = kind(operation, batch)
             batch.writes.append(write)
             batch.size += size
             resting, self._resting = self._resting, False

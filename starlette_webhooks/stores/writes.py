@@ -1,56 +1,33 @@
-"""Writes on their way into a transaction, and the batch that shares one."""
+"""Writes on their way into a store, and the batch that is committed together. The same for all stores."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, Self, TypeVar
+from collections.abc import Sequence
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.waiting import Gate
 
-__all__ = ["Batch", "Joint", "Submitted", "SupportsEvents", "Write"]
+__all__ = ["Batch", "Submitted", "SupportsEvents", "Write"]
 
 T = TypeVar("T")
-Connection = sqlite3.Connection
-
-
-class Joint(Generic[T]):
-    """A write that can run together with its neighbours of the same class, in fewer statements.
-
-    Called alone, it runs alone. Both ways have the same effect and return the same results.
-    """
-
-    __slots__ = ()
-
-    @property
-    def joins(self) -> bool:
-        """Whether this one may run with its neighbours."""
-        return True
-
-    def __call__(self, connection: Connection) -> T:
-        """Run alone."""
-        raise NotImplementedError
-
-    @classmethod
-    def run_together(cls, connection: Connection, operations: Sequence[Self]) -> list[T]:
-        """Run neighbours that all `joins`, and return the result of each."""
-        raise NotImplementedError
 
 
 class Batch:
-    """The writes of one transaction, and who waits for it.
+    """The writes that are committed together, and who waits for it.
 
     Attributes:
+        started: When its first write came, by `time.monotonic()`.
         committed: Opened when the transaction has ended. To wait for on the event loop only, and before `finished`.
     """
 
-    __slots__ = ("committed", "finished", "size", "writes")
+    __slots__ = ("committed", "finished", "size", "started", "writes")
 
     def __init__(self, committed: Gate) -> None:
         self.writes: list[Write[Any]] = []
         self.size = 0
+        self.started = 0.0
         self.finished = False
         self.committed = committed
 
@@ -63,15 +40,15 @@ class Batch:
 
 
 class Write(Generic[T]):
-    """A function on its way into a transaction."""
+    """An operation on its way into a store, which knows what to do with it."""
 
-    __slots__ = ("_batch", "error", "fn", "result")
+    __slots__ = ("_batch", "error", "operation", "result")
 
-    def __init__(self, fn: Callable[[Connection], Any], batch: Batch) -> None:
-        self.fn = fn
+    def __init__(self, operation: Any, batch: Batch) -> None:
+        self.operation = operation
         self._batch = batch
         self.result: Any = None
-        """What the function returned."""
+        """What the operation returned."""
         self.error: Exception | None = None
 
     @property
@@ -85,22 +62,24 @@ class Write(Generic[T]):
         return self.error is not None
 
     async def wait(self) -> T:
-        """Wait for the commit. Returns what the function returned; raises what it raised, or `BackendUnavailable`."""
+        """Wait for the commit. Returns what the operation returned; raises what it raised, or `BackendUnavailable`."""
         if not self._batch.finished:
             await self._batch.committed.wait()
         if self.error is not None:
-            self._raise(self.error)
+            _raise(self.error)
         result: T = self.result
         return result
 
-    def _raise(self, error: Exception) -> None:
-        if isinstance(error, sqlite3.Error):
-            raise BackendUnavailable(f"The database cannot be written: {error}.") from error
-        raise error
+
+def _raise(error: Exception) -> NoReturn:
+    # The writes of a batch share an error, and each that is raised collects a traceback.
+    if isinstance(error, BackendUnavailable):
+        raise BackendUnavailable(str(error)) from error
+    raise error
 
 
 class SupportsEvents(Protocol):
-    """What a function that stores events returns."""
+    """What an operation that stores events returns."""
 
     @property
     def events(self) -> Sequence[Event]:
@@ -108,7 +87,7 @@ class SupportsEvents(Protocol):
 
 
 class Submitted(Write[Sequence[Event]]):
-    """Events on their way into the database: the `Submission` of the engines that keep them there."""
+    """Events on their way into the database: the `Submission` of the stores that keep them there."""
 
     __slots__ = ()
 
@@ -118,6 +97,6 @@ class Submitted(Write[Sequence[Event]]):
         if not self._batch.finished:
             await self._batch.committed.wait()
         if self.error is not None:
-            self._raise(self.error)
+            _raise(self.error)
         result: SupportsEvents = self.result
         return result.events
