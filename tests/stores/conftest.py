@@ -1,0 +1,29 @@
+"""The stores that the contract suite runs over. A store for another database joins with one more parameter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from starlette_webhooks.stores.sqlite.store import SQLiteStore
+from tests.stores.contract import MakeStore, MovableClock
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    """The clock that all stores of a test go by."""
+    return MovableClock()
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock) -> MakeStore:
+    """Makes a store, each time over the same database, as each process of a host has one."""
+    path = ":memory:" if request.param == "memory" else str(tmp_path / "webhooks.db")
+    return lambda: SQLiteStore(path, clock=clock)
+
+
+@pytest.fixture(params=["sqlite"])
+def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock) -> MakeStore:
+    """As `make_store`, for tests with several processes. A store in memory belongs to one."""
+    return lambda: SQLiteStore(str(tmp_path / "webhooks.db"), clock=clock)

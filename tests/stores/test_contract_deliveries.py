@@ -1,0 +1,714 @@
+"""What every store does with deliveries: leases, records, delivering again, and what it tells of attempts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from starlette_webhooks.attempts import AttemptQuery
+from starlette_webhooks.delivery.deliveries import LeasedDelivery
+from starlette_webhooks.delivery.slots import Capacity, Lane
+from starlette_webhooks.endpoints import EndpointChanges
+from starlette_webhooks.events import Event, EventQuery
+from starlette_webhooks.exceptions import Conflict, InvalidRequest
+from starlette_webhooks.stores.base import Store
+from tests.eventually import eventually
+from tests.stores.contract import (
+    DAY,
+    LEASE,
+    MINUTE,
+    URL,
+    MakeStore,
+    MovableClock,
+    add,
+    attempt,
+    attempts,
+    claim,
+    due,
+    emit,
+    event,
+    moment,
+    number_of,
+    outcome,
+    record,
+    recover,
+    running,
+)
+
+# Who gets what
+
+
+@pytest.mark.parametrize(
+    ("event_types", "channels", "matched"),
+    [
+        ((), (), {"a.b", "c.d", "a.b+eu", "a.b+eu+us"}),
+        (("a.b",), (), {"a.b", "a.b+eu", "a.b+eu+us"}),
+        ((), ("eu",), {"a.b+eu", "a.b+eu+us"}),
+        (("c.d",), ("eu",), set()),
+        (("a.b", "c.d"), ("us", "eu"), {"a.b+eu", "a.b+eu+us"}),
+    ],
+)
+async def test_an_event_is_queued_once_for_each_endpoint_that_wants_it(
+    make_store: MakeStore, event_types: tuple[str, ...], channels: tuple[str, ...], matched: set[str]
+) -> None:
+    async with running(make_store) as store:
+        await add(store, event_types=event_types, channels=channels)
+        names = {}
+        for name in ("a.b", "c.d", "a.b+eu", "a.b+eu+us"):
+            type, *labels = name.split("+")
+            names[(await emit(store, type=type, channels=labels)).id] = name
+        await emit(store, "globex", type="a.b", channels=["eu"])
+        assert sorted(names[one.event_id] for one in (await claim(store)).deliveries) == sorted(matched)
+
+
+async def test_an_event_for_one_endpoint_ignores_filters_and_goes_to_no_other(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        chosen = await add(store, event_types=("other.type",), channels=("vip",))
+        await add(store)
+        sent = await store.insert_for(event(), "acme", chosen.id)
+        (delivery,) = (await claim(store)).deliveries
+        assert (delivery.event_id, delivery.endpoint_id, delivery.trigger) == (sent.id, chosen.id, "test")
+
+
+async def test_deliveries_are_due_later_where_the_schedule_says_so(make_store: MakeStore, clock: MovableClock) -> None:
+    async with running(make_store) as store:
+        await add(store)
+        await store.submit([event()], due_in=MINUTE).wait()
+        assert await due(store) == {}
+        clock.advance(MINUTE)
+        assert len((await claim(store)).deliveries) == 1
+
+
+async def test_a_commit_tells_for_which_endpoints_there_are_deliveries(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        one, two = [await number_of(store, await add(store, event_types=(type,))) for type in ("a.b", "c.d")]
+        woken: list[int] = []
+
+        def wake(endpoints: Iterable[int]) -> None:
+            woken.extend(endpoints)
+
+        store.on_deliveries(wake)
+        await emit(store, type="a.b")
+        assert woken == [one]
+        await store.submit([event(type="a.b"), event(type="c.d", channels=["eu"])]).wait()
+        assert set(woken) == {one, two}
+        woken.clear()
+        store.on_deliveries(None)
+        await emit(store, type="a.b")
+        assert woken == []
+
+
+# Claiming
+
+
+async def test_a_claim_carries_everything_that_an_attempt_needs(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store, headers={"X-Größe": "ä"})
+        sent = await emit(store, data={"note": "größer \U0001f600"})
+        (delivery,) = (await claim(store)).deliveries
+        assert (delivery.event_id, delivery.event_type, delivery.payload) == (sent.id, sent.type, sent.payload)
+        assert (delivery.tenant, delivery.endpoint_id, delivery.url) == ("acme", endpoint.id, URL)
+        assert (delivery.headers, delivery.secrets) == (
+            {"X-Größe": "ä"},
+            (await store.get_secret("acme", endpoint.id),),
+        )
+        assert (delivery.number, delivery.step, delivery.trigger) == (1, 0, "scheduled")
+        assert abs(delivery.lease - store.now() - LEASE) < 5000
+
+
+async def test_a_claim_of_many_events_keeps_each_ones_payload_to_the_byte(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        await add(store)
+        sent = await store.submit([event(data={"x": "Größe \U0001f600\\" * n}) for n in range(70)]).wait()
+        deliveries = (await claim(store, each=100)).deliveries
+        assert {one.event_id: one.payload for one in deliveries} == {one.id: one.payload for one in sent}
+        assert [one.event_id for one in deliveries] == [one.id for one in sent], "oldest first"
+
+
+async def test_what_is_leased_is_claimed_again_only_after_the_lease(make_store: MakeStore, clock: MovableClock) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        await emit(store)
+        (first,) = (await claim(store, number)).deliveries
+        again = await claim(store, number)
+        assert again.deliveries == []
+        assert again.waiting == [(first.lease, number)]
+        clock.advance(LEASE)
+        (second,) = (await claim(store, number)).deliveries
+        assert (second.id, second.number) == (first.id, 2)
+
+
+async def test_slots_are_shared_over_tenants_and_then_over_endpoints(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        for _ in range(20):
+            await add(store, "big")
+        await add(store, "small")
+        for _ in range(10):
+            await emit(store, "big")
+            await emit(store, "small")
+        claimed = await claim(store, capacity=Capacity(free=12, reserve=0, degraded=6))
+        assert Counter(one.tenant for one in claimed.deliveries) == {"big": 6, "small": 6}
+        assert max(Counter(one.endpoint for one in claimed.deliveries if one.tenant == "big").values()) == 1
+        assert (len(claimed.remaining), len(claimed.unserved)) == (7, 14)
+        # Who has attempts under way comes after the others.
+        claimed = await claim(store, capacity=Capacity(free=4, reserve=0, degraded=2), small=6)
+        assert {one.tenant for one in claimed.deliveries} == {"big"}
+
+
+async def test_an_endpoint_gets_no_more_than_it_asked_for(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        sent = [(await emit(store)).id for _ in range(5)]
+        claimed = await claim(store, each=2)
+        assert ([one.event_id for one in claimed.deliveries], claimed.remaining) == (sent[:2], [number])
+        claimed = await claim(store, each=4)
+        assert ([one.event_id for one in claimed.deliveries], claimed.remaining) == (sent[2:], [])
+
+
+async def test_endpoints_are_found_in_pages_until_none_is_left(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        numbers = {await number_of(store, await add(store, f"t{n % 7}")) for n in range(30)}
+        for n in range(7):
+            await emit(store, f"t{n}")
+        found = set(await due(store))
+        assert found == numbers
+        last = max(numbers)
+        assert (await store.due(after=last, due_by=store.now() + MINUTE)).after is None
+        assert set(await due(store, within=-MINUTE)) == set()
+
+
+async def test_deliveries_of_a_disabled_endpoint_wait_until_it_is_enabled(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        number = await number_of(store, endpoint)
+        await emit(store)
+        await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=True))
+        assert await due(store) == {}
+        assert (await claim(store, number)).deliveries == []
+        missed = await emit(store)
+        await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=False))
+        claimed = (await claim(store)).deliveries
+        assert len(claimed) == 1
+        assert claimed[0].event_id != missed.id, "what was emitted meanwhile is not for it"
+
+
+async def test_an_endpoint_known_to_fail_counts_as_degraded(make_store: MakeStore, clock: MovableClock) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        await emit(store)
+        await attempt(store, 500, next_due=store.now())
+        full = Capacity(free=10, reserve=0, degraded=0)
+        claimed = await claim(store, number, lane=Lane.UNKNOWN, capacity=full)
+        assert (claimed.deliveries, claimed.unserved, claimed.failing) == ([], [number], [number])
+        page = await store.due(after=0, due_by=store.now())
+        assert [one.failing for one in page.endpoints] == [True]
+
+
+async def test_the_current_secret_signs_first_and_expired_ones_not_at_all(
+    make_store: MakeStore, clock: MovableClock
+) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store, secret="whsec_first")
+        await store.rotate_secret("acme", endpoint.id, "whsec_second")
+        clock.advance(MINUTE)
+        await store.rotate_secret("acme", endpoint.id, "whsec_third")
+        await emit(store)
+        await emit(store)
+        (delivery,) = (await claim(store, each=1)).deliveries
+        assert delivery.secrets == ("whsec_third", "whsec_second", "whsec_first")
+        clock.advance(DAY - MINUTE + 1000)
+        (delivery,) = (await claim(store, each=1)).deliveries
+        assert delivery.secrets == ("whsec_third", "whsec_second")
+
+
+async def test_a_rate_limit_spaces_claims_whichever_process_makes_them(
+    make_shared_store: MakeStore, clock: MovableClock
+) -> None:
+    async with running(make_shared_store) as store, running(make_shared_store) as other:
+        number = await number_of(store, await add(store, rate_limit=1))
+        for _ in range(5):
+            await emit(store)
+        clock.advance(10_000)
+        claimed = await claim(store, number)
+        assert len(claimed.deliveries) == 1, "what was not used is not saved up"
+        ((at, waiting),) = claimed.waiting
+        assert waiting == number
+        assert abs(at - store.now() - 1000) < 500
+        held = await claim(other, number)
+        assert (held.deliveries, held.waiting) == ([], [(at, number)])
+        assert (await due(other, within=2000))[number] == pytest.approx(at, abs=1)
+        clock.advance(1000)
+        assert len((await claim(other, number)).deliveries) == 1
+
+
+async def test_a_high_rate_is_claimed_a_tenth_of_a_second_at_a_time(make_store: MakeStore, clock: MovableClock) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store, rate_limit=100))
+        await store.submit([event() for _ in range(40)]).wait()
+        clock.advance(1000)
+        assert len((await claim(store, number, each=50)).deliveries) == 10
+        clock.advance(60_000)
+        assert len((await claim(store, number, each=50)).deliveries) == 10
+
+
+async def test_processes_that_claim_at_once_share_the_work_without_duplicates(make_shared_store: MakeStore) -> None:
+    async with running(make_shared_store) as store, running(make_shared_store) as other:
+        numbers = [await number_of(store, await add(store, f"t{n}")) for n in range(8)]
+        for n in range(8):
+            await store.submit([event(f"t{n}") for _ in range(25)]).wait()
+        claimed: list[LeasedDelivery] = []
+
+        async def work(one: Store) -> None:
+            while deliveries := (await claim(one, *numbers, each=3)).deliveries:
+                claimed.extend(deliveries)
+                for delivery in deliveries:
+                    await record(one, delivery)
+
+        async with anyio.create_task_group() as tasks:
+            for one in (store, other, store, other):
+                tasks.start_soon(work, one)
+        assert len(claimed) == len({one.id for one in claimed}) == 200
+        assert await due(store) == {}
+
+
+# Recording
+
+
+async def test_a_success_ends_the_delivery_and_is_logged_and_counted(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        sent = await emit(store)
+        await attempt(store, 204, response="done \U0001f600")
+        assert await due(store, within=DAY) == {}
+        (logged,) = await attempts(store)
+        assert (logged.event_id, logged.event_type, logged.endpoint_id, logged.url) == (
+            sent.id,
+            sent.type,
+            endpoint.id,
+            URL,
+        )
+        assert (logged.number, logged.status, logged.status_code, logged.response) == (
+            1,
+            "success",
+            204,
+            "done \U0001f600",
+        )
+        assert (logged.trigger, logged.next_attempt_at, logged.error) == ("scheduled", None, "")
+        stats = await store.endpoint_stats("acme", endpoint.id, moment(store, -MINUTE), moment(store, MINUTE))
+        assert stats is not None
+        assert (stats.success, stats.fail, stats.pending) == (1, 0, 0)
+
+
+async def test_many_records_at_once_are_all_kept(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        works, fails = await add(store), await add(store)
+        failing = await number_of(store, fails)
+        odd = {one.id for one in (await store.submit([event() for _ in range(150)]).wait())[::2]}
+        deliveries = (await claim(store, each=150, capacity=Capacity(300, 0, 300))).deliveries
+        assert len(deliveries) == 300
+        async with anyio.create_task_group() as tasks:
+            for one in deliveries:
+                status = 500 if one.endpoint == failing and one.event_id in odd else 200
+                tasks.start_soon(record, store, one, status)
+        for endpoint, expected in ((works, (150, 0)), (fails, (75, 75))):
+            stats = await store.endpoint_stats("acme", endpoint.id, moment(store, -MINUTE), moment(store, MINUTE))
+            assert stats is not None
+            assert (stats.success, stats.fail) == expected
+            assert len(await attempts(store, endpoint_id=endpoint.id)) == 150
+        assert await due(store, within=DAY) == {}
+
+
+async def test_a_failure_reschedules_the_delivery_until_the_schedule_is_exhausted(
+    make_store: MakeStore, clock: MovableClock
+) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        await emit(store)
+        later = store.now() + MINUTE
+        await attempt(store, 500, next_due=later)
+        assert await due(store, within=DAY) == {number: later}
+        clock.advance(MINUTE)
+        second = await attempt(store, 0, error="timeout")
+        assert (second.number, second.step) == (2, 1)
+        assert await due(store, within=DAY) == {}
+        last, first = await attempts(store)
+        assert (first.status, first.status_code, first.next_attempt_at) == (
+            "fail",
+            500,
+            moment(store, later - store.now()),
+        )
+        assert (last.status, last.status_code, last.error, last.next_attempt_at) == ("fail", 0, "timeout", None)
+
+
+@pytest.mark.parametrize("late_one_succeeds", [True, False])
+async def test_who_lost_the_lease_leaves_the_delivery_to_its_holder(
+    make_store: MakeStore, clock: MovableClock, late_one_succeeds: bool
+) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        await emit(store)
+        (late,) = (await claim(store)).deliveries
+        clock.advance(LEASE)
+        (holder,) = (await claim(store, number)).deliveries
+        if late_one_succeeds:
+            await record(store, late)
+        else:
+            await record(store, late, 500, next_due=store.now())
+        assert (await claim(store, number)).waiting == [(holder.lease, number)]
+        later = store.now() + MINUTE
+        await record(store, holder, 500, next_due=later)
+        assert await due(store, within=DAY) == {number: later}
+        last, first = sorted(await attempts(store), key=lambda one: -one.number)
+        assert first.next_attempt_at is None, "it decided nothing"
+        assert last.next_attempt_at is not None
+
+
+async def test_a_receiver_that_asks_for_a_pause_gets_one(make_store: MakeStore, clock: MovableClock) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        await emit(store)
+        await emit(store)
+        (first, second) = (await claim(store)).deliveries
+        until = store.now() + MINUTE
+        await record(store, first, 429, next_due=store.now() + 5000, pause_until=until)
+        await record(store, second, 200)
+        await emit(store)
+        claimed = await claim(store, number)
+        assert (claimed.deliveries, claimed.waiting) == ([], [(until, number)])
+        assert await due(store, within=DAY) == {number: until}
+        clock.advance(MINUTE)
+        assert len((await claim(store, number)).deliveries) == 2
+
+
+async def test_gone_disables_at_once_keeps_what_is_pending_and_tells_the_tenant(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint, works = await add(store), await add(store)
+        await emit(store)
+        await emit(store)
+        number = await number_of(store, endpoint)
+        first, second = [one for one in (await claim(store)).deliveries if one.endpoint == number]
+        disabled = await record(store, first, 410, next_due=store.now())
+        assert disabled is not None
+        assert (disabled.id, disabled.tenant, disabled.url, disabled.reason) == (endpoint.id, "acme", URL, "gone")
+        assert await record(store, second, 410, next_due=store.now()) is None, "only once"
+        found = await store.get_endpoint("acme", endpoint.id)
+        assert found is not None
+        assert (found.disabled, found.disabled_reason) == (True, "gone")
+        told = await told_of(store, "endpoint.disabled")
+        assert told.data == {"endpointId": endpoint.id, "url": URL, "reason": "gone"}
+        assert [one.event_id for one in (await claim(store)).deliveries] == [told.id], "the other endpoint gets it"
+        assert [one.next_attempt_at for one in await attempts(store, event_id=first.event_id, status="fail")] == [None]
+        await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=False))
+        assert len((await claim(store, number)).deliveries) == 2
+        assert works.disabled is False
+
+
+async def told_of(store: Store, type: str) -> Event:
+    """The tenant's only event of that type."""
+    (found,) = (await store.list_events("acme", EventQuery(event_types=(type,)))).items
+    return found
+
+
+async def test_only_unbroken_failure_disables(make_store: MakeStore, clock: MovableClock) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store, event_types=("a.b",))
+
+        async def fail(minutes: int, status: int = 500) -> bool:
+            clock.advance(minutes * MINUTE)
+            await emit(store, type="a.b")
+            (delivery,) = (await claim(store)).deliveries
+            return await record(store, delivery, status, disable_after=10 * MINUTE) is not None
+
+        assert not await fail(0)
+        assert not await fail(9)
+        assert not await fail(0, 200)
+        assert not await fail(2)
+        assert not await fail(9)
+        assert await fail(1)
+        found = await store.get_endpoint("acme", endpoint.id)
+        assert found is not None
+        assert found.disabled_reason == "failing"
+        # Once enabled again, it has the whole time anew.
+        await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=False))
+        assert not await fail(8)
+
+
+async def test_what_comes_back_from_a_deleted_endpoint_is_dropped(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        await emit(store)
+        (delivery,) = (await claim(store)).deliveries
+        await store.delete_endpoint("acme", endpoint.id)
+        assert await record(store, delivery, 410, next_due=store.now(), disable_after=1) is None
+        assert await attempts(store) == []
+        assert await due(store, within=DAY) == {}
+
+
+async def test_an_attempt_at_an_event_that_is_gone_is_not_logged(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        await emit(store)
+        (delivery,) = (await claim(store)).deliveries
+        await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=True))
+        await store.prune(moment(store, MINUTE))
+        await record(store, delivery)
+        assert await attempts(store) == []
+
+
+# Delivering again
+
+
+async def test_resending_ignores_filters_and_counts_on(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store, event_types=("other.type",), channels=("vip",))
+        sent = await emit(store)
+        assert await store.resend("acme", sent.id, endpoint.id)
+        first = await attempt(store)
+        assert (first.event_id, first.number, first.trigger) == (sent.id, 1, "manual")
+        assert await store.resend("acme", sent.id, endpoint.id)
+        assert (await attempt(store)).number == 2
+
+
+async def test_resending_what_is_pending_takes_no_step_of_the_schedule_away(
+    make_store: MakeStore, clock: MovableClock
+) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        sent = await emit(store)
+        await attempt(store, 500, next_due=store.now())
+        await attempt(store, 500, next_due=store.now() + DAY)
+        for _ in range(2):
+            assert await store.resend("acme", sent.id, endpoint.id)
+            again = await attempt(store, 500, next_due=store.now() + DAY)
+            assert (again.step, again.trigger) == (1, "manual")
+        clock.advance(DAY)
+        assert [(one.step, one.trigger) for one in (await claim(store)).deliveries] == [(2, "scheduled")]
+
+
+async def test_resending_during_an_attempt_delivers_once_more(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        sent = await emit(store)
+        (under_way,) = (await claim(store)).deliveries
+        await store.resend("acme", sent.id, endpoint.id)
+        await record(store, under_way)
+        assert (await attempt(store)).number == 2
+        assert await due(store, within=DAY) == {}
+
+
+async def test_nobody_resends_what_belongs_to_another_tenant(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        mine, theirs = await add(store), await add(store, "globex")
+        sent, foreign = await emit(store, type="a.b"), await emit(store, "globex", type="a.b")
+        for delivery in (await claim(store)).deliveries:
+            await record(store, delivery)
+        for event_id, endpoint_id in (
+            (sent.id, theirs.id),
+            (foreign.id, mine.id),
+            (foreign.id, theirs.id),
+            (sent.id, "ep_none"),
+            ("msg_none", mine.id),
+        ):
+            assert await store.resend("acme", event_id, endpoint_id) is False
+        assert await due(store, within=DAY) == {}
+
+
+async def test_a_disabled_endpoint_gets_nothing_again_and_the_error_says_why(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store, disabled=True)
+        sent = await emit(store)
+        for call in (store.resend("acme", sent.id, endpoint.id), recover(store, endpoint, missing=True)):
+            with pytest.raises(Conflict, match="Enable it first") as info:
+                await call
+            assert info.value.code == "endpoint_disabled"
+
+
+async def test_recovering_queues_what_failed_and_never_succeeded(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        number = await number_of(store, endpoint)
+        for _ in range(6):
+            await emit(store)
+        succeeded, failed, resent, waits, waits_a_moment, under_way = (await claim(store)).deliveries
+        await record(store, succeeded)
+        await record(store, failed, 500)
+        await record(store, resent, 500)
+        await record(store, waits, 500, next_due=store.now() + DAY)
+        await record(store, waits_a_moment, 500, next_due=store.now() + 5000)
+        await store.resend("acme", resent.event_id, endpoint.id)
+        await attempt(store)
+        assert await recover(store, endpoint) == 2
+        recovered = (await claim(store, number)).deliveries
+        assert {(one.event_id, one.number, one.trigger) for one in recovered} == {
+            (failed.event_id, 2, "manual"),
+            (waits.event_id, 2, "manual"),
+        }
+        assert under_way.event_id not in {one.event_id for one in recovered}
+        assert await recover(store, endpoint) == 0
+
+
+async def test_recovering_keeps_to_its_window_and_its_tenant(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        await emit(store)
+        await attempt(store, 500)
+        assert await recover(store, endpoint, since=-MINUTE) == 0
+        assert await recover(store, endpoint, since=60 * MINUTE, until=30 * MINUTE) == 0
+        assert await recover(store, endpoint, tenant="globex") is None
+        assert await recover(store, endpoint) == 1
+
+
+async def test_recovering_what_is_missing_follows_the_filters(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        sent = [
+            (await emit(store, tenant, type=type, channels=channels)).id
+            for tenant, type, channels in (
+                ("acme", "invoice.paid", ("vip",)),
+                ("acme", "invoice.paid", ()),
+                ("acme", "invoice.paid", ("vip", "eu")),
+                ("acme", "other.type", ("vip",)),
+                ("globex", "invoice.paid", ("vip",)),
+            )
+        ]
+        endpoint = await add(store, event_types=("invoice.paid",), channels=("vip",))
+        await emit(store, channels=("vip",))
+        await attempt(store)
+        assert await recover(store, endpoint) == 0
+        assert await recover(store, endpoint, missing=True) == 2
+        assert {one.event_id for one in (await claim(store)).deliveries} == {sent[0], sent[2]}
+        assert await recover(store, endpoint, missing=True) == 0
+
+
+async def test_recovering_more_than_a_batch_reaches_everything_once(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        await store.submit([event() for _ in range(700)]).wait()
+        endpoint = await add(store)
+        assert await recover(store, endpoint, missing=True) == 700
+        deliveries = (await claim(store, each=1000, capacity=Capacity(1000, 0, 1000))).deliveries
+        assert len({one.event_id for one in deliveries}) == 700
+        async with anyio.create_task_group() as tasks:
+            for one in deliveries:
+                tasks.start_soon(record, store, one, 500)
+        assert await recover(store, endpoint, missing=True) == 700
+
+
+# Attempts
+
+
+async def history(store: Store, *statuses: int, tenant: str = "acme") -> list[str]:
+    """Make attempts with these results, and return their ids, newest first."""
+    for place, status in enumerate(statuses):
+        await emit(store, tenant, type="invoice.paid" if place % 2 else "other.type")
+        await attempt(store, status)
+    return [one.id for one in await attempts(store, tenant)]
+
+
+async def attempt_ids(store: Store, tenant: str = "acme", **query: Any) -> list[str]:
+    """All pages, one after the other."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = await store.list_attempts(tenant, AttemptQuery(**query, cursor=cursor))
+        found += [one.id for one in page.items]
+        assert page.done is (page.next_cursor is None)
+        if page.next_cursor is None:
+            return found
+        cursor = page.next_cursor
+
+
+@pytest.mark.parametrize("limit", [1, 3, 250])
+async def test_attempts_are_listed_newest_first_page_by_page(make_store: MakeStore, limit: int) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        every = await history(store, 200, 500, 204, 404, 503, 200)
+        assert len(every) == 6
+        assert await attempt_ids(store, limit=limit) == every
+        assert await attempt_ids(store, limit=limit, endpoint_id=endpoint.id) == every
+        assert await attempt_ids(store, limit=limit, status="success") == [every[0], every[3], every[5]]
+        assert await attempt_ids(store, limit=limit, status="fail", status_code_class=5) == [every[1], every[4]]
+        assert await attempt_ids(store, limit=limit, event_types=("invoice.paid",)) == every[0::2]
+        assert await attempt_ids(store, limit=limit, status_code_class=0) == []
+
+
+async def test_attempts_are_listed_by_event_and_endpoint(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        one, two = await add(store), await add(store)
+        first = await number_of(store, one)
+        sent, other = await emit(store), await emit(store)
+        for delivery in (await claim(store)).deliveries:
+            await record(store, delivery, 200 if delivery.endpoint == first else 500)
+        assert len(await attempt_ids(store, event_id=sent.id, limit=1)) == 2
+        (success,) = await attempts(store, event_id=sent.id, status="success")
+        assert (success.event_id, success.endpoint_id) == (sent.id, one.id)
+        assert len(await attempt_ids(store, event_id=other.id, endpoint_id=two.id)) == 1
+        assert await attempt_ids(store, event_id="msg_none") == []
+
+
+async def test_attempts_are_listed_between_two_times(make_store: MakeStore, clock: MovableClock) -> None:
+    async with running(make_store) as store:
+        await add(store)
+        for _ in range(3):
+            await emit(store)
+            await attempt(store)
+            clock.advance(MINUTE)
+        newest, middle, oldest = await attempts(store)
+        half = timedelta(seconds=30)
+        assert await attempt_ids(store, after=oldest.timestamp + half) == [newest.id, middle.id]
+        assert await attempt_ids(store, before=oldest.timestamp + half) == [oldest.id]
+        assert await attempt_ids(store, after=oldest.timestamp + half, before=middle.timestamp + half) == [middle.id]
+
+
+async def test_nobody_sees_the_attempts_of_another_tenant(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store, "globex")
+        await history(store, 200, tenant="globex")
+        (theirs,) = await attempts(store, "globex")
+        assert await attempts(store) == []
+        assert await attempts(store, endpoint_id=endpoint.id) == await attempts(store, event_id=theirs.event_id) == []
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "msg_2xYbnVn4gvBVd3z7qjHqSAPrGvi", "atmpt_'; DROP TABLE attempt", "atmpt_"]
+)
+async def test_an_invalid_cursor_of_attempts_is_refused(make_store: MakeStore, cursor: str) -> None:
+    async with running(make_store) as store:
+        with pytest.raises(InvalidRequest, match="cursor"):
+            await store.list_attempts("acme", AttemptQuery(cursor=cursor))
+
+
+async def test_statistics_are_counted_by_the_hour(make_store: MakeStore, clock: MovableClock) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        hour = 3_600_000
+        clock.advance(hour - store.now() % hour)
+        start = store.now() - store.now() % hour
+        for minutes, status in ((0, 200), (1, 500), (60, 200), (120, 200)):
+            clock.advance(minutes * MINUTE)
+            await emit(store)
+            await attempt(store, status)
+        await emit(store)
+        since = moment(store, start - store.now() + 5)
+        stats = await store.endpoint_stats("acme", endpoint.id, since, since + timedelta(hours=2))
+        assert stats is not None
+        assert (stats.success, stats.fail, stats.pending) == (2, 1, 1)
+        assert [(round(at.timestamp() * 1000), *counts) for at, *counts in stats.buckets] == [
+            (start, 1, 1),
+            (start + hour, 1, 0),
+        ]
+
+
+async def test_the_event_of_a_disabled_endpoint_wakes_the_dispatcher(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        gone, _ = await add(store), await add(store)
+        number = await number_of(store, gone)
+        await emit(store)
+        (delivery,) = (await claim(store, number)).deliveries
+        wakes: list[list[int]] = []
+        store.on_deliveries(lambda endpoints: wakes.append(list(endpoints)))
+        await store.record(outcome(store, delivery, 410), disable_after=0)
+        await eventually(lambda: wakes)
