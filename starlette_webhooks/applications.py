@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
-from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Match, Route, Router
+from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starlette_webhooks.authentication import Authenticate, default_authenticate
 from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
 from starlette_webhooks.event_types import EventType, EventTypes
-from starlette_webhooks.exceptions import (
-    BackendRefused,
-    BackendUnavailable,
-    NotRunning,
-    QueueFull,
-    RequestError,
-    WebhooksError,
-)
+from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.lifespans import SharedLifespan
 from starlette_webhooks.middleware import WebhooksMiddleware
-from starlette_webhooks.scope import DEFERRED, ROUTER, SERVICES
+from starlette_webhooks.scope import DEFERRED, SERVICES
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from starlette_webhooks.backends.base import Backend
+    from starlette_webhooks.management import TenantEndpoints
     from starlette_webhooks.portal.pages import Portal
+    from starlette_webhooks.routes.services import Services
     from starlette_webhooks.settings import WebhooksSettings
+    from starlette_webhooks.streams import StreamHub
     from starlette_webhooks.types import Clock, TenantResolver
 
 __all__ = ["Webhooks"]
-
-logger = logging.getLogger("starlette_webhooks")
 
 
 class Webhooks:
@@ -71,39 +62,45 @@ class Webhooks:
     ) -> None:
         # Imported here, as Pydantic takes a tenth of a second that `import starlette_webhooks` need not.
         from starlette_webhooks.backends import default_backend
-        from starlette_webhooks.routes import build_routes
-        from starlette_webhooks.routes.portal import make_portal
-        from starlette_webhooks.routes.services import Services
+        from starlette_webhooks.portal.pages import Portal
+        from starlette_webhooks.routes import OPERATIONS, build_routes
+        from starlette_webhooks.routes.document import OpenAPIDocument
+        from starlette_webhooks.routes.errors import ERROR_HANDLERS
         from starlette_webhooks.settings import load_settings
 
-        self.settings = settings or load_settings()
+        self.settings = settings = settings or load_settings()
         self.event_types = EventTypes(event_types)
-        self.backend = backend or default_backend(self.settings)
-        self._context = EmitContext(
-            self.backend, self.event_types, self.settings.max_event_bytes, tenant or resolve_user
+        self.backend = backend or default_backend(settings)
+        self._emit_context = EmitContext(
+            self.backend, self.event_types, settings.max_event_bytes, tenant or resolve_user
         )
-        self._services = Services(
-            self.backend, self.settings, self.event_types, authenticate or default_authenticate, self._context
+        self._authenticate = authenticate or default_authenticate
+        self._clock: Clock = time.time
+        self._document = OpenAPIDocument(
+            OPERATIONS,
+            self.event_types,
+            scopes={"read": settings.read_scope, "write": settings.write_scope},
+            title=settings.portal_brand,
         )
+        self._services: Services | None = None
         self._lifespan = SharedLifespan(self._run)
-        self.router = Router(routes=build_routes(self._services), lifespan=self.lifespan)
-        self._portal = make_portal(self._services, api=self)
+        signature = self.backend.signature_headers
+        self._portal = Portal(settings, self._running_services, api=self, signature=signature)
+        page = Portal(settings, self._running_services, signature=signature)
+        # A redirect to the path with or without a slash would name the scheme that a proxy took away.
+        self._router = Router(routes=build_routes(page), lifespan=self.lifespan, redirect_slashes=False)
         # No `ServerErrorMiddleware`: unexpected errors belong to the host.
-        self._app: ASGIApp = ExceptionMiddleware(
-            self.router, handlers={WebhooksError: _webhooks_error, HTTPException: _http_error}
-        )
+        self._app: ASGIApp = ExceptionMiddleware(self._router, handlers=ERROR_HANDLERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request below the mount."""
         if scope["type"] == "lifespan":
-            await self.router(scope, receive, send)
+            await self._router(scope, receive, send)
             return
-        if not self._lifespan.running:
-            raise NotRunning
         # `Router` raises HTTPException(404) only when an app is in scope.
         scope.setdefault("app", self)
         deferred: list[ASGIApp] = []
-        inner = {**scope, SERVICES: self._services, ROUTER: self.router, DEFERRED: deferred}
+        inner = {**scope, SERVICES: self._running_services(), DEFERRED: deferred}
         await self._app(_redact(inner, scope), receive, send)
         if deferred:
             # This frame keeps what it names, for as long as a stream is open.
@@ -130,13 +127,37 @@ class Webhooks:
         hub = StreamHub(self.backend, self.settings)
         self.backend.listen(hub)
         async with self.backend.lifespan(self.event_types):
-            self._services.keys = await self.backend.secret_keys()
+            keys = await self.backend.secret_keys()
             async with hub.running():
-                self._services._hub = hub
+                self._services = self._make_services(hub, keys)
                 try:
                     yield
                 finally:
-                    self._services._hub = None
+                    self._services = None
+
+    def _make_services(self, hub: StreamHub, keys: Sequence[bytes]) -> Services:
+        from starlette_webhooks.routes.services import CatalogRegistration, Services
+
+        return Services(
+            backend=self.backend,
+            settings=self.settings,
+            event_types=self.event_types,
+            authenticate=self._authenticate,
+            emit_context=self._emit_context,
+            hub=hub,
+            keys=keys,
+            clock=self._now,
+            document=self._document.render,
+            catalog=CatalogRegistration(self.backend, self.event_types),
+        )
+
+    def _now(self) -> float:
+        return self._clock()
+
+    def _running_services(self) -> Services:
+        if self._services is None:
+            raise NotRunning
+        return self._services
 
     def emitter(self, tenant: str | int | UUID | None = None) -> Emitter:
         """An emitter outside requests: in jobs, scripts, inbound webhooks.
@@ -144,12 +165,20 @@ class Webhooks:
         Args:
             tenant: Whose events it emits; or pass `tenant=` to each `emit`.
         """
-        emitter = Emitter(self._context)
+        emitter = Emitter(self._emit_context)
         return emitter if tenant is None else emitter.for_tenant(tenant)
+
+    def endpoints(self, tenant: str | int | UUID) -> TenantEndpoints:
+        """Manages a tenant's endpoints from code, by the rules of the routes: `await endpoints.create(url)`."""
+        from starlette_webhooks.management import TenantEndpoints
+
+        return TenantEndpoints(
+            self.backend, self.event_types, str(tenant), max_event_bytes=self.settings.max_event_bytes
+        )
 
     def request_emitter(self, scope: Scope) -> Emitter:
         """The emitter of one request or websocket. `WebhooksMiddleware` puts it at `request.state.webhooks`."""
-        return Emitter(self._context, scope=scope)
+        return Emitter(self._emit_context, scope=scope)
 
     def install(self, app: Starlette, *, path: str = "/api/v1/webhooks") -> None:
         """Mount at `path` and add `WebhooksMiddleware`, on a Starlette or FastAPI app.
@@ -169,23 +198,23 @@ class Webhooks:
 
     def set_clock(self, clock: Clock) -> None:
         """Go by this clock, in seconds since the epoch. For tests; see `starlette_webhooks.testing.Clock`."""
-        self._services.clock = clock
+        self._clock = clock
 
     def drain(self) -> None:
         """End all open streams of this process soon, and refuse new ones; their clients connect elsewhere."""
-        if self._lifespan.running:
+        if self._services is not None:
             self._services.hub.drain()
 
     async def erase(self, tenant: str | int | UUID) -> None:
         """Remove all that is kept of a tenant: events, endpoints, attempts."""
         await self.backend.erase(str(tenant))
-        if self._lifespan.running:
+        if self._services is not None:
             self._services.hub.forget(str(tenant))
 
     def health(self) -> dict[str, Any]:
         """The state of the backend and the streams of this process, JSON-able. For the operator, not for customers."""
         health = self.backend.health()
-        if self._lifespan.running:
+        if self._services is not None:
             health["streams"] = self._services.hub.metrics()
         elif self._lifespan.error is not None:
             health["error"] = f"It ended unexpectedly: {self._lifespan.error!r}. Restart the process."
@@ -200,48 +229,3 @@ def _redact(inner: Scope, outer: Scope) -> Scope:
         kept = [(name, "redacted" if name in ("ticket", "token") else value) for name, value in pairs]
         outer["query_string"] = urlencode(kept).encode("latin-1")
     return inner
-
-
-async def _webhooks_error(request: Request, error: Exception) -> Response:
-    from starlette_webhooks.routes.services import json_response
-
-    if isinstance(error, RequestError):
-        response = json_response({"code": error.code, "detail": error.detail}, error.status_code)
-        response.headers.update(error.headers)
-        return response
-    if isinstance(error, BackendRefused):
-        logger.warning("The backend refused a call: %s (%s: %s)", error, error.code, error.detail)
-        detail = error.detail or "The backend refused this."
-        return json_response({"code": error.code or "refused", "detail": detail}, 422)
-    if isinstance(error, (BackendUnavailable, QueueFull)):
-        logger.warning("A call could not be served: %s", error)
-        response = json_response({"code": "unavailable", "detail": "Not available at the moment. Try again."}, 503)
-        response.headers["Retry-After"] = "5"
-        return response
-    raise error
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    from starlette_webhooks.routes.services import json_response
-
-    assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    if error.status_code == 405:
-        # Routes of one path answer for themselves alone.
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
-    codes = {404: "not_found", 405: "method_not_allowed"}
-    details = {404: "There is nothing at this path.", 405: f"`{request.method}` is not allowed here. See `Allow`."}
-    status = error.status_code
-    content = {"code": codes.get(status, "error"), "detail": details.get(status, error.detail)}
-    response = json_response(content, status)
-    response.headers.update(headers)
-    return response
-
-
-def _methods(request: Request) -> set[str]:
-    router: Router = request.scope[ROUTER]
-    methods: set[str] = set()
-    for route in router.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return methods

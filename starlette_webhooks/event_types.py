@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
     from starlette_webhooks.types import JSONObject
 
-__all__ = ["ENDPOINT_DISABLED", "TEST_PING", "EventType", "EventTypes", "SyncResult"]
+__all__ = ["ENDPOINT_DISABLED", "TEST_PING", "EventType", "EventTypes", "SyncResult", "is_event_type_name"]
 
 # Standard Webhooks allows `[a-zA-Z0-9_]` groups divided by full stops; Svix allows 256 characters.
 _NAME = re.compile(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*", re.ASCII)
-
-
 _NAME_LENGTH = 256
+
+
+def is_event_type_name(name: str) -> bool:
+    """Whether an event type may have this name."""
+    return len(name) <= _NAME_LENGTH and _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -62,7 +65,7 @@ class EventType:
         example: JSONObject | None = None,
         validate: bool = True,
     ) -> None:
-        if len(name) > _NAME_LENGTH or _NAME.fullmatch(name) is None:
+        if not is_event_type_name(name):
             raise ValueError(
                 f"{name!r} is no name for an event type. Use groups of letters, digits and underscores divided by "
                 f"full stops, {_NAME_LENGTH} characters at most, such as `invoice.payment_failed`."

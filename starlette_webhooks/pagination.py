@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Page"]
+from starlette_webhooks.exceptions import InvalidRequest
+
+__all__ = ["LARGEST_PAGE", "Page", "check_limit"]
 
 T = TypeVar("T")
+
+LARGEST_PAGE = 250
+"""Items that one page may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +23,9 @@ class Page(Generic[T]):
     items: Sequence[T]
     next_cursor: str | None
     done: bool
+
+
+def check_limit(limit: int) -> None:
+    """Raise `InvalidRequest` for a size that a page cannot have."""
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidRequest(f"`limit` must be a whole number from 1 to {LARGEST_PAGE}.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFERRED", "ROUTER", "SERVICES"]
+__all__ = ["DEFERRED", "SERVICES"]
 
 SERVICES = "starlette_webhooks.services"
 """What the routes work with."""
-ROUTER = "starlette_webhooks.router"
-"""The router that looks for the route."""
 DEFERRED = "starlette_webhooks.deferred"
 """A list. The ASGI app in it serves the request once the router is left."""

@@ -12,11 +12,11 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 from starlette.applications import Starlette
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from starlette_webhooks import EventType, Webhooks, WebhooksMiddleware
-from starlette_webhooks.openapi import OPERATIONS
+from starlette_webhooks.routes import OPERATIONS
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import EVENT_TYPES, MOUNT, bearer, make_app, make_webhooks
 from tests.settings import make_settings
@@ -37,7 +37,7 @@ class InvoicePaid(BaseModel):
     lines: list[Line]
 
 
-_SCOPED = [item for item in OPERATIONS.items() if item[1].scope is not None]
+_SCOPED = [operation for operation in OPERATIONS if operation.scope is not None]
 SELF_REFERENCE = {
     "type": "object",
     "properties": {"child": {"$ref": "#"}, "title": {"$ref": "#/$defs/title"}},
@@ -84,14 +84,18 @@ def test_it_is_open_to_all(client: TestClient) -> None:
     assert client.get(f"{MOUNT}/openapi.json").status_code == 200
 
 
-def test_it_documents_each_route_and_no_other(webhooks: Webhooks) -> None:
-    routes = {
-        (method, route.path)
-        for route in webhooks.router.routes
-        if isinstance(route, Route)
-        for method in (route.methods or {"GET"}) - {"HEAD"}
-    }
-    assert routes == set(OPERATIONS)
+def test_it_documents_each_operation_with_the_parameters_of_its_path(client: TestClient) -> None:
+    paths = document_of(client)["paths"]
+    documented = {(method.upper(), path) for path, operations in paths.items() for method in operations}
+    assert documented == {(operation.method, operation.path) for operation in OPERATIONS}
+    for operation in OPERATIONS:
+        declared = {parameter.name for parameter in operation.parameters if parameter.place == "path"}
+        assert declared == set(re.findall(r"{(\w+)}", operation.path)), operation.id
+
+
+def test_no_two_operations_share_a_name() -> None:
+    names = [operation.id for operation in OPERATIONS]
+    assert len(set(names)) == len(names)
 
 
 def test_every_route_names_its_scope_its_errors_and_its_parameters(client: TestClient) -> None:
@@ -113,7 +117,7 @@ def test_every_route_names_its_scope_its_errors_and_its_parameters(client: TestC
 
 @pytest.mark.parametrize(
     ("key", "path", "method"),
-    [("read" if each.scope == "write" else "write", path, method) for (method, path), each in _SCOPED],
+    [("read" if each.scope == "write" else "write", each.path, each.method) for each in _SCOPED],
 )
 def test_a_key_without_the_documented_scope_is_refused(client: TestClient, key: str, path: str, method: str) -> None:
     response = client.request(method, MOUNT + path, headers=bearer(f"acme-{key}"), follow_redirects=False)

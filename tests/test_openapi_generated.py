@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from starlette_webhooks.openapi import OPERATIONS
+from starlette_webhooks.routes import OPERATIONS
 from tests.hosts import MOUNT, bearer
 from tests.servers import Server, serving
 
@@ -43,7 +43,7 @@ ACME = bearer("acme")
 GENERATED = [
     (mode, method, path)
     for mode in schemathesis.GenerationMode
-    for method, path in OPERATIONS
+    for method, path in [(operation.method, operation.path) for operation in OPERATIONS]
     if path != "/events/stream" and (path != "/openapi.json" or mode is schemathesis.GenerationMode.POSITIVE)
 ]
 

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from starlette_webhooks.authentication import Principal
 from starlette_webhooks.backends.base import PortalAccess
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
-from starlette_webhooks.portal.pages import Portal, portal_routes
+from starlette_webhooks.portal.pages import Portal, PortalHost, portal_routes
 from starlette_webhooks.portal.session import SESSION_COOKIE, mint_session, open_session, session_cookie
 from starlette_webhooks.portal.theme import _contrast, _parse, theme_css
 from starlette_webhooks.settings import WebhooksSettings
@@ -63,20 +63,32 @@ def host(tmp_path: Path) -> Generator[TestClient]:
         yield client
 
 
-def portal_page(settings: WebhooksSettings, **options: Any) -> Portal:
-    async def authenticate(connection: HTTPConnection) -> Principal | None:
+class Host:
+    """What serves a portal: users by a header, and no portal of the backend."""
+
+    keys = (KEY,)
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def clock(self) -> float:
+        return self.now
+
+    async def find_principal(self, connection: HTTPConnection) -> Principal | None:
         user = connection.headers.get("x-user")
         return None if user is None else Principal(user, connection.headers.get("x-scopes", READ).split())
 
-    async def no_portal(principal: Principal) -> PortalAccess | None:
+    async def backend_portal(self, principal: Principal) -> PortalAccess | None:
         return None
 
-    defaults: dict[str, Any] = {"authenticate": authenticate, "keys": lambda: [KEY], "backend_portal": no_portal}
-    return Portal(settings, **{**defaults, **options})
+
+def portal_page(settings: WebhooksSettings, host: PortalHost | None = None) -> Portal:
+    host = host or Host()
+    return Portal(settings, lambda: host)
 
 
 def client_of(page: Portal, **options: Any) -> TestClient:
-    app = Starlette(routes=[Mount("/api", app=Router(portal_routes(page)))])
+    app = Starlette(routes=[Mount("/api", app=Router(portal_routes(page, "/dashboard")))])
     return TestClient(app, follow_redirects=False, headers={"x-user": "acme"}, **options)
 
 
@@ -267,10 +279,11 @@ def test_the_page_knows_whether_it_may_change_things(settings: WebhooksSettings,
 
 
 def test_the_backends_own_portal_is_held_in_a_frame(settings: WebhooksSettings) -> None:
-    async def portal(principal: Principal) -> PortalAccess:
-        return PortalAccess('https://app.svix.com/login#key=abc&x="<y>', datetime.now(UTC))
+    class WithPortal(Host):
+        async def backend_portal(self, principal: Principal) -> PortalAccess:
+            return PortalAccess('https://app.svix.com/login#key=abc&x="<y>', datetime.now(UTC))
 
-    answer = client_of(portal_page(settings, backend_portal=portal)).get("/api/dashboard")
+    answer = client_of(portal_page(settings, WithPortal())).get("/api/dashboard")
     page = Page(answer.text)
     frames = [attributes for tag, attributes in page.tags if tag == "iframe"]
     assert [frame["src"] for frame in frames] == ['https://app.svix.com/login#key=abc&x="<y>']
@@ -279,10 +292,11 @@ def test_the_backends_own_portal_is_held_in_a_frame(settings: WebhooksSettings) 
 
 
 def test_a_backend_that_cannot_be_reached_is_said_kindly(settings: WebhooksSettings) -> None:
-    async def portal(principal: Principal) -> PortalAccess:
-        raise BackendUnavailable("connect ECONNREFUSED 10.0.0.7:8071")
+    class Unreachable(Host):
+        async def backend_portal(self, principal: Principal) -> PortalAccess:
+            raise BackendUnavailable("connect ECONNREFUSED 10.0.0.7:8071")
 
-    answer = client_of(portal_page(settings, backend_portal=portal)).get("/api/dashboard")
+    answer = client_of(portal_page(settings, Unreachable())).get("/api/dashboard")
     assert answer.status_code == 503
     assert "10.0.0.7" not in answer.text
     assert "Try again" in answer.text
@@ -290,7 +304,7 @@ def test_a_backend_that_cannot_be_reached_is_said_kindly(settings: WebhooksSetti
 
 def test_a_portal_without_a_running_backend_says_what_to_do(settings: WebhooksSettings) -> None:
     with pytest.raises(NotRunning, match="WebhooksMiddleware"):
-        client_of(portal_page(settings, keys=lambda: ())).get("/api/dashboard")
+        client_of(make_webhooks(settings).portal).get("/api/dashboard")
 
 
 def test_a_link_for_an_api_key_opens_a_session_that_may_do_what_the_key_may(host: TestClient) -> None:
@@ -366,11 +380,11 @@ def test_the_cookie_is_as_narrow_as_the_place_allows() -> None:
 
 def test_the_token_of_a_link_does_not_reach_the_log(settings: WebhooksSettings) -> None:
     token = mint_session([KEY], Principal("acme", [READ]), now=1000)
-    page = portal_page(settings, clock=lambda: 1001.0)
+    page = portal_page(settings, Host(now=1001.0))
     seen: list[Any] = []
 
     async def logged(scope: Any, receive: Any, send: Any) -> None:
-        await Starlette(routes=[Mount("/api", app=Router(portal_routes(page)))])(scope, receive, send)
+        await Starlette(routes=[Mount("/api", app=Router(portal_routes(page, "/dashboard")))])(scope, receive, send)
         seen.append(scope["query_string"])
 
     assert TestClient(logged, follow_redirects=False).get(f"/api/dashboard?token={token}&theme=dark").status_code == 303

@@ -331,10 +331,10 @@ def test_a_session_reads_from_anywhere(client: TestClient) -> None:
         ("limit=%D9%A3", "invalid_request", "1 to 250"),
         ("limit=1&limit=2", "invalid_request", "once"),
         ("before=2026-11-23T10:00:00", "invalid_time", "offset from UTC"),
-        ("before=2026-02-30T10:00:00Z", "invalid_time", "offset from UTC"),
+        ("before=2026-02-30T10:00:00Z", "invalid_time", "does not exist"),
         ("after=yesterday", "invalid_time", "offset from UTC"),
-        ("after=0001-01-01T00:00:00%2B14:00", "invalid_time", "offset from UTC"),
-        ("after=1999-01-01T00:00:00Z", "invalid_time", "2014"),
+        ("after=2026-11-23T23:59:61Z", "invalid_time", "does not exist"),
+        ("after=2026-11-23T23:58:60Z", "invalid_time", "leap second"),
         ("event_type=invoice.payd", "unknown_event_type", "`invoice.paid`"),
         ("event_type=", "unknown_event_type", "event-types"),
         ("event_type=" + ",".join(f"t{n}" for n in range(21)), "too_many_event_types", "20"),
@@ -373,7 +373,10 @@ def test_an_unknown_event_and_endpoint_are_not_found(client: TestClient) -> None
         (b'{"eventType": "document.created", "data": {}}', 422, "invalid_event"),
         (b'{"event_type": "test.ping"}', 422, "invalid_body"),
         (b'{"data": {"x": NaN}}', 422, "invalid_event"),
-        (b'{"data": {"x": "\\ud800"}}', 422, "invalid_event"),
+        (b'{"data": {"x": "\\ud800"}}', 422, "invalid_body"),
+        (b'{"data": {"x": [{"\\udfff": 1}]}}', 422, "invalid_body"),
+        (b'{"\\ud800": 1}', 422, "invalid_body"),
+        (b'{"data": {"x": "\xed\xa0\x80"}}', 400, "invalid_json"),
         (json.dumps({"data": {"x": "y" * 1_048_576}}).encode(), 422, "invalid_event"),
         (b'{"data": {"x": "' + b"y" * 1_200_000 + b'"}}', 413, "payload_too_large"),
     ],
@@ -487,13 +490,16 @@ def test_an_origin_that_is_not_ours_in_any_form_is_refused(client: TestClient, o
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/endpoints", "GET, HEAD, POST"),
-        ("PUT", "/endpoints/ep_x", "DELETE, GET, HEAD, PATCH"),
-        ("POST", "/events", "GET, HEAD"),
+        ("PUT", "/endpoints", {"GET", "HEAD", "POST"}),
+        ("PUT", "/endpoints/ep_x", {"DELETE", "GET", "HEAD", "PATCH"}),
+        ("POST", "/events", {"GET", "HEAD"}),
+        ("DELETE", "/portal", {"GET", "HEAD", "POST"}),
     ],
 )
-def test_a_wrong_method_is_told_all_that_are_allowed(client: TestClient, method: str, path: str, allowed: str) -> None:
-    assert client.request(method, path, headers=ACME).headers["allow"] == allowed
+def test_a_wrong_method_is_told_all_that_are_allowed(
+    client: TestClient, method: str, path: str, allowed: set[str]
+) -> None:
+    assert set(client.request(method, path, headers=ACME).headers["allow"].split(", ")) == allowed
 
 
 def test_a_test_of_a_disabled_endpoint_is_refused(client: TestClient) -> None:

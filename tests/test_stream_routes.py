@@ -133,7 +133,7 @@ def test_a_ticket_that_was_changed_or_has_expired_opens_nothing(webhooks: Webhoo
     body, _, mac = ticket.partition(".")
     for bad in (f"{body}x.{mac}", f"{body}.{mac[:-2]}AA", body, "", "é.é", f"{body}.{mac}.{mac}"):
         assert client.get(STREAM, params={"ticket": bad}).status_code == 401, bad
-    webhooks._services.clock = lambda: 4_000_000_000.0
+    webhooks.set_clock(lambda: 4_000_000_000.0)
     assert client.get(STREAM, params={"ticket": ticket}).status_code == 401
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import anyio.to_thread
@@ -16,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from starlette_webhooks.exceptions import BackendError, NotRunning, RequestError
+from starlette_webhooks.exceptions import BackendError, RequestError
 from starlette_webhooks.portal.assets import Assets, load_assets
 from starlette_webhooks.portal.session import open_session, session_cookie
 
@@ -26,11 +25,29 @@ if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.types import Clock
 
-__all__ = ["Portal", "portal_routes"]
+__all__ = ["Portal", "PortalHost", "portal_routes"]
 
 _METHODS = ("GET", "HEAD")
 _THEMES = ("light", "dark")
 _STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "pages")
+
+
+class PortalHost(Protocol):
+    """What the portal needs of the `Webhooks` that runs."""
+
+    @property
+    def keys(self) -> Sequence[bytes]:
+        """Sign portal sessions."""
+
+    @property
+    def clock(self) -> Clock:
+        """Seconds since the epoch."""
+
+    async def find_principal(self, connection: HTTPConnection) -> Principal | None:
+        """Who opens the page. May raise `RequestError`."""
+
+    async def backend_portal(self, principal: Principal) -> PortalAccess | None:
+        """Access to the backend's own portal, or None where ours serves."""
 
 
 class Portal:
@@ -38,14 +55,11 @@ class Portal:
 
     Args:
         settings: The look, the names of the scopes, and who may frame the page.
-        authenticate: Who opens it; None for nobody. May raise `RequestError`.
-        keys: What portal sessions are signed with; empty while the backend does not run.
-        backend_portal: Access to the backend's own portal, or None where ours serves.
+        host: Returns what serves the page. Raises `NotRunning` while nothing does.
         api: The routes, where the page stands apart from them; it serves them at `api/` below itself. None where the
             page is one of the routes, and finds the others beside itself.
         signature: Names of the signature headers that deliveries carry, `webhook`, `svix` or `both`, where the backend
             decides on them; else those of the settings.
-        clock: Seconds since the epoch.
 
     Attributes:
         public_path: Where customers find the routes, for the commands that the page shows; below the host's root path.
@@ -55,22 +69,16 @@ class Portal:
     def __init__(
         self,
         settings: WebhooksSettings,
+        host: Callable[[], PortalHost],
         *,
-        authenticate: Callable[[HTTPConnection], Awaitable[Principal | None]],
-        keys: Callable[[], Sequence[bytes]],
-        backend_portal: Callable[[Principal], Awaitable[PortalAccess | None]],
         api: ASGIApp | None = None,
         signature: str | None = None,
-        clock: Clock = time.time,
     ) -> None:
         self.public_path: str | None = None
         self._settings = settings
-        self._authenticate = authenticate
-        self._keys = keys
-        self._backend_portal = backend_portal
+        self._host = host
         self._api = api
         self._signature = signature or settings.signature_headers
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request below the mount."""
@@ -97,23 +105,22 @@ class Portal:
             return visit.assets.respond(request, *rest) or visit.not_found()
         if visit.path not in ("", "/"):
             return visit.not_found()
-        if not self._keys():
-            raise NotRunning
+        host = self._host()
         token = request.query_params.get("token")
         if token is not None:
-            return self._enter(visit, token)
+            return self._enter(visit, token, host)
         try:
-            return await self._show(visit)
+            return await self._show(visit, host)
         except RequestError as exc:
             return visit.message(exc.status_code, "This page cannot be shown", exc.detail, exc.headers)
         except BackendError:
             text = "Your webhooks are safe, but their settings cannot be reached at the moment. Try again in a minute."
             return visit.message(503, "Not available at the moment", text, {"Retry-After": "30"})
 
-    def _enter(self, visit: _Visit, token: str) -> Response:
+    def _enter(self, visit: _Visit, token: str, host: PortalHost) -> Response:
         """Turn the token of a link into a cookie, so that the address, which people share, does not hold it."""
         visit.redact()
-        opened = open_session(self._keys(), token, now=self._clock())
+        opened = open_session(host.keys, token, now=host.clock())
         if opened is None:
             text = "Links to this page work for a limited time. Ask for a new one where you got this one."
             return visit.message(401, "This link has expired", text)
@@ -128,15 +135,15 @@ class Portal:
         location = f"./{visit.beside('')}".rstrip("/") + ("/" if visit.slash else "") + theme
         return Response(status_code=303, headers={**visit.headers(), "Location": location, "Set-Cookie": cookie})
 
-    async def _show(self, visit: _Visit) -> Response:
-        principal = await self._authenticate(visit.request)
+    async def _show(self, visit: _Visit, host: PortalHost) -> Response:
+        principal = await host.find_principal(visit.request)
         if principal is None:
             text = "Sign in, then open this page again. If a link brought you here, it may have expired."
             return visit.message(401, "Please sign in", text, {"WWW-Authenticate": "Bearer"})
         if self._settings.read_scope not in principal.scopes:
-            text = f"Your account may not see webhooks. It takes the scope {self._settings.read_scope}."
+            text = f"Your account may not see webhooks. It requires the scope {self._settings.read_scope}."
             return visit.message(403, "You may not see this page", text)
-        access = await self._backend_portal(principal)
+        access = await host.backend_portal(principal)
         if access is not None:
             parts = urlsplit(access.url)
             headers = visit.headers(frames=[f"{parts.scheme}://{parts.netloc}"])
@@ -236,7 +243,7 @@ class _Visit:
         return self.message(404, "Not found", "There is nothing at this address.")
 
 
-def portal_routes(portal: Portal, path: str = "/dashboard") -> list[BaseRoute]:
+def portal_routes(portal: Portal, path: str) -> list[BaseRoute]:
     """Routes for a router that serve the page at `path`, with a slash at the end and without, and its files below."""
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,40 +1,62 @@
-"""The HTTP routes, a module a family."""
+"""The HTTP routes, a module a family, and the one table of them."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
-from starlette_webhooks.portal.pages import portal_routes
+from starlette_webhooks.portal.pages import Portal, portal_routes
 from starlette_webhooks.routes import catalog, endpoints, events, openapi, portal, stream
-from starlette_webhooks.routes.services import Services
+from starlette_webhooks.routes.operations import Operation
 
-__all__ = ["build_routes"]
+__all__ = ["OPERATIONS", "build_routes"]
+
+OPERATIONS: tuple[Operation, ...] = (
+    events.list_events,
+    stream.stream_events,
+    stream.create_ticket,
+    events.get_event,
+    events.list_event_attempts,
+    events.resend_event,
+    events.send_test_event,
+    catalog.list_event_types,
+    catalog.sync,
+    endpoints.list_endpoints,
+    endpoints.create_endpoint,
+    endpoints.get_endpoint,
+    endpoints.update_endpoint,
+    endpoints.delete_endpoint,
+    endpoints.get_secret,
+    endpoints.rotate_secret,
+    endpoints.list_attempts,
+    endpoints.get_stats,
+    endpoints.recover_endpoint,
+    endpoints.test_endpoint,
+    openapi.get_openapi,
+    portal.get_portal,
+    portal.create_portal,
+    portal.show_portal,
+)
+"""Every route. A path that names something stands before one that takes an id."""
 
 
-def build_routes(services: Services) -> list[BaseRoute]:
-    """All routes below the mount. A path that names something stands before one that takes an id."""
-    return [
-        Route("/events", events.list_events, methods=["GET"]),
-        Route("/events/stream", stream.stream_events, methods=["GET"]),
-        Route("/events/stream/ticket", stream.create_ticket, methods=["POST"]),
-        Route("/events/{id}", events.get_event, methods=["GET"]),
-        Route("/events/{id}/attempts", events.list_event_attempts, methods=["GET"]),
-        Route("/events/{id}/endpoints/{endpoint}/resend", events.resend_event, methods=["POST"]),
-        Route("/test", events.send_test_event, methods=["POST"]),
-        Route("/event-types", catalog.list_event_types, methods=["GET"]),
-        Route("/sync", catalog.sync_event_types, methods=["POST"]),
-        Route("/endpoints", endpoints.list_endpoints, methods=["GET"]),
-        Route("/endpoints", endpoints.create_endpoint, methods=["POST"]),
-        Route("/endpoints/{id}", endpoints.get_endpoint, methods=["GET"]),
-        Route("/endpoints/{id}", endpoints.update_endpoint, methods=["PATCH"]),
-        Route("/endpoints/{id}", endpoints.delete_endpoint, methods=["DELETE"]),
-        Route("/endpoints/{id}/secret", endpoints.get_secret, methods=["GET"]),
-        Route("/endpoints/{id}/secret/rotate", endpoints.rotate_secret, methods=["POST"]),
-        Route("/endpoints/{id}/attempts", endpoints.list_attempts, methods=["GET"]),
-        Route("/endpoints/{id}/stats", endpoints.get_stats, methods=["GET"]),
-        Route("/endpoints/{id}/recover", endpoints.recover_endpoint, methods=["POST"]),
-        Route("/endpoints/{id}/test", endpoints.test_endpoint, methods=["POST"]),
-        Route("/openapi.json", openapi.openapi_view(services), methods=["GET"]),
-        Route("/portal", portal.create_portal_access, methods=["GET", "POST"]),
-        *portal_routes(portal.make_portal(services)),
-    ]
+def build_routes(page: Portal) -> list[BaseRoute]:
+    """The routes of the table, with this portal among them."""
+    paths: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        if operation.handler is not None:
+            paths.setdefault(operation.path, {})[operation.method] = operation
+    # One route a path, so that a wrong method is told all that are allowed.
+    routes: list[BaseRoute] = [Route(path, _serve(methods), methods=list(methods)) for path, methods in paths.items()]
+    return [*routes, *portal_routes(page, portal.show_portal.path)]
+
+
+def _serve(operations: Mapping[str, Operation]) -> Callable[[Request], Awaitable[ASGIApp]]:
+    async def serve(request: Request) -> ASGIApp:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await operations[method].serve(request)
+
+    return serve

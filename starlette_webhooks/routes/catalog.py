@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
 from starlette.responses import Response
 
-from starlette_webhooks.routes.bodies import Nothing
-from starlette_webhooks.routes.services import Query, authorize, json_response, read_body, services
+from starlette_webhooks.bodies import Nothing
+from starlette_webhooks.routes.messages import json_response
+from starlette_webhooks.routes.operations import Call, operation, operation_with_body
 
-__all__ = ["list_event_types", "sync_event_types"]
-
-
-async def list_event_types(request: Request) -> Response:
-    """`GET /event-types`."""
-    await authorize(request, "read")
-    Query(request).done()
-    return json_response({"eventTypes": [event_type.document() for event_type in services(request).event_types]})
+__all__ = ["list_event_types", "sync"]
 
 
-async def sync_event_types(request: Request) -> Response:
-    """`POST /sync`: what was created, updated, unchanged. May be called at any time."""
-    await authorize(request, "write")
-    Query(request).done()
-    await read_body(request, Nothing)
-    own = services(request)
-    result = await own.backend.sync(own.event_types)
-    own.synced = True
+@operation("GET", "/event-types", "The catalog of event types", scope="read", answer="EventTypes")
+async def list_event_types(call: Call[None]) -> Response:
+    """The catalog of event types."""
+    return json_response({"eventTypes": [event_type.document() for event_type in call.services.event_types]})
+
+
+@operation_with_body("POST", "/sync", "Register the event types", Nothing, scope="write", answer="Synced")
+async def sync(call: Call[Nothing]) -> Response:
+    """Register the event types: which were created, updated, unchanged. May be called at any time."""
+    result = await call.services.catalog.register()
     return json_response({"created": result.created, "updated": result.updated, "unchanged": result.unchanged})

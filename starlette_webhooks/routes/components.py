@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
+from starlette_webhooks.bodies import Body, EndpointChange
 from starlette_webhooks.portal.session import SESSION_COOKIE
-from starlette_webhooks.routes import bodies
+from starlette_webhooks.routes.operations import Operation
+from starlette_webhooks.routes.parameters import Parameter, Schema
 
 __all__ = ["components"]
-
-Schema = dict[str, Any]
 
 _STRING: Schema = {"type": "string"}
 _WHOLE: Schema = {"type": "integer", "minimum": 0}
 _TIME: Schema = {"type": "string", "format": "date-time"}
-_BODIES: tuple[type[bodies.Body], ...] = (
-    bodies.EndpointChange,
-    bodies.EndpointCreation,
-    bodies.EventTest,
-    bodies.Nothing,
-    bodies.PortalRequest,
-    bodies.Recovery,
-    bodies.Rotation,
-    bodies.TicketRequest,
-)
-_MORE: dict[str, Schema] = {
-    "headers": {"maxProperties": 20},
-    "key": {"pattern": "^(whsec_)?[A-Za-z0-9+/]{32,86}={0,2}$"},
-    "secret": {"pattern": "^(whsec_)?[A-Za-z0-9+/]{32,86}={0,2}$"},
-    "since": {"format": "date-time"},
-    "until": {"format": "date-time"},
-    "url": {"format": "uri"},
-}
-"""What the models check in code, by the name of the field."""
-
 _SECURITY: dict[str, Schema] = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key of the host."},
     "session": {
@@ -52,12 +32,12 @@ _SECURITY: dict[str, Schema] = {
 }
 _ERRORS = {
     400: "The query, or the JSON of the body, is malformed.",
-    401: "Nobody is signed in, and no valid key was sent.",
+    401: "No valid key was sent, and no user is signed in.",
     403: "The scope is missing, or the call came from another site.",
     404: "There is no such object.",
     409: "The object is in another state than this call needs, or a limit is reached.",
     413: "The body is too large.",
-    422: "The body is not what this route takes.",
+    422: "The body is not valid for this route.",
     429: "Too many at once.",
     503: "The backend cannot be reached at the moment.",
 }
@@ -65,13 +45,22 @@ _ERROR_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After
 _PAGES = (401, 403, 503)
 
 
-def components(event_types: Iterable[str]) -> dict[str, Any]:
-    """The `components` of the document, for these names of event types."""
+def components(operations: Sequence[Operation], event_types: Sequence[str]) -> dict[str, Any]:
+    """The `components` of the document.
+
+    Args:
+        event_types: The names in the catalog.
+    """
     names: Schema = {"type": "string", "enum": sorted(event_types)}
     responses = {str(status): _error(status, "application/json") for status in _ERRORS}
+    bodies = {operation.body for operation in operations if operation.body is not None}
+    parameters = dict.fromkeys(parameter for operation in operations for parameter in operation.parameters)
     return {
-        "schemas": {**_schemas(), **{model.__name__: _body(model, names) for model in _BODIES}},
-        "parameters": _parameters(names),
+        "schemas": {
+            **_schemas(),
+            **{model.__name__: _body(model, names) for model in sorted(bodies, key=lambda model: model.__name__)},
+        },
+        "parameters": {parameter.key or parameter.name: _parameter(parameter, names) for parameter in parameters},
         "responses": {**responses, **{f"{status}Page": _error(status, "text/html") for status in _PAGES}},
         "securitySchemes": _SECURITY,
     }
@@ -85,16 +74,14 @@ def _error(status: int, media_type: str) -> Schema:
     return error
 
 
-def _body(model: type[bodies.Body], names: Schema) -> Schema:
+def _body(model: type[Body], names: Schema) -> Schema:
     schema = model.model_json_schema(by_alias=True)
     schema.pop("title")
     for name, field in schema["properties"].items():
         field.pop("title", None)
-        if model is bodies.EndpointChange:
+        if model is EndpointChange:
             # What is left out stays as it is.
             field.pop("default", None)
-        target = next((each for each in field.get("anyOf", ()) if each.get("type") == "string"), field)
-        target.update(_MORE.get(name, {}))
         if name == "eventType":
             field.update(names)
         elif name == "eventTypes":
@@ -143,7 +130,7 @@ def _schemas() -> dict[str, Schema]:
             number={"type": "integer", "minimum": 1},
             timestamp=_TIME,
             status={"enum": ["success", "fail"]},
-            statusCode={"type": "integer", "description": "0 where no response came."},
+            statusCode={"type": "integer", "description": "0 for no response."},
             durationMs=_WHOLE,
             response=_STRING,
             error=_STRING,
@@ -185,41 +172,12 @@ def _schemas() -> dict[str, Schema]:
     }
 
 
-def _parameters(names: Schema) -> dict[str, Schema]:
-    some = {"type": "array", "items": names, "maxItems": 20}
-    filled: Schema = {"type": "string", "minLength": 1}
-    queries: dict[str, tuple[str, Schema]] = {
-        "event_type": ("Only these event types. Repeat it, or divide names by commas.", some),
-        "channel": ("Only events with this label.", {**filled, "maxLength": 128}),
-        "limit": ("How many at most.", {"type": "integer", "minimum": 1, "maximum": 250, "default": 50}),
-        "cursor": ("The `nextCursor` of the page before.", filled),
-        "before": ("Only what is older.", _TIME),
-        "after": ("Only from then on.", _TIME),
-        "since": ("The start; a day before `until` by default.", _TIME),
-        "until": ("The end; now by default. 31 days after `since` at most.", _TIME),
-        "status": ("Only attempts that ended so.", {"type": "string", "enum": ["success", "fail"]}),
-        "status_code_class": (
-            "2 for 200 to 299, and so on; 0 for no response.",
-            {"type": "integer", "minimum": 0, "maximum": 5},
-        ),
-        "ticket": ("Instead of a key; it carries its filter.", filled),
-        "last_event_id": ("As the header `Last-Event-ID`.", _STRING),
-        "lastEventId": ("As the header `Last-Event-ID`.", _STRING),
-        "token": ("From the link of `POST /portal`.", filled),
-        "theme": ("`light` or `dark`; by default as the browser is set.", _STRING),
+def _parameter(parameter: Parameter[Any], names: Schema) -> Schema:
+    schema = {**parameter.schema, "items": names} if parameter.lists_event_types else parameter.schema
+    documented = {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": schema,
     }
-    found = {name: _parameter(name, "query", text, schema) for name, (text, schema) in queries.items()}
-    found["Last-Event-ID"] = _parameter("Last-Event-ID", "header", "The event to resume after.", _STRING)
-    for key, name, text in (
-        ("eventId", "id", "The id of the event."),
-        ("endpointId", "id", "The id of the endpoint."),
-        ("endpoint", "endpoint", "The id of the endpoint."),
-    ):
-        pattern = r"^msg_[0-9A-Za-z]{27}$" if key == "eventId" else r"^ep_[0-9A-Za-z]{22,40}$"
-        schema = {"type": "string", "pattern": pattern}
-        found[key] = {**_parameter(name, "path", text, schema), "required": True}
-    return found
-
-
-def _parameter(name: str, place: str, text: str, schema: Schema) -> Schema:
-    return {"name": name, "in": place, "description": text, "schema": schema}
+    return {**documented, "required": True} if parameter.place == "path" else documented

@@ -1,0 +1,225 @@
+"""What customers may send as bodies, and `webhooks.endpoints(...)` as arguments: one set of rules for both."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from starlette_webhooks.delivery.connection import RESERVED_HEADERS
+from starlette_webhooks.endpoints import UNSET, EndpointChanges
+from starlette_webhooks.exceptions import InvalidBody
+from starlette_webhooks.signing import parse_secret
+from starlette_webhooks.times import parse_time
+
+__all__ = [
+    "Body",
+    "EndpointChange",
+    "EndpointCreation",
+    "EventTest",
+    "Nothing",
+    "PortalRequest",
+    "Recovery",
+    "Rotation",
+    "TicketRequest",
+    "check_body",
+]
+
+B = TypeVar("B", bound="Body")
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
+_VALUE = re.compile(r"[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?|")
+# What a delivery sets itself, and what would change how the message is framed or read (RFC 9110, RFC 9112).
+_OURS = {name.decode() for name in RESERVED_HEADERS} | {"content-encoding", "content-type", "date", "user-agent", "via"}
+_OUR_PREFIXES = ("webhook-", "svix-")
+_METADATA_BYTES = 4096
+_QUAD = "[A-Za-z0-9+/]{4}"
+_TWO, _THREE = "[A-Za-z0-9+/]{2}(==)?", "[A-Za-z0-9+/]{3}=?"
+# 24 to 64 bytes in base64: 8 to 21 groups of four characters, and what is left, with its padding or without.
+_SECRET = f"^(whsec_)?(({_QUAD}){{8,20}}({_TWO}|{_THREE})?|({_QUAD}){{21}}({_TWO})?)$"
+_INVALID_TIME = "invalid_time"
+
+
+def _canonical_secret(text: str) -> str:
+    # Standard Webhooks' Go library refuses a secret without its padding.
+    return "whsec_" + base64.b64encode(parse_secret(text)).decode()
+
+
+def _whole(value: Any) -> Any:
+    # To JSON Schema `5.0` is an integer, too.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _time(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_time(value)
+    except ValueError as exc:
+        raise PydanticCustomError(_INVALID_TIME, "{reason}", {"reason": str(exc)}) from None
+
+
+Channel = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,128}$")]
+EventTypeName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+HeaderValue = Annotated[str, StringConstraints(max_length=4096)]
+Secret = Annotated[
+    str,
+    StringConstraints(max_length=200),
+    AfterValidator(_canonical_secret),
+    WithJsonSchema({"type": "string", "pattern": _SECRET}),
+]
+Time = Annotated[
+    AwareDatetime, BeforeValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+]
+URL = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2048),
+    Field(json_schema_extra={"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}),
+]
+
+
+class Body(BaseModel):
+    """A JSON object in camelCase; fields that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, strict=True)
+
+
+class Nothing(Body):
+    """An empty object, or no body."""
+
+
+class EndpointChange(Body):
+    """The fields of an endpoint to change; what is left out stays."""
+
+    url: URL = ""
+    description: Annotated[str, StringConstraints(max_length=1024)] = ""
+    event_types: Annotated[list[EventTypeName], Field(max_length=100)] = []
+    channels: Annotated[list[Channel], Field(max_length=10)] = []
+    disabled: StrictBool = False
+    rate_limit: Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_whole)] | None = None
+    metadata: dict[str, str] = {}
+    headers: Annotated[dict[str, HeaderValue], Field(max_length=20)] = {}
+
+    @field_validator("metadata")
+    @classmethod
+    def _metadata(cls, value: dict[str, str]) -> dict[str, str]:
+        if sum(len(key.encode()) + len(item.encode()) for key, item in value.items()) > _METADATA_BYTES:
+            raise ValueError(f"metadata may have {_METADATA_BYTES} bytes at most")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: dict[str, str]) -> dict[str, str]:
+        if len({name.lower() for name in value}) < len(value):
+            raise ValueError("a header is named twice; names are the same in upper and lower case")
+        for name, item in value.items():
+            if _TOKEN.fullmatch(name) is None:
+                raise ValueError(f"{name[:128]!r} is not a valid name of a header (RFC 9110, 5.1)")
+            if name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
+                raise ValueError(f"the header `{name}` is set by us; leave it out")
+            if _VALUE.fullmatch(item) is None:
+                raise ValueError(
+                    f"the value of the header `{name}` must not have control characters, or spaces at its ends"
+                )
+        return value
+
+    def changes(self) -> EndpointChanges:
+        """The fields that were given."""
+        given: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        for name in ("event_types", "channels"):
+            if name in given:
+                given[name] = tuple(dict.fromkeys(given[name]))
+        return EndpointChanges(**given)
+
+
+class EndpointCreation(EndpointChange):
+    """A new endpoint; `url` is required."""
+
+    url: URL
+    secret: Secret | None = None
+
+    def changes(self) -> EndpointChanges:
+        """The fields that were given."""
+        given = super().changes()
+        if given.secret is None:
+            return EndpointChanges(**{**given.given(), "secret": UNSET})
+        return given
+
+
+class Rotation(Body):
+    """A new secret; a random one if none is given."""
+
+    key: Secret | None = None
+
+
+class EventTest(Body):
+    """A test event; without `data` it carries the example of its type."""
+
+    event_type: EventTypeName = "test.ping"
+    data: dict[str, Any] | None = None
+
+
+class Recovery(Body):
+    """Which deliveries to make again."""
+
+    since: Time
+    until: Time | None = None
+    missing: StrictBool = False
+
+    def check_order(self) -> None:
+        """Raise `InvalidBody` unless `since` lies before `until`."""
+        if self.until is not None and self.until <= self.since:
+            raise InvalidBody("`since` must lie before `until`.", code=_INVALID_TIME)
+
+
+class TicketRequest(Body):
+    """What the stream of a ticket may carry; nothing means all."""
+
+    event_types: Annotated[list[EventTypeName], Field(max_length=20)] = []
+    channel: Channel | None = None
+
+
+class PortalRequest(Body):
+    """How long a portal session lasts, in seconds: one hour by default, seven days at most."""
+
+    expires_in: Annotated[int, Field(ge=60, le=604_800), BeforeValidator(_whole)] = 3600
+
+
+def check_body(model: type[B], value: Mapping[str, Any]) -> B:
+    """The body, if it keeps to the rules.
+
+    Raises:
+        InvalidBody: It does not. The message names the field.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        raise _invalid_body(exc, model) from exc
+
+
+def _invalid_body(error: ValidationError, model: type[Body]) -> InvalidBody:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(f"`{field.alias or name}`" for name, field in model.model_fields.items())
+        return InvalidBody(f"`{where}` is not a field here. Known are {known or 'none'}.")
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    detail = f"`{where}`: {message}." if where else f"{message}."
+    return InvalidBody(detail, code=_INVALID_TIME if first["type"] == _INVALID_TIME else None)

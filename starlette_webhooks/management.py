@@ -1,0 +1,258 @@
+"""Managing a tenant's endpoints: the rules behind the routes, and behind `webhooks.endpoints(tenant)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.bodies import EndpointChange, EndpointCreation, EventTest, Recovery, Rotation, check_body
+from starlette_webhooks.endpoints import UNSET, Endpoint, EndpointStats, Unset
+from starlette_webhooks.event_type_names import check_in_catalog, describe_unknown
+from starlette_webhooks.event_types import EventTypes
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import EventTooLarge, InvalidBody, InvalidEvent, InvalidRequest, NotFound
+from starlette_webhooks.pagination import Page, check_limit
+from starlette_webhooks.payloads import new_event
+
+__all__ = ["TenantEndpoints", "checked_data", "invalid_event"]
+
+T = TypeVar("T")
+
+_LONGEST_STATS = timedelta(days=31)
+
+
+class TenantEndpoints:
+    """The endpoints of one tenant. `webhooks.endpoints(tenant)` makes it; the routes work by the same one.
+
+    Every method raises `NotRunning` outside the lifespan of `Webhooks`, and `BackendError` where the backend fails.
+    Those that take an endpoint's id raise `NotFound` where the tenant has no such endpoint.
+    """
+
+    def __init__(self, backend: Backend, event_types: EventTypes, tenant: str, *, max_event_bytes: int) -> None:
+        self._backend = backend
+        self._event_types = event_types
+        self._tenant = tenant
+        self._max_event_bytes = max_event_bytes
+
+    async def list(self, *, limit: int = 50, cursor: str | None = None) -> Page[Endpoint]:
+        """A page of endpoints, newest first.
+
+        Args:
+            cursor: `next_cursor` of the page before.
+        """
+        check_limit(limit)
+        return await self._backend.list_endpoints(self._tenant, limit=limit, cursor=cursor)
+
+    async def get(self, id: str) -> Endpoint:
+        """One endpoint."""
+        return _found(await self._backend.get_endpoint(self._tenant, id))
+
+    async def create(
+        self,
+        url: str,
+        *,
+        description: str | Unset = UNSET,
+        event_types: Iterable[str] | Unset = UNSET,
+        channels: Iterable[str] | Unset = UNSET,
+        disabled: bool | Unset = UNSET,
+        rate_limit: int | None | Unset = UNSET,
+        metadata: Mapping[str, str] | Unset = UNSET,
+        headers: Mapping[str, str] | Unset = UNSET,
+        secret: str | Unset = UNSET,
+    ) -> Endpoint:
+        """Create an endpoint.
+
+        Args:
+            event_types, channels: What it gets; all where left out.
+            rate_limit: Deliveries a second at most.
+            metadata: Strings of your own.
+            headers: Sent with each delivery.
+            secret: `whsec_` and 24 to 64 bytes in base64; random where left out.
+
+        Raises:
+            InvalidBody: An argument is not what the route would accept. The message names the field.
+            Conflict: The tenant has as many endpoints as the settings allow.
+        """
+        fields = _fields(description, event_types, channels, disabled, rate_limit, metadata, headers)
+        given = {**fields, "url": url} if isinstance(secret, Unset) else {**fields, "url": url, "secret": secret}
+        return await self.create_from(check_body(EndpointCreation, given))
+
+    async def create_from(self, body: EndpointCreation) -> Endpoint:
+        """As `create`, from the body of a request."""
+        changes = body.changes()
+        check_in_catalog(body.event_types, self._event_types, error=InvalidBody)
+        return await self._backend.create_endpoint(self._tenant, changes)
+
+    async def update(
+        self,
+        id: str,
+        *,
+        url: str | Unset = UNSET,
+        description: str | Unset = UNSET,
+        event_types: Iterable[str] | Unset = UNSET,
+        channels: Iterable[str] | Unset = UNSET,
+        disabled: bool | Unset = UNSET,
+        rate_limit: int | None | Unset = UNSET,
+        metadata: Mapping[str, str] | Unset = UNSET,
+        headers: Mapping[str, str] | Unset = UNSET,
+    ) -> Endpoint:
+        """Change the fields that are given.
+
+        Raises:
+            InvalidBody: An argument is not what the route would accept. The message names the field.
+        """
+        fields = _fields(description, event_types, channels, disabled, rate_limit, metadata, headers)
+        given = fields if isinstance(url, Unset) else {**fields, "url": url}
+        return await self.update_from(id, check_body(EndpointChange, given))
+
+    async def update_from(self, id: str, body: EndpointChange) -> Endpoint:
+        """As `update`, from the body of a request."""
+        if any(name not in self._event_types for name in body.event_types):
+            # An endpoint may keep the names of types that were taken out of the catalog since.
+            retired = (await self.get(id)).event_types
+            check_in_catalog(body.event_types, self._event_types, retired=retired, error=InvalidBody)
+        return _found(await self._backend.update_endpoint(self._tenant, id, body.changes()))
+
+    async def delete(self, id: str) -> None:
+        """Delete an endpoint, with its attempts, and what waits for it."""
+        if not await self._backend.delete_endpoint(self._tenant, id):
+            raise _no_endpoint()
+
+    async def secret(self, id: str) -> str:
+        """The secret that signs deliveries: `whsec_...`."""
+        return _found(await self._backend.get_secret(self._tenant, id))
+
+    async def rotate(self, id: str, key: str | None = None) -> str:
+        """Give the endpoint a new secret, and return it. The old one stays valid for 24 hours.
+
+        Args:
+            key: The new secret; random where left out.
+
+        Raises:
+            InvalidBody: The key is not a secret.
+            Conflict: The endpoint has this secret already, or was rotated too often in a short time.
+        """
+        body = check_body(Rotation, {} if key is None else {"key": key})
+        return await self.rotate_from(id, body)
+
+    async def rotate_from(self, id: str, body: Rotation) -> str:
+        """As `rotate`, from the body of a request."""
+        return _found(await self._backend.rotate_secret(self._tenant, id, body.key))
+
+    async def test(self, id: str, event_type: str = "test.ping", data: Mapping[str, Any] | None = None) -> Event:
+        """Send an event to this endpoint alone, whatever its filters say.
+
+        Args:
+            data: The example of the event type where left out.
+
+        Raises:
+            InvalidBody: There is no such event type, or `data` does not fit its schema.
+            Conflict: The endpoint is disabled.
+        """
+        given = {"eventType": event_type} if data is None else {"eventType": event_type, "data": dict(data)}
+        return await self.test_from(id, check_body(EventTest, given))
+
+    async def test_from(self, id: str, body: EventTest) -> Event:
+        """As `test`, from the body of a request."""
+        data = checked_data(self._event_types, body, self._max_event_bytes)
+        try:
+            event = new_event(
+                body.event_type,
+                data,
+                tenant=self._tenant,
+                max_bytes=self._max_event_bytes,
+                mint_id=self._backend.mints_ids,
+            )
+        except InvalidEvent as exc:
+            raise invalid_event(exc, self._max_event_bytes) from exc
+        return _found(await self._backend.test_endpoint(self._tenant, id, event))
+
+    async def recover(self, id: str, since: datetime, until: datetime | None = None, *, missing: bool = False) -> int:
+        """Deliver again what failed between two moments, and return how many deliveries that are.
+
+        Args:
+            until: Now where left out.
+            missing: Deliver also what was never tried, such as events from before the endpoint was created.
+
+        Raises:
+            InvalidBody: The times have no offset from UTC, or are the wrong way round.
+        """
+        return await self.recover_from(id, check_body(Recovery, {"since": since, "until": until, "missing": missing}))
+
+    async def recover_from(self, id: str, body: Recovery) -> int:
+        """As `recover`, from the body of a request."""
+        body.check_order()
+        return _found(await self._backend.recover(self._tenant, id, body.since, body.until, missing=body.missing))
+
+    async def attempts(self, id: str, query: AttemptQuery) -> Page[Attempt]:
+        """Attempts to deliver to this endpoint, newest first."""
+        await self.get(id)
+        return await self._backend.list_attempts(self._tenant, query)
+
+    async def stats(self, id: str, since: datetime | None, until: datetime | None, *, now: float) -> EndpointStats:
+        """How deliveries went: in the last 24 hours, or in a window of 31 days at most."""
+        until = until or datetime.fromtimestamp(now, UTC)
+        since = since or until - timedelta(days=1)
+        if not timedelta() < until - since <= _LONGEST_STATS:
+            raise InvalidRequest("`since` must lie before `until`, by 31 days at most.", code="invalid_time")
+        return _found(await self._backend.endpoint_stats(self._tenant, id, since, until))
+
+
+def checked_data(catalog: EventTypes, body: EventTest, max_event_bytes: int) -> dict[str, Any]:
+    """The data of a test event, which fit the schema of its type.
+
+    Raises:
+        InvalidBody: There is no such event type, or the data do not fit.
+    """
+    event_type = catalog.get(body.event_type)
+    if event_type is None:
+        raise InvalidBody(describe_unknown(catalog, body.event_type), code="unknown_event_type")
+    data = dict(event_type.example or {}) if body.data is None else body.data
+    try:
+        event_type.check(data)
+    except InvalidEvent as exc:
+        raise invalid_event(exc, max_event_bytes) from exc
+    return data
+
+
+def invalid_event(error: InvalidEvent, max_event_bytes: int) -> InvalidBody:
+    """What to tell a customer about an event that cannot be emitted. It names no setting of the host."""
+    detail = str(error)
+    if isinstance(error, EventTooLarge):
+        detail = f"The event has more than {max_event_bytes} bytes. Send less `data`."
+    return InvalidBody(detail, code="invalid_event")
+
+
+def _fields(
+    description: str | Unset,
+    event_types: Iterable[str] | Unset,
+    channels: Iterable[str] | Unset,
+    disabled: bool | Unset,
+    rate_limit: int | None | Unset,
+    metadata: Mapping[str, str] | Unset,
+    headers: Mapping[str, str] | Unset,
+) -> dict[str, Any]:
+    """The arguments that were given, as the fields of a body."""
+    fields = {
+        "description": description,
+        "eventTypes": event_types if isinstance(event_types, (Unset, str)) else list(event_types),
+        "channels": channels if isinstance(channels, (Unset, str)) else list(channels),
+        "disabled": disabled,
+        "rateLimit": rate_limit,
+        "metadata": metadata if isinstance(metadata, Unset) else dict(metadata),
+        "headers": headers if isinstance(headers, Unset) else dict(headers),
+    }
+    return {name: value for name, value in fields.items() if not isinstance(value, Unset)}
+
+
+def _no_endpoint() -> NotFound:
+    return NotFound("There is no such endpoint.")
+
+
+def _found(value: T | None) -> T:
+    if value is None:
+        raise _no_endpoint()
+    return value

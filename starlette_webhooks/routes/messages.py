@@ -1,0 +1,75 @@
+"""JSON in and out: bodies that are read within bounds, and answers that can always be encoded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from starlette_webhooks.bodies import Body, check_body
+from starlette_webhooks.exceptions import InvalidBody, InvalidRequest, RequestError
+
+__all__ = ["PayloadTooLarge", "json_response", "read_body"]
+
+B = TypeVar("B", bound=Body)
+
+
+class PayloadTooLarge(RequestError):
+    """Raised for a body that is too large."""
+
+    message = "The body is too large."
+    status_code = 413
+    default_code = "payload_too_large"
+
+
+def json_response(content: Any, status_code: int = 200) -> Response:
+    """A JSON answer; bytes are JSON already."""
+    if not isinstance(content, bytes):
+        # Error messages quote what was sent, which may hold half of a surrogate pair.
+        content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return Response(content, status_code, {"Cache-Control": "no-store"}, "application/json")
+
+
+async def read_body(request: Request, model: type[B], most: int) -> B:
+    """The body of a request, checked. No body is an empty object.
+
+    Raises:
+        PayloadTooLarge: It has more than `most` bytes.
+        InvalidRequest: It is not JSON.
+        InvalidBody: It is not an object of this form.
+    """
+    value = _parse(await _read(request, most))
+    if not isinstance(value, dict):
+        raise InvalidBody("The body must be a JSON object, such as `{}`.")
+    return check_body(model, value)
+
+
+def _parse(raw: bytes) -> Any:
+    try:
+        text = raw.decode()
+        value = json.loads(text) if text.strip() else {}
+        if "\\ud" in text.lower():
+            # Half of a surrogate pair has no form in UTF-8: it could be neither stored nor answered.
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidBody(
+            "The body holds half of a surrogate pair, such as `\\ud800`. Send whole characters."
+        ) from None
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequest(f"The body is not JSON: {exc}. Send a JSON object in UTF-8.", code="invalid_json") from exc
+    return value
+
+
+async def _read(request: Request, most: int) -> bytes:
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise PayloadTooLarge(f"The body has more than {most} bytes. Send less.")
+            chunks.append(chunk)
+    except ClientDisconnect as exc:
+        raise InvalidRequest("The body ended early.") from exc
+    return b"".join(chunks)

@@ -1,0 +1,143 @@
+"""Operations: each route declared once. What is declared is what is checked, and what the OpenAPI document says."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, cast
+
+from pydantic.alias_generators import to_camel
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from starlette_webhooks.authentication import Principal
+from starlette_webhooks.bodies import Body
+from starlette_webhooks.event_type_names import check_in_log
+from starlette_webhooks.exceptions import InvalidRequest
+from starlette_webhooks.routes.messages import read_body
+from starlette_webhooks.routes.parameters import EVENT_TYPES, TICKET, Parameter, read_parameters
+from starlette_webhooks.routes.services import Access, Services, authorize, services_of
+
+__all__ = ["Call", "Operation", "Options", "operation", "operation_with_body"]
+
+B_co = TypeVar("B_co", bound=Body | None, covariant=True)
+B = TypeVar("B", bound=Body | None)
+M = TypeVar("M", bound=Body)
+T = TypeVar("T")
+
+# What a body may have beside the payload of the largest event.
+_BODY_MARGIN = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[B_co]):
+    """A request that was let in: who calls, its parameters by their declarations, and its body.
+
+    Attributes:
+        caller: None for an operation that is open to all, and for a stream that is opened by a ticket.
+    """
+
+    request: Request
+    services: Services
+    caller: Principal | None
+    parameters: Mapping[Parameter[Any], Any]
+    body: B_co
+
+    @property
+    def principal(self) -> Principal:
+        """Who calls."""
+        assert self.caller is not None
+        return self.caller
+
+    @property
+    def tenant(self) -> str:
+        """Whose objects the call sees."""
+        return self.principal.tenant
+
+    def __getitem__(self, parameter: Parameter[T]) -> T:
+        value: T = self.parameters[parameter]
+        return value
+
+
+Handler: TypeAlias = Callable[[Call[B]], Awaitable[ASGIApp]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path.
+
+    Attributes:
+        handler: Answers the calls that were let in. None for the portal, which answers in HTML whatever happens.
+        scope: What the caller must be allowed to do, or None where the operation is open to all.
+        answer: The name of a schema in the document, or a media type that is not JSON; empty for no content.
+        errors: Statuses that do not follow from the rest.
+    """
+
+    method: str
+    path: str
+    id: str
+    summary: str
+    scope: Access | None
+    answer: str
+    handler: Handler[Any] | None = None
+    status: int = 200
+    parameters: tuple[Parameter[Any], ...] = ()
+    body: type[Body] | None = None
+    errors: tuple[int, ...] = ()
+
+    async def serve(self, request: Request) -> ASGIApp:
+        """Let a request in, and answer it."""
+        assert self.handler is not None
+        services = services_of(request)
+        caller = None
+        if self.scope is not None and not self._has_ticket(request):
+            caller = await authorize(request, self.scope)
+        parameters = read_parameters(request, self.parameters)
+        if caller is not None and parameters.get(EVENT_TYPES):
+            await check_in_log(
+                parameters[EVENT_TYPES],
+                services.event_types,
+                backend=services.backend,
+                tenant=caller.tenant,
+                error=InvalidRequest,
+            )
+        most = services.settings.max_event_bytes + _BODY_MARGIN
+        body = None if self.body is None else await read_body(request, self.body, most)
+        return await self.handler(Call(request, services, caller, parameters, body))
+
+    def _has_ticket(self, request: Request) -> bool:
+        return TICKET in self.parameters and TICKET.name in request.query_params
+
+
+class Options(TypedDict, total=False):
+    """What few operations declare; see `Operation`."""
+
+    status: int
+    parameters: tuple[Parameter[Any], ...]
+    errors: tuple[int, ...]
+
+
+def operation(
+    method: str, path: str, summary: str, *, scope: Access | None, answer: str, **options: Unpack[Options]
+) -> Callable[[Handler[None]], Operation]:
+    """Declare the handler below as this operation. Its `operationId` is the handler's name in camelCase."""
+
+    def declare(handler: Handler[None]) -> Operation:
+        name = to_camel(handler.__name__)
+        return Operation(
+            method=method, path=path, id=name, summary=summary, scope=scope, answer=answer, handler=handler, **options
+        )
+
+    return declare
+
+
+def operation_with_body(
+    method: str, path: str, summary: str, body: type[M], *, scope: Access, answer: str, **options: Unpack[Options]
+) -> Callable[[Handler[M]], Operation]:
+    """As `operation`, for one that reads a body."""
+
+    def declare(handler: Handler[M]) -> Operation:
+        bare = operation(method, path, summary, scope=scope, answer=answer, **options)
+        return replace(bare(cast(Any, handler)), body=body)
+
+    return declare

@@ -1,0 +1,54 @@
+"""Times that come from outside, as RFC 3339 writes them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["parse_time"]
+
+_RFC_3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII
+)
+# Ids cannot tell moments outside of these bounds; see `identifiers`.
+_EARLIEST = datetime(2014, 5, 14, tzinfo=UTC)
+_LATEST = datetime(2150, 1, 1, tzinfo=UTC)
+_A_LEAP_YEAR = 4
+
+
+def parse_time(text: str) -> datetime:
+    """A moment in UTC, from `2026-11-23T21:50:00Z` and every other form of RFC 3339, section 5.6.
+
+    Moments before 2014-05-14 or after 2150 count as these bounds: no event is older or newer. A leap second counts as
+    the second after it, as POSIX clocks do.
+
+    Raises:
+        ValueError: It is not a time, or has no offset from UTC.
+    """
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        raise ValueError("must be a time with its offset from UTC, such as `2026-11-23T21:50:00Z`")
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    microsecond = int((match[7] or "0")[:6].ljust(6, "0"))
+    leap = second == 60
+    try:
+        # RFC 3339 has a year 0, and Python has none.
+        local = datetime(
+            year or _A_LEAP_YEAR, month, day, hour, minute, 59 if leap else second, 0 if leap else microsecond, UTC
+        )
+    except ValueError:
+        raise ValueError("names a day or a time of day that does not exist") from None
+    try:
+        moment = local - _offset(match[8], match[9], match[10])
+    except OverflowError:
+        return _EARLIEST if year < _EARLIEST.year else _LATEST
+    if leap:
+        if (moment.hour, moment.minute) != (23, 59):
+            raise ValueError("has a leap second where there is none: they end a day in UTC")
+        moment += timedelta(seconds=1)
+    return min(max(moment, _EARLIEST), _LATEST)
+
+
+def _offset(sign: str | None, hours: str | None, minutes: str | None) -> timedelta:
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    return -offset if sign == "-" else offset
