@@ -40,12 +40,11 @@ def parse_time(text: str) -> datetime:
         raise ValueError("names a day or a time of day that does not exist") from None
     try:
         moment = local - _offset(match[8], match[9], match[10])
+        if leap and (moment.hour, moment.minute) != (23, 59):
+            raise ValueError("has a leap second where there is none: they end a day in UTC")
+        moment += timedelta(seconds=leap)
     except OverflowError:
         return _EARLIEST if year < _EARLIEST.year else _LATEST
-    if leap:
-        if (moment.hour, moment.minute) != (23, 59):
-            raise ValueError("has a leap second where there is none: they end a day in UTC")
-        moment += timedelta(seconds=1)
     return min(max(moment, _EARLIEST), _LATEST)
 
 
