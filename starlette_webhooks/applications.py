@@ -155,7 +155,8 @@ class Webhooks:
         return self._clock()
 
     def _running_services(self) -> Services:
-        if self._services is None:
+        # A forked child has the services of its parent, and nothing that runs.
+        if self._services is None or not self._lifespan.running:
             raise NotRunning
         return self._services
 
@@ -202,19 +203,19 @@ class Webhooks:
 
     def drain(self) -> None:
         """End all open streams of this process soon, and refuse new ones; their clients connect elsewhere."""
-        if self._services is not None:
+        if self._services is not None and self._lifespan.running:
             self._services.hub.drain()
 
     async def erase(self, tenant: str | int | UUID) -> None:
         """Remove all that is kept of a tenant: events, endpoints, attempts."""
         await self.backend.erase(str(tenant))
-        if self._services is not None:
+        if self._services is not None and self._lifespan.running:
             self._services.hub.forget(str(tenant))
 
     def health(self) -> dict[str, Any]:
         """The state of the backend and the streams of this process, JSON-able. For the operator, not for customers."""
         health = self.backend.health()
-        if self._services is not None:
+        if self._services is not None and self._lifespan.running:
             health["streams"] = self._services.hub.metrics()
         elif self._lifespan.error is not None:
             health["error"] = f"It ended unexpectedly: {self._lifespan.error!r}. Restart the process."
