@@ -25,6 +25,8 @@ COMMANDS: dict[str, list[str]] = {
     "uvicorn": ["-m", "uvicorn", "{app}", "--port", "{port}", "--log-level", "warning"],
     "granian": ["-m", "granian", "--interface", "asgi", "{app}", "--port", "{port}", "--log-level", "warning"],
     "hypercorn": ["-m", "hypercorn", "{app}", "--bind", "127.0.0.1:{port}", "--log-level", "WARNING"],
+    "gunicorn": ["-m", "gunicorn", "{app}", "--bind", "127.0.0.1:{port}", "-k", "uvicorn_worker.UvicornWorker"],
+    "stopping": ["-m", "tests.streams.stopping", "{app}", "{port}"],
 }
 
 

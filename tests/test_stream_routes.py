@@ -213,8 +213,7 @@ def test_a_real_server_streams_heartbeats_and_stops_with_a_stream_open(tmp_path:
         reader.join(5)
         assert not reader.is_alive()
         assert f"id: {identifier}" in lines
-        # Hypercorn tells its workers by no signal, and cuts what is open after its own time-out.
-        assert lines[-1] != "broken" or server == "hypercorn"
+        assert lines[-1] != "broken"
 
 
 def test_a_ticket_is_not_in_the_servers_log(tmp_path: Path) -> None:

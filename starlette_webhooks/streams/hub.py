@@ -22,6 +22,7 @@ from starlette_webhooks.streams.counts import Counts
 from starlette_webhooks.streams.frames import Frame, response_start
 from starlette_webhooks.streams.heartbeats import Heartbeats
 from starlette_webhooks.streams.past import LogReader, LogSource
+from starlette_webhooks.streams.servers import ServerWatch
 from starlette_webhooks.streams.shared import Shared
 from starlette_webhooks.streams.shutdown import SignalChain
 from starlette_webhooks.streams.views import TenantFeed, View
@@ -134,6 +135,7 @@ class StreamHub:
         self._wakes = Wakes(self._new_waiter(), self._wakes_at_once)
         self._emptied = anyio.Event()
         self._signals = SignalChain(self._notifier())
+        self._servers = ServerWatch()
 
     def _notifier(self) -> Callable[[], None]:
         schedule = running_loop().call_soon_threadsafe
@@ -158,6 +160,7 @@ class StreamHub:
             for view in tuple(feed.views.values()):
                 self._drop(view)
         self._signals.restore()
+        self._servers.forget()
 
     # The backend's side
 
@@ -316,9 +319,11 @@ class StreamHub:
         view.streams += 1
         feed.streams += 1
         connection.slot = self._heartbeats.add(connection)
-        if not self._connections and self._settings.handle_signals:
+        if not self._connections:
             # Not before the first stream, as servers set their own handlers late.
-            self._signals.install()
+            self._servers.look()
+            if self._settings.handle_signals:
+                self._signals.install()
         self._connections[connection] = None
         self._counts.opened += 1
         return connection
@@ -361,6 +366,8 @@ class StreamHub:
             now = self._shared.now = self._clock()
             for connection, beat in self._heartbeats.advance(now):
                 self._look_after(connection, beat, now)
+            if self._servers.stopping and not self._draining:
+                self.drain()
             self._sweep(now - self._timing.linger)
 
     def _look_after(self, connection: Connection, beat: bool, now: float) -> None:

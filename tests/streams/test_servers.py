@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from tests.eventually import wait_for
-from tests.servers import Server, serving
+from tests.servers import Server, answers, serving
 
 APP = "tests.streams.app:app"
 WORKERS = ["--workers", "2"]
+END = b"\r\n0\r\n\r\n"
 
 
 @contextmanager
@@ -32,7 +33,9 @@ def streaming(server: Server, *headers: str) -> Generator[socket.socket]:
 def read_until(connection: socket.socket, wanted: bytes | None) -> bytes:
     """What arrives, up to something, or to the end of the connection."""
     data = b""
+    end = time.monotonic() + 8
     while wanted is None or wanted not in data:
+        assert time.monotonic() < end, data[-500:]
         received = connection.recv(65_536)
         if not received:
             assert wanted is None, data
@@ -48,7 +51,7 @@ def metrics(server: Server) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("uvicorn", []), ("uvicorn", WORKERS), ("granian", [])],
+    [("uvicorn", []), ("uvicorn", WORKERS), ("gunicorn", []), ("granian", []), ("hypercorn", [])],
     ids=lambda value: str(value),
 )
 def test_a_server_with_open_streams_stops_at_once_and_ends_them_cleanly(
@@ -61,8 +64,61 @@ def test_a_server_with_open_streams_stops_at_once_and_ends_them_cleanly(
         assert time.monotonic() - began < 2
         for connection in connections:
             body = read_until(connection, None)
-            assert body.endswith(b"\r\n0\r\n\r\n")
+            assert body.endswith(END)
             assert b"retry: " in body
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("uvicorn", ["--limit-max-requests", "30"]),
+        ("uvicorn", ["--limit-max-requests", "30", "--loop", "uvloop"]),
+        ("gunicorn", ["--max-requests", "30"]),
+        ("hypercorn", ["--max-requests", "30", "--graceful-timeout", "60"]),
+        ("hypercorn", ["--max-requests", "30", "--graceful-timeout", "60", "--worker-class", "trio"]),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_server_at_its_limit_of_requests_ends_its_streams(name: str, args: list[str], tmp_path: Path) -> None:
+    with serving(tmp_path, server=name, app=APP, args=args) as server, streaming(server) as connection:
+        process = metrics(server)["pid"]
+        for _ in range(40):
+            try:
+                began = time.monotonic()
+                httpx.get(f"{server.url}/metrics", timeout=0.5)
+            except httpx.TransportError:
+                break
+        read_until(connection, END)
+        connection.close()
+        assert time.monotonic() - began < 2
+        if name == "uvicorn":
+            assert server.process.wait(2) == 0
+        else:
+            assert wait_for(lambda: answers(server) and metrics(server)["pid"]) != process
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["uvicorn_here", "uvicorn_in_a_thread", "hypercorn_on_asyncio", "hypercorn_on_trio", "granian_embedded"],
+)
+def test_a_server_that_a_program_stops_ends_its_streams(way: str, tmp_path: Path) -> None:
+    with serving(tmp_path, server="stopping", app=way) as server, streaming(server) as connection:
+        began = time.monotonic()
+        httpx.post(f"{server.url}/stop")
+        read_until(connection, END)
+        connection.close()
+        server.process.wait(5)
+        assert time.monotonic() - began < 2
+
+
+def test_a_stream_goes_on_while_one_of_two_servers_goes_on(tmp_path: Path) -> None:
+    with serving(tmp_path, server="stopping", app="two_servers") as server, streaming(server) as connection:
+        httpx.post(f"{server.url}/stop")
+        wait_for(lambda: httpx.get(f"{server.url}/stopped").json())
+        for _ in range(2):
+            read_until(connection, b": heartbeat")
+        last = httpx.post(f"{server.url}/emit/1").json()["last"]
+        read_until(connection, last.encode())
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "granian", "hypercorn"])
