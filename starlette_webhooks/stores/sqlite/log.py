@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.feed import Entry, StreamFilter
+from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.moments import to_ms
@@ -99,17 +99,18 @@ def read_replay(
     until: int,
     limit: int = _REPLAY_EVENTS,
 ) -> ReplayPage:
-    """The next events that pass, of 500 that are looked at or 8 MiB."""
+    """The next events that pass: `REPLAY_BYTES` of them, or as many as 500 events or 8 MiB of them contain."""
     events: list[Event] = []
-    size = seen = 0
+    size = looked_at = seen = 0
     for row in connection.execute(_QUERIES["replay"], (tenant, after, until, limit)):
         after = row[0]
         seen += 1
         event = to_event(row)
+        looked_at += len(event.payload)
         if filter.matches(event):
             events.append(event)
-        size += len(event.payload)
-        if size > _PAGE_BYTES:
+            size += len(event.payload)
+        if size > REPLAY_BYTES or looked_at > _PAGE_BYTES:
             return ReplayPage(events, after, False)
     done = seen < limit
     return ReplayPage(events, until if done else after, done)
