@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from starlette_webhooks.exceptions import InvalidRequest
 
-__all__ = ["LARGEST_PAGE", "Page", "check_limit"]
+__all__ = ["LARGEST_PAGE", "Page", "check_limit", "invalid_cursor"]
 
 T = TypeVar("T")
 
@@ -29,3 +29,10 @@ def check_limit(limit: int) -> None:
     """Raise `InvalidRequest` for a size that a page cannot have."""
     if not 1 <= limit <= LARGEST_PAGE:
         raise InvalidRequest(f"`limit` must be a whole number from 1 to {LARGEST_PAGE}.")
+
+
+def invalid_cursor() -> InvalidRequest:
+    """The error for a cursor that no page of ours ended with."""
+    return InvalidRequest(
+        "Invalid cursor. Send the `nextCursor` of the page before, or none for the first page.", code="invalid_cursor"
+    )

@@ -17,13 +17,14 @@ import anyio
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.conflicts import endpoint_disabled
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL
 from starlette_webhooks.delivery.client import DeliveryClient
 from starlette_webhooks.delivery.dispatcher import Dispatcher
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.exceptions import Conflict, InvalidBody, NotRunning
+from starlette_webhooks.exceptions import InvalidBody, NotRunning
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
@@ -268,10 +269,7 @@ class StoredBackend(Backend):
         if endpoint is None:
             return None
         if endpoint.disabled:
-            raise Conflict(
-                'The endpoint is disabled. Enable it first: `PATCH` it with `{"disabled": false}`.',
-                code="endpoint_disabled",
-            )
+            raise endpoint_disabled(endpoint_id, endpoint.disabled_reason)
         stored = await store.insert_for(event, tenant, endpoint_id)
         await self._resume(tenant, endpoint_id)
         return stored

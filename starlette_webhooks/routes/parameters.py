@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette_webhooks.attempts import AttemptStatus
 from starlette_webhooks.exceptions import InvalidRequest, NotFound
 from starlette_webhooks.identifiers import is_message_id
-from starlette_webhooks.pagination import LARGEST_PAGE
+from starlette_webhooks.pagination import LARGEST_PAGE, invalid_cursor
 from starlette_webhooks.times import parse_time
 
 __all__ = [
@@ -164,9 +164,7 @@ def _cursor(key: str, pattern: str, is_cursor: Callable[[str], object]) -> Param
     def read(values: Sequence[str]) -> str | None:
         text = _once("cursor", values)
         if text is not None and not is_cursor(text):
-            raise InvalidRequest(
-                "`cursor` is not one of ours. Send the `nextCursor` of a page, or none.", code="invalid_cursor"
-            )
+            raise invalid_cursor()
         return text
 
     description = "The `nextCursor` of the page before."

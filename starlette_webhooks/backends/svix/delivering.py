@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from starlette_webhooks.backends.svix.applications import application_uid
 from starlette_webhooks.backends.svix.endpoints import as_customers_fault
 from starlette_webhooks.backends.svix.errors import Missing, SvixRefused
-from starlette_webhooks.backends.svix.mapping import event_from, is_endpoint_id
+from starlette_webhooks.backends.svix.mapping import event_from
 from starlette_webhooks.backends.svix.messages import id_at, next_window
 from starlette_webhooks.concurrency import each
+from starlette_webhooks.conflicts import endpoint_disabled
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import Conflict
 from starlette_webhooks.identifiers import is_message_id, timestamp_ms
@@ -54,8 +55,18 @@ class Delivering:
 
     async def resend(self, tenant: str, message_id: str, endpoint_id: str) -> bool:
         """See `Backend.resend`. At Svix it takes the place of the automatic attempts that were still to come."""
-        if not (is_message_id(message_id) and is_endpoint_id(endpoint_id)):
+        if not is_message_id(message_id) or await self._enabled(tenant, endpoint_id) is None:
             return False
+        return await self._resend(tenant, message_id, endpoint_id)
+
+    async def _enabled(self, tenant: str, endpoint_id: str) -> EndpointOut | None:
+        endpoint = await self._endpoints.raw(tenant, endpoint_id)
+        if endpoint is not None and endpoint.disabled:
+            # Svix would accept the call and never deliver.
+            raise endpoint_disabled(endpoint_id)
+        return endpoint
+
+    async def _resend(self, tenant: str, message_id: str, endpoint_id: str) -> bool:
         try:
             await self._client.done(
                 self._client.sdk.message_attempt.resend, application_uid(tenant), message_id, endpoint_id
@@ -76,7 +87,7 @@ class Delivering:
         """See `Backend.recover`. At Svix it reaches 14 days back, and `until` bounds it as well."""
         from svix.api import RecoverIn
 
-        endpoint = await self._endpoints.raw(tenant, endpoint_id)
+        endpoint = await self._enabled(tenant, endpoint_id)
         if endpoint is None:
             return None
         now = datetime.fromtimestamp(self._client.now(), UTC)
@@ -144,7 +155,7 @@ class Delivering:
                 cursor = next_window(cursor, self._client.now())
 
         async def again(identifier: str) -> bool:
-            return await self.resend(tenant, identifier, endpoint.id)
+            return await self._resend(tenant, identifier, endpoint.id)
 
         return sum(await each(untried, again))
 
@@ -154,7 +165,7 @@ class Delivering:
         """See `Backend.test_endpoint`. A self-hosted server sends the type's example in place of the event's data."""
         from svix.api import EventExampleIn
 
-        endpoint = await self._endpoints.raw(tenant, endpoint_id)
+        endpoint = await self._enabled(tenant, endpoint_id)
         if endpoint is None:
             return None
         # The one way to make a message for a single endpoint. Its filters apply all the same.
@@ -168,7 +179,7 @@ class Delivering:
             )
         stored = event_from(message, tenant)
         if not wants(endpoint, stored):
-            await self.resend(tenant, stored.id, endpoint_id)
+            await self._resend(tenant, stored.id, endpoint_id)
         return await self._messages.get(tenant, stored.id) or stored
 
     # Doubts
@@ -182,7 +193,7 @@ class Delivering:
         missed = 0
         async for endpoint in self._endpoints.all(event.tenant):
             fits = not endpoint.disabled and endpoint.created_at.timestamp() <= stored_at and wants(endpoint, event)
-            if fits and endpoint.id not in tried and await self.resend(event.tenant, event.id, endpoint.id):
+            if fits and endpoint.id not in tried and await self._resend(event.tenant, event.id, endpoint.id):
                 missed += 1
         if missed:
             logger.warning("Svix had stored the event %s without delivering it; it was sent again.", event.event_id)

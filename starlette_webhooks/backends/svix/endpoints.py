@@ -17,6 +17,7 @@ from starlette_webhooks.backends.svix.mapping import (
     is_endpoint_id,
 )
 from starlette_webhooks.concurrency import each
+from starlette_webhooks.conflicts import endpoint_limit, same_secret, too_many_secrets
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.exceptions import BackendRefused, Conflict, InvalidBody
 from starlette_webhooks.pagination import Page
@@ -36,12 +37,15 @@ _GRACE = 86_400
 
 @contextmanager
 def as_customers_fault() -> Generator[None]:
-    """What Svix refuses in here, the customer asked for."""
+    """Turn what Svix refuses in here into the customer's error."""
     try:
         yield
     except Missing:
         raise
     except SvixRefused as exc:
+        if exc.code == "limit_reached":
+            # The one limit that such a call can meet.
+            raise too_many_secrets() from exc
         if exc.status == 409:
             raise Conflict(exc.detail or None) from exc
         if exc.status in (400, 422):
@@ -129,7 +133,7 @@ class Endpoints:
         async for _ in self.all(tenant):
             count += 1
         if count >= self._most:
-            raise Conflict(f"There are {count} endpoints already, and no more are allowed. Delete one first.")
+            raise endpoint_limit(count)
         uid = await self._applications.ensure(tenant)
         with as_customers_fault():
             out = await self._client.call(self._client.sdk.endpoint.create, uid, endpoint_in(changes))
@@ -191,13 +195,17 @@ class Endpoints:
         """See `Backend.rotate_secret`."""
         from svix.api import EndpointSecretRotateIn
 
-        if not is_endpoint_id(identifier):
+        current = await self.secret(tenant, identifier)
+        if current is None:
             return None
+        if current == key:
+            # Svix would take it, and keep one secret twice.
+            raise same_secret()
         given = {} if key is None else {"key": key}
         rotation = EndpointSecretRotateIn(grace_period_seconds=_GRACE, **given)
         try:
             with as_customers_fault():
-                # A self-hosted server answers 204, on which the SDK chokes after the deed.
+                # A self-hosted server answers 204. The SDK fails on that, after the call succeeded.
                 await self._client.done(
                     self._client.sdk.endpoint.rotate_secret, application_uid(tenant), identifier, rotation
                 )

@@ -12,7 +12,7 @@ from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.event_types import EventType
 from starlette_webhooks.events import Event
-from starlette_webhooks.exceptions import InvalidRequest
+from starlette_webhooks.pagination import invalid_cursor
 
 if TYPE_CHECKING:
     from svix.api import EndpointIn, EndpointOut, EndpointPatch, MessageAttemptOut, MessageIn, MessageOut
@@ -42,9 +42,9 @@ def is_endpoint_id(text: str) -> bool:
 
 
 def check_cursor(cursor: str | None, *, self_hosted: bool) -> None:
-    """Refuse a cursor that Svix did not give: a self-hosted server drops the connection over one it cannot decode."""
+    """Refuse a cursor that Svix did not give: a self-hosted server drops the connection if it cannot decode one."""
     if cursor is not None and (_CURSOR if self_hosted else _OPAQUE_CURSOR).fullmatch(cursor) is None:
-        raise InvalidRequest("`cursor` is none that this API gave. Take `nextCursor` of the page before.")
+        raise invalid_cursor()
 
 
 def _milliseconds(moment: datetime) -> datetime:

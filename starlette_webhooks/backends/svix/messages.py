@@ -17,9 +17,8 @@ from starlette_webhooks.backends.svix.errors import Missing, SvixUnavailable
 from starlette_webhooks.backends.svix.mapping import event_from
 from starlette_webhooks.concurrency import each
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.identifiers import first_id, is_message_id, timestamp_ms
-from starlette_webhooks.pagination import Page
+from starlette_webhooks.pagination import Page, invalid_cursor
 
 if TYPE_CHECKING:
     from svix.api import ListResponseMessageOut, MessageListOptions
@@ -60,7 +59,7 @@ class Messages:
         from svix.api import MessageListOptions
 
         if query.cursor is not None and not is_message_id(query.cursor):
-            raise InvalidRequest("`cursor` is none that this API gave. Take `nextCursor` of the page before.")
+            raise invalid_cursor()
         before = query.before or datetime.fromtimestamp(self.now(), UTC) + _AHEAD
         after = query.after
         if after is None:

@@ -11,9 +11,8 @@ from typing import Any
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.endpoints import EndpointStats
-from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.identifiers import first_id
-from starlette_webhooks.pagination import Page
+from starlette_webhooks.pagination import Page, invalid_cursor
 from starlette_webhooks.stores.moments import from_ms, to_ms
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
@@ -32,10 +31,10 @@ def list_attempts(connection: sqlite3.Connection, tenant: str, query: AttemptQue
     A filter that passes few of 5,000 attempts ends the page early; there is a cursor to go on with.
 
     Raises:
-        InvalidRequest: The cursor is none.
+        InvalidRequest: The cursor is invalid.
     """
     if query.cursor is not None and _CURSOR.fullmatch(query.cursor) is None:
-        raise InvalidRequest("`cursor` is not one of ours. Send `nextCursor` of the page before, or none to begin.")
+        raise invalid_cursor()
     numbers: list[int] = []
     last = ""
     for looked_at, (identifier, no, status_code, event_type) in enumerate(_keys(connection, tenant, query)):

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from starlette_webhooks.conflicts import endpoint_limit, same_secret, too_many_secrets
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
-from starlette_webhooks.exceptions import Conflict
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
@@ -103,9 +103,7 @@ def create_endpoint(
     """Create an endpoint with a secret, up to `limit` of them for a tenant."""
     (count,) = connection.execute(_QUERIES["count"], (tenant,)).fetchone()
     if count >= limit:
-        raise Conflict(
-            f"There are {count} endpoints already, and no more are allowed. Delete one.", code="endpoint_limit"
-        )
+        raise endpoint_limit(count)
     blank = Endpoint(id=mint("ep_"), tenant=tenant, url="", created_at=from_ms(now), updated_at=from_ms(now))
     endpoint = _changed(blank, changes, now)
     values = {**_columns(endpoint), "id": endpoint.id, "tenant": tenant, "now": now}
@@ -188,14 +186,10 @@ def rotate_secret(connection: sqlite3.Connection, tenant: str, identifier: str, 
     connection.execute(_QUERIES["drop_expired_secrets"], (no, now))
     (live,) = connection.execute(_QUERIES["live_secrets"], (no, now)).fetchone()
     if live >= _LIVE_SECRETS:
-        raise Conflict(
-            f"{live} secrets of this endpoint are still in use. Wait until older ones have expired, 24 hours after "
-            "they were replaced.",
-            code="too_many_secrets",
-        )
+        raise too_many_secrets()
     (current,) = connection.execute(_QUERIES["secret"], (no,)).fetchone()
     if current == key:
-        raise Conflict("This is the secret already. Send another one, or none for a random one.", code="same_secret")
+        raise same_secret()
     connection.execute(_QUERIES["expire_secret"], (now + OVERLAP_MS, no))
     connection.execute(_QUERIES["insert_secret"], (no, now, key))
     return key

@@ -6,8 +6,8 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
+from starlette_webhooks.conflicts import endpoint_disabled
 from starlette_webhooks.event_types import TEST_PING
-from starlette_webhooks.exceptions import Conflict
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow
 from starlette_webhooks.stores.moments import to_ms
@@ -38,11 +38,7 @@ def _endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -> _
         return None
     no, identifier, reason, event_types, channels = row
     if reason is not None:
-        raise Conflict(
-            f"The endpoint `{identifier}` is disabled ({reason}). Enable it first: `PATCH` it with "
-            '`{"disabled": false}`.',
-            code="endpoint_disabled",
-        )
+        raise endpoint_disabled(identifier, reason)
     return _Endpoint(no, frozenset(json.loads(event_types)), frozenset(json.loads(channels)))
 
 

@@ -288,7 +288,7 @@ def recover(fake: FakeSvix, request: Request, body: Any) -> Any:
     done = {attempt["msgId"] for attempt in own if attempt["status"] == 0}
     for identifier in {attempt["msgId"] for attempt in own} - done:
         message = application.get(identifier)
-        if message is not None and since <= seconds_of(message.id) <= until:
+        if message is not None and since <= seconds_of(message.id) <= until and not endpoint["disabled"]:
             application.attempt(message, endpoint["id"], manual=False, now=fake.clock())
     out = {"id": ksuid("qtask_", fake.clock()), "status": "running", "task": "endpoint.recover"}
     return 202, out | {"updatedAt": rfc3339(fake.clock())}
@@ -390,7 +390,8 @@ def resend(fake: FakeSvix, request: Request, body: Any) -> Any:
     _, endpoint = _endpoint(fake, request)
     if message.payload == {"expired": True}:
         raise refusal(400, "missing_payload", "Unable to resend message. Payload is missing (probably expired).")
-    application.attempt(message, endpoint["id"], manual=True, now=fake.clock())
+    if not endpoint["disabled"]:
+        application.attempt(message, endpoint["id"], manual=True, now=fake.clock())
     return 202, {}
 
 

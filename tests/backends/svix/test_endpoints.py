@@ -132,9 +132,10 @@ async def test_a_rotation_that_svix_answers_with_nothing_succeeds(svix_settings:
         assert second != first
         key = "whsec_" + "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
         assert await backend.rotate_secret(tenant, endpoint.id, key) == key
-        with pytest.raises(InvalidBody):
+        with pytest.raises(Conflict) as conflict:
             for _ in range(12):
                 await backend.rotate_secret(tenant, endpoint.id, None)
+        assert conflict.value.code == "too_many_secrets"
 
 
 async def test_a_server_that_ignores_the_filter_is_found_out(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
