@@ -157,6 +157,19 @@ class WebhooksSettings(BaseSettings):
     )
     svix_timeout: float = Field(default=15.0, gt=0, le=300, description="Seconds for one call of Svix.")
     svix_concurrency: int = Field(default=16, ge=1, le=64, description="Calls of Svix at a time, in a process.")
+    svix_tenant_concurrency: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Events of one tenant that are forwarded to Svix at a time. More than 1 gives up their order.",
+    )
+    svix_memory_wait: float = Field(
+        default=5.0,
+        ge=0,
+        le=300,
+        description="Seconds that a response waits until Svix has its events, if `WEBHOOKS_DATABASE` is `:memory:`; "
+        "0 does not wait, and a crash loses them.",
+    )
 
     @property
     def database_url(self) -> DatabaseURL:

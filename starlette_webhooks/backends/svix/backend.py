@@ -16,6 +16,7 @@ import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend, PortalAccess
+from starlette_webhooks.backends.svix.acceptance import Acceptances, AcceptedSubmission, ReportingOutbox
 from starlette_webhooks.backends.svix.housekeeping import Housekeeping
 from starlette_webhooks.backends.svix.parts import SvixParts
 from starlette_webhooks.backends.svix.probe import Probe
@@ -30,7 +31,7 @@ from starlette_webhooks.feed import Listener, StreamFilter
 from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.relay.clock import TimeSource
-from starlette_webhooks.relay.outbox import DeadLetter, OutboxCounts
+from starlette_webhooks.relay.outbox import DeadLetter, Outbox, OutboxCounts
 from starlette_webhooks.relay.relay import Relay
 from starlette_webhooks.stores.outboxes import outbox_of
 from starlette_webhooks.submissions import Submission
@@ -53,7 +54,7 @@ class SvixBackend(Backend):
     """Keeps events in an outbox, in the database of the settings, until Svix has them, and leaves the rest to Svix.
 
     Args:
-        settings: `svix_api_key`, `svix_server_url`, `svix_timeout`, `svix_concurrency`, `database`, `retention_days`.
+        settings: `database`, `retention_days`, and those that begin with `svix_`.
         clock: Seconds since the epoch; tests set it forward.
         sleep: Waits for so many seconds of that clock.
         overlap: Seconds that a message may take at Svix from getting its id to being listed, including differences
@@ -92,13 +93,19 @@ class SvixBackend(Backend):
             overlap=overlap,
             archive_event_types=archive_event_types,
         )
+        self._acceptances: Acceptances | None = None
+        outbox: Outbox = self._outbox
+        if settings.deliver and settings.svix_memory_wait and not self._outbox.shared:
+            self._acceptances = Acceptances()
+            outbox = ReportingOutbox(outbox, self._acceptances)
         self._relay = Relay(
-            self._outbox,
+            outbox,
             self._parts.forwarding,
             self._outbox.lock(self._time),
             self._time,
             target="Svix",
             concurrency=settings.svix_concurrency,
+            tenant_concurrency=settings.svix_tenant_concurrency,
             poll=relay_poll if self._outbox.shared else math.inf,
         )
         self._sending = Sending(self._outbox, self._relay, self._parts.forwarding, timeout=settings.svix_timeout)
@@ -121,9 +128,10 @@ class SvixBackend(Backend):
         _require_asyncio()
         self._event_types = event_types
         self._recount = anyio.Event()
-        if not self._outbox.shared:
+        if not self._outbox.shared and self._acceptances is None:
             logger.warning(
-                "`WEBHOOKS_DATABASE` is `:memory:`: events that Svix has not taken yet are lost when this process ends."
+                "`WEBHOOKS_DATABASE` is `:memory:`, and responses do not wait for Svix: events that Svix has not taken "
+                "yet are lost when this process ends."
             )
         async with self._outbox.lifespan(self._committed):
             functions = [self._probe.run, self._count]
@@ -165,8 +173,14 @@ class SvixBackend(Backend):
     # Emitting
 
     def submit(self, events: Sequence[Event]) -> Submission:
-        """See `Backend.submit`. The events have no `id` yet, except for those that Svix has already."""
-        return self._outbox.submit(events)
+        """See `Backend.submit`. The events have no `id` yet, except for those that Svix has already.
+
+        If the outbox is in memory, they are durable once Svix has them.
+        """
+        if self._acceptances is None:
+            return self._outbox.submit(events)
+        outcomes = [self._acceptances.outcome(event) for event in events]
+        return AcceptedSubmission(self._outbox.submit(events), outcomes, self.settings.svix_memory_wait)
 
     async def send(self, events: Sequence[Event]) -> Sequence[Event]:
         """Forward events to Svix, after those that their tenants emitted before.

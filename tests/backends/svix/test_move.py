@@ -1,4 +1,4 @@
-"""From the embedded engine to Svix: endpoints keep their secrets, and nothing that is pending is lost."""
+"""From the SQLite backend to Svix: endpoints keep their secrets, and nothing that is pending is lost."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_the_command_copies_what_the_file_holds(fake: FakeSvix, svix_setti
         text=True,
         check=False,
     )
-    assert result.returncode == 0, result.stderr
+    assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == "1 endpoints created at Svix, 0 were there already.\n"
     (endpoint,) = fake.application("a").endpoints.values()
     assert endpoint["disabled"]

@@ -71,6 +71,19 @@ async def test_events_of_a_tenant_are_forwarded_in_order_and_tenants_side_by_sid
     assert fake.most_at_once > 1
 
 
+async def test_a_tenant_for_which_rate_matters_more_than_order_is_forwarded_several_at_a_time(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    fake.fail("/msg$", method="POST", times=10_000, status=None, delay=0.01)
+    settings = svix_settings.model_copy(update={"svix_tenant_concurrency": 4})
+    async with running(settings) as backend:
+        for number in range(60):
+            backend.submit([make("a", number)])
+        await backend.settle()
+    assert sorted(stored(fake, "a")) == list(range(60))
+    assert fake.most_at_once == 4
+
+
 async def test_no_more_calls_run_at_a_time_than_the_setting_allows(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
@@ -256,16 +269,6 @@ async def test_what_waits_survives_a_restart(fake: FakeSvix, svix_settings: Webh
     async with running(svix_settings) as backend:
         await backend.settle()
     assert stored(fake, "a") == list(range(50))
-
-
-async def test_a_database_in_memory_is_drained_at_the_end_and_warns_at_the_start(
-    fake: FakeSvix, svix_settings: WebhooksSettings, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with running(svix_settings.model_copy(update={"database": ":memory:"})) as backend:
-        for number in range(20):
-            backend.submit([make("a", number)])
-    assert stored(fake, "a") == list(range(20))
-    assert "are lost when this process ends" in caplog.text
 
 
 async def test_of_two_on_one_file_one_relays_and_the_other_takes_over(
