@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette_webhooks._version import __version__
 from starlette_webhooks.applications import Webhooks
+from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.authentication import APIKeys, Principal
 from starlette_webhooks.emitter import (
     Emission,
@@ -17,13 +18,17 @@ from starlette_webhooks.emitter import (
     WebhooksWebSocket,
     get_emitter,
 )
+from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.event_types import EventType
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import (
     BackendError,
     BackendRefused,
     BackendUnavailable,
+    Conflict,
+    InvalidBody,
     InvalidEvent,
+    NotFound,
     NotRunning,
     QueueFull,
     TenantRequired,
@@ -31,6 +36,7 @@ from starlette_webhooks.exceptions import (
     WebhooksError,
 )
 from starlette_webhooks.middleware import WebhooksMiddleware
+from starlette_webhooks.pagination import Page
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings as WebhooksSettings
@@ -40,6 +46,8 @@ __all__ = [
     "__version__",
     # applications
     "Webhooks",
+    # attempts
+    "Attempt",
     # authentication
     "APIKeys",
     "Principal",
@@ -52,6 +60,8 @@ __all__ = [
     "WebhooksState",
     "WebhooksWebSocket",
     "get_emitter",
+    # endpoints
+    "Endpoint",
     # events
     "Event",
     "EventType",
@@ -59,7 +69,10 @@ __all__ = [
     "BackendError",
     "BackendRefused",
     "BackendUnavailable",
+    "Conflict",
+    "InvalidBody",
     "InvalidEvent",
+    "NotFound",
     "NotRunning",
     "QueueFull",
     "TenantRequired",
@@ -67,6 +80,8 @@ __all__ = [
     "WebhooksError",
     # middleware
     "WebhooksMiddleware",
+    # pagination
+    "Page",
     # settings
     "WebhooksSettings",
 ]

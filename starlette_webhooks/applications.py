@@ -40,10 +40,11 @@ class Webhooks:
 
     Args:
         event_types: What may be emitted: `EventType(...)`, or plain names.
-        authenticate: Tells who calls the routes: `(connection) -> Principal | None`, sync or async. By default the user
-            and scopes of Starlette's `AuthenticationMiddleware`.
-        tenant: Tells whose events a request of the host emits: `(connection) -> str | None`. By default the identity of
-            the signed-in user.
+        authenticate: Tells who calls the routes: `(connection) -> Principal | None`. A sync one runs in a thread. By
+            default the user and scopes of Starlette's `AuthenticationMiddleware`.
+        tenant: Tells which tenant a request of the host emits for: `(connection) -> str | None`. By default the
+            identity of the signed-in user. It is called within `emit`, which never waits: read it from the request, and
+            look nothing up.
         settings: How it behaves; read from the environment where not given.
         backend: The backend. By default Svix where `SVIX_API_KEY` is set, else SQLite.
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 from starlette.requests import HTTPConnection
 
 from starlette_webhooks.exceptions import Forbidden
 
 __all__ = ["APIKeys", "Authenticate", "Principal", "call_authenticate", "check_same_origin", "default_authenticate"]
 
+T = TypeVar("T")
+
+_THREADS = 40
+_limiter: RunVar[CapacityLimiter] = RunVar("starlette_webhooks.authentication.threads")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -42,10 +48,10 @@ class Principal:
 
 
 Authenticate: TypeAlias = Callable[[HTTPConnection], Principal | None | Awaitable[Principal | None]]
-"""Tells who calls: a `Principal`, or None for an anonymous call. Sync or async."""
+"""Tells who calls: a `Principal`, or None for an anonymous call. A sync one runs in a thread."""
 
 
-def default_authenticate(connection: HTTPConnection) -> Principal | None:
+async def default_authenticate(connection: HTTPConnection) -> Principal | None:
     """The user of Starlette's `AuthenticationMiddleware`: `user.identity` is the tenant, `auth.scopes` the scopes."""
     user = connection.scope.get("user")
     # Users of other frameworks' middleware are of any type.
@@ -58,7 +64,7 @@ class APIKeys:
     """Authenticates `Authorization: Bearer <key>`, and requests without a key by `fallback`.
 
     Args:
-        lookup: Returns the principal of a key, or None for a key that is not valid. Sync or async.
+        lookup: Returns the principal of a key, or None for a key that is not valid. A sync one runs in a thread.
         fallback: How to authenticate requests without a Bearer key, for example by the host's session.
     """
 
@@ -75,12 +81,24 @@ class APIKeys:
         """The principal of a request, or None."""
         scheme, _, key = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return await _resolve(self._lookup(key.strip()))
-        return None if self._fallback is None else await _resolve(self._fallback(connection))
+            return await _call(self._lookup, key.strip())
+        return None if self._fallback is None else await call_authenticate(self._fallback, connection)
 
 
-async def _resolve(found: Any) -> Principal | None:
-    principal = await found if inspect.isawaitable(found) else found
+async def call_authenticate(authenticate: Authenticate, connection: HTTPConnection) -> Principal | None:
+    """Call an `authenticate`: an async one here, a sync one in a thread, since it may read a database."""
+    return await _call(authenticate, connection)
+
+
+async def _call(function: Callable[[T], Any], argument: T) -> Principal | None:
+    if _is_async(function):
+        principal = await function(argument)
+    else:
+        # In a list, as Trio refuses a function that returns a coroutine.
+        (principal,) = await to_thread.run_sync(lambda: [function(argument)], limiter=_threads())
+        if inspect.isawaitable(principal):
+            # A sync function that returns a coroutine, such as a lambda around an async one.
+            principal = await principal
     if principal is not None and not isinstance(principal, Principal):
         raise TypeError(
             f"`authenticate` returned {type(principal).__name__}. Return `Principal(tenant, scopes)` or None."
@@ -88,9 +106,18 @@ async def _resolve(found: Any) -> Principal | None:
     return principal
 
 
-async def call_authenticate(authenticate: Authenticate, connection: HTTPConnection) -> Principal | None:
-    """Call a sync or async `authenticate`."""
-    return await _resolve(authenticate(connection))
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _threads() -> CapacityLimiter:
+    # Apart from AnyIO's default, which serves the host's own sync routes: slow lookups must not hold those up.
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(_THREADS)
+        _limiter.set(limiter)
+        return limiter
 
 
 def check_same_origin(connection: HTTPConnection) -> None:

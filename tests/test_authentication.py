@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+import anyio
 import pytest
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -15,6 +18,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from starlette_webhooks import APIKeys, Principal, Webhooks, WebhooksMiddleware
+from starlette_webhooks.authentication import Authenticate, call_authenticate
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.tokens import read_token, sign_token
 from tests.hosts import EVENT_TYPES, MOUNT, READ, WRITE, HeaderUsers, bearer, make_app, make_webhooks
@@ -47,6 +51,51 @@ async def test_a_lookup_may_be_async_and_another_way_stands_behind_it() -> None:
     assert await keys(connection(Authorization="Bearer sk_1")) == Principal("by key")
     assert await keys(connection(Authorization="Bearer wrong")) is None, "a wrong key is no session"
     assert await keys(connection()) == Principal("by session")
+
+
+@pytest.mark.parametrize("way", ["lookup", "fallback", "authenticate"])
+async def test_a_sync_way_to_authenticate_does_not_hold_up_the_event_loop(way: str) -> None:
+    asked, allowed = threading.Event(), threading.Event()
+
+    def look_up(given: Any) -> Principal | None:
+        asked.set()
+        # On the event loop, this would wait for what only the event loop can do.
+        return Principal("acme") if allowed.wait(5) else None
+
+    headers = {"Authorization": "Bearer sk_1"} if way == "lookup" else {}
+    ways: dict[str, Authenticate] = {
+        "lookup": APIKeys(look_up),
+        "fallback": APIKeys(lambda key: None, fallback=look_up),
+        "authenticate": look_up,
+    }
+    found = []
+
+    async def call() -> None:
+        found.append(await call_authenticate(ways[way], connection(**headers)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        while not asked.is_set():
+            await anyio.sleep(0.001)
+        allowed.set()
+    assert found == [Principal("acme")]
+
+
+async def test_an_async_way_to_authenticate_stays_on_the_event_loop() -> None:
+    class Sessions:
+        async def __call__(self, connection: HTTPConnection) -> Principal | None:
+            return Principal(str(threading.get_ident()))
+
+    async def by_key(scope: str, key: str) -> Principal | None:
+        return Principal(str(threading.get_ident()), [scope])
+
+    here = str(threading.get_ident())
+    assert await call_authenticate(Sessions(), connection()) == Principal(here)
+    keys = APIKeys(partial(by_key, READ))
+    assert await keys(connection(Authorization="Bearer x")) == Principal(here, [READ])
+    # What is sync by its looks may return a coroutine, which is awaited here.
+    around = APIKeys(lambda key: by_key(READ, key))
+    assert await around(connection(Authorization="Bearer x")) == Principal(here, [READ])
 
 
 async def test_what_is_no_principal_is_named() -> None:

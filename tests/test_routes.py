@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from starlette_webhooks import Webhooks
+from starlette_webhooks.exceptions import Forbidden
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
@@ -89,6 +90,26 @@ def test_filters_by_type_take_repeats_and_commas(client: TestClient) -> None:
     assert ids("event_type=document.created&event_type=invoice.paid") == [document, paid]
 
 
+def test_a_type_that_was_retired_is_a_filter_while_there_are_events_of_it(settings: WebhooksSettings) -> None:
+    before = make_webhooks(settings, event_types=["invoice.paid", "old.one", "old.two"])
+    with TestClient(make_app(before), base_url="http://testserver" + MOUNT) as client:
+        paid, old = emit(client, ("invoice.paid", {}), ("old.one", {}))
+    after = make_webhooks(settings, event_types=["invoice.paid"])
+    with TestClient(make_app(after), base_url="http://testserver" + MOUNT) as client:
+        for path in ("/events", f"/events/{old}/attempts"):
+            assert client.get(f"{path}?event_type=old.one,invoice.paid", headers=ACME).status_code == 200
+            for name in ("old.two", "not a name", "old"):
+                refused = client.get(path, params={"event_type": name}, headers=ACME)
+                assert (refused.status_code, refused.json()["code"]) == (400, "unknown_event_type")
+        listed = client.get("/events?event_type=old.one", headers=ACME).json()["events"]
+        assert [event["id"] for event in listed] == [old]
+        ticket = {"eventTypes": ["old.one"]}
+        assert client.post("/events/stream/ticket", json=ticket, headers=ACME).status_code == 201
+        # The log of another tenant does not count.
+        assert client.get("/events?event_type=old.one", headers=bearer("globex")).status_code == 400
+        assert client.post("/test", json={"eventType": "old.one"}, headers=ACME).status_code == 422
+
+
 def test_before_and_after_bound_the_list_in_time(client: TestClient) -> None:
     emit(client, ("invoice.paid", {}))
 
@@ -99,6 +120,24 @@ def test_before_and_after_bound_the_list_in_time(client: TestClient) -> None:
     assert count(before="2020-01-01T00:00:00Z") == 0
     assert count(after="2149-01-01T00:00:00+02:00") == 0
     assert count(before="2149-01-01T00:00:00Z", after="2020-01-01T00:00:00-03:00") == 1
+    # Moments that no event can have are moments all the same.
+    assert count(after="1999-01-01T00:00:00Z") == count(before="9999-12-31T23:59:59Z") == 1
+    assert count(before="0000-01-01t00:00:00z") == count(after="9999-12-31T23:59:60Z") == 0
+
+
+def test_a_plus_that_was_not_encoded_is_read_as_one(client: TestClient) -> None:
+    emit(client, ("invoice.paid", {}))
+    assert len(client.get("/events?after=2020-01-01T00:00:00+02:00", headers=ACME).json()["events"]) == 1
+
+
+@pytest.mark.parametrize(("limit", "status"), [("1.0", 200), ("213.000", 200), ("1.5", 400), ("1.", 400), ("1e1", 400)])
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero(client: TestClient, limit: str, status: int) -> None:
+    assert client.get(f"/events?limit={limit}", headers=ACME).status_code == status
+
+
+def test_whole_numbers_of_a_body_may_be_written_with_a_fraction_of_zero(client: TestClient) -> None:
+    assert create(client, rateLimit=5.0)["rateLimit"] == 5
+    assert client.post("/portal", json={"expiresIn": 60.0}, headers=ACME).status_code == 200
 
 
 def test_one_event_is_read_by_its_id(client: TestClient) -> None:
@@ -457,6 +496,41 @@ def test_an_unknown_path_or_method_is_answered_in_json(
     assert (response.status_code, response.json()["code"]) == (status, code)
     if status == 405:
         assert "allow" in response.headers
+
+
+@pytest.mark.parametrize("path", ["/events/", "/endpoints/", "/event-types/", "/portal/", "/openapi.json/"])
+def test_a_slash_too_many_is_not_found_rather_than_a_redirect_to_another_scheme(client: TestClient, path: str) -> None:
+    response = client.get(path, headers=ACME, follow_redirects=False)
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent"),
+    [
+        ("POST", "/test", {"content": b'{"a": [{"\\ud800": 1}]}'}),
+        ("POST", "/test", {"content": b'{"\\udfff": 1}'}),
+        ("POST", "/endpoints", {"content": b'{"url": "http://127.0.0.1/\\ud800"}'}),
+        ("POST", "/endpoints", {"content": b'{"url": "https://example.com", "metadata": {"\\ud800": "x"}}'}),
+        ("GET", "/events?event_type=%ED%A0%80", {}),
+        ("GET", "/events?%ED%A0%80=1", {}),
+        ("GET", "/events?cursor=%ED%A0%80", {}),
+    ],
+)
+def test_an_error_about_text_that_utf_8_cannot_carry_is_answered_all_the_same(
+    client: TestClient, method: str, path: str, sent: dict[str, Any]
+) -> None:
+    response = client.request(method, path, headers=ACME, **sent)
+    assert response.status_code in (400, 422)
+    assert set(response.json()) == {"code", "detail"}
+
+
+def test_an_error_that_quotes_half_of_a_surrogate_pair_is_encoded(settings: WebhooksSettings) -> None:
+    def refuse(connection: Any) -> None:
+        raise Forbidden("No \ud800 here.")
+
+    with TestClient(make_app(make_webhooks(settings, authenticate=refuse))) as client:
+        response = client.get(f"{MOUNT}/events")
+    assert (response.status_code, response.json()["detail"]) == (403, "No ? here.")
 
 
 def test_an_answer_is_never_cached(client: TestClient) -> None:

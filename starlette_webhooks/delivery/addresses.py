@@ -162,7 +162,8 @@ def parse_url(url: str) -> ParsedURL:
 
 
 def _port(text: str | None, default: int) -> int:
-    if text is None:
+    # The port may be empty (RFC 3986, 3.2.3).
+    if not text:
         return default
     if re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) is None or not 1 <= int(text) <= 65535:
         raise InvalidURL("The port of the URL must be a number from 1 to 65535.")

@@ -113,6 +113,8 @@ def test_an_opened_tunnel_does_not_open_what_lies_behind_it() -> None:
         ("https://example.com", b"example.com", b"/", 443),
         ("HTTPS://Example.COM:443/Hooks?a=1&b=%20", b"example.com", b"/Hooks?a=1&b=%20", 443),
         ("http://example.com:8080?x", b"example.com:8080", b"/?x", 8080),
+        ("https://example.com:/x", b"example.com", b"/x", 443),
+        ("http://[2606:4700::1111]:", b"[2606:4700::1111]", b"/", 80),
         ("http://example.com.:443/", b"example.com:443", b"/", 443),
         (
             "https://sub_domain.xn--bcher-kva.example/ü?q=ß",
@@ -167,7 +169,6 @@ def test_urls_are_taken_apart_as_they_go_over_the_wire(url: str, authority: byte
         ("https://example.com/#top", "fragment"),
         ("https://example.com:0/", "1 to 65535"),
         ("https://example.com:65536/", "1 to 65535"),
-        ("https://example.com:/", "1 to 65535"),
         ("https://example.com:+80/", "1 to 65535"),
         ("https://example.com:８０/", "1 to 65535"),
         ("https://example.com:80:80/", "1 to 65535"),
