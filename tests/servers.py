@@ -62,18 +62,29 @@ class Server:
 
 @contextmanager
 def serving(
-    directory: Path, *, server: str = "uvicorn", app: str = "tests.serve:app", args: list[str] | None = None, **env: str
+    directory: Path,
+    *,
+    server: str = "uvicorn",
+    app: str = "tests.serve:app",
+    args: list[str] | None = None,
+    python: Path | None = None,
+    **env: str,
 ) -> Generator[Server]:
-    """Run a server until the block ends. `env` holds settings, without their prefix in lower case or as they are."""
+    """Run a server until the block ends.
+
+    Args:
+        python: The Python of another environment, which imports nothing of this tree.
+        env: Environment variables. Names in lower case are settings, without their prefix.
+    """
     port = free_port()
     command = [part.format(app=app, port=port) for part in COMMANDS[server]] + (args or [])
     settings = {name if name.isupper() else f"WEBHOOKS_{name.upper()}": value for name, value in env.items()}
     defaults = {"WEBHOOKS_DATABASE": str(directory / "webhooks.db"), "WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8"}
-    environment = {**os.environ, **defaults, **settings, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **defaults, **settings, "PYTHONPATH": "" if python else str(ROOT)}
     log = directory / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *command],
+            [python or sys.executable, *command],
             env=environment,
             stdout=output,
             stderr=output,

@@ -18,19 +18,8 @@ from standardwebhooks.webhooks import Webhook
 from starlette_webhooks.routes import OPERATIONS
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.signing import generate_secret
-from tests.servers import serving
-
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-DOCS = ROOT / "docs"
-PAGES = [README, *sorted(DOCS.rglob("*.md"))]
-FENCE = re.compile(r"^(<!-- fragment -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """The code blocks of a page in a language."""
-    return [code for _, name, code in FENCE.findall(page.read_text()) if name == language]
+from tests.pages import DOCS, FENCE, LINK, PAGES, blocks, follow_quickstart
+from tests.servers import ROOT
 
 
 def name_of(page: object) -> str:
@@ -77,29 +66,7 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
 
 
 def test_quickstart_does_what_the_readme_says(elsewhere: Path) -> None:
-    (elsewhere / "app.py").write_text(blocks(README, "python")[0])
-    commands = [line for code in blocks(README, "sh") for line in code.splitlines() if line.startswith("curl")]
-    fire, list_events, stream = commands
-
-    with serving(elsewhere, app="app:app") as server:
-
-        def run(command: str) -> str:
-            command = command.replace("http://127.0.0.1:8000", server.url).replace("curl", "curl -s --max-time 1.5", 1)
-            return subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, text=True, timeout=10).stdout
-
-        assert json.loads(run(fire)) == {"paid": True}
-        (event,) = json.loads(run(list_events))["events"]
-        assert (event["eventType"], event["payload"]["data"]) == ("invoice.paid", {"amountPaid": 9900})
-        streamed = subprocess.Popen(
-            ["bash", "-c", stream.replace("http://127.0.0.1:8000", server.url)], stdout=subprocess.PIPE, text=True
-        )
-        with streamed:
-            assert streamed.stdout is not None
-            assert streamed.stdout.readline().startswith("retry:")
-            run(fire)
-            line = next(line for line in streamed.stdout if line.startswith("data:"))
-            streamed.kill()
-        assert json.loads(line[5:])["eventType"] == "invoice.paid"
+    follow_quickstart(elsewhere)
 
 
 def test_shell_of_the_customers_page_computes_the_signature(elsewhere: Path) -> None:
