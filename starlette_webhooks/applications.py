@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette_webhooks.portal.pages import Portal
     from starlette_webhooks.routes.services import Services
     from starlette_webhooks.settings import WebhooksSettings
-    from starlette_webhooks.streams import StreamHub
+    from starlette_webhooks.streams import StreamHub, StreamResponse
     from starlette_webhooks.types import Clock, TenantResolver
 
 __all__ = ["Webhooks"]
@@ -100,13 +100,13 @@ class Webhooks:
             return
         # `Router` raises HTTPException(404) only when an app is in scope.
         scope.setdefault("app", self)
-        deferred: list[ASGIApp] = []
+        deferred: list[StreamResponse] = []
         inner = {**scope, SERVICES: self._running_services(), DEFERRED: deferred}
         await self._app(_redact(inner, scope), receive, send)
         if deferred:
             # This frame keeps what it names, for as long as a stream is open.
             del inner
-            await deferred.pop()(scope, receive, send)
+            await deferred.pop().serve(scope, receive, send)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:

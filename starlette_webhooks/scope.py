@@ -7,4 +7,4 @@ __all__ = ["DEFERRED", "SERVICES"]
 SERVICES = "starlette_webhooks.services"
 """What the routes work with."""
 DEFERRED = "starlette_webhooks.deferred"
-"""A list. The ASGI app in it serves the request once the router is left."""
+"""A list. The `StreamResponse` in it is served once the router is left."""

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["read_token", "sign_token"]
+__all__ = ["read_token", "sign_token", "verify_token"]
 
 
 def sign_token(keys: Sequence[bytes], purpose: str, claims: dict[str, Any]) -> str:
@@ -23,11 +23,17 @@ def sign_token(keys: Sequence[bytes], purpose: str, claims: dict[str, Any]) -> s
 
 def read_token(keys: Sequence[bytes], purpose: str, token: str, *, now: float) -> dict[str, Any] | None:
     """The claims of a token, or None where it is not ours, was changed, or its `exp` (seconds) has passed."""
+    claims = verify_token(keys, purpose, token)
+    return claims if claims is not None and claims["exp"] > now else None
+
+
+def verify_token(keys: Sequence[bytes], purpose: str, token: str) -> dict[str, Any] | None:
+    """The claims of a token, expired or not, or None where it is not ours or was changed."""
     body, _, mac = token.partition(".")
     if not token.isascii() or not any(hmac.compare_digest(mac, _mac(key, purpose, body.encode())) for key in keys):
         return None
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    return claims if claims["exp"] > now else None
+    return claims
 
 
 def _mac(key: bytes, purpose: str, body: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.hosts import MOUNT, bearer, make_app, make_webhooks
 from tests.servers import serving
 
 ACME = bearer("acme")
+# The host of the tests reads the session from `X-User`.
+COOKIE = {"Cookie": "session=1", "X-User": "acme"}
 STREAM = f"{MOUNT}/events/stream"
 
 
@@ -59,6 +62,16 @@ def frames(response: Any, count: int) -> list[dict[str, str]]:
         if len(found) == count:
             return found
     raise AssertionError(f"The stream ended after {found}")
+
+
+def refusal(response: Any) -> str:
+    """The reason that a browser is given, after a time to retry."""
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    found = re.fullmatch(r"retry: (\d+)\n\n: (.*)\n\n", response.text)
+    assert found is not None, response.text
+    assert 5000 <= int(found[1]) <= 30_000
+    return found[2]
 
 
 def test_the_stream_sends_what_the_list_shows(client: TestClient) -> None:
@@ -128,13 +141,19 @@ def test_a_ticket_opens_the_stream_of_its_tenant_and_filter(client: TestClient) 
             assert [frame["id"] for frame in frames(response, 1)] == [failed]
 
 
-def test_a_ticket_that_was_changed_or_has_expired_opens_nothing(webhooks: Webhooks, client: TestClient) -> None:
+def test_a_ticket_that_was_changed_opens_nothing(client: TestClient) -> None:
     ticket = client.post(f"{STREAM}/ticket", headers=ACME).json()["ticket"]
     body, _, mac = ticket.partition(".")
     for bad in (f"{body}x.{mac}", f"{body}.{mac[:-2]}AA", body, "", "é.é", f"{body}.{mac}.{mac}"):
         assert client.get(STREAM, params={"ticket": bad}).status_code == 401, bad
+
+
+def test_a_ticket_that_has_expired_is_answered_by_a_stream_that_says_so(webhooks: Webhooks, client: TestClient) -> None:
+    ticket = client.post(f"{STREAM}/ticket", headers=ACME).json()["ticket"]
     webhooks.set_clock(lambda: 4_000_000_000.0)
-    assert client.get(STREAM, params={"ticket": ticket}).status_code == 401
+    assert refusal(client.get(STREAM, params={"ticket": ticket})) == (
+        "ticket_expired: The ticket has expired. Get another from `POST /events/stream/ticket`."
+    )
 
 
 def test_a_ticket_does_not_serve_for_anything_else(client: TestClient) -> None:
@@ -179,6 +198,19 @@ def test_more_streams_than_allowed_are_told_to_come_later(settings: WebhooksSett
             assert int(refused.headers["retry-after"]) > 0
 
 
+@pytest.mark.parametrize("browser", ["ticket", "cookie"])
+def test_a_browser_beyond_the_limit_is_told_in_a_stream_to_come_later(settings: WebhooksSettings, browser: str) -> None:
+    limited = settings.model_copy(update={"streams_per_tenant": 1})
+    with TestClient(make_app(make_webhooks(limited))) as client:
+        ticket = client.post(f"{STREAM}/ticket", headers=ACME).json()["ticket"]
+        call: dict[str, Any] = {"headers": COOKIE} if browser == "cookie" else {"params": {"ticket": ticket}}
+        with client.stream("GET", STREAM, headers=ACME) as response:
+            assert response.status_code == 200
+            assert refusal(client.get(STREAM, **call)).startswith("too_many_streams: 1 streams are open")
+            assert client.get(STREAM, headers={**COOKIE, **ACME}).status_code == 429, "a key wins over a cookie"
+            assert client.get(STREAM, headers={"X-User": "acme"}).status_code == 429, "no cookie, no browser"
+
+
 def test_drain_ends_streams_and_refuses_new_ones(webhooks: Webhooks, client: TestClient) -> None:
     with client.stream("GET", STREAM, headers=ACME) as response:
         lines = response.iter_lines()
@@ -186,6 +218,12 @@ def test_drain_ends_streams_and_refuses_new_ones(webhooks: Webhooks, client: Tes
         webhooks.drain()
         assert any(line.startswith("retry: ") for line in lines), "it ends, and says when to come again"
     assert client.get(STREAM, headers=ACME).status_code == 503
+    assert refusal(client.get(STREAM, headers=COOKIE)).startswith("unavailable: The server is stopping.")
+
+
+def test_what_is_wrong_for_good_keeps_its_status_for_browsers_too(client: TestClient) -> None:
+    assert client.get(STREAM, headers={"Cookie": "session=ended"}).status_code == 401
+    assert client.get(f"{STREAM}?event_type=nope", headers=COOKIE).status_code == 400
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "granian", "hypercorn"])

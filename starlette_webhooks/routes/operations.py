@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from starlette_webhooks.authentication import Principal
 from starlette_webhooks.bodies import Body
 from starlette_webhooks.event_type_names import check_in_log
-from starlette_webhooks.exceptions import InvalidRequest
+from starlette_webhooks.exceptions import InvalidRequest, WebhooksError
 from starlette_webhooks.routes.messages import read_body
 from starlette_webhooks.routes.parameters import EVENT_TYPES, TICKET, Parameter, read_parameters
 from starlette_webhooks.routes.services import Access, Services, authorize, services_of
@@ -59,6 +59,7 @@ class Call(Generic[B_co]):
         return value
 
 
+Refuse: TypeAlias = Callable[[Request, WebhooksError], ASGIApp | None]
 Handler: TypeAlias = Callable[[Call[B]], Awaitable[ASGIApp]]
 
 
@@ -71,6 +72,7 @@ class Operation:
         scope: What the caller must be allowed to do, or None where the operation is open to all.
         answer: The name of a schema in the document, or a media type that is not JSON; empty for no content.
         errors: Statuses that do not follow from the rest.
+        refuse: Answers an error in its own way; returns None to leave it to the handler of all errors.
     """
 
     method: str
@@ -84,9 +86,19 @@ class Operation:
     parameters: tuple[Parameter[Any], ...] = ()
     body: type[Body] | None = None
     errors: tuple[int, ...] = ()
+    refuse: Refuse | None = None
 
     async def serve(self, request: Request) -> ASGIApp:
         """Let a request in, and answer it."""
+        try:
+            return await self._serve(request)
+        except WebhooksError as exc:
+            refusal = None if self.refuse is None else self.refuse(request, exc)
+            if refusal is None:
+                raise
+            return refusal
+
+    async def _serve(self, request: Request) -> ASGIApp:
         assert self.handler is not None
         services = services_of(request)
         caller = None
@@ -115,6 +127,7 @@ class Options(TypedDict, total=False):
     status: int
     parameters: tuple[Parameter[Any], ...]
     errors: tuple[int, ...]
+    refuse: Refuse
 
 
 def operation(

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from starlette_webhooks.bodies import TicketRequest
 from starlette_webhooks.event_type_names import check_in_log
 from starlette_webhooks.events import format_time
-from starlette_webhooks.exceptions import InvalidBody, InvalidRequest, Unauthorized
+from starlette_webhooks.exceptions import (
+    BackendUnavailable,
+    InvalidBody,
+    InvalidRequest,
+    QueueFull,
+    RequestError,
+    Unauthorized,
+    WebhooksError,
+)
 from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
@@ -24,13 +33,42 @@ from starlette_webhooks.routes.parameters import (
     LAST_EVENT_ID_HEADER,
     TICKET,
 )
-from starlette_webhooks.scope import DEFERRED
-from starlette_webhooks.tokens import read_token, sign_token
+from starlette_webhooks.streams import StreamResponse, TemporaryRefusal
+from starlette_webhooks.tokens import sign_token, verify_token
 
 __all__ = ["create_ticket", "stream_events"]
 
+logger = logging.getLogger("starlette_webhooks.streams")
+
 _PURPOSE = "stream"
 _ALL = StreamFilter()
+# Seconds until a client comes back that was refused for a while.
+_UNAVAILABLE = 5.0
+_EXPIRED = 15.0
+
+
+class _ExpiredTicket(Unauthorized):
+    message = "The ticket has expired. Get another from `POST /events/stream/ticket`."
+    default_code = "ticket_expired"
+
+
+def _refuse(request: Request, error: WebhooksError) -> ASGIApp | None:
+    """A refusal that passes, for a browser. With any status but 200 its `EventSource` would give up for good."""
+    if TICKET.name not in request.query_params and (
+        "authorization" in request.headers or "cookie" not in request.headers
+    ):
+        # No `EventSource`, and its client knows what a status means.
+        return None
+    if isinstance(error, _ExpiredTicket):
+        return TemporaryRefusal(f"{error.code}: {error.detail}", retry_after=_EXPIRED)
+    if isinstance(error, RequestError) and error.status_code in (429, 503):
+        return TemporaryRefusal(
+            f"{error.code}: {error.detail}", retry_after=float(error.headers.get("Retry-After", _UNAVAILABLE))
+        )
+    if isinstance(error, (BackendUnavailable, QueueFull)):
+        logger.warning("A stream could not be opened: %s", error)
+        return TemporaryRefusal("unavailable: Not available at the moment.", retry_after=_UNAVAILABLE)
+    return None
 
 
 @operation_with_body(
@@ -62,6 +100,7 @@ async def create_ticket(call: Call[TicketRequest]) -> Response:
     answer="text/event-stream",
     parameters=(EVENT_TYPES, CHANNEL, TICKET, LAST_EVENT_ID, LAST_EVENT_ID_CAMEL, LAST_EVENT_ID_HEADER),
     errors=(429,),
+    refuse=_refuse,
 )
 async def stream_events(call: Call[None]) -> ASGIApp:
     """Server-Sent Events."""
@@ -75,22 +114,16 @@ async def stream_events(call: Call[None]) -> ASGIApp:
     header = call[LAST_EVENT_ID_HEADER]
     last = last if header is None else header
     hub.check_capacity(tenant)
-    # Served once the router is left, which would hold a fifth of the memory of a stream.
-    call.request.scope[DEFERRED].append(
-        partial(hub.serve, tenant=tenant, filter=filter, last_event_id=last or None, principal_expires=expires)
-    )
-    return _nothing
-
-
-async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
-    """The response of a request that is answered elsewhere."""
+    return StreamResponse(hub, tenant, filter, last_event_id=last or None, expires=expires)
 
 
 def _read_ticket(call: Call[None], ticket: str) -> tuple[str, StreamFilter, float]:
     services = call.services
-    claims = read_token(services.keys, _PURPOSE, ticket, now=services.clock())
+    claims = verify_token(services.keys, _PURPOSE, ticket)
     if claims is None:
-        raise Unauthorized("The ticket is not ours, or has expired. Get another from `POST /events/stream/ticket`.")
+        raise Unauthorized("The ticket is not valid. Get one from `POST /events/stream/ticket`.")
+    if claims["exp"] <= services.clock():
+        raise _ExpiredTicket
     if call[EVENT_TYPES] or call[CHANNEL] is not None:
         raise InvalidRequest("A ticket carries its filter. Give `eventTypes` and `channel` when you get it.")
     return claims["tenant"], _filter(claims["types"], claims["channel"]), claims["exp"]

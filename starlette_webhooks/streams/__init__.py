@@ -6,5 +6,6 @@ A stream is a cursor over the ordered log, memory is a cache of the log's tail, 
 from __future__ import annotations
 
 from starlette_webhooks.streams.hub import StreamHub, Timing, Unavailable
+from starlette_webhooks.streams.response import StreamResponse, TemporaryRefusal
 
-__all__ = ["StreamHub", "Timing", "Unavailable"]
+__all__ = ["StreamHub", "StreamResponse", "TemporaryRefusal", "Timing", "Unavailable"]

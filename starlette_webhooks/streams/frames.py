@@ -8,7 +8,18 @@ from typing import NamedTuple
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import Entry
 
-__all__ = ["HEARTBEAT", "SEND_BYTES", "SEND_FRAMES", "Frame", "Piece", "encode_frame", "pieces", "response_start"]
+__all__ = [
+    "FRAME_OVERHEAD",
+    "HEARTBEAT",
+    "SEND_BYTES",
+    "SEND_FRAMES",
+    "Frame",
+    "Piece",
+    "encode_frame",
+    "pieces",
+    "response_start",
+    "stream_headers",
+]
 
 HEARTBEAT = b": heartbeat\n\n"
 # A server keeps what it could not send yet, so this is also what a reader that never reads costs, about twice.
@@ -17,17 +28,23 @@ SEND_FRAMES = 256
 # What an event costs in addition to its bytes: the objects around it and its places in the indexes.
 FRAME_OVERHEAD = 700
 
-_HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
     # `no-transform` and `x-accel-buffering` keep proxies from compressing and from holding frames back.
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-)
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+}
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+
+
+def stream_headers() -> dict[str, str]:
+    """The headers of every stream."""
+    return dict(_HEADERS)
 
 
 def response_start() -> dict[str, object]:
     """The start of the response, made anew each time, as middleware may change it."""
-    return {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)}
+    return {"type": "http.response.start", "status": 200, "headers": list(_RAW_HEADERS)}
 
 
 def encode_frame(event: Event) -> bytes:

@@ -40,8 +40,9 @@ _IDLE_VIEWS = 256
 
 
 class Unavailable(RequestError):
-    """The server is stopping. Try again after `Retry-After` seconds."""
+    """Raised while the server is stopping."""
 
+    message = "The server is stopping. Try again after `Retry-After` seconds."
     status_code = 503
     default_code = "unavailable"
 
