@@ -8,16 +8,8 @@ from starlette_webhooks._version import __version__
 from starlette_webhooks.applications import Webhooks
 from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.authentication import APIKeys, Principal
-from starlette_webhooks.emitter import (
-    Emission,
-    Emissions,
-    Emitter,
-    NewEvent,
-    WebhooksRequest,
-    WebhooksState,
-    WebhooksWebSocket,
-    get_emitter,
-)
+from starlette_webhooks.emissions import Emission, Emissions, NewEvent
+from starlette_webhooks.emitter import Emitter, WebhooksRequest, WebhooksState, WebhooksWebSocket, get_emitter
 from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.event_types import EventType
 from starlette_webhooks.events import Event
@@ -51,11 +43,12 @@ __all__ = [
     # authentication
     "APIKeys",
     "Principal",
-    # emitter
+    # emissions
     "Emission",
     "Emissions",
-    "Emitter",
     "NewEvent",
+    # emitter
+    "Emitter",
     "WebhooksRequest",
     "WebhooksState",
     "WebhooksWebSocket",

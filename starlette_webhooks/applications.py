@@ -14,6 +14,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starlette_webhooks.authentication import Authenticate, default_authenticate
+from starlette_webhooks.emissions import Pending
 from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
 from starlette_webhooks.event_types import EventType, EventTypes
 from starlette_webhooks.exceptions import NotRunning
@@ -178,9 +179,9 @@ class Webhooks:
             self.backend, self.event_types, str(tenant), max_event_bytes=self.settings.max_event_bytes
         )
 
-    def request_emitter(self, scope: Scope) -> Emitter:
+    def request_emitter(self, scope: Scope, pending: Pending | None = None) -> Emitter:
         """The emitter of one request or websocket. `WebhooksMiddleware` puts it at `request.state.webhooks`."""
-        return Emitter(self._emit_context, scope=scope)
+        return Emitter(self._emit_context, scope=scope, pending=Pending() if pending is None else pending)
 
     def install(self, app: Starlette, *, path: str = "/api/v1/webhooks") -> None:
         """Mount at `path` and add `WebhooksMiddleware`, on a Starlette or FastAPI app.

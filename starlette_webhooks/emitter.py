@@ -1,95 +1,44 @@
-"""Firing events: `Emitter`, and where a request keeps it."""
+"""Emitting events: `Emitter`, and where a request keeps it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 from uuid import UUID
 
-import anyio
 from starlette.datastructures import State
 from starlette.requests import HTTPConnection, Request
 from starlette.websockets import WebSocket
 
 from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.emissions import Emission, Emissions, NewEvent, Pending
 from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.events import Event
-from starlette_webhooks.exceptions import InvalidEvent, NotRunning, TenantRequired, WebhooksError
-from starlette_webhooks.payloads import new_event
+from starlette_webhooks.exceptions import InvalidEvent, NotRunning, TenantRequired, excerpt
+from starlette_webhooks.payloads import make_event
 from starlette_webhooks.submissions import Submission
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from starlette_webhooks.types import EventData, TenantId, TenantResolver, TypedData
 
 __all__ = [
     "STATE_KEY",
-    "Emission",
-    "Emissions",
     "EmitContext",
     "Emitter",
-    "NewEvent",
     "WebhooksRequest",
     "WebhooksState",
     "WebhooksWebSocket",
+    "detach",
     "get_emitter",
     "observers",
 ]
 
-observers: list[Callable[[Sequence[Event]], None]] = []
-"""Told of what this process emits. For tests."""
+observers: list[Callable[[Sequence[Event], EventTypes], None]] = []
+"""Called with what this process emits, and the catalog that it is of. For tests."""
 
 STATE_KEY = "webhooks"
 _TENANT_LENGTH = 256
-_PENDING = 256
-
-
-@dataclass(frozen=True, slots=True)
-class NewEvent:
-    """One event for `Emitter.emit_many`. The fields are the arguments of `Emitter.emit`."""
-
-    event_type: str | BaseModel
-    data: Mapping[str, Any] | BaseModel | None = None
-    tenant: str | int | UUID | None = None
-    event_id: str | None = None
-    channels: Sequence[str] = ()
-
-
-class Emission:
-    """An event on its way. Await it to wait until it is durable and to get it as stored.
-
-    Attributes:
-        event: The event. Where its `event_id` was used before, awaiting gives the first event instead.
-    """
-
-    __slots__ = ("_submission", "event")
-
-    def __init__(self, event: Event, submission: Submission) -> None:
-        self.event = event
-        self._submission = submission
-
-    def __await__(self) -> Generator[Any, None, Event]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> Event:
-        return (await self._submission.wait())[0]
-
-
-class Emissions:
-    """Events on their way in one commit. Await it to wait until all are durable.
-
-    Attributes:
-        events: The events, in the order given.
-    """
-
-    __slots__ = ("_submission", "events")
-
-    def __init__(self, events: Sequence[Event], submission: Submission) -> None:
-        self.events = events
-        self._submission = submission
-
-    def __await__(self) -> Generator[Any, None, Sequence[Event]]:
-        return self._submission.wait().__await__()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,43 +48,68 @@ class EmitContext:
     backend: Backend
     event_types: EventTypes
     max_bytes: int
-    resolve_tenant: Callable[[HTTPConnection], Any]
+    resolve_tenant: TenantResolver
 
 
 class Emitter:
-    """Fires events of a tenant. `request.state.webhooks` is one; `webhooks.emitter(tenant)` makes one elsewhere.
+    """Emits events of a tenant. `request.state.webhooks` is one; `webhooks.emitter(tenant)` makes one elsewhere.
 
     `emit` may be called from async and sync code, from any thread.
     """
 
-    __slots__ = ("_context", "_scope", "_tenant", "pending")
+    __slots__ = ("_context", "_pending", "_scope", "_tenant")
 
     def __init__(
-        self, context: EmitContext, *, tenant: str | None = None, scope: Mapping[str, Any] | None = None
+        self,
+        context: EmitContext,
+        *,
+        tenant: str | None = None,
+        scope: Mapping[str, Any] | None = None,
+        pending: Pending | None = None,
     ) -> None:
         self._context = context
         self._tenant = tenant
         self._scope = scope
-        self.pending: list[Submission] = []
-        """What was emitted and not yet flushed."""
+        self._pending = pending
+
+    @overload
+    def emit(
+        self,
+        event_type: str,
+        data: EventData | None = None,
+        *,
+        tenant: TenantId | None = None,
+        event_id: str | None = None,
+        channels: Sequence[str] = (),
+    ) -> Emission: ...
+
+    @overload
+    def emit(
+        self,
+        event_type: TypedData,
+        *,
+        tenant: TenantId | None = None,
+        event_id: str | None = None,
+        channels: Sequence[str] = (),
+    ) -> Emission: ...
 
     def emit(
         self,
-        event_type: str | BaseModel,
-        data: Mapping[str, Any] | BaseModel | None = None,
+        event_type: str | TypedData,
+        data: EventData | None = None,
         *,
-        tenant: str | int | UUID | None = None,
+        tenant: TenantId | None = None,
         event_id: str | None = None,
         channels: Sequence[str] = (),
     ) -> Emission:
-        """Fire an event. Takes microseconds, and never waits or fails on delivery's account.
+        """Emit an event. Takes microseconds, and never waits for deliveries or fails because of them.
 
-        The event is durable before the response of this request leaves. Awaiting the result waits for that here.
+        The event is durable before the response of this request leaves. Await the result to wait for that here.
 
         Args:
-            event_type: A registered name; or an instance of a Pydantic model that a registered type has as its schema.
-            data: What happened: a dict that JSON can carry.
-            tenant: Whose event it is, where it is not the emitter's.
+            event_type: A registered name; or an instance of the class that a registered type has as its schema.
+            data: What happened: a dict, or an instance of a class. Written as JSON, as Pydantic writes it.
+            tenant: The tenant of the event, if it is not the emitter's.
             event_id: Your own key for this event: emitted again for the same tenant, it gives the first event. 1 to 256
                 of `a-z A-Z 0-9 . _ -`, not beginning with `msg_`.
             channels: Up to 5 labels that endpoints and streams may filter by.
@@ -150,25 +124,46 @@ class Emitter:
         event = self._prepare(event_type, data, tenant, event_id, channels)
         return Emission(event, self._submit((event,)))
 
-    def emit_many(self, events: Iterable[NewEvent | tuple[str, Mapping[str, Any]] | BaseModel]) -> Emissions:
-        """Fire several events in one commit: all of them are stored, or none. See `emit`.
+    def emit_many(self, events: Iterable[NewEvent | tuple[str, EventData] | TypedData]) -> Emissions:
+        """Emit several events in one commit: all of them are stored, or none. See `emit`.
 
         Args:
-            events: `NewEvent(...)`, or `(event_type, data)`, or instances of models bound to event types.
+            events: `NewEvent(...)`, or `(event_type, data)`, or instances of classes bound to event types.
         """
-        prepared = tuple(self._prepare_one(given) for given in events)
+        prepared = tuple([self._prepare_one(given) for given in events])
         return Emissions(prepared, self._submit(prepared))
+
+    @overload
+    async def send(
+        self,
+        event_type: str,
+        data: EventData | None = None,
+        *,
+        tenant: TenantId | None = None,
+        event_id: str | None = None,
+        channels: Sequence[str] = (),
+    ) -> Event: ...
+
+    @overload
+    async def send(
+        self,
+        event_type: TypedData,
+        *,
+        tenant: TenantId | None = None,
+        event_id: str | None = None,
+        channels: Sequence[str] = (),
+    ) -> Event: ...
 
     async def send(
         self,
-        event_type: str | BaseModel,
-        data: Mapping[str, Any] | BaseModel | None = None,
+        event_type: str | TypedData,
+        data: EventData | None = None,
         *,
-        tenant: str | int | UUID | None = None,
+        tenant: TenantId | None = None,
         event_id: str | None = None,
         channels: Sequence[str] = (),
     ) -> Event:
-        """Fire an event and return it once the engine has accepted it. Arguments as for `emit`.
+        """Emit an event and return it once the backend has accepted it. Arguments as for `emit`.
 
         Raises:
             BackendError: The backend did not accept it: `BackendUnavailable` if trying again may help,
@@ -177,73 +172,56 @@ class Emitter:
         event = self._prepare(event_type, data, tenant, event_id, channels)
         events = await self._context.backend.send((event,))
         for observe in observers:
-            observe(events)
+            observe(events, self._context.event_types)
         return events[0]
 
-    def for_tenant(self, tenant: str | int | UUID) -> Emitter:
+    def for_tenant(self, tenant: TenantId) -> Emitter:
         """The same emitter for events of another tenant."""
-        emitter = Emitter(self._context, tenant=_tenant_name(tenant), scope=self._scope)
-        emitter.pending = self.pending
-        return emitter
+        return Emitter(self._context, tenant=_tenant_name(tenant), scope=self._scope, pending=self._pending)
 
     async def flush(self) -> None:
-        """Wait until all that was emitted here is durable. `WebhooksMiddleware` does so before a response leaves.
+        """Wait until all that this request emitted is durable. The middleware does so before a response leaves.
 
         Raises:
             BackendError: Some of it could not be stored.
         """
-        while self.pending:
-            submission = self.pending[0]
-            try:
-                await submission.wait()
-            finally:
-                # Another task may have flushed meanwhile.
-                if submission.finished and self.pending and self.pending[0] is submission:
-                    self.pending.pop(0)
-
-    def detach(self) -> None:
-        """Let go of the request, which is over, so that the two do not wait for the garbage collector."""
-        if self._tenant is not None:
-            self._scope = {}
-        elif self._scope is not None:
-            # A task of the host's that lives on may yet emit, and its tenant is still to be found.
-            self._scope = {**self._scope, "state": {**self._scope.get("state", {}), STATE_KEY: None}}
+        if self._pending is not None:
+            await self._pending.flush()
 
     def _submit(self, events: Sequence[Event]) -> Submission:
         submission = self._context.backend.submit(events)
         for observe in observers:
-            observe(events)
-        if self._scope is not None:
-            if len(self.pending) >= _PENDING:
-                # A connection that emits for long and sends nothing. What failed is still to be reported.
-                self.pending[:] = [one for one in self.pending if not one.finished or one.failed]
-            self.pending.append(submission)
+            observe(events, self._context.event_types)
+        if self._pending is not None:
+            self._pending.add(submission)
         return submission
 
-    def _prepare_one(self, given: NewEvent | tuple[str, Mapping[str, Any]] | BaseModel) -> Event:
+    def _prepare_one(self, given: NewEvent | tuple[str, EventData] | TypedData) -> Event:
         if isinstance(given, NewEvent):
             return self._prepare(given.event_type, given.data, given.tenant, given.event_id, given.channels)
         if isinstance(given, tuple):
             return self._prepare(given[0], given[1], None, None, ())
         return self._prepare(given, None, None, None, ())
 
-    def _prepare(self, event_type: Any, data: Any, tenant: Any, event_id: str | None, channels: Sequence[str]) -> Event:
+    def _prepare(
+        self,
+        event_type: str | TypedData,
+        data: EventData | None,
+        tenant: TenantId | None,
+        event_id: str | None,
+        channels: Sequence[str],
+    ) -> Event:
         context = self._context
         if isinstance(event_type, str):
             kind = context.event_types[event_type]
-        elif hasattr(event_type, "model_dump"):
-            if data is not None:
-                raise InvalidEvent("Pass either a model or a name with `data`, not a model and `data`.")
-            kind, data = context.event_types.for_model(type(event_type)), event_type
         else:
-            raise InvalidEvent(f"`event_type` must be a name or a Pydantic model, not {type(event_type).__name__}.")
-        data = {} if data is None else data
-        kind.check(data)
-        if type(data) is not dict and hasattr(data, "model_dump"):
-            data = data.model_dump(mode="json", by_alias=True)
-        return new_event(
+            kind = context.event_types.of(event_type)
+            if data is not None:
+                raise InvalidEvent("Pass either an instance of a class, or a name with `data`, not both.")
+            data = event_type
+        return make_event(
             kind.name,
-            data,
+            kind.encode(data),
             tenant=self._tenant_of(tenant),
             event_id=event_id,
             channels=channels,
@@ -251,7 +229,7 @@ class Emitter:
             mint_id=context.backend.mints_ids,
         )
 
-    def _tenant_of(self, tenant: Any) -> str:
+    def _tenant_of(self, tenant: TenantId | None) -> str:
         if tenant is not None:
             return _tenant_name(tenant)
         if self._tenant is None:
@@ -264,11 +242,21 @@ class Emitter:
         return self._tenant
 
 
-def _tenant_name(tenant: Any) -> str:
+def detach(emitter: Emitter) -> None:
+    """Let go of a request that is over, so that the two do not wait for the garbage collector."""
+    if emitter._tenant is not None:
+        emitter._scope = None
+    elif emitter._scope is not None:
+        # A task of the host's that lives on may still emit, and its tenant is yet to be found.
+        emitter._scope = {**emitter._scope, "state": {**emitter._scope.get("state", {}), STATE_KEY: None}}
+
+
+def _tenant_name(tenant: object) -> str:
     name = str(tenant) if isinstance(tenant, (str, int, UUID)) and not isinstance(tenant, bool) else ""
     if not name or len(name) > _TENANT_LENGTH or not name.isprintable():
         raise TenantRequired(
-            f"{tenant!r} is no tenant. Use a string of 1 to {_TENANT_LENGTH} printable characters, an int or a UUID."
+            f"{excerpt(repr(tenant))} is not a valid tenant. Use a string of 1 to {_TENANT_LENGTH} printable "
+            "characters, an int or a UUID."
         )
     return name
 
@@ -280,16 +268,6 @@ def resolve_user(connection: HTTPConnection) -> str | None:
     if user is None or not getattr(user, "is_authenticated", False):
         return None
     return str(user.identity)
-
-
-async def flush_quietly(emitter: Emitter) -> None:
-    """Flush while another error is on its way, which must not be replaced by this one."""
-    with anyio.CancelScope(shield=True):
-        while emitter.pending:
-            try:
-                await emitter.flush()
-            except WebhooksError:
-                continue
 
 
 class WebhooksState(State):

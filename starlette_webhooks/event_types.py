@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import heapq
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from starlette_webhooks.exceptions import InvalidEvent, UnknownEventType
+from starlette_webhooks.encoding import is_typed
+from starlette_webhooks.exceptions import InvalidEvent, UnknownEventType, excerpt
+from starlette_webhooks.schemas import DataSchema, schema_of
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from starlette_webhooks.types import JSONObject
+    from starlette_webhooks.types import EventData, JSONObject
 
 __all__ = ["ENDPOINT_DISABLED", "TEST_PING", "EventType", "EventTypes", "SyncResult", "is_event_type_name"]
 
 # Standard Webhooks allows `[a-zA-Z0-9_]` groups divided by full stops; Svix allows 256 characters.
 _NAME = re.compile(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*", re.ASCII)
 _NAME_LENGTH = 256
+# How much of a name is compared for a suggestion, and with how many others.
+_COMPARED = 64
+_CANDIDATES = 20
 
 
 def is_event_type_name(name: str) -> bool:
@@ -36,23 +41,24 @@ class EventType:
         label: For people: `Invoice payment failed`. Derived from the name where not given.
         category: The heading it stands under in the portal: `Billing`. Derived from the first group where not given.
         description: When it is sent, in a sentence or two.
-        schema: What `data` must look like: a Pydantic model, which `emit(Model(...))` then takes as it is, or a JSON
-            Schema (2020-12), for which the extra `starlette-webhooks[schema]` checks each event.
-        example: An example of `data`.
-        validate: False only documents the schema, and checks nothing.
+        schema: What `data` must look like: a class, or a JSON Schema (2020-12), which takes the extra
+            `starlette-webhooks[schema]`. A class is a Pydantic model, a dataclass, a msgspec struct, whose instances
+            `emit(...)` then accepts, or a TypedDict.
+        example: An example of `data`; kept as the JSON that would be stored of it.
+        validate: False only publishes the schema, and checks nothing.
 
     Raises:
-        ValueError: The name is not of that grammar, or the example is not of the schema.
+        ValueError: The name is not of that grammar, the schema is not valid, or the example does not fit it.
     """
 
     name: str
     label: str = ""
     category: str = ""
     description: str = ""
-    schema: JSONObject | type[BaseModel] | None = None
-    example: JSONObject | None = None
+    schema: JSONObject | type | None = None
+    example: dict[str, Any] | None = None
     validate: bool = True
-    _check: _DataCheck = field(init=False, repr=False, compare=False)
+    _schema: DataSchema = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -61,14 +67,15 @@ class EventType:
         label: str | None = None,
         category: str | None = None,
         description: str | None = None,
-        schema: JSONObject | type[BaseModel] | None = None,
-        example: JSONObject | None = None,
+        schema: JSONObject | type | None = None,
+        example: EventData | None = None,
         validate: bool = True,
     ) -> None:
         if not is_event_type_name(name):
             raise ValueError(
-                f"{name!r} is no name for an event type. Use groups of letters, digits and underscores divided by "
-                f"full stops, {_NAME_LENGTH} characters at most, such as `invoice.payment_failed`."
+                f"{excerpt(repr(name))} is not a valid name for an event type. Use groups of letters, digits and "
+                f"underscores separated by full stops, {_NAME_LENGTH} characters at most, such as "
+                "`invoice.payment_failed`."
             )
         group, _, rest = name.partition(".")
         put = object.__setattr__
@@ -77,25 +84,29 @@ class EventType:
         put(self, "category", category or _words(group))
         put(self, "description", description or "")
         put(self, "schema", schema)
-        put(self, "example", example)
+        put(self, "example", None)
         put(self, "validate", validate)
-        put(self, "_check", _DataCheck(name, schema, validate))
+        put(self, "_schema", schema_of(name, schema, validate=validate))
         if example is not None:
-            self.check(example)
+            put(self, "example", json.loads(self.encode(example)))
 
     @property
-    def model(self) -> type[BaseModel] | None:
-        """The Pydantic model bound to this type, if any."""
-        return self._check.model
+    def model(self) -> type | None:
+        """The class whose instances are events of this type, if any."""
+        return self._schema.bound
 
     @property
     def json_schema(self) -> dict[str, Any] | None:
         """The JSON Schema (2020-12) of `data`."""
-        return self._check.json_schema
+        return self._schema.document
 
-    def check(self, data: Any) -> None:
-        """Raise `InvalidEvent` where `data` does not fit the schema."""
-        self._check(data)
+    def encode(self, data: object) -> bytes:
+        """The JSON that is stored of `data`.
+
+        Raises:
+            InvalidEvent: It does not fit the schema, or JSON cannot carry it.
+        """
+        return self._schema.encode(data)
 
     def document(self) -> dict[str, Any]:
         """The type as `GET /event-types` lists it."""
@@ -107,67 +118,6 @@ class EventType:
             "schema": self.json_schema,
             "example": self.example,
         }
-
-
-class _DataCheck:
-    """Checks `data` against a Pydantic model or a JSON Schema."""
-
-    __slots__ = ("json_schema", "model", "name", "validator")
-
-    def __init__(self, name: str, schema: Any, validate: bool) -> None:
-        self.name = name
-        self.model: type[BaseModel] | None = None
-        self.json_schema: dict[str, Any] | None = None
-        self.validator: Any = None
-        if schema is None:
-            return
-        if isinstance(schema, Mapping):
-            self.json_schema = dict(schema)
-            if validate:
-                self.validator = _json_schema_validator(name, self.json_schema)
-        elif isinstance(schema, type) and hasattr(schema, "model_json_schema"):
-            self.model = schema
-            self.json_schema = schema.model_json_schema(mode="serialization", by_alias=True)
-        else:
-            raise ValueError(f"The schema of `{name}` must be a JSON Schema as a dict or a Pydantic model class.")
-
-    def __call__(self, data: Any) -> None:
-        if self.validator is not None:
-            error = next(self.validator.iter_errors(data), None)
-            if error is not None:
-                raise InvalidEvent(
-                    f"`data` does not fit the schema of `{self.name}`: {error.json_path}: {error.message}."
-                )
-        elif self.model is not None and not isinstance(data, self.model):
-            try:
-                self.model.model_validate(data)
-            except ValueError as exc:
-                raise InvalidEvent(f"`data` does not fit the schema of `{self.name}`: {_first_error(exc)}.") from exc
-
-
-def _first_error(error: Any) -> str:
-    """What Pydantic found first, without its links and the names of classes."""
-    if not hasattr(error, "errors"):
-        return str(error)
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])
-
-
-def _json_schema_validator(name: str, schema: Mapping[str, Any]) -> Any:
-    try:
-        from jsonschema import Draft202012Validator
-        from jsonschema.exceptions import SchemaError
-    except ImportError:
-        raise ValueError(
-            f"To check events against the JSON Schema of `{name}`, install `starlette-webhooks[schema]`. Or pass a "
-            "Pydantic model as `schema=`, or `validate=False` to document the schema only."
-        ) from None
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as exc:
-        raise ValueError(f"The schema of `{name}` is no JSON Schema (2020-12): {exc.message}.") from exc
-    return Draft202012Validator(schema)
 
 
 def _words(name: str) -> str:
@@ -193,12 +143,25 @@ ENDPOINT_DISABLED = EventType(
 )
 
 
+def _parts(name: str) -> frozenset[str]:
+    return frozenset(name[at : at + 3] for at in range(len(name) - 2))
+
+
+class _PartsOfNames(dict[str, frozenset[str]]):
+    """The parts of each name, of three characters each. Made when it is first asked for."""
+
+    def __missing__(self, name: str) -> frozenset[str]:
+        self[name] = parts = _parts(name[:_COMPARED])
+        return parts
+
+
 class EventTypes:
     """The catalog: every event type by name. `test.ping` and `endpoint.disabled` are always in it."""
 
     def __init__(self, event_types: Iterable[EventType | str] = ()) -> None:
         self._types: dict[str, EventType] = {TEST_PING.name: TEST_PING, ENDPOINT_DISABLED.name: ENDPOINT_DISABLED}
         self._by_model: dict[type, EventType] = {}
+        self._parts = _PartsOfNames()
         own: set[str] = set()
         for given in event_types:
             event_type = EventType(given) if isinstance(given, str) else given
@@ -234,8 +197,17 @@ class EventTypes:
         except (KeyError, TypeError):
             raise UnknownEventType(self.describe_unknown(name)) from None
 
+    def of(self, instance: object) -> EventType:
+        """The event type that the class of an instance is bound to, or one of its bases."""
+        if not is_typed(instance):
+            raise InvalidEvent(
+                "`event_type` must be a name, or an instance of a Pydantic model, a dataclass or a msgspec struct, not "
+                f"{type(instance).__name__}."
+            )
+        return self.for_model(type(instance))
+
     def for_model(self, model: type) -> EventType:
-        """The event type that a Pydantic model is bound to."""
+        """The event type that a class is bound to, or one of its bases."""
         for base in model.__mro__:
             if base in self._by_model:
                 return self._by_model[base]
@@ -246,13 +218,20 @@ class EventTypes:
 
     def nearest(self, name: str) -> str | None:
         """The registered name that is most like this one, if any is."""
-        return next(iter(difflib.get_close_matches(name[:_NAME_LENGTH], self._types, n=1, cutoff=0.5)), None)
+        # Comparing takes time, and names come from customers: only those are compared that share the most.
+        name = name[:_COMPARED]
+        parts = _parts(name)
+        likely = heapq.nlargest(_CANDIDATES, self._types, lambda known: len(parts & self._parts[known]))
+        candidates = {known[:_COMPARED]: known for known in likely}
+        found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.5)
+        return candidates[found[0]] if found else None
 
     def describe_unknown(self, name: object) -> str:
-        """What to tell about a name that is not in the catalog: the nearest one that is."""
+        """What to say about a name that is not in the catalog: the nearest one that is."""
         near = self.nearest(str(name))
         hint = f" Did you mean `{near}`?" if near else ""
-        return f"There is no event type {name!r}.{hint} Add `EventType({name!r})` to `Webhooks(event_types=[...])`."
+        shown = excerpt(repr(name))
+        return f"There is no event type {shown}.{hint} Add `EventType({shown})` to `Webhooks(event_types=[...])`."
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ __all__ = [
     "Unauthorized",
     "UnknownEventType",
     "WebhooksError",
+    "excerpt",
 ]
 
 
@@ -202,3 +203,8 @@ class TooManyRequests(RequestError):
 
     def __init__(self, detail: str | None = None, *, code: str | None = None, retry_after: int = 5) -> None:
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
+
+
+def excerpt(text: str, most: int = 200) -> str:
+    """Text of a caller's, as much of it as a message should repeat."""
+    return text if len(text) <= most else f"{text[:most]}..."

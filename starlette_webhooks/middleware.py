@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from starlette_webhooks.emitter import STATE_KEY, Emitter, flush_quietly
+from starlette_webhooks.emissions import Pending
+from starlette_webhooks.emitter import STATE_KEY, Emitter, detach
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
@@ -27,8 +28,8 @@ class EmittingApp(Protocol):
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Run it until the block ends."""
 
-    def request_emitter(self, scope: Scope) -> Emitter:
-        """The emitter of one request or websocket."""
+    def request_emitter(self, scope: Scope, pending: Pending) -> Emitter:
+        """The emitter of one request or websocket, which notes in `pending` what is to be flushed."""
 
 
 class WebhooksMiddleware:
@@ -48,30 +49,31 @@ class WebhooksMiddleware:
             return await self._lifespan(scope, receive, send)
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        emitter = self.webhooks.request_emitter(scope)
+        pending = Pending()
+        emitter = self.webhooks.request_emitter(scope, pending)
         # In place: outer middleware can see it afterwards.
         scope.setdefault("state", {})[STATE_KEY] = emitter
         if not self.webhooks.settings.flush_before_response:
             try:
                 return await self.app(scope, receive, send)
             finally:
-                emitter.detach()
+                detach(emitter)
 
         def flushing_send(message: Message) -> Awaitable[None]:
             # No coroutine of its own: every frame of every stream passes here.
-            return _flush_and_send(emitter, send, message) if emitter.pending else send(message)
+            return _flush_and_send(pending, send, message) if pending else send(message)
 
         try:
             await self.app(scope, receive, flushing_send)
         except BaseException:
-            if emitter.pending:
-                await flush_quietly(emitter)
+            if pending:
+                await pending.flush_quietly()
             raise
         else:
-            if emitter.pending:
-                await emitter.flush()
+            if pending:
+                await pending.flush()
         finally:
-            emitter.detach()
+            detach(emitter)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         entered = False
@@ -101,6 +103,6 @@ class WebhooksMiddleware:
             await send(complete)
 
 
-async def _flush_and_send(emitter: Emitter, send: Send, message: Message) -> None:
-    await emitter.flush()
+async def _flush_and_send(pending: Pending, send: Send, message: Message) -> None:
+    await pending.flush()
     await send(message)

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TypedDict, Unpack
 
+from starlette_webhooks.encoding import encode_data
 from starlette_webhooks.events import Event, format_time
-from starlette_webhooks.exceptions import EventTooLarge, InvalidEvent
+from starlette_webhooks.exceptions import EventTooLarge, InvalidEvent, excerpt
 from starlette_webhooks.identifiers import is_event_id, is_message_id, mint
 
-__all__ = ["implied_event_id", "is_implied_event_id", "new_event"]
+__all__ = ["EventOptions", "implied_event_id", "is_implied_event_id", "make_event", "new_event"]
 
 _CHANNELS = 5
 _CHANNEL_LENGTH = 128
-# Data that holds itself is caught as what is nested too deeply.
-_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def new_event(
+def new_event(event_type: str, data: object = None, *, tenant: str, **options: Unpack[EventOptions]) -> Event:
+    """Make an event that happens now.
+
+    Args:
+        data: What JSON can carry, see `encode_data`.
+
+    Raises:
+        InvalidEvent: Something is not valid. The message says what to do.
+    """
+    return make_event(event_type, encode_data(data), tenant=tenant, **options)
+
+
+class EventOptions(TypedDict, total=False):
+    """The arguments of `make_event` that have a default."""
+
+    event_id: str | None
+    channels: Sequence[str]
+    max_bytes: int
+    mint_id: bool
+
+
+def make_event(
     event_type: str,
-    data: Any,
+    data: bytes,
     *,
     tenant: str,
     event_id: str | None = None,
@@ -31,19 +50,19 @@ def new_event(
     max_bytes: int = 1_048_576,
     mint_id: bool = True,
 ) -> Event:
-    """Make an event that happens now.
+    """Make an event that happens now, of data that is encoded already.
 
     Args:
-        data: A dict that JSON can carry, with string keys all the way down.
         max_bytes: The largest payload, in bytes.
-        mint_id: Whether to give it a public id; False for engines that do so themselves.
+        mint_id: Whether to give it a public id; False for backends that do so themselves.
 
     Raises:
-        InvalidEvent: Something of it cannot be; the message says what to do.
+        InvalidEvent: Something is not valid. The message says what to do.
     """
     milliseconds = time.time_ns() // 1_000_000
     timestamp, written = _moment(milliseconds)
-    payload = _encode_payload(event_type, written, data)
+    # The type and the time need no escaping.
+    payload = f'{{"type":"{event_type}","timestamp":"{written}","data":'.encode() + data + b"}"
     if len(payload) > max_bytes:
         raise EventTooLarge(
             f"The payload of `{event_type}` has {len(payload)} bytes, and {max_bytes} are allowed. Send a reference to "
@@ -54,7 +73,8 @@ def new_event(
         event_id = implied_event_id(identifier)
     elif not is_event_id(event_id):
         raise InvalidEvent(
-            f"{event_id!r} is no `event_id`. Use 1 to 256 of `a-z A-Z 0-9 . _ -`, not beginning with `msg_`."
+            f"{excerpt(repr(event_id))} is not a valid `event_id`. Use 1 to 256 of `a-z A-Z 0-9 . _ -`, not beginning "
+            "with `msg_`."
         )
     return Event(
         id=identifier if mint_id else "",
@@ -79,49 +99,9 @@ def is_implied_event_id(event_id: str) -> bool:
 
 @lru_cache(1)
 def _moment(milliseconds: int) -> tuple[datetime, str]:
-    """A moment, and as it is written: often the same for several events."""
+    """A moment, and how it is written: often the same for several events."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment, format_time(moment)
-
-
-def _encode_payload(event_type: str, timestamp: str, data: Any) -> bytes:
-    if not isinstance(data, dict):
-        raise InvalidEvent(
-            f"`data` must be a dict, not {type(data).__name__}. Put the value under a key: `{{'value': ...}}`."
-        )
-    try:
-        _check_keys(data)
-        text = _encode(data)
-        # The type and the time need no escaping.
-        return f'{{"type":"{event_type}","timestamp":"{timestamp}","data":{text}}}'.encode()
-    except TypeError as exc:
-        raise InvalidEvent(
-            f"`data` holds what JSON cannot carry: {exc}. Convert it first, for example with `str(...)`."
-        ) from exc
-    except RecursionError as exc:
-        raise InvalidEvent("`data` is nested too deeply, or holds itself. Flatten it.") from exc
-    except UnicodeEncodeError as exc:
-        raise InvalidEvent(
-            "`data` holds text with lone surrogates, which UTF-8 cannot carry. Decode that text anew."
-        ) from exc
-    except ValueError as exc:
-        raise InvalidEvent(
-            f"`data` holds what JSON cannot carry: {exc}. Use None or a string for NaN and infinity."
-        ) from exc
-
-
-def _check_keys(value: Any) -> None:
-    # The encoder would turn keys such as 1, True and None into strings, and two of them into one.
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise InvalidEvent(f"`data` has the key {key!r}, and JSON knows string keys only. Use `{str(key)!r}`.")
-            if isinstance(item, (dict, list, tuple)):
-                _check_keys(item)
-    else:
-        for item in value:
-            if isinstance(item, (dict, list, tuple)):
-                _check_keys(item)
 
 
 def _check_channels(channels: Sequence[str]) -> tuple[str, ...]:
@@ -133,6 +113,7 @@ def _check_channels(channels: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if not is_event_id(name) or len(name) > _CHANNEL_LENGTH:
             raise InvalidEvent(
-                f"{name!r} is no channel. Use 1 to {_CHANNEL_LENGTH} of `a-z A-Z 0-9 . _ -`, not beginning with `msg_`."
+                f"{excerpt(repr(name))} is not a valid channel. Use 1 to {_CHANNEL_LENGTH} of `a-z A-Z 0-9 . _ -`, not "
+                "beginning with `msg_`."
             )
     return names

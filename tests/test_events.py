@@ -76,9 +76,9 @@ def test_a_models_json_schema_is_in_the_document() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"schema": {"type": "nonsense"}}, "no JSON Schema"),
-        ({"schema": "object"}, "a dict or a Pydantic model"),
-        ({"schema": {"required": ["x"]}, "example": {}}, "'x' is a required property"),
+        ({"schema": {"type": "nonsense"}}, "not a valid JSON Schema"),
+        ({"schema": "object"}, "JSON Schema as a dict, or a class"),
+        ({"schema": {"required": ["x"]}, "example": {}}, '"x" is a required property'),
         ({"schema": Paid, "example": {"amount": "much"}}, "amount: Input should be"),
     ],
 )
@@ -88,9 +88,9 @@ def test_a_wrong_schema_or_example_fails_where_it_is_written(options: dict[str, 
 
 
 def test_a_schema_may_be_for_the_documentation_alone() -> None:
-    EventType("a.b", schema={"required": ["x"]}, validate=False).check({})
-    with pytest.raises(InvalidEvent, match="'x'"):
-        EventType("a.b", schema={"required": ["x"]}).check({})
+    EventType("a.b", schema={"required": ["x"]}, validate=False).encode({})
+    with pytest.raises(InvalidEvent, match='"x"'):
+        EventType("a.b", schema={"required": ["x"]}).encode({})
 
 
 def test_an_event_is_encoded_as_one_line_of_json() -> None:

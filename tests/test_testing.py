@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 from litestar import Litestar, post
 from litestar.di import NamedDependency
 from litestar.testing import TestClient as LitestarTestClient
+from pydantic import BaseModel, Field
 from starlette.testclient import TestClient
 
-from starlette_webhooks import Emitter, NewEvent, Webhooks
+from starlette_webhooks import Emitter, EventType, NewEvent, UnknownEventType, Webhooks
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.litestar import WebhooksPlugin
@@ -148,6 +150,44 @@ async def test_what_was_refused_is_not_recorded(webhooks: Webhooks, emitted_webh
         with pytest.raises(ValueError):
             webhooks.emitter("acme").emit("invoice.payed", {})
     emitted_webhooks.assert_nothing_emitted()
+
+
+class InvoicePaid(BaseModel):
+    amount: int
+    paid_at: datetime | None = Field(default=None, alias="paidAt")
+
+
+class Unbound(BaseModel):
+    amount: int
+
+
+async def test_a_class_that_is_the_schema_of_a_type_stands_for_it(
+    settings: WebhooksSettings, emitted_webhooks: EmittedEvents
+) -> None:
+    other = Webhooks(event_types=["a.b"], backend=MemoryBackend(settings))
+    webhooks = Webhooks(event_types=[EventType("invoice.paid", schema=InvoicePaid)], backend=MemoryBackend(settings))
+    async with other.lifespan(), webhooks.lifespan():
+        other.emitter("acme").emit("a.b", {})
+        event = webhooks.emitter("acme").emit(InvoicePaid(amount=5, paidAt=datetime(2026, 11, 23, tzinfo=UTC))).event
+    assert emitted_webhooks.assert_emitted(InvoicePaid) is event
+    assert emitted_webhooks.assert_emitted(InvoicePaid, data={"amount": 5}) is event
+    assert emitted_webhooks.assert_emitted(InvoicePaid(amount=5, paidAt=datetime(2026, 11, 23, tzinfo=UTC))) is event
+    with pytest.raises(AssertionError, match=r"`invoice\.paid` with data=(.|\n)*data\['amount'\]: expected 6, was 5"):
+        emitted_webhooks.assert_emitted(InvoicePaid(amount=6))
+    with pytest.raises(AssertionError, match=r"`invoice\.paid` was emitted 1 time"):
+        emitted_webhooks.assert_not_emitted(InvoicePaid)
+    with pytest.raises(UnknownEventType, match="No event type is bound to `Unbound`"):
+        emitted_webhooks.assert_not_emitted(Unbound)
+    with pytest.raises(TypeError, match="not both"):
+        emitted_webhooks.assert_emitted(InvoicePaid(amount=5), data={"amount": 5})
+    with pytest.raises(TypeError, match="a name, a class or an instance"):
+        emitted_webhooks.assert_emitted(7)  # type: ignore[arg-type]
+
+
+def test_a_class_is_not_emitted_where_nothing_is(emitted_webhooks: EmittedEvents) -> None:
+    emitted_webhooks.assert_not_emitted(InvoicePaid)
+    with pytest.raises(AssertionError, match=r"`InvoicePaid` was not emitted\.\nNothing was emitted"):
+        emitted_webhooks.assert_emitted(InvoicePaid)
 
 
 # The three kinds of clients

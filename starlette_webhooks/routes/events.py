@@ -9,7 +9,7 @@ from starlette_webhooks.bodies import EventTest, Nothing
 from starlette_webhooks.emitter import Emitter
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import InvalidEvent, NotFound
-from starlette_webhooks.management import checked_data, invalid_event
+from starlette_webhooks.management import invalid_event, type_and_data
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
@@ -145,10 +145,10 @@ async def send_test_event(call: Call[EventTest]) -> Response:
     """Emit an event that is listed, streamed and delivered like any other."""
     services, body = call.services, call.body
     most = services.settings.max_event_bytes
-    data = checked_data(services.event_types, body, most)
+    event_type, data = type_and_data(services.event_types, body)
     emitter = Emitter(services.emit_context, tenant=call.tenant)
     try:
-        event = await emitter.send(body.event_type, data)
+        event = await emitter.send(event_type.name, data)
     except InvalidEvent as exc:
         raise invalid_event(exc, most) from exc
     return json_response(event.encode(), 202)

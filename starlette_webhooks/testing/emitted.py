@@ -6,11 +6,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import SequenceMatcher
-from typing import Any, overload
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from starlette_webhooks.emitter import observers
+from starlette_webhooks.encoding import encode_data, is_typed
 from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import UnknownEventType
+
+if TYPE_CHECKING:
+    from starlette_webhooks.event_types import EventTypes
+    from starlette_webhooks.types import EventData, TenantId, TypedData
 
 __all__ = ["EmittedEvents", "recording"]
 
@@ -24,6 +29,7 @@ class EmittedEvents(Sequence[Event]):
 
     def __init__(self, events: Sequence[Event] = ()) -> None:
         self._events = list(events)
+        self._catalogs: list[EventTypes] = []
 
     def __len__(self) -> int:
         return len(self._events)
@@ -40,9 +46,11 @@ class EmittedEvents(Sequence[Event]):
     def __repr__(self) -> str:
         return f"<{_listing(self._events)}>"
 
-    def record(self, events: Sequence[Event]) -> None:
-        """Take events that were emitted now."""
+    def record(self, events: Sequence[Event], event_types: EventTypes) -> None:
+        """Take events that were emitted now, and the catalog that they are of."""
         self._events.extend(events)
+        if event_types not in self._catalogs:
+            self._catalogs.append(event_types)
 
     def clear(self) -> None:
         """Forget what was emitted until now."""
@@ -50,29 +58,30 @@ class EmittedEvents(Sequence[Event]):
 
     def assert_emitted(
         self,
-        event_type: str,
+        event_type: str | type | TypedData,
         *,
-        tenant: str | int | UUID | None = None,
-        data: Mapping[str, Any] | None = None,
+        tenant: TenantId | None = None,
+        data: EventData | None = None,
         event_id: str | None = None,
         channels: Sequence[str] | None = None,
         times: int | None = None,
     ) -> Event:
-        """Fail unless such an event was emitted. Returns it, the first where there are several.
+        """Fail unless such an event was emitted. Returns it, the first one if there are several.
 
         Args:
-            event_type: Its name.
-            tenant: Whose event it is; anybody's where not given.
+            event_type: Its name; or the class that is the schema of the type, or an instance of it.
+            tenant: Its tenant; any by default.
             data: What its data holds, among other keys; nested objects likewise.
             event_id: The host's key of it.
             channels: All of its channels.
-            times: How often exactly; at least once where not given.
+            times: How often exactly; at least once by default.
 
         Raises:
             AssertionError: The message shows the nearest event, where it differs, and all that was emitted.
+            UnknownEventType: The class is not the schema of any type.
         """
         __tracebackhide__ = True
-        expected = _Expected(event_type, tenant, data, event_id, channels)
+        expected = self._expected(event_type, tenant, data, event_id, channels)
         found = [event for event in self._events if not expected.differences(event)]
         if times == 0:
             raise ValueError("`times` must be at least 1. Use `assert_not_emitted`.")
@@ -85,11 +94,15 @@ class EmittedEvents(Sequence[Event]):
         return found[0]
 
     def assert_not_emitted(
-        self, event_type: str, *, tenant: str | int | UUID | None = None, data: Mapping[str, Any] | None = None
+        self,
+        event_type: str | type | TypedData,
+        *,
+        tenant: TenantId | None = None,
+        data: EventData | None = None,
     ) -> None:
         """Fail if such an event was emitted. Arguments as for `assert_emitted`."""
         __tracebackhide__ = True
-        expected = _Expected(event_type, tenant, data, None, None)
+        expected = self._expected(event_type, tenant, data)
         found = [event for event in self._events if not expected.differences(event)]
         if found:
             raise AssertionError(f"{expected} was emitted {_count(len(found))}.\n{_listing(found)}")
@@ -100,10 +113,39 @@ class EmittedEvents(Sequence[Event]):
         if self._events:
             raise AssertionError(f"Something was emitted.\n{_listing(self._events)}")
 
+    def _expected(
+        self,
+        event_type: str | type | TypedData,
+        tenant: TenantId | None,
+        data: EventData | None,
+        event_id: str | None = None,
+        channels: Sequence[str] | None = None,
+    ) -> _Expected:
+        if is_typed(event_type):
+            if data is not None:
+                raise TypeError("Pass either an instance, or a class or name with `data`, not both.")
+            event_type, data = type(event_type), cast("TypedData", event_type)
+        plain: Mapping[str, Any] | None = json.loads(encode_data(data)) if is_typed(data) else cast("Any", data)
+        return _Expected(self._name_of(event_type), tenant, plain, event_id, channels)
+
+    def _name_of(self, event_type: object) -> str:
+        if isinstance(event_type, str):
+            return event_type
+        if not isinstance(event_type, type):
+            raise TypeError(f"`event_type` must be a name, a class or an instance of one, not {event_type!r}.")
+        for place, catalog in enumerate(self._catalogs, 1):
+            try:
+                return catalog.for_model(event_type).name
+            except UnknownEventType:
+                if place == len(self._catalogs):
+                    raise
+        # Nothing was emitted yet, so nothing is known about it.
+        return event_type.__name__
+
 
 @contextmanager
 def recording() -> Iterator[EmittedEvents]:
-    """Record what all apps of this process emit until the block ends, whatever their engine."""
+    """Record what all apps of this process emit until the block ends, whatever their backend."""
     events = EmittedEvents()
     observers.append(events.record)
     try:
@@ -116,7 +158,7 @@ class _Expected:
     def __init__(
         self,
         event_type: str,
-        tenant: str | int | UUID | None,
+        tenant: TenantId | None,
         data: Mapping[str, Any] | None,
         event_id: str | None,
         channels: Sequence[str] | None,

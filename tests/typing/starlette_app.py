@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_type
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TypedDict, assert_type
+from uuid import UUID
 
+import msgspec
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +35,19 @@ class InvoicePaid(BaseModel):
     amount: int
 
 
+@dataclass
+class InvoiceSent:
+    amount: int
+
+
+class InvoiceFailed(msgspec.Struct):
+    amount: int
+
+
+class InvoiceVoided(TypedDict):
+    amount: int
+
+
 class HostState(WebhooksState):
     user: str
 
@@ -48,6 +66,14 @@ async def pay(request: WebhooksRequest) -> Response:
     assert_type(await emission, Event)
     assert_type(await request.state.webhooks.emit(InvoicePaid(amount=1)), Event)
     assert_type(await request.state.webhooks.send("invoice.paid", {}), Event)
+    assert_type(await request.state.webhooks.send(InvoicePaid(amount=1), tenant=UUID(int=7)), Event)
+    for data in (InvoiceSent(1), InvoiceFailed(1), InvoicePaid(amount=1)):
+        assert_type(request.state.webhooks.emit(data), Emission)
+        assert_type(request.state.webhooks.emit("invoice.paid", data), Emission)
+    typed: InvoiceVoided = {"amount": 1}
+    assert_type(request.state.webhooks.emit("invoice.voided", typed), Emission)
+    request.state.webhooks.emit("invoice.paid", {"at": datetime.now(UTC), "lines": [InvoicePaid(amount=1)]})
+    request.state.webhooks.emit("invoice.paid", MappingProxyType({"amount": 1}))
     many = request.state.webhooks.emit_many([NewEvent("invoice.paid", {}), ("invoice.paid", {}), InvoicePaid(amount=1)])
     assert_type(many, Emissions)
     assert_type(await many, Sequence[Event])
@@ -71,6 +97,9 @@ async def plain(request: Request) -> None:
 def outside(webhooks: Webhooks) -> None:
     assert_type(webhooks.emitter("acme"), Emitter)
     assert_type(webhooks.settings, WebhooksSettings)
+    for schema in (InvoicePaid, InvoiceSent, InvoiceFailed, InvoiceVoided, {"type": "object"}, None):
+        EventType("a.b", schema=schema, example={"amount": 1})
+    EventType("a.b", schema=InvoiceSent, example=InvoiceSent(1))
     Webhooks(
         event_types=["a.b", EventType("c.d", schema=InvoicePaid)], authenticate=lambda _: Principal("acme", ["read"])
     )
@@ -80,11 +109,15 @@ def outside(webhooks: Webhooks) -> None:
 
 
 async def wrong(request: WebhooksRequest, webhooks: Webhooks) -> None:
-    request.state.webhooks.emit(1)  # type: ignore[arg-type]
-    request.state.webhooks.emit("invoice.paid", [1])  # type: ignore[arg-type]
-    request.state.webhooks.emit("invoice.paid", {}, tenant=1.5)  # type: ignore[arg-type]
-    request.state.webhooks.emit("invoice.paid", {}, "acme")  # type: ignore[call-arg]
-    request.state.webhooks.emit("invoice.paid", {}, idempotency="x")  # type: ignore[call-arg]
+    request.state.webhooks.emit(1)  # type: ignore[call-overload]
+    request.state.webhooks.emit("invoice.paid", [1])  # type: ignore[call-overload]
+    request.state.webhooks.emit("invoice.paid", {}, tenant=1.5)  # type: ignore[call-overload]
+    request.state.webhooks.emit("invoice.paid", {}, "acme")  # type: ignore[call-overload]
+    request.state.webhooks.emit("invoice.paid", {}, idempotency="x")  # type: ignore[call-overload]
+    request.state.webhooks.emit(InvoicePaid(amount=1), {"amount": 1})  # type: ignore[call-overload]
+    request.state.webhooks.emit({"amount": 1})  # type: ignore[call-overload]
+    await request.state.webhooks.send(InvoicePaid(amount=1), {})  # type: ignore[call-overload]
+    request.state.webhooks.emit_many([("invoice.paid", 1)])  # type: ignore[list-item]
     request.state.webhooks.emitt("invoice.paid", {})  # type: ignore[attr-defined]
     await request.state.webhooks.flush("now")  # type: ignore[call-arg]
     get_emitter("request")  # type: ignore[arg-type]

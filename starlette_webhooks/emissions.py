@@ -1,0 +1,105 @@
+"""What is emitted: events to emit, events on their way, and what a request has yet to flush."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import WebhooksError
+from starlette_webhooks.submissions import Submission
+
+if TYPE_CHECKING:
+    from starlette_webhooks.types import EventData, TenantId, TypedData
+
+__all__ = ["Emission", "Emissions", "NewEvent", "Pending"]
+
+_PENDING = 256
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """One event for `Emitter.emit_many`. The fields are the arguments of `Emitter.emit`."""
+
+    event_type: str | TypedData
+    data: EventData | None = None
+    tenant: TenantId | None = None
+    event_id: str | None = None
+    channels: Sequence[str] = ()
+
+
+class Emission:
+    """An event on its way. Await it to wait until it is durable and to get it as stored.
+
+    Attributes:
+        event: The event. Where its `event_id` was used before, awaiting gives the first event instead.
+    """
+
+    __slots__ = ("_submission", "event")
+
+    def __init__(self, event: Event, submission: Submission) -> None:
+        self.event = event
+        self._submission = submission
+
+    def __await__(self) -> Generator[Any, None, Event]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Event:
+        return (await self._submission.wait())[0]
+
+
+class Emissions:
+    """Events on their way in one commit. Await it to wait until all are durable.
+
+    Attributes:
+        events: The events, in the order given.
+    """
+
+    __slots__ = ("_submission", "events")
+
+    def __init__(self, events: Sequence[Event], submission: Submission) -> None:
+        self.events = events
+        self._submission = submission
+
+    def __await__(self) -> Generator[Any, None, Sequence[Event]]:
+        return self._submission.wait().__await__()
+
+
+class Pending(list[Submission]):
+    """What one request emitted and is not known to be durable yet."""
+
+    __slots__ = ()
+
+    def add(self, submission: Submission) -> None:
+        """Take one more."""
+        if len(self) >= _PENDING:
+            # A connection that emits for long and sends nothing. What failed is still to be reported.
+            self[:] = [one for one in self if not one.finished or one.failed]
+        self.append(submission)
+
+    async def flush(self) -> None:
+        """Wait until all of it is durable.
+
+        Raises:
+            BackendError: Some of it could not be stored.
+        """
+        while self:
+            submission = self[0]
+            try:
+                await submission.wait()
+            finally:
+                # Another task may have flushed in the meantime.
+                if submission.finished and self and self[0] is submission:
+                    self.pop(0)
+
+    async def flush_quietly(self) -> None:
+        """Flush while another error is on its way, which must not be replaced by this one."""
+        with anyio.CancelScope(shield=True):
+            while self:
+                try:
+                    await self.flush()
+                except WebhooksError:
+                    continue
