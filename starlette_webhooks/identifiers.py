@@ -14,14 +14,15 @@ import threading
 import time
 from collections import defaultdict
 
-__all__ = ["first_id", "is_event_id", "is_message_id", "mint", "timestamp_ms"]
+__all__ = ["first_id", "is_endpoint_id", "is_event_id", "is_id", "is_message_id", "mint", "timestamp_ms"]
 
 _EPOCH = 1_400_000_000
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 _RANDOM_BITS = 120
-_MESSAGE_ID = re.compile(r"msg_[0-9A-Za-z]{27}", re.ASCII)
+_KSUID = re.compile(r"[0-9A-Za-z]{27}", re.ASCII)
+_ENDPOINT_ID = re.compile(r"ep_[0-9A-Za-z]{22,40}", re.ASCII)
 _EVENT_ID = re.compile(r"(?!msg_)[a-zA-Z0-9._-]{1,256}", re.ASCII)
 
 # An id is minted in three parts: 14 characters for the tick and 42 random bits, the same for all ids of a tick; 2 that
@@ -112,7 +113,18 @@ def timestamp_ms(identifier: str) -> int:
 
 def is_message_id(text: str) -> bool:
     """Whether this has the form of an event's public id: `msg_` and a KSUID of 20 bytes."""
-    return _MESSAGE_ID.fullmatch(text) is not None and _decode(text[4:]) >> 160 == 0
+    return is_id("msg_", text)
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Whether this has the form of an id: the prefix and a KSUID of 20 bytes."""
+    tail = text[len(prefix) :]
+    return text.startswith(prefix) and _KSUID.fullmatch(tail) is not None and _decode(tail) >> 160 == 0
+
+
+def is_endpoint_id(text: str) -> bool:
+    """Whether this has the form of an endpoint's id on some backend."""
+    return _ENDPOINT_ID.fullmatch(text) is not None
 
 
 def is_event_id(text: object) -> bool:

@@ -163,7 +163,7 @@ def test_health_tells_the_engine_and_its_state(settings: WebhooksSettings) -> No
     assert webhooks.health()["status"] == "stopped"
     with TestClient(make_app(webhooks)):
         health = webhooks.health()
-    assert (health["engine"], health["status"]) == ("sqlite", "ok")
+    assert (health["backend"], health["status"]) == ("sqlite", "ok")
     assert health["streams"]["streams"] == 0
 
 

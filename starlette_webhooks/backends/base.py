@@ -86,7 +86,7 @@ class Backend(ABC):
 
     @abstractmethod
     def unwatch(self, tenant: str) -> None:
-        """The tenant's last stream is gone. Sync, since it runs while tasks are cancelled."""
+        """The tenant's last stream is gone. Ignored outside `lifespan`. Sync, as it runs while tasks are cancelled."""
 
     @abstractmethod
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
@@ -167,7 +167,7 @@ class Backend(ABC):
 
     @abstractmethod
     def health(self) -> dict[str, Any]:
-        """The state of the backend, JSON-able: `{"engine", "status": "ok" | "degraded" | "stopped", ...}`."""
+        """The state of the backend, JSON-able: `{"backend", "status": "ok" | "degraded" | "stopped", ...}`."""
 
     # For tests
 

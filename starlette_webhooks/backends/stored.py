@@ -26,7 +26,8 @@ from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import InvalidBody, NotRunning
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
-from starlette_webhooks.pagination import Page
+from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
+from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.signing import generate_secret
 from starlette_webhooks.stores.base import RecoverCursor, RecoverWindow, Store
 from starlette_webhooks.submissions import Submission
@@ -170,7 +171,9 @@ class StoredBackend(Backend):
     # Reading
 
     async def list_events(self, tenant: str, query: EventQuery) -> Page[Event]:
-        return await self._open_store.list_events(tenant, query)
+        store = self._open_store
+        check_cursor(query.cursor, is_message_id)
+        return await store.list_events(tenant, query)
 
     async def get_event(self, tenant: str, id: str) -> Event | None:
         return await self._open_store.get_event(tenant, id)
@@ -184,18 +187,22 @@ class StoredBackend(Backend):
         self.store.listen(listener)
 
     def watch(self, tenant: str) -> None:
-        self.store.watch(tenant)
+        self._open_store.watch(tenant)
 
     def unwatch(self, tenant: str) -> None:
-        self.store.unwatch(tenant)
+        # A stream may end after the backend did.
+        if self._running is not None:
+            self.store.unwatch(tenant)
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
-        return await self.store.replay(tenant, filter, after)
+        return await self._open_store.replay(tenant, filter, after)
 
     # Endpoints
 
     async def list_endpoints(self, tenant: str, *, limit: int, cursor: str | None) -> Page[Endpoint]:
-        return await self._open_store.list_endpoints(tenant, limit=limit, cursor=cursor)
+        store = self._open_store
+        check_cursor(cursor, is_endpoint_id)
+        return await store.list_endpoints(tenant, limit=limit, cursor=cursor)
 
     async def get_endpoint(self, tenant: str, id: str) -> Endpoint | None:
         return await self._open_store.get_endpoint(tenant, id)
@@ -292,7 +299,7 @@ class StoredBackend(Backend):
     def health(self) -> dict[str, Any]:
         """See `Backend.health`."""
         return {
-            "engine": self.name,
+            "backend": self.name,
             "status": "stopped" if self._running is None else "ok",
             "database": dict(self.store.health()),
         }

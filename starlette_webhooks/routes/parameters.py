@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from starlette_webhooks.attempts import AttemptStatus
 from starlette_webhooks.exceptions import InvalidRequest, NotFound
-from starlette_webhooks.identifiers import is_message_id
+from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.pagination import LARGEST_PAGE, invalid_cursor
 from starlette_webhooks.times import parse_time
 
@@ -208,17 +208,16 @@ def _channel(longest: int) -> Parameter[str | None]:
     return Parameter("channel", "Only events with this label.", {**_FILLED, "maxLength": longest}, read)
 
 
-_is_endpoint_id = re.compile(_ENDPOINT_PATTERN, re.ASCII).fullmatch
 _is_attempt_id = re.compile(_ATTEMPT_PATTERN, re.ASCII).fullmatch
 
 EVENT_ID = _id("id", "eventId", "event", _EVENT_PATTERN, is_message_id)
-ENDPOINT_ID = _id("id", "endpointId", "endpoint", _ENDPOINT_PATTERN, _is_endpoint_id)
-ENDPOINT = _id("endpoint", "endpoint", "endpoint", _ENDPOINT_PATTERN, _is_endpoint_id)
+ENDPOINT_ID = _id("id", "endpointId", "endpoint", _ENDPOINT_PATTERN, is_endpoint_id)
+ENDPOINT = _id("endpoint", "endpoint", "endpoint", _ENDPOINT_PATTERN, is_endpoint_id)
 EVENT_TYPES = _event_types(20)
 CHANNEL = _channel(128)
 LIMIT = _limit(50, LARGEST_PAGE)
 EVENT_CURSOR = _cursor("eventCursor", _EVENT_PATTERN, is_message_id)
-ENDPOINT_CURSOR = _cursor("endpointCursor", _ENDPOINT_PATTERN, _is_endpoint_id)
+ENDPOINT_CURSOR = _cursor("endpointCursor", _ENDPOINT_PATTERN, is_endpoint_id)
 ATTEMPT_CURSOR = _cursor("attemptCursor", _ATTEMPT_PATTERN, _is_attempt_id)
 BEFORE = _time("before", "Only what is older.")
 AFTER = _time("after", "Only from then on.")

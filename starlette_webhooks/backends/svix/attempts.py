@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.svix.applications import application_uid
 from starlette_webhooks.backends.svix.errors import Missing
-from starlette_webhooks.backends.svix.mapping import attempt_from, check_cursor, is_endpoint_id
+from starlette_webhooks.backends.svix.mapping import attempt_from, check_iterator, is_endpoint_id
 from starlette_webhooks.concurrency import each
 from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.pagination import Page
@@ -38,7 +38,7 @@ class Attempts:
 
     async def find(self, tenant: str, query: AttemptQuery) -> Page[Attempt]:
         """A page, newest first. `number` is 0 in the lists of an endpoint, since Svix does not count."""
-        check_cursor(query.cursor, self_hosted=self._client.self_hosted)
+        check_iterator(query.cursor, "atmpt_", self_hosted=self._client.self_hosted)
         if query.event_id is not None and not is_message_id(query.event_id):
             return Page([], None, True)
         if query.endpoint_id is not None and not is_endpoint_id(query.endpoint_id):

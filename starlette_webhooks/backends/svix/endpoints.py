@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from starlette_webhooks.backends.svix.applications import application_uid
 from starlette_webhooks.backends.svix.errors import Missing, SvixRefused
 from starlette_webhooks.backends.svix.mapping import (
-    check_cursor,
+    check_iterator,
     endpoint_from,
     endpoint_in,
     endpoint_patch,
@@ -90,7 +90,7 @@ class Endpoints:
         """A page, newest first."""
         from svix.api import EndpointListOptions
 
-        check_cursor(cursor, self_hosted=self._client.self_hosted)
+        check_iterator(cursor, "ep_", self_hosted=self._client.self_hosted)
         options = EndpointListOptions(limit=min(limit, _PAGE), iterator=cursor)
         try:
             page = await self._client.call(self._client.sdk.endpoint.list, application_uid(tenant), options)

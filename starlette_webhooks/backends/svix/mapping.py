@@ -6,20 +6,22 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.event_types import EventType
 from starlette_webhooks.events import Event
-from starlette_webhooks.pagination import invalid_cursor
+from starlette_webhooks.identifiers import is_id
+from starlette_webhooks.pagination import check_cursor
 
 if TYPE_CHECKING:
     from svix.api import EndpointIn, EndpointOut, EndpointPatch, MessageAttemptOut, MessageIn, MessageOut
 
 __all__ = [
     "attempt_from",
-    "check_cursor",
+    "check_iterator",
     "endpoint_from",
     "endpoint_in",
     "endpoint_patch",
@@ -30,7 +32,6 @@ __all__ = [
 ]
 
 _ENDPOINT_ID = re.compile(r"ep_[0-9A-Za-z]{27}", re.ASCII)
-_CURSOR = re.compile(r"-?(msg|ep|atmpt)_[0-9A-Za-z]{27}", re.ASCII)
 _OPAQUE_CURSOR = re.compile(r"[0-9A-Za-z_=.~-]{1,512}", re.ASCII)
 _EXAMPLE_TIME = "2026-01-01T00:00:00.000Z"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -41,10 +42,17 @@ def is_endpoint_id(text: str) -> bool:
     return _ENDPOINT_ID.fullmatch(text) is not None
 
 
-def check_cursor(cursor: str | None, *, self_hosted: bool) -> None:
-    """Refuse a cursor that Svix did not give: a self-hosted server drops the connection if it cannot decode one."""
-    if cursor is not None and (_CURSOR if self_hosted else _OPAQUE_CURSOR).fullmatch(cursor) is None:
-        raise invalid_cursor()
+def check_iterator(cursor: str | None, prefix: str, *, self_hosted: bool) -> None:
+    """Refuse a cursor that Svix did not give: a self-hosted server drops the connection if it cannot decode one.
+
+    Args:
+        prefix: What ids of the listed kind begin with. Cursors of the cloud have another form.
+    """
+    check_cursor(cursor, partial(is_id, prefix) if self_hosted else _is_opaque)
+
+
+def _is_opaque(cursor: str) -> bool:
+    return _OPAQUE_CURSOR.fullmatch(cursor) is not None
 
 
 def _milliseconds(moment: datetime) -> datetime:

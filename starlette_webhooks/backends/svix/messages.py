@@ -18,7 +18,7 @@ from starlette_webhooks.backends.svix.mapping import event_from
 from starlette_webhooks.concurrency import each
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.identifiers import first_id, is_message_id, timestamp_ms
-from starlette_webhooks.pagination import Page, invalid_cursor
+from starlette_webhooks.pagination import Page, check_cursor
 
 if TYPE_CHECKING:
     from svix.api import ListResponseMessageOut, MessageListOptions
@@ -58,8 +58,7 @@ class Messages:
         """A page, newest first."""
         from svix.api import MessageListOptions
 
-        if query.cursor is not None and not is_message_id(query.cursor):
-            raise invalid_cursor()
+        check_cursor(query.cursor, is_message_id)
         before = query.before or datetime.fromtimestamp(self.now(), UTC) + _AHEAD
         after = query.after
         if after is None:

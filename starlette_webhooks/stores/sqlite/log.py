@@ -10,7 +10,7 @@ import sqlite3
 
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
-from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.identifiers import first_id, is_message_id
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite.queries import load_queries, substitute
@@ -83,7 +83,12 @@ def start_replay(connection: sqlite3.Connection, tenant: str, after: str | int |
     row = connection.execute(_QUERIES["event_by_id"], (tenant, after)).fetchone()
     if row is not None:
         return ReplayStart(row[0], high)
-    return ReplayStart(0, high, missing=True, oldest=_id(connection, "oldest_event", tenant))
+    oldest = _id(connection, "oldest_event", tenant)
+    newest = _id(connection, "newest_event", tenant)
+    if newest is None or (is_message_id(after) and after > newest):
+        # The database was restored from a backup, say, and its readers know more. They have all that is here.
+        return ReplayStart(high, high, missing=True, oldest=oldest)
+    return ReplayStart(0, high, missing=True, oldest=oldest)
 
 
 def _id(connection: sqlite3.Connection, statement: str, tenant: str) -> str | None:

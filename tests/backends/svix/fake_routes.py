@@ -25,7 +25,7 @@ from tests.backends.svix.fake_store import (
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from tests.backends.svix.fake_server import FakeSvix
+    from tests.backends.svix.fake_state import FakeState
 
 NAME = re.compile(r"[a-zA-Z0-9\-_.]{1,256}")
 FORBIDDEN_HEADERS = ("user-agent", "content-type", "content-length", "svix-")
@@ -56,11 +56,11 @@ def _types(request: Request) -> list[str] | None:
     return None if text is None else text.split(",")
 
 
-def _application(fake: FakeSvix, request: Request) -> Application:
+def _application(fake: FakeState, request: Request) -> Application:
     return fake.find(request.path_params["app"])
 
 
-def _endpoint(fake: FakeSvix, request: Request) -> tuple[Application, dict[str, Any]]:
+def _endpoint(fake: FakeState, request: Request) -> tuple[Application, dict[str, Any]]:
     application = _application(fake, request)
     endpoint = application.endpoints.get(request.path_params["endpoint"])
     if endpoint is None:
@@ -68,7 +68,7 @@ def _endpoint(fake: FakeSvix, request: Request) -> tuple[Application, dict[str, 
     return application, endpoint
 
 
-def _message(fake: FakeSvix, request: Request) -> tuple[Application, Message]:
+def _message(fake: FakeState, request: Request) -> tuple[Application, Message]:
     application = _application(fake, request)
     message = application.get(request.path_params["msg"])
     if message is None:
@@ -91,7 +91,7 @@ def _application_out(application: Application) -> dict[str, Any]:
     }
 
 
-def create_application(fake: FakeSvix, request: Request, body: Any) -> Any:
+def create_application(fake: FakeState, request: Request, body: Any) -> Any:
     uid = body.get("uid")
     if uid is not None and not NAME.fullmatch(uid):
         raise invalid("uid", "Invalid uid")
@@ -108,7 +108,7 @@ def create_application(fake: FakeSvix, request: Request, body: Any) -> Any:
     return 201, _application_out(application)
 
 
-def delete_application(fake: FakeSvix, request: Request, body: Any) -> Any:
+def delete_application(fake: FakeState, request: Request, body: Any) -> Any:
     del fake.applications[_application(fake, request).id]
     return 204, None
 
@@ -116,7 +116,7 @@ def delete_application(fake: FakeSvix, request: Request, body: Any) -> Any:
 # Messages
 
 
-def create_message(fake: FakeSvix, request: Request, body: Any) -> Any:
+def create_message(fake: FakeState, request: Request, body: Any) -> Any:
     application = _application(fake, request)
     if int(request.headers.get("content-length", 0)) > MAX_BODY:
         raise refusal(413, "payload_too_large", "Request payload is too large.")
@@ -139,7 +139,7 @@ def create_message(fake: FakeSvix, request: Request, body: Any) -> Any:
     return 202, message.out(content=request.query_params.get("with_content") != "false")
 
 
-def list_of_messages(fake: FakeSvix, request: Request, body: Any) -> Any:
+def list_of_messages(fake: FakeState, request: Request, body: Any) -> Any:
     query = request.query_params
     page, iterator, previous, done = list_messages(
         _application(fake, request),
@@ -160,7 +160,7 @@ def list_of_messages(fake: FakeSvix, request: Request, body: Any) -> Any:
     return out if previous is None else out | {"prevIterator": previous}
 
 
-def get_message(fake: FakeSvix, request: Request, body: Any) -> Any:
+def get_message(fake: FakeState, request: Request, body: Any) -> Any:
     _, message = _message(fake, request)
     if message.visible_at > fake.clock():
         raise refusal(404, "not_found", "Entity not found")
@@ -170,7 +170,7 @@ def get_message(fake: FakeSvix, request: Request, body: Any) -> Any:
 # Endpoints
 
 
-def list_endpoints(fake: FakeSvix, request: Request, body: Any) -> Any:
+def list_endpoints(fake: FakeState, request: Request, body: Any) -> Any:
     endpoints = sorted(
         _application(fake, request).endpoints.values(), key=lambda endpoint: endpoint["id"], reverse=True
     )
@@ -179,7 +179,7 @@ def list_endpoints(fake: FakeSvix, request: Request, body: Any) -> Any:
     )
 
 
-def create_endpoint(fake: FakeSvix, request: Request, body: Any) -> Any:
+def create_endpoint(fake: FakeState, request: Request, body: Any) -> Any:
     application = _application(fake, request)
     if not re.match(r"https?://", body.get("url") or ""):
         raise invalid("url", "Endpoint URL schemes must be http or https")
@@ -207,11 +207,11 @@ def _secret() -> str:
     return "whsec_" + base64.b64encode(os.urandom(24)).decode()
 
 
-def get_endpoint(fake: FakeSvix, request: Request, body: Any) -> Any:
+def get_endpoint(fake: FakeState, request: Request, body: Any) -> Any:
     return _endpoint(fake, request)[1]
 
 
-def patch_endpoint(fake: FakeSvix, request: Request, body: Any) -> Any:
+def patch_endpoint(fake: FakeState, request: Request, body: Any) -> Any:
     _, endpoint = _endpoint(fake, request)
     if "eventTypes" in body:
         fake.check_event_types(body["eventTypes"])
@@ -221,18 +221,18 @@ def patch_endpoint(fake: FakeSvix, request: Request, body: Any) -> Any:
     return endpoint
 
 
-def delete_endpoint(fake: FakeSvix, request: Request, body: Any) -> Any:
+def delete_endpoint(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     del application.endpoints[endpoint["id"]]
     return 204, None
 
 
-def get_secret(fake: FakeSvix, request: Request, body: Any) -> Any:
+def get_secret(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     return {"key": application.secrets[endpoint["id"]][-1]}
 
 
-def rotate_secret(fake: FakeSvix, request: Request, body: Any) -> Any:
+def rotate_secret(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     secrets = application.secrets[endpoint["id"]]
     if len(secrets) > 10:
@@ -242,7 +242,7 @@ def rotate_secret(fake: FakeSvix, request: Request, body: Any) -> Any:
     return 204, None
 
 
-def get_headers(fake: FakeSvix, request: Request, body: Any) -> Any:
+def get_headers(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     headers = application.headers.get(endpoint["id"], {})
     return {
@@ -251,7 +251,7 @@ def get_headers(fake: FakeSvix, request: Request, body: Any) -> Any:
     }
 
 
-def set_headers(fake: FakeSvix, request: Request, body: Any) -> Any:
+def set_headers(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     for name in body["headers"]:
         if name.lower().startswith(FORBIDDEN_HEADERS):
@@ -260,7 +260,7 @@ def set_headers(fake: FakeSvix, request: Request, body: Any) -> Any:
     return 204, None
 
 
-def stats(fake: FakeSvix, request: Request, body: Any) -> Any:
+def stats(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     since, until = _time(request.query_params.get("since")), _time(request.query_params.get("until"))
     if until is not None and until > fake.clock() + 1:
@@ -277,7 +277,7 @@ def stats(fake: FakeSvix, request: Request, body: Any) -> Any:
     }
 
 
-def recover(fake: FakeSvix, request: Request, body: Any) -> Any:
+def recover(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     since = _time(body["since"])
     assert since is not None
@@ -294,7 +294,7 @@ def recover(fake: FakeSvix, request: Request, body: Any) -> Any:
     return 202, out | {"updatedAt": rfc3339(fake.clock())}
 
 
-def send_example(fake: FakeSvix, request: Request, body: Any) -> Any:
+def send_example(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     event_type = fake.event_types.get(body["eventType"])
     if event_type is None:
@@ -311,7 +311,7 @@ def send_example(fake: FakeSvix, request: Request, body: Any) -> Any:
 # Attempts
 
 
-def _attempts(fake: FakeSvix, request: Request, application: Application, **own: str) -> Any:
+def _attempts(fake: FakeState, request: Request, application: Application, **own: str) -> Any:
     query = request.query_params
     wanted = {name: int(query[name]) for name in ("status", "status_code_class") if name in query}
     types = _types(request)
@@ -343,17 +343,17 @@ def _attempt_out(application: Application, attempt: dict[str, Any], query: Any) 
     return out
 
 
-def attempts_of_message(fake: FakeSvix, request: Request, body: Any) -> Any:
+def attempts_of_message(fake: FakeState, request: Request, body: Any) -> Any:
     application, message = _message(fake, request)
     return _attempts(fake, request, application, msgId=message.id)
 
 
-def attempts_of_endpoint(fake: FakeSvix, request: Request, body: Any) -> Any:
+def attempts_of_endpoint(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     return _attempts(fake, request, application, endpointId=endpoint["id"])
 
 
-def attempted_messages(fake: FakeSvix, request: Request, body: Any) -> Any:
+def attempted_messages(fake: FakeState, request: Request, body: Any) -> Any:
     application, endpoint = _endpoint(fake, request)
     latest = {a["msgId"]: a for a in application.attempts if a["endpointId"] == endpoint["id"]}
     status = request.query_params.get("status")
@@ -371,7 +371,7 @@ def attempted_messages(fake: FakeSvix, request: Request, body: Any) -> Any:
     return page_of(messages, _limit(request), request.query_params.get("iterator"), lambda message: str(message["id"]))
 
 
-def attempted_destinations(fake: FakeSvix, request: Request, body: Any) -> Any:
+def attempted_destinations(fake: FakeState, request: Request, body: Any) -> Any:
     application, message = _message(fake, request)
     latest = {a["endpointId"]: a for a in application.attempts if a["msgId"] == message.id}
     endpoints = [
@@ -385,7 +385,7 @@ def attempted_destinations(fake: FakeSvix, request: Request, body: Any) -> Any:
     )
 
 
-def resend(fake: FakeSvix, request: Request, body: Any) -> Any:
+def resend(fake: FakeState, request: Request, body: Any) -> Any:
     application, message = _message(fake, request)
     _, endpoint = _endpoint(fake, request)
     if message.payload == {"expired": True}:
@@ -398,7 +398,7 @@ def resend(fake: FakeSvix, request: Request, body: Any) -> Any:
 # Event types and the rest
 
 
-def list_event_types(fake: FakeSvix, request: Request, body: Any) -> Any:
+def list_event_types(fake: FakeState, request: Request, body: Any) -> Any:
     archived = request.query_params.get("include_archived") == "true"
     iterator = request.query_params.get("iterator") or ""
     rest = [t for name, t in sorted(fake.event_types.items()) if name > iterator and (archived or not t["archived"])]
@@ -409,7 +409,7 @@ def list_event_types(fake: FakeSvix, request: Request, body: Any) -> Any:
     return {"data": data, "iterator": page[-1]["name"] if page else None, "done": len(rest) <= limit}
 
 
-def create_event_type(fake: FakeSvix, request: Request, body: Any) -> Any:
+def create_event_type(fake: FakeState, request: Request, body: Any) -> Any:
     name = body["name"]
     known = fake.event_types.get(name)
     if known is not None and not known["archived"]:
@@ -428,7 +428,7 @@ def create_event_type(fake: FakeSvix, request: Request, body: Any) -> Any:
     return 201, fake.event_types[name]
 
 
-def patch_event_type(fake: FakeSvix, request: Request, body: Any) -> Any:
+def patch_event_type(fake: FakeState, request: Request, body: Any) -> Any:
     event_type = fake.event_types.get(request.path_params["name"])
     if event_type is None:
         raise refusal(404, "not_found", "Entity not found")
@@ -437,17 +437,17 @@ def patch_event_type(fake: FakeSvix, request: Request, body: Any) -> Any:
     return event_type
 
 
-def delete_event_type(fake: FakeSvix, request: Request, body: Any) -> Any:
+def delete_event_type(fake: FakeState, request: Request, body: Any) -> Any:
     fake.event_types[request.path_params["name"]]["archived"] = True
     return 204, None
 
 
-def portal_access(fake: FakeSvix, request: Request, body: Any) -> Any:
+def portal_access(fake: FakeState, request: Request, body: Any) -> Any:
     _application(fake, request)
     return {"url": fake.portal_url, "token": "appsk_fake"}
 
 
-def openapi(fake: FakeSvix, request: Request, body: Any) -> Any:
+def openapi(fake: FakeState, request: Request, body: Any) -> Any:
     # The version is a constant. What differs between servers is the schemas.
     types = "filterTypes" if fake.ignores_filters else "eventTypes"
     endpoint = {"properties": {"url": {"type": "string"}, types: {"type": ["array", "null"]}}}
