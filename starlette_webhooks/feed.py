@@ -63,7 +63,8 @@ class Replay(ABC):
     Iterate it to its end, then go on with published entries, leaving out those that it `covers`.
 
     Attributes:
-        gap: Set where the stream cannot resume: the replay then begins with the oldest event kept.
+        gap: Set where the stream cannot resume: the replay then begins with the oldest event kept that is newer than
+            the one it asked for.
         last_id: The tenant's last event before a replay that starts with what is published from now on, where the
             engine knows it: from there a stream resumes that ends before its first event.
     """

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from starlette_webhooks import Webhooks
-from starlette_webhooks.identifiers import mint
+from starlette_webhooks.identifiers import first_id, mint
 from starlette_webhooks.scope import DEFERRED
 from starlette_webhooks.settings import WebhooksSettings
 from tests.eventually import wait_for
@@ -117,15 +117,26 @@ def test_a_filter_leaves_out_other_types(client: TestClient) -> None:
 
 @pytest.mark.parametrize("last", ["foreign", "unknown", "nonsense"])
 def test_an_id_that_is_not_there_is_answered_by_a_gap_and_what_is_kept(client: TestClient, last: str) -> None:
-    foreign = emit(client, tenant="globex")
+    foreign, unknown = emit(client, tenant="globex"), mint("msg_")
     ids = [emit(client, n=n) for n in range(2)]
-    asked = {"foreign": foreign, "unknown": mint("msg_"), "nonsense": "what?"}[last]
+    asked = {"foreign": foreign, "unknown": unknown, "nonsense": "what?"}[last]
     with client.stream("GET", STREAM, headers={**ACME, "Last-Event-ID": asked}) as response:
         assert response.status_code == 200
         gap, *events = frames(response, 3)
     assert gap["event"] == "gap"
     assert json.loads(gap["data"]) == {"requested": asked, "oldest": ids[0]}
     assert [frame["id"] for frame in events] == ids
+
+
+def test_an_id_from_the_future_is_answered_by_a_gap_and_what_is_new(client: TestClient) -> None:
+    old = emit(client)
+    asked = first_id("msg_", 4_000_000_000_000)
+    with client.stream("GET", STREAM, headers={**ACME, "Last-Event-ID": asked}) as response:
+        lines = response.iter_lines()
+        data = next(line for line in lines if line.startswith("data: "))
+        assert json.loads(data[6:]) == {"requested": asked, "oldest": old}
+        new = emit(client)
+        assert next(line for line in lines if line.startswith("id: ")) == f"id: {new}"
 
 
 def test_a_ticket_opens_the_stream_of_its_tenant_and_filter(client: TestClient) -> None:

@@ -62,7 +62,11 @@ class LogReader(Protocol):
         """What was committed after a position, of all tenants, in order."""
 
     async def start_replay(self, tenant: str, after: str | int | None) -> ReplayStart:
-        """Where a replay starts and ends; `after` as for `Backend.replay`. Read from one snapshot."""
+        """Where a replay starts and ends; `after` as for `Backend.replay`. Read from one snapshot.
+
+        If the event to start after is not there, it starts with the events that were minted later. That is nothing for
+        an id from the future, and everything for one that is older than the oldest event, or is no id.
+        """
 
     async def read_replay(self, tenant: str, filter: StreamFilter, after: int, until: int) -> ReplayPage:
         """The next events between two positions that pass the filter."""

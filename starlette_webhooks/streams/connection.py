@@ -164,11 +164,9 @@ class Connection:
         await self._send(b"retry: %d\n\n" % random.randint(1000, 3000))
 
     async def _start_from_now(self) -> None:
-        position = self.position
-        last = position.view.feed.last
         past = await self._read_log(None)
         await past.close()
-        position.start_from_now(past, None if last is None else last.position)
+        self.position.start_from_now(past)
         self.phase = Phase.LIVE
 
     async def _finish(self) -> None:
@@ -323,10 +321,11 @@ class Connection:
     async def _read_log(self, after: str | int | None) -> LoggedPast:
         """Open the log after an event. What is published from here on is ahead of the cursor."""
         view = self.position.view
-        cursor = view.end
+        cursor, last = view.end, view.feed.last
         self._shared.counts.replays += 1
         replay = await self._shared.log.open(view, after)
-        return LoggedPast(self._shared.log, view.feed.tenant, cursor, replay)
+        since = None if last is None else last.position
+        return LoggedPast(self._shared.log, view.feed.tenant, cursor, replay, since=since)
 
     async def _load(self, after: str) -> LoggedPast:
         """Open the log and read its next frames ahead; where that is all, keep them for other streams."""

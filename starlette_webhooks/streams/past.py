@@ -58,14 +58,18 @@ class Past:
 
     Attributes:
         gap: Set where the stream cannot resume after the event it asked for.
+        since: The position of the entry that was published last when it was found, if any.
     """
 
-    __slots__ = ("cursor", "gap", "replay")
+    __slots__ = ("cursor", "gap", "replay", "since")
 
-    def __init__(self, cursor: int, replay: Replay | None = None, gap: Gap | None = None) -> None:
+    def __init__(
+        self, cursor: int, replay: Replay | None = None, gap: Gap | None = None, *, since: int | None = None
+    ) -> None:
         self.cursor = cursor
         self.replay = replay
         self.gap = gap
+        self.since = since
 
     async def read(self) -> Frames | None:
         """The next frames, or None after the last. Frees the ones before.
@@ -120,8 +124,8 @@ class LoggedPast(Past):
 
     __slots__ = ("_log", "_pages", "_reservation", "_tenant", "ahead", "whole")
 
-    def __init__(self, log: LogReader, tenant: str, cursor: int, replay: Replay) -> None:
-        super().__init__(cursor, replay, replay.gap)
+    def __init__(self, log: LogReader, tenant: str, cursor: int, replay: Replay, *, since: int | None) -> None:
+        super().__init__(cursor, replay, replay.gap, since=since)
         self._log = log
         self._tenant = tenant
         self._pages: AsyncIterator[Sequence[Event]] = replay.pages()

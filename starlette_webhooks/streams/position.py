@@ -42,14 +42,21 @@ class Position:
         """Whether memory no longer holds the next frame."""
         return self.cursor < self.view.base
 
-    def start_from_now(self, past: Past, resume: int | None) -> None:
+    def start_from_now(self, past: Past) -> None:
         """Go live without a past. What was committed before, and may be published only now, is left out."""
-        self.go_live(past)
-        self.resume = resume
-        self._start_id = past.replay.last_id if past.replay is not None else None
+        self.cursor = past.cursor
+        self._replay = past.replay
+        self._settled = self.view.end
+        self.resume = past.since
+        self.told = None
+        self._start_id = None if past.replay is None else past.replay.last_id
 
     def go_live(self, past: Past) -> None:
         """Go on with what is published, as everything before has been sent."""
+        if past.gap is not None and self.told == past.gap.requested:
+            # Nothing was there to send. The id that is not in the log must not be asked for again.
+            self.start_from_now(past)
+            return
         self.cursor = past.cursor
         self._replay = past.replay
         self._settled = self.view.end

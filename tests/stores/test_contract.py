@@ -16,6 +16,7 @@ from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.exceptions import Conflict, NotRunning
 from starlette_webhooks.feed import Entry, Replay, StreamFilter
+from starlette_webhooks.identifiers import first_id, mint
 from starlette_webhooks.stores.base import RecoverWindow, Store
 from tests.eventually import eventually
 from tests.stores.contract import (
@@ -327,6 +328,30 @@ async def test_a_replay_after_an_event_that_is_not_there_says_so(make_store: Mak
             replay = await store.replay("acme", StreamFilter(), requested)
             assert replay.gap is not None
             assert (replay.gap.requested, replay.gap.oldest) == (requested, sent.id)
+
+
+async def test_a_replay_after_an_event_that_was_lost_brings_what_was_minted_later(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        old = await emit(store)
+        lost = mint("msg_")
+        sent = [await emit(store) for _ in range(3)]
+        store.watch("acme")
+        replay = await store.replay("acme", StreamFilter(), lost)
+        assert replay.gap is not None
+        assert (replay.gap.requested, replay.gap.oldest) == (lost, old.id)
+        assert await replayed(replay) == [one.id for one in sent]
+
+
+async def test_a_replay_after_an_event_from_the_future_is_empty_and_knows_the_last_event(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        sent = [await emit(store) for _ in range(3)]
+        future = first_id("msg_", 4_000_000_000_000)
+        store.watch("acme")
+        replay = await store.replay("acme", StreamFilter(), future)
+        assert replay.gap is not None
+        assert (replay.gap.requested, replay.gap.oldest) == (future, sent[0].id)
+        assert await replayed(replay) == []
+        assert replay.last_id == sent[2].id
 
 
 async def test_a_long_replay_comes_in_pages(make_store: MakeStore) -> None:

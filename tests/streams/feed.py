@@ -15,7 +15,7 @@ import anyio.lowlevel
 
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import Entry, Gap, Listener, Replay, StreamFilter
-from starlette_webhooks.identifiers import mint
+from starlette_webhooks.identifiers import is_message_id, mint
 from starlette_webhooks.streams import StreamHub, Timing
 from tests.eventually import eventually
 from tests.settings import make_settings
@@ -90,9 +90,16 @@ class Log:
             last = kept[-1].event.id if kept else None
         else:
             found = [entry.position for entry in kept if entry.event.id == after]
-            start = found[0] if found else self.pruned
+            start = found[0] if found else self._later(after, kept)
             gap = None if found else Gap(after, kept[0].event.id if kept else None)
+            last = kept[-1].event.id if kept and start == len(self.entries) else None
         return LogReplay(self, kept, filter, start, gap, last)
+
+    def _later(self, lost: str, kept: Sequence[Entry]) -> int:
+        """The position before the first event that was minted after one that is not there."""
+        if not is_message_id(lost):
+            return self.pruned
+        return next((entry.position - 1 for entry in kept if entry.event.id > lost), len(self.entries))
 
 
 class LogReplay(Replay):

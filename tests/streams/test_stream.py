@@ -12,6 +12,7 @@ import pytest
 
 from starlette_webhooks.exceptions import NotRunning, TooManyRequests
 from starlette_webhooks.feed import StreamFilter
+from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.streams import StreamHub, Unavailable
 from tests.eventually import eventually
 from tests.settings import make_settings
@@ -215,6 +216,28 @@ async def test_an_unknown_id_is_told_as_a_gap_and_the_stream_goes_on_from_the_ol
     assert json.loads(other.blocks[1].fields["data"])["requested"] == 'no"\n\nid: such'
     assert json.loads(empty.blocks[1].fields["data"]) == {"requested": "msg_lost", "oldest": None}
     assert hub.metrics()["gaps"] == 3
+
+
+async def test_a_stream_from_the_future_gets_the_gap_and_then_only_what_is_new() -> None:
+    log = Log()
+    events = [log.commit(make_event(number)) for number in range(5)]
+    future = first_id("msg_", 4_000_000_000_000)
+    async with running(log) as hub:
+        log.publish()
+        async with reading(hub, after=future) as reader:
+            await eventually(lambda: len(reader.blocks) == 2)
+            await settle()
+            log.emit(5)
+            await eventually(lambda: reader.numbers)
+        async with reading(hub, after=future) as early:
+            await eventually(lambda: len(early.blocks) == 2)
+            await settle()
+            hub.drain()
+            await eventually(lambda: early.ended)
+    gap = json.loads(reader.blocks[1].fields["data"])
+    assert gap == {"requested": future, "oldest": events[0].id}
+    assert reader.numbers == [5]
+    assert early.last_event_id == log.entries[-1].event.id, "it does not ask for the id from the future again"
 
 
 async def test_the_resume_point_of_a_filtered_stream_moves_on() -> None:

@@ -120,6 +120,9 @@ async def open_replay(
             # The database of Svix was restored from a backup, say, and its readers know more.
             return SvixReplay(messages, tail, filter, start=None, high=high, gap=Gap(after, oldest))
         start = tail.mark if oldest is None else id_at(timestamp_ms(oldest) / 1000)
+        if is_message_id(after):
+            # Whatever is older, the client has. An id from the future brings nothing.
+            start = max(start, id_at(timestamp_ms(after) / 1000))
         return SvixReplay(messages, tail, filter, start=start, high=high, gap=Gap(after, oldest))
     # Others of that time may have appeared only after this one was sent.
     start = id_at(timestamp_ms(after) / 1000 - overlap)

@@ -84,11 +84,14 @@ def start_replay(connection: sqlite3.Connection, tenant: str, after: str | int |
     if row is not None:
         return ReplayStart(row[0], high)
     oldest = _id(connection, "oldest_event", tenant)
-    newest = _id(connection, "newest_event", tenant)
-    if newest is None or (is_message_id(after) and after > newest):
-        # The database was restored from a backup, say, and its readers know more. They have all that is here.
-        return ReplayStart(high, high, missing=True, oldest=oldest)
-    return ReplayStart(0, high, missing=True, oldest=oldest)
+    if oldest is None or not is_message_id(after) or after < oldest:
+        return ReplayStart(0, high, missing=True, oldest=oldest)
+    # A restored backup has lost it. Whatever is older, the client has.
+    (first,) = connection.execute(_QUERIES["first_minted_after"], (tenant, after)).fetchone()
+    if first is None:
+        newest = _id(connection, "newest_event", tenant)
+        return ReplayStart(high, high, newest=newest, missing=True, oldest=oldest)
+    return ReplayStart(first - 1, high, missing=True, oldest=oldest)
 
 
 def _id(connection: sqlite3.Connection, statement: str, tenant: str) -> str | None:

@@ -32,6 +32,9 @@ SELECT id FROM event WHERE tenant = ? ORDER BY seq LIMIT 1
 -- name: newest_event
 SELECT id FROM event WHERE tenant = ? ORDER BY seq DESC LIMIT 1
 
+-- name: first_minted_after
+SELECT min(seq) FROM event WHERE tenant = ? AND id > ?
+
 -- name: replay
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM event
 WHERE tenant = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?
