@@ -27,6 +27,7 @@ from starlette_webhooks.exceptions import (
     UnknownEventType,
     WebhooksError,
 )
+from starlette_webhooks.health import Health
 from starlette_webhooks.middleware import WebhooksMiddleware
 from starlette_webhooks.pagination import Page
 
@@ -71,6 +72,8 @@ __all__ = [
     "TenantRequired",
     "UnknownEventType",
     "WebhooksError",
+    # health
+    "Health",
     # middleware
     "WebhooksMiddleware",
     # pagination

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from starlette_webhooks.emissions import Pending
 from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
 from starlette_webhooks.event_types import EventType, EventTypes
 from starlette_webhooks.exceptions import NotRunning
+from starlette_webhooks.health import Health
 from starlette_webhooks.lifespans import SharedLifespan
 from starlette_webhooks.middleware import WebhooksMiddleware
 from starlette_webhooks.scope import DEFERRED, SERVICES
@@ -214,7 +215,7 @@ class Webhooks:
         if self._services is not None and self._lifespan.running:
             self._services.hub.forget(str(tenant))
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """The state of the backend and the streams of this process, JSON-able. For the operator, not for customers."""
         health = self.backend.health()
         if self._services is not None and self._lifespan.running:

@@ -158,7 +158,7 @@ async def test_the_middleware_passes_a_failing_shutdown_of_the_host_on(settings:
         webhooks.emitter("acme").emit("invoice.paid", {})
 
 
-def test_health_tells_the_engine_and_its_state(settings: WebhooksSettings) -> None:
+def test_health_tells_the_backend_its_state_and_the_streams(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     assert webhooks.health()["status"] == "stopped"
     with TestClient(make_app(webhooks)):

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
+from starlette_webhooks.health import Health
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.submissions import Submission
 from starlette_webhooks.types import Clock
@@ -166,8 +167,8 @@ class Backend(ABC):
         """The keys of tickets and portal sessions, the same in all processes of the host. The first one signs."""
 
     @abstractmethod
-    def health(self) -> dict[str, Any]:
-        """The state of the backend, JSON-able: `{"backend", "status": "ok" | "degraded" | "stopped", ...}`."""
+    def health(self) -> Health:
+        """The state of the backend. Callable at any time, from any thread."""
 
     # For tests
 

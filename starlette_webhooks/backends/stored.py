@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -26,6 +26,7 @@ from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import InvalidBody, NotRunning
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
+from starlette_webhooks.health import Health
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.signing import generate_secret
@@ -296,10 +297,10 @@ class StoredBackend(Backend):
         store = self._open_store
         return self.settings.secret_keys or (await store.read_meta("secret_key", os.urandom(32)),)
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """See `Backend.health`."""
         return {
-            "backend": self.name,
             "status": "stopped" if self._running is None else "ok",
-            "database": dict(self.store.health()),
+            "backend": self.name,
+            "database": self.store.health(),
         }

@@ -7,17 +7,18 @@ raises `NotRunning` outside `lifespan`, and `BackendUnavailable` if the database
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.delivery.store import DeliveryStore
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
+from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.submissions import Submission
 from starlette_webhooks.types import Clock
@@ -217,5 +218,5 @@ class Store(EventLog, Feed, EndpointStore, AttemptStore, DeliveryStore, Redelive
     def on_loop(self) -> bool:
         """Whether the caller is on the thread of the event loop that the store runs on."""
 
-    def health(self) -> Mapping[str, Any]:
+    def health(self) -> DatabaseHealth:
         """What the operator should know of the database, as `health()["database"]` shows it; JSON-able."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -16,6 +16,7 @@ from starlette_webhooks.budget import MemoryBudget, within_share
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.exceptions import NotRunning, RequestError, TooManyRequests
 from starlette_webhooks.feed import Entry, StreamFilter
+from starlette_webhooks.health import StreamsHealth
 from starlette_webhooks.streams.buffer import Buffer
 from starlette_webhooks.streams.connection import Connection
 from starlette_webhooks.streams.counts import Counts
@@ -278,7 +279,7 @@ class StreamHub:
             connection.end("drained", self._shared.now + self._timing.flush)
         self._wakes.add(connection.waiter for connection in self._connections)
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> StreamsHealth:
         """Gauges and counters of this process, JSON-able."""
         counts = self._counts
         return {
@@ -288,7 +289,15 @@ class StreamHub:
             "bufferBytes": self._buffer.size + self._buffer.history_size,
             "pageBytes": self.budget.held,
             "draining": self._draining,
-            **{name: getattr(counts, name) for name in Counts.__slots__ if name != "closed"},
+            "opened": counts.opened,
+            "frames": counts.frames,
+            "sends": counts.sends,
+            "heartbeats": counts.heartbeats,
+            "lagged": counts.lagged,
+            "stalled": counts.stalled,
+            "replays": counts.replays,
+            "gaps": counts.gaps,
+            "rejected": counts.rejected,
             "closed": dict(counts.closed),
         }
 

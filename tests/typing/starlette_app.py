@@ -20,6 +20,7 @@ from starlette_webhooks import (
     Emitter,
     Event,
     EventType,
+    Health,
     NewEvent,
     Principal,
     Webhooks,
@@ -29,6 +30,7 @@ from starlette_webhooks import (
     WebhooksWebSocket,
     get_emitter,
 )
+from starlette_webhooks.health import Status
 
 
 class InvoicePaid(BaseModel):
@@ -97,6 +99,8 @@ async def plain(request: Request) -> None:
 def outside(webhooks: Webhooks) -> None:
     assert_type(webhooks.emitter("acme"), Emitter)
     assert_type(webhooks.settings, WebhooksSettings)
+    assert_type(webhooks.health(), Health)
+    assert_type(webhooks.health()["status"], Status)
     for schema in (InvoicePaid, InvoiceSent, InvoiceFailed, InvoiceVoided, {"type": "object"}, None):
         EventType("a.b", schema=schema, example={"amount": 1})
     EventType("a.b", schema=InvoiceSent, example=InvoiceSent(1))
@@ -121,6 +125,7 @@ async def wrong(request: WebhooksRequest, webhooks: Webhooks) -> None:
     request.state.webhooks.emitt("invoice.paid", {})  # type: ignore[attr-defined]
     await request.state.webhooks.flush("now")  # type: ignore[call-arg]
     get_emitter("request")  # type: ignore[arg-type]
+    webhooks.health()["state"]  # type: ignore[typeddict-item]
     webhooks.emitter(1.5)  # type: ignore[arg-type]
     Webhooks([EventType("a.b")])  # type: ignore[call-arg]
     Webhooks(authenticate=lambda _: "acme")  # type: ignore[arg-type, return-value]

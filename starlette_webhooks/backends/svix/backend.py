@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -28,6 +28,7 @@ from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable, NotRunning
 from starlette_webhooks.feed import Listener, StreamFilter
+from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.relay.clock import TimeSource
@@ -321,13 +322,13 @@ class SvixBackend(Backend):
         """See `Backend.secret_keys`. If the settings give none, one is made once and kept in the database."""
         return self.settings.secret_keys or (await self._outbox.read_meta("secret_key", os.urandom(32)),)
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """The state of Svix, of the outbox (a second old at most) and of the relay."""
         client, counts = self._parts.client, self._counts
         late = 0.0 if counts.oldest is None else max(0.0, self._time.now() - counts.oldest)
         errors = [self._probe.problem, *(str(error) for error in (client.error, self._relay.error) if error)]
         problem = next((error for error in errors if error), None)
-        status = "degraded" if problem or late > _LATE else "ok"
+        status: Status = "degraded" if problem or late > _LATE else "ok"
         return {
             "backend": self.name,
             "status": status if self._running else "stopped",

@@ -20,6 +20,7 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStat
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.feed import Entry, Listener, StreamFilter
+from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
 from starlette_webhooks.stores.moments import to_ms
@@ -102,7 +103,7 @@ class SQLiteStore(Store):
         """See `Store.on_loop`."""
         return self.database.on_loop
 
-    def health(self) -> Mapping[str, Any]:
+    def health(self) -> DatabaseHealth:
         """See `Store.health`."""
         return {"sqlite": sqlite3.sqlite_version, "walResetFixed": sqlite3.sqlite_version_info >= _WAL_RESET_FIXED}
 

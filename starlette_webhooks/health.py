@@ -1,0 +1,92 @@
+"""What `Webhooks.health()` returns: JSON for the operator, all names in camelCase."""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypeAlias, TypedDict
+
+__all__ = [
+    "DatabaseHealth",
+    "Health",
+    "OutboxHealth",
+    "RelayHealth",
+    "Status",
+    "StreamsHealth",
+    "SvixHealth",
+]
+
+Status: TypeAlias = Literal["ok", "degraded", "stopped"]
+"""`degraded` means that something keeps the backend from its work, or delays it."""
+
+
+class DatabaseHealth(TypedDict):
+    """A database. Each kind has the fields that it knows."""
+
+    problem: NotRequired[str | None]
+
+    sqlite: NotRequired[str]
+    walResetFixed: NotRequired[bool]
+
+    postgresql: NotRequired[str]
+    server: NotRequired[str]
+    schema: NotRequired[str]
+    clockAheadMs: NotRequired[int]
+    hints: NotRequired[bool]
+
+
+class SvixHealth(TypedDict):
+    """The Svix server."""
+
+    server: str
+    selfHosted: bool
+    answered: bool
+    problem: str | None
+
+
+class OutboxHealth(TypedDict):
+    """Events that Svix does not have yet."""
+
+    waiting: int
+    oldestSeconds: float
+    deadLettered: int
+
+
+class RelayHealth(TypedDict):
+    """What forwards the outbox: whether this process does, and whether it waits for Svix to come back."""
+
+    here: bool
+    stalled: bool
+
+
+class StreamsHealth(TypedDict):
+    """Gauges, and counters since the start of the process; see `streams.counts`."""
+
+    streams: int
+    tenants: int
+    views: int
+    bufferBytes: int
+    pageBytes: int
+    draining: bool
+    opened: int
+    frames: int
+    sends: int
+    heartbeats: int
+    lagged: int
+    stalled: int
+    replays: int
+    gaps: int
+    rejected: int
+    closed: dict[str, int]
+
+
+class Health(TypedDict):
+    """The state of a backend; and of the streams of this process, or what ended it unexpectedly."""
+
+    status: Status
+    backend: str
+    database: NotRequired[DatabaseHealth]
+    svix: NotRequired[SvixHealth]
+    outbox: NotRequired[OutboxHealth]
+    relay: NotRequired[RelayHealth]
+    tails: NotRequired[int]
+    streams: NotRequired[StreamsHealth]
+    error: NotRequired[str]
