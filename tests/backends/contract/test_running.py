@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,14 @@ async def test_health_names_the_backend_and_can_be_sent_as_json(make_backend: Ma
     async with running(make_backend) as backend:
         health = json.loads(json.dumps(backend.health()))
         assert (health["backend"], health["status"]) == (backend.name, "ok")
+        assert "_" not in "".join(names_in(health))
+
+
+def names_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from names_in(inner)
 
 
 async def test_the_page_for_customers_is_ours(make_backend: MakeBackend) -> None:
