@@ -72,9 +72,10 @@ async def measure(dimension: str, size: int) -> dict[str, float]:
 
 
 def _mark_version(path: str) -> None:
-    from starlette_webhooks.stores.sqlite.database import SCHEMA_VERSION
+    from starlette_webhooks.stores.sqlite.opening import APPLICATION_ID, SCHEMA_VERSION
 
     connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.close()
 

@@ -220,7 +220,10 @@ class Webhooks:
         health = self.backend.health()
         if self._services is not None and self._lifespan.running:
             health["streams"] = self._services.hub.metrics()
-        elif self._lifespan.error is not None:
+            return health
+        # A forked child has the backend of its parent, which does not run here.
+        health["status"] = "stopped"
+        if self._lifespan.error is not None:
             health["error"] = f"It ended unexpectedly: {self._lifespan.error!r}. Restart the process."
         return health
 

@@ -19,7 +19,7 @@ Status: TypeAlias = Literal["ok", "degraded", "stopped"]
 
 
 class DatabaseHealth(TypedDict):
-    """A database. Each kind has the fields that it knows."""
+    """A database. Each kind has the fields that it knows. `problem` says why it cannot be used at the moment."""
 
     problem: NotRequired[str | None]
 
@@ -48,6 +48,7 @@ class OutboxHealth(TypedDict):
     waiting: int
     oldestSeconds: float
     deadLettered: int
+    problem: NotRequired[str | None]
 
 
 class RelayHealth(TypedDict):

@@ -50,6 +50,12 @@ class WebhooksSettings(BaseSettings):
         repr=False,
         description="Path of the SQLite file, or `:memory:`; or a URL: `sqlite:///webhooks.db`, `postgresql://user@host/name`.",
     )
+    database_timeout: float = Field(
+        default=5,
+        ge=0.1,
+        le=3600,
+        description="Seconds to wait for another process that holds the SQLite file, before a call fails with 503.",
+    )
     secret_key: SecretStr | None = Field(
         default=None,
         description="Signs stream tickets and portal sessions: 32 bytes or more. For rotation several, separated by "

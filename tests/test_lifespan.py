@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -17,6 +18,9 @@ from starlette.testclient import TestClient
 from starlette_webhooks import BackendUnavailable, NotRunning, Webhooks, WebhooksMiddleware
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.settings import WebhooksSettings
+from tests.eventually import eventually
+from tests.forking import in_child
+from tests.holding import holding_file_lock
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
 from tests.servers import COMMANDS, ROOT, free_port
 from tests.settings import make_settings
@@ -65,6 +69,38 @@ async def test_jobs_that_overlap_each_store_their_event_whoever_leaves_first(set
             await webhooks.emitter("acme").emit("invoice.paid", {})
     async with webhooks.lifespan():
         assert await count(webhooks) == 2
+
+
+async def test_in_a_forked_child_nothing_is_emitted_and_nothing_runs(settings: WebhooksSettings) -> None:
+    webhooks = make_webhooks(settings)
+
+    def emit() -> int:
+        try:
+            webhooks.emitter("acme").emit("invoice.paid", {})
+        except NotRunning:
+            return int(webhooks.health()["status"] != "stopped")
+        return 2
+
+    async with webhooks.lifespan():
+        assert await anyio.to_thread.run_sync(in_child, emit) == 0
+        assert await count(webhooks) == 0
+        assert webhooks.health()["status"] == "ok"
+
+
+async def test_a_stopped_process_that_holds_the_database_degrades_health(tmp_path: Path) -> None:
+    webhooks = make_webhooks(make_settings(tmp_path, database_timeout=0.2))
+    async with webhooks.lifespan():
+        holder = holding_file_lock(tmp_path / "webhooks.db")
+        pid = await anyio.to_thread.run_sync(holder.__enter__)
+        try:
+            with pytest.raises(BackendUnavailable, match=f"process {pid} has held its lock"):
+                await webhooks.emitter("acme").emit("invoice.paid", {})
+            health = webhooks.health()
+            assert health["status"] == "degraded"
+            assert str(pid) in (health["database"].get("problem") or "")
+        finally:
+            await anyio.to_thread.run_sync(holder.__exit__, None, None, None)
+        await eventually(lambda: webhooks.health()["status"] == "ok")
 
 
 async def test_an_error_of_the_block_comes_out_as_it_is(settings: WebhooksSettings) -> None:

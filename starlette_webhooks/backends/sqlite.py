@@ -32,6 +32,7 @@ class SQLiteBackend(StoredBackend):
             settings.database_url.path,
             max_writes=settings.queue_events,
             max_bytes=settings.queue_bytes,
+            lock_seconds=settings.database_timeout,
             clock=clock,
         )
         super().__init__(store, settings, **options)

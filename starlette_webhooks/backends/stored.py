@@ -26,7 +26,7 @@ from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import InvalidBody, NotRunning
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
-from starlette_webhooks.health import Health
+from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.signing import generate_secret
@@ -299,8 +299,10 @@ class StoredBackend(Backend):
 
     def health(self) -> Health:
         """See `Backend.health`."""
+        database = self.store.health()
+        status: Status = "ok" if database.get("problem") is None else "degraded"
         return {
-            "status": "stopped" if self._running is None else "ok",
+            "status": "stopped" if self._running is None else status,
             "backend": self.name,
-            "database": self.store.health(),
+            "database": database,
         }

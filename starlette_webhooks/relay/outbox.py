@@ -107,6 +107,10 @@ class OutboxStore(Outbox, Protocol):
     def shared(self) -> bool:
         """Whether it outlives this process, and other processes may use it at the same time."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be used at the moment, or None."""
+
     def lifespan(self, on_commit: Callable[[bool], None]) -> AbstractAsyncContextManager[None]:
         """Open it until the block ends; what was submitted is committed then.
 

@@ -219,4 +219,7 @@ class Store(EventLog, Feed, EndpointStore, AttemptStore, DeliveryStore, Redelive
         """Whether the caller is on the thread of the event loop that the store runs on."""
 
     def health(self) -> DatabaseHealth:
-        """What the operator should know of the database, as `health()["database"]` shows it; JSON-able."""
+        """What the operator should know of the database, as `health()["database"]` shows it; JSON-able.
+
+        `problem` says why it cannot be used at the moment, or is None.
+        """

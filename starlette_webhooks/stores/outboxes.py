@@ -22,4 +22,5 @@ def outbox_of(settings: WebhooksSettings, clock: Clock) -> OutboxStore:
         retention=settings.retention_days * 86_400,
         max_events=settings.queue_events,
         max_bytes=settings.queue_bytes,
+        lock_seconds=settings.database_timeout,
     )

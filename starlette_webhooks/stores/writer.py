@@ -10,7 +10,6 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import anyio
-from anyio import to_thread
 
 from starlette_webhooks.exceptions import NotRunning, QueueFull
 from starlette_webhooks.stores.writes import Batch, Write
@@ -24,6 +23,11 @@ W = TypeVar("W", bound=Write[Any])
 
 _JOIN_TURNS = 4
 _JOIN_SECONDS = 0.005
+_PAUSE = 0.1
+_IN_CHILD = (
+    "`Webhooks` does not run in this process, which was forked from one in which it does. Enter "
+    "`async with webhooks.lifespan():` here, or emit in the parent."
+)
 
 
 class Writer:
@@ -48,7 +52,7 @@ class Writer:
         self._mutex = threading.Lock()
         self._waiting_writes = 0
         self._waiting_bytes = 0
-        self._open = False
+        self._open = self._forked = False
         self._resting = True
         """Whether the next write must wake the loop: nothing is committed, and nothing waits to be."""
 
@@ -61,21 +65,33 @@ class Writer:
         self._loop_thread = threading.get_ident()
         self._new_gate = loop.gate
         self._pending = Batch(self._new_gate())
-        self._stopped = anyio.Event()
+        self._stopped, self._ended = anyio.Event(), anyio.Event()
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="starlette_webhooks-writer", daemon=True)
         self._thread.start()
-        self._open = True
+        self._resting, self._waiting_writes, self._waiting_bytes = True, 0, 0
+        self._open, self._forked = True, False
 
-    async def stop(self) -> None:
-        """Take no more writes, and return when all are committed."""
+    async def stop(self, last: Callable[[], None]) -> None:
+        """Take no more writes, and return once all are committed.
+
+        Args:
+            last: Called on the thread at its end.
+        """
         with self._mutex:
             self._open = False
             idle = self._resting
         if not idle:
             await self._stopped.wait()
+        self._last = last
         self._batches.put(None)
-        await to_thread.run_sync(self._thread.join)
+        await self._ended.wait()
+        self._thread.join()
+
+    def after_fork(self) -> None:
+        """In a child there is no thread, and the lock may be held by one that is not there."""
+        self._mutex = threading.Lock()
+        self._open, self._forked = False, True
 
     def _hand_over(self) -> None:
         with self._mutex:
@@ -139,7 +155,7 @@ class Writer:
         """
         with self._mutex:
             if not self._open:
-                raise NotRunning
+                raise NotRunning(_IN_CHILD if self._forked else None)
             if bounded and (
                 self._waiting_writes >= self.max_writes
                 or (self._waiting_bytes + size > self.max_bytes and self._waiting_bytes)
@@ -169,7 +185,23 @@ class Writer:
                 logger.exception("The thread that writes met an error.")
                 for write in batch.writes:
                     write.error = write.error or RuntimeError(f"The write was not made: {exc!r}.")
-            try:
-                self._soon_threadsafe(self._finish, batch)
-            except RuntimeError:  # The loop was closed without the end of the lifespan: nobody waits any more.
+            if not self._tell_loop(self._finish, batch):
                 return
+        try:
+            self._last()
+        except Exception:
+            logger.exception("The database could not be closed properly.")
+        self._tell_loop(self._ended.set)
+
+    def _tell_loop(self, fn: Callable[..., object], *args: object) -> bool:
+        """Call a function on the loop. False if the loop was closed within the lifespan: nobody waits any more."""
+        while True:
+            try:
+                self._soon_threadsafe(fn, *args)
+            except MemoryError:
+                # Whoever waits must hear of it, sooner or later.
+                time.sleep(_PAUSE)
+            except RuntimeError:
+                return False
+            else:
+                return True

@@ -328,7 +328,7 @@ class SvixBackend(Backend):
         late = 0.0 if counts.oldest is None else max(0.0, self._time.now() - counts.oldest)
         errors = [self._probe.problem, *(str(error) for error in (client.error, self._relay.error) if error)]
         problem = next((error for error in errors if error), None)
-        status: Status = "degraded" if problem or late > _LATE else "ok"
+        status: Status = "degraded" if problem or self._outbox.problem or late > _LATE else "ok"
         return {
             "backend": self.name,
             "status": status if self._running else "stopped",
@@ -342,6 +342,7 @@ class SvixBackend(Backend):
                 "waiting": counts.waiting,
                 "oldestSeconds": round(late, 3),
                 "deadLettered": counts.dead_lettered,
+                "problem": self._outbox.problem,
             },
             "relay": {"here": self._relay.relaying, "stalled": self._relay.stalled},
             "tails": self._parts.streaming.tails,

@@ -12,24 +12,25 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from itertools import groupby
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
-from starlette_webhooks.stores.sqlite.joint import Joint
-from starlette_webhooks.stores.sqlite.queries import read_sql
+from starlette_webhooks.file_locks import FileLock
+from starlette_webhooks.forks import call_in_children
+from starlette_webhooks.problems import Problem
+from starlette_webhooks.stores.sqlite.opening import check_for_damage, connect, open_database
+from starlette_webhooks.stores.sqlite.presence import Presence
+from starlette_webhooks.stores.sqlite.transactions import concerns_database, write_together
 from starlette_webhooks.stores.writer import Writer
 from starlette_webhooks.stores.writes import Batch, Submitted, SupportsEvents, Write
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: there one process may use a file.
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Database", "Write"]
 
@@ -38,10 +39,10 @@ logger = logging.getLogger("starlette_webhooks")
 T = TypeVar("T")
 Connection = sqlite3.Connection
 
-MEMORY = ":memory:"
-SCHEMA_VERSION = 1
 _READERS = 4
 _BATCH_WRITES = 2000
+# Once the lock was not free in time, later writes fail soon: they would queue up behind it.
+_SHORT_WAIT = 0.25
 
 
 class Database:
@@ -51,112 +52,161 @@ class Database:
         path: Where the file is. Beside it lie `-wal`, `-shm` and `-lock`, which belong to it.
         max_writes: Writes that may wait for their turn.
         max_bytes: Sum of the sizes they were submitted with.
+        lock_seconds: How long to wait for another process of ours that writes.
+        busy_seconds: How long to wait for another program that holds SQLite's own lock.
+        check_seconds: How long to look for damage when the file is opened.
+        watch_every: Seconds between two looks whether the file is still there and, after a problem, usable again.
     """
 
-    def __init__(self, path: str, *, max_writes: int = 10_000, max_bytes: int = 67_108_864) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        max_writes: int = 10_000,
+        max_bytes: int = 67_108_864,
+        lock_seconds: float = 5.0,
+        busy_seconds: float = 2.0,
+        check_seconds: float = 1.0,
+        watch_every: float = 1.0,
+    ) -> None:
         self.path = path
+        self._lock_seconds = lock_seconds
+        self._busy_seconds = busy_seconds
+        self._check_seconds = check_seconds
+        self._watch_every = watch_every
         self._writer = Writer(self._commit, max_writes=max_writes, max_bytes=max_bytes)
         self.on_commit = self._writer.on_commit
+        self._problem = Problem(f"The database {path!r} can be written again.")
         self._connection: Connection | None = None
         self._memory_lock = threading.RLock()
         self._readers: list[Connection] = []
-        self._lock_file: int | None = None
+        self._inherited: list[Connection | None] = []
+        self._lock: FileLock | None = None
+        self._presence: Presence | None = None
+        self._committing_since: float | None = None
+        call_in_children(self)
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be written at the moment, or None."""
+        since = self._committing_since
+        if since is not None and (elapsed := time.monotonic() - since) > self._lock_seconds + self._busy_seconds:
+            return f"A commit to the database {self.path!r} has taken {elapsed:.0f} s so far."
+        return self._problem.text
 
     # Lifespan
 
     @asynccontextmanager
-    async def lifespan(self) -> AsyncIterator[None]:
-        """Open the file, bring its schema up to date, and commit what is submitted until the block ends."""
+    async def lifespan(self) -> AsyncGenerator[None]:
+        """Open the file, bring its schema up to date, and commit what is submitted until the block ends.
+
+        Raises:
+            BackendUnavailable: It cannot be opened.
+        """
         self._reading = CapacityLimiter(_READERS)
-        await to_thread.run_sync(self._open_file)
+        await to_thread.run_sync(self._open)
         try:
             self._writer.start()
-            try:
-                yield
-            finally:
-                # Shielded: what was submitted must be committed, and who waits must not wait for ever.
-                with anyio.CancelScope(shield=True):
-                    await self._writer.stop()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._close_file)
-
-    def _open_file(self) -> None:
-        if self.path != MEMORY and fcntl is not None:
-            try:
-                self._lock_file = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as exc:
-                raise BackendUnavailable(
-                    f"The database {self.path!r} cannot be opened: {exc.strerror}. Set `WEBHOOKS_DATABASE` to a path "
-                    "in an existing directory that the process may write to."
-                ) from exc
-        try:
-            with self._exclusive():
-                self._connection = self._connect()
-                if self.path != MEMORY:
-                    self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = FULL")
-                self._migrate(self._connection)
-        except sqlite3.Error as exc:
-            self._close_file()
-            raise BackendUnavailable(
-                f"The database {self.path!r} cannot be opened: {exc}. Set `WEBHOOKS_DATABASE` to the path of a file "
-                "that this process may write."
-            ) from exc
         except BaseException:
-            self._close_file()
+            self._close()
             raise
+        try:
+            async with running_beside(*([] if self.path == MEMORY else [self._watch])):
+                yield
+        finally:
+            # Shielded: what was submitted must be committed, and who waits must not wait for ever.
+            with anyio.CancelScope(shield=True):
+                # Closed on the writer's thread, since the system may have no other.
+                await self._writer.stop(self._close)
 
-    def _connect(self) -> Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-        connection.execute("PRAGMA busy_timeout = 30000")
-        connection.execute("PRAGMA cache_size = -32768")
-        # Else a statement that inserts several rows may make a file, for what it would undo.
-        connection.execute("PRAGMA temp_store = MEMORY")
-        return connection
+    def _open(self) -> None:
+        # Resolved once: after a change of directory, or by a symbolic link, it must still be this file and this lock.
+        location = self._location = self.path if self.path == MEMORY else os.path.realpath(self.path)
+        remedy = "Set `WEBHOOKS_DATABASE` to a path in an existing directory that this process may write to."
+        try:
+            if location != MEMORY:
+                check_for_damage(location, seconds=self._check_seconds)
+                self._lock = FileLock(f"{location}-lock")
+                self._lock.open()
+            with self._exclusive(self._lock_seconds):
+                self._connection = open_database(location, busy_seconds=self._busy_seconds)
+                if location != MEMORY:
+                    self._presence = Presence(location)
+        except BaseException as exc:
+            self._close()
+            if isinstance(exc, OSError):
+                raise BackendUnavailable(f"{self._cannot('opened', exc.strerror or str(exc))} {remedy}") from exc
+            if isinstance(exc, sqlite3.Error):
+                raise BackendUnavailable(f"{self._cannot('opened', str(exc))} {remedy}") from exc
+            raise
+        self._problem.text = None
 
-    def _migrate(self, connection: Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise BackendUnavailable(
-                f"The database {self.path!r} was made by a newer version of starlette_webhooks (schema {version}, this "
-                f"one knows {SCHEMA_VERSION}). Upgrade the package."
-            )
-        if version == SCHEMA_VERSION:
-            return
-        if version == 0:
-            script = read_sql("schema.sql")
-        else:
-            script = "\n".join(read_sql(f"migrations/{n:04}.sql") for n in range(version + 1, SCHEMA_VERSION + 1))
-        # Not `executescript` alone: it would commit a transaction that is open, and a crash could leave half a schema.
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
+    def _cannot(self, verb: str, why: str) -> str:
+        return f"The database {self.path!r} cannot be {verb}: {why.rstrip('.')}."
 
-    def _close_file(self) -> None:
+    def _close(self) -> None:
         for reader in self._readers:
             reader.close()
         self._readers.clear()
         if self._connection is not None:
-            # The last connection to close checkpoints, which must not meet another process's write.
-            with self._exclusive():
+            # The last connection to close checkpoints, which must not meet another process's write. If another process
+            # holds the lock for too long, it has the file open, so that this is not the last one.
+            with suppress(BackendUnavailable), self._exclusive(self._patience):
                 self._connection.close()
+            self._connection.close()
             self._connection = None
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        self._presence = None
+
+    def after_fork(self) -> None:
+        """In a child nothing is open; it may open the file for itself."""
+        self._writer.after_fork()
+        self._memory_lock = threading.RLock()
+        # Kept, and neither used nor closed: https://sqlite.org/howtocorrupt.html, section 2.6.
+        self._inherited += [self._connection, *self._readers]
+        self._connection = None
+        self._readers = []
+        self._lock = self._presence = self._committing_since = None
 
     @contextmanager
-    def _exclusive(self) -> Generator[None]:
-        if self._lock_file is None:
+    def _exclusive(self, seconds: float) -> Generator[None]:
+        lock = self._lock
+        if lock is None:
             with self._memory_lock:
                 yield
             return
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        if not lock.acquire(seconds):
+            why = f"{lock.holder()} has held its lock for more than {self._lock_seconds:g} s"
+            raise BackendUnavailable(self._cannot("used", why))
         try:
             yield
         finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+            lock.release()
+
+    @property
+    def _patience(self) -> float:
+        return self._lock_seconds if self._problem.text is None else min(_SHORT_WAIT, self._lock_seconds)
+
+    async def _watch(self) -> None:
+        while True:
+            await anyio.sleep(self._watch_every)
+            await to_thread.run_sync(self._check_presence, limiter=self._reading)
+            if self._problem.text is not None:
+                # So that it shows that it can be written again, though nobody writes.
+                with suppress(BackendUnavailable):
+                    await self.write(_rewrite_header)
+
+    def _check_presence(self) -> None:
+        try:
+            self._check_files()
+        except BackendUnavailable as exc:
+            self._problem.begin(str(exc))
+
+    def _check_files(self) -> None:
+        if self._presence is not None:
+            self._presence.check()
 
     # Writing
 
@@ -201,55 +251,38 @@ class Database:
     def _commit(self, batch: Batch) -> None:
         writes = batch.writes
         for start in range(0, len(writes), _BATCH_WRITES):
-            self._commit_together(writes[start : start + _BATCH_WRITES])
+            self._committing_since = time.monotonic()
+            try:
+                self._commit_together(writes[start : start + _BATCH_WRITES])
+            finally:
+                self._committing_since = None
 
     def _commit_together(self, writes: Sequence[Write[Any]]) -> None:
         connection = self._connection
         assert connection is not None
         try:
-            with self._exclusive():
-                try:
-                    self._transaction(connection, writes, apart=False)
-                except Exception as exc:
-                    if len(writes) == 1:
-                        writes[0].error = exc
-                    else:
-                        # One of them is at fault: again, each in a savepoint, so that it fails alone.
-                        self._transaction(connection, writes, apart=True)
+            with self._exclusive(self._patience):
+                write_together(connection, writes)
+            # After the commit: what is answered from now on is in the file that lies there.
+            self._check_files()
         except Exception as exc:
             for write in writes:
                 write.error = write.error or exc
-        error = next((write.error for write in writes if isinstance(write.error, sqlite3.Error)), None)
-        if error is not None:
-            logger.error("The database %r cannot be written: %s.", self.path, error)
+        wrong = next((write.error for write in writes if concerns_database(write.error)), None)
+        if wrong is None:
+            self._problem.end()
+        else:
+            self._problem.begin(str(self._unavailable("written", wrong)))
         for write in writes:
             if isinstance(write.error, sqlite3.Error):
-                write.error = _unavailable(write.error)
+                write.error = self._unavailable("written", write.error)
 
-    def _transaction(self, connection: Connection, writes: Sequence[Write[Any]], *, apart: bool) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if apart:
-                for write in writes:
-                    self._run_apart(connection, write)
-            else:
-                _run_together(connection, writes)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-    def _run_apart(self, connection: Connection, write: Write[Any]) -> None:
-        connection.execute("SAVEPOINT one")
-        try:
-            write.result = write.operation(connection)
-        except Exception as exc:
-            if not connection.in_transaction:  # A full disk rolls the whole transaction back.
-                raise
-            write.error = exc
-            connection.execute("ROLLBACK TO one")
-        connection.execute("RELEASE one")
+    def _unavailable(self, verb: str, error: Exception) -> BackendUnavailable:
+        if isinstance(error, BackendUnavailable):
+            return error
+        unavailable = BackendUnavailable(self._cannot(verb, str(error)))
+        unavailable.__cause__ = error
+        return unavailable
 
     # Reading
 
@@ -262,10 +295,12 @@ class Database:
         """
         if self._connection is None:
             raise NotRunning
+        if self._presence is not None and self._presence.lost:
+            self._check_files()
         try:
             return await to_thread.run_sync(self._read, fn, limiter=self._reading)
         except sqlite3.Error as exc:
-            raise BackendUnavailable(f"The database cannot be read: {exc}.") from exc
+            raise self._unavailable("read", exc) from exc
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
         if self.path == MEMORY:
@@ -275,39 +310,24 @@ class Database:
         try:
             connection = self._readers.pop()
         except IndexError:
-            connection = self._connect()
+            connection = connect(self._location, busy_seconds=self._busy_seconds)
+            self._check_files()  # It might be another file by now.
             connection.execute("PRAGMA query_only = 1")
         try:
             connection.execute("BEGIN")
             return fn(connection)
         finally:
-            connection.execute("ROLLBACK")
+            # Some errors have ended the transaction already.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             self._readers.append(connection)
 
     def watcher(self) -> Connection:
         """A connection for `PRAGMA data_version` alone, which is quick enough for the event loop (3 µs)."""
-        return self._connect()
+        return connect(self._location, busy_seconds=self._busy_seconds)
 
 
-def _unavailable(error: sqlite3.Error) -> BackendUnavailable:
-    unavailable = BackendUnavailable(f"The database cannot be written: {error}.")
-    unavailable.__cause__ = error
-    return unavailable
-
-
-def _run_together(connection: Connection, writes: Sequence[Write[Any]]) -> None:
-    for kind, group in groupby(writes, key=_joint):
-        if kind is None:
-            for write in group:
-                write.result = write.operation(connection)
-        else:
-            neighbours = list(group)
-            operations: list[Any] = [write.operation for write in neighbours]
-            results = kind.run_together(connection, operations)
-            for write, result in zip(neighbours, results, strict=True):
-                write.result = result
-
-
-def _joint(write: Write[Any]) -> type[Joint[Any]] | None:
-    operation = write.operation
-    return type(operation) if isinstance(operation, Joint) and operation.joins else None
+def _rewrite_header(connection: Connection) -> None:
+    # Writes a page, as an empty transaction would succeed on a full disk.
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version}")

@@ -13,13 +13,14 @@ from typing import Any
 
 import anyio
 
+from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import QueueFull
 from starlette_webhooks.payloads import is_implied_event_id
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.relay.lock import RelayLock
 from starlette_webhooks.relay.outbox import DeadLetter, EntryState, OutboxCounts, OutboxEntry
-from starlette_webhooks.stores.sqlite.database import MEMORY, Database, Write
+from starlette_webhooks.stores.sqlite.database import Database, Write
 from starlette_webhooks.stores.sqlite.meta import read_meta
 from starlette_webhooks.stores.sqlite.queries import load_queries, read_sql
 from starlette_webhooks.stores.writes import Submitted
@@ -99,9 +100,18 @@ class SQLiteOutbox:
         retention: Seconds that an accepted event answers for its `event_id`.
     """
 
-    def __init__(self, path: str, *, clock: Clock, retention: float, max_events: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Clock,
+        retention: float,
+        max_events: int,
+        max_bytes: int,
+        lock_seconds: float = 5.0,
+    ) -> None:
         self._path = path
-        self._database = Database(path, max_writes=max_events, max_bytes=max_bytes)
+        self._database = Database(path, max_writes=max_events, max_bytes=max_bytes, lock_seconds=lock_seconds)
         self._clock = clock
         self._retention = retention
 
@@ -112,6 +122,11 @@ class SQLiteOutbox:
     def shared(self) -> bool:
         """See `OutboxStore.shared`."""
         return self._path != MEMORY
+
+    @property
+    def problem(self) -> str | None:
+        """See `OutboxStore.problem`."""
+        return self._database.problem
 
     @asynccontextmanager
     async def lifespan(self, on_commit: Callable[[bool], None]) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, Outcome
 from starlette_webhooks.delivery.slots import Capacity, SlotRequest
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
@@ -25,7 +26,7 @@ from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite import attempts, deliveries, endpoints, log, meta, redelivery, retention
-from starlette_webhooks.stores.sqlite.database import MEMORY, Database, Write
+from starlette_webhooks.stores.sqlite.database import Database, Write
 from starlette_webhooks.stores.sqlite.insertion import Inserted, Insertion
 from starlette_webhooks.stores.sqlite.recording import Recording
 from starlette_webhooks.stores.sqlite.watcher import Watcher
@@ -47,6 +48,7 @@ class SQLiteStore(Store):
     Args:
         path: The file, or `:memory:`.
         max_writes, max_bytes: How much may wait for its commit; see `Database`.
+        lock_seconds: How long to wait for another process that writes; see `Database`.
         clock: Seconds since the epoch.
         poll: Seconds between two looks for commits of other processes.
     """
@@ -57,11 +59,12 @@ class SQLiteStore(Store):
         *,
         max_writes: int = 10_000,
         max_bytes: int = 67_108_864,
+        lock_seconds: float = 5.0,
         clock: Clock = time.time,
         poll: float = _POLL,
     ) -> None:
         self.clock = clock
-        self.database = Database(path, max_writes=max_writes, max_bytes=max_bytes)
+        self.database = Database(path, max_writes=max_writes, max_bytes=max_bytes, lock_seconds=lock_seconds)
         self.database.on_commit.append(self._committed)
         self._poll = poll
         self._listener: Listener | None = None
@@ -105,7 +108,11 @@ class SQLiteStore(Store):
 
     def health(self) -> DatabaseHealth:
         """See `Store.health`."""
-        return {"sqlite": sqlite3.sqlite_version, "walResetFixed": sqlite3.sqlite_version_info >= _WAL_RESET_FIXED}
+        return {
+            "sqlite": sqlite3.sqlite_version,
+            "walResetFixed": sqlite3.sqlite_version_info >= _WAL_RESET_FIXED,
+            "problem": self.database.problem,
+        }
 
     def _committed(self, writes: Sequence[Write[Any]]) -> None:
         results = [write.result for write in writes if write.error is None]

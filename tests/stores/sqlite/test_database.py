@@ -228,33 +228,6 @@ async def test_the_database_is_durable_as_wal_and_full_promise(tmp_path: Path) -
         assert await database.write(pragmas) == ("wal", 2)
 
 
-async def test_a_path_that_cannot_be_opened_names_the_setting(tmp_path: Path) -> None:
-    database = Database(str(tmp_path / "missing" / "a.db"))
-    with pytest.raises(BackendUnavailable, match="WEBHOOKS_DATABASE"):
-        async with database.lifespan():
-            pass
-
-
-async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    path.write_bytes(b"something else entirely, and longer than a header of SQLite" * 100)
-    before = path.read_bytes()
-    with pytest.raises(BackendUnavailable, match="WEBHOOKS_DATABASE"):
-        async with Database(str(path)).lifespan():
-            pass
-    assert path.read_bytes() == before
-
-
-async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(BackendUnavailable, match="newer version"):
-        async with Database(str(path)).lifespan():
-            pass
-
-
 def write_for_a_while(path: str, seconds: float, report: Any) -> None:
     async def main() -> None:
         database = Database(path)

@@ -1,0 +1,33 @@
+"""Problems that last: one line when they begin, and one when they are over."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from starlette_webhooks.problems import Problem
+
+
+def test_a_problem_is_logged_once_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    problem = Problem("It works again.")
+    problem.end()
+    for text in ("The disk is full.", "The disk is full.", "It is read-only.", "It is read-only."):
+        problem.begin(text)
+        assert problem.text == text
+    for _ in range(2):
+        problem.end()
+        assert problem.text is None
+    problem.begin("The disk is full.")
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("ERROR", "The disk is full."),
+        ("ERROR", "It is read-only."),
+        ("INFO", "It works again."),
+        ("ERROR", "The disk is full."),
+    ]
+
+
+def test_a_lesser_problem_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    Problem("It works again.", level=logging.WARNING).begin("It is slow.")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
