@@ -78,7 +78,23 @@ def _time(value: Any) -> Any:
 
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,128}$")]
 EventTypeName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-HeaderValue = Annotated[str, StringConstraints(max_length=4096)]
+Headers = Annotated[
+    dict[str, Annotated[str, StringConstraints(max_length=4096)]],
+    Field(max_length=20),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": 20,
+            "propertyNames": {"pattern": f"^{_TOKEN.pattern}$"},
+            "additionalProperties": {"type": "string", "maxLength": 4096, "pattern": f"^({_VALUE.pattern})$"},
+            "description": "Sent with each delivery. Names that a delivery sets itself are refused, such as `host`, "
+            "`content-type` and `webhook-id`, and so is a name in two spellings.",
+        }
+    ),
+]
+Metadata = Annotated[
+    dict[str, str], Field(json_schema_extra={"description": f"{_METADATA_BYTES} bytes at most, names included."})
+]
 Secret = Annotated[
     str,
     StringConstraints(max_length=200),
@@ -114,8 +130,8 @@ class EndpointChange(Body):
     channels: Annotated[list[Channel], Field(max_length=10)] = []
     disabled: StrictBool = False
     rate_limit: Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_whole)] | None = None
-    metadata: dict[str, str] = {}
-    headers: Annotated[dict[str, HeaderValue], Field(max_length=20)] = {}
+    metadata: Metadata = {}
+    headers: Headers = {}
 
     @field_validator("metadata")
     @classmethod
@@ -170,17 +186,20 @@ class Rotation(Body):
 
 
 class EventTest(Body):
-    """A test event; without `data` it carries the example of its type."""
+    """A test event."""
 
     event_type: EventTypeName = "test.ping"
-    data: dict[str, Any] | None = None
+    data: Annotated[
+        dict[str, Any] | None,
+        Field(description="It must fit the schema of the event type. The example of the type if left out."),
+    ] = None
 
 
 class Recovery(Body):
     """Which deliveries to make again."""
 
     since: Time
-    until: Time | None = None
+    until: Annotated[Time | None, Field(description="It must lie after `since`. Now if left out.")] = None
     missing: StrictBool = False
 
     def check_order(self) -> None:

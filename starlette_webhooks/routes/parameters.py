@@ -183,10 +183,10 @@ def _id(name: str, key: str, what: str, pattern: str, is_id: Callable[[str], obj
 
 def _event_types(most: int) -> Parameter[tuple[str, ...]]:
     def read(values: Sequence[str]) -> tuple[str, ...]:
-        names = dict.fromkeys(part.strip() for value in values for part in value.split(","))
+        names = [part.strip() for value in values for part in value.split(",")]
         if len(names) > most:
             raise InvalidRequest(f"Name {most} event types at most.", code="too_many_event_types")
-        return tuple(names)
+        return tuple(dict.fromkeys(names))
 
     return Parameter(
         "event_type",
