@@ -14,14 +14,25 @@ from anyio.lowlevel import RunVar
 from starlette.requests import HTTPConnection
 
 from starlette_webhooks.exceptions import Forbidden
+from starlette_webhooks.scope import BY_KEY
 
-__all__ = ["APIKeys", "Authenticate", "Principal", "call_authenticate", "check_same_origin", "default_authenticate"]
+__all__ = [
+    "APIKeys",
+    "Authenticate",
+    "Principal",
+    "call_authenticate",
+    "check_same_origin",
+    "default_authenticate",
+    "sends_key",
+]
 
 T = TypeVar("T")
 
 _THREADS = 40
 _limiter: RunVar[CapacityLimiter] = RunVar("starlette_webhooks.authentication.threads")
+_PORTS = {"http": 80, "https": 443}
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_SENT_BY_BROWSERS = frozenset({"basic", "digest", "negotiate", "ntlm"})
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -81,7 +92,9 @@ class APIKeys:
         """The principal of a request, or None."""
         scheme, _, key = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return await _call(self._lookup, key.strip())
+            principal = await _call(self._lookup, key.strip())
+            connection.scope[BY_KEY] = principal is not None
+            return principal
         return None if self._fallback is None else await call_authenticate(self._fallback, connection)
 
 
@@ -120,25 +133,33 @@ def _threads() -> CapacityLimiter:
         return limiter
 
 
-def check_same_origin(connection: HTTPConnection) -> None:
+def sends_key(connection: HTTPConnection) -> bool:
+    """Whether the caller means to authenticate by the `Authorization` header: if that fails, no cookie counts."""
+    scheme = connection.headers.get("authorization", "").partition(" ")[0]
+    return bool(scheme) and scheme.lower() not in _SENT_BY_BROWSERS
+
+
+def check_same_origin(connection: HTTPConnection, public_url: str | None = None) -> None:
     """Refuse a changing call that another site may have caused.
 
     A browser sends cookies, and what Basic and like schemes need, along with requests that other sites make it send. A
-    request with a Bearer key cannot be one of those; any other must say that it is same-origin, by `Sec-Fetch-Site`
-    (Fetch Metadata), or by an `Origin` that is ours.
+    call that was authenticated by its key cannot be one of those; any other must say that it is same-origin, by
+    `Sec-Fetch-Site` (Fetch Metadata), or by an `Origin` that is ours.
+
+    Args:
+        public_url: Where the host is reached, if the request does not tell.
 
     Raises:
         Forbidden: It does not.
     """
-    scheme = connection.headers.get("authorization", "").partition(" ")[0]
-    if connection.scope.get("method") in _SAFE_METHODS or scheme.lower() == "bearer":
+    if connection.scope.get("method") in _SAFE_METHODS or _is_by_key(connection):
         return
     site = connection.headers.get("sec-fetch-site")
     if site is not None:
         same = site == "same-origin"
     else:
-        host = _host_of(connection.headers.get("origin", ""))
-        same = bool(host) and host == connection.headers.get("host", "").lower()
+        origin = _origin_of(connection.headers.get("origin", ""))
+        same = origin is not None and origin in (_own_origin(connection), _origin_of(public_url or ""))
     if not same:
         raise Forbidden(
             "This call came from another site, or does not tell where from. Call it from the page itself, or send "
@@ -147,8 +168,26 @@ def check_same_origin(connection: HTTPConnection) -> None:
         )
 
 
-def _host_of(origin: str) -> str:
+def _is_by_key(connection: HTTPConnection) -> bool:
+    if connection.scope.get(BY_KEY):
+        return True
+    # The host's own `authenticate` may have looked at a cookie first, whatever the header says.
+    scheme = connection.headers.get("authorization", "").partition(" ")[0]
+    return scheme.lower() == "bearer" and "cookie" not in connection.headers
+
+
+def _own_origin(connection: HTTPConnection) -> tuple[str, str] | None:
+    return _origin_of(f"{connection.scope.get('scheme', 'http')}://{connection.headers.get('host', '')}")
+
+
+def _origin_of(url: str) -> tuple[str, str] | None:
+    """Scheme and authority of a URL, without the scheme's own port."""
     try:
-        return urlsplit(origin).netloc.lower()
+        parts = urlsplit(url)
+        port = parts.port
     except ValueError:
-        return ""
+        return None
+    if not parts.hostname or parts.username is not None:
+        return None
+    shown = "" if port in (None, _PORTS.get(parts.scheme)) else f":{port}"
+    return parts.scheme, f"{parts.hostname}{shown}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFERRED", "SERVICES"]
+__all__ = ["BY_KEY", "DEFERRED", "SERVICES"]
 
+BY_KEY = "starlette_webhooks.by_key"
+"""Whether an API key authenticated the request."""
 SERVICES = "starlette_webhooks.services"
 """What the routes work with."""
 DEFERRED = "starlette_webhooks.deferred"

@@ -21,6 +21,9 @@ _ORIGIN = re.compile(r"https?://(\*\.)?[a-zA-Z0-9.-]+(:\d{1,5})?|https?://\[[0-9
 _LOGO = re.compile(
     r"/(?!/)[^\s\\]*|https://[a-zA-Z0-9.-]+(:\d{1,5})?/[^\s\\]*|data:image/[a-z0-9.+-]+[;,]\S+", re.ASCII
 )
+_PUBLIC_URL = re.compile(
+    r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?(/[a-zA-Z0-9._~!$&'()*+,=:@%-]*)*", re.ASCII
+)
 _KEY_BYTES = 32
 _SVIX_OWN = frozenset({"svix_api_key", "svix_server_url"})
 
@@ -135,6 +138,11 @@ class WebhooksSettings(BaseSettings):
         description="Networks that deliveries may go to besides the public ones, such as `127.0.0.0/8` in development.",
     )
 
+    public_url: str | None = Field(
+        default=None,
+        description="Where customers reach the routes, such as `https://example.com/api/v1/webhooks`. Needed behind a "
+        "proxy that strips a path prefix or changes the host; otherwise the request tells.",
+    )
     portal_brand: str = Field(
         default="Webhooks", min_length=1, max_length=60, description="The name at the top of the portal."
     )
@@ -216,6 +224,13 @@ class WebhooksSettings(BaseSettings):
                 "give origins separated by commas, such as `https://app.example.com,https://*.example.org`"
             )
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str | None) -> str | None:
+        if value is not None and not _PUBLIC_URL.fullmatch(value):
+            raise ValueError("give an absolute URL without a query, such as `https://example.com/api/v1/webhooks`")
+        return None if value is None else value.rstrip("/")
 
     @field_validator("portal_logo")
     @classmethod

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from pydantic import ValidationError
@@ -320,6 +320,52 @@ def test_a_link_for_an_api_key_opens_a_session_that_may_do_what_the_key_may(host
     assert host.get(f"{MOUNT}/events").status_code == 200
     same_origin = {"sec-fetch-site": "same-origin"}
     assert host.post(f"{MOUNT}/endpoints", json={"url": "http://127.0.0.1/x"}, headers=same_origin).status_code == 403
+
+
+PUBLIC = "https://example.com/hidden/hooks"
+
+
+def entered(client: TestClient, link: str) -> str:
+    """The cookie that a link sets, followed behind a proxy that takes `/hidden` away."""
+    parts = urlsplit(link)
+    answer = client.get(f"{parts.path.removeprefix('/hidden')}?{parts.query}", follow_redirects=False)
+    assert answer.status_code == 303
+    return answer.headers["set-cookie"]
+
+
+def test_a_link_and_its_cookie_hold_behind_a_proxy_that_strips_a_prefix(tmp_path: Path) -> None:
+    webhooks = make_webhooks(make_settings(tmp_path, public_url=PUBLIC + "/"))
+    app = Starlette()
+    webhooks.install(app, path="/hooks")
+    app.router.routes.append(Mount("/customers", webhooks.portal))
+    with TestClient(app) as client:
+        link = client.post("/hooks/portal", headers=bearer("acme") | {"Host": "evil.example"}).json()["url"]
+        assert link.startswith(f"{PUBLIC}/dashboard?token=")
+        assert "; Path=/hidden/hooks; " in entered(client, link)
+        assert entered(client, link).endswith("; Secure")
+        assert "; Path=/hidden/customers; " in entered(client, link.replace("hooks/dashboard", "customers/"))
+        page = Page(client.get("/customers/", headers=bearer("acme")).text)
+        assert page.body()["data-public"] == PUBLIC
+        assert client.get("/hooks/openapi.json").json()["servers"] == [{"url": PUBLIC}]
+
+
+def test_where_the_prefix_is_not_known_the_cookie_is_for_the_whole_host(tmp_path: Path) -> None:
+    webhooks = make_webhooks(make_settings(tmp_path, public_url="https://example.com/elsewhere"))
+    app = make_app(webhooks)
+    app.router.routes.insert(0, Mount("/customers", webhooks.portal))
+    with TestClient(app) as client:
+        token = client.post(f"{MOUNT}/portal", headers=bearer("acme")).json()["url"].partition("?")[2]
+        assert "; Path=/; " in entered(client, f"/customers/?{token}")
+        assert "; Path=/elsewhere; " in entered(client, f"{MOUNT}/dashboard?{token}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["example.com", "ftp://example.com", "https://example.com?x", "https://example.com/#", "https://u@example.com"],
+)
+def test_a_public_url_is_absolute_and_bare(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ValidationError, match="public_url"):
+        make_settings(tmp_path, public_url=url)
 
 
 def test_the_redirect_keeps_the_theme_and_drops_the_token(host: TestClient) -> None:

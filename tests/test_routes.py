@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 
-from starlette_webhooks import Webhooks
+from starlette_webhooks import Principal, Webhooks
 from starlette_webhooks.exceptions import Forbidden
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.settings import WebhooksSettings
-from tests.hosts import MOUNT, bearer, make_app, make_webhooks
+from tests.hosts import KEYS, MOUNT, READ, WRITE, bearer, make_app, make_webhooks
 
 ACME = bearer("acme")
 URL = "http://127.0.0.1:9/hook"
@@ -348,6 +349,67 @@ def test_a_session_may_change_things_from_its_own_origin_only(
     assert response.status_code == status, response.text
     if status == 403:
         assert response.json()["code"] == "cross_origin"
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://testserver", 403),
+        ("http://testserver:80", 202),
+        ("http://testserver:8080", 403),
+        ("HTTP://TESTSERVER", 202),
+        ("https://example.com", 202),
+        ("https://example.com:443", 202),
+        ("http://example.com", 403),
+    ],
+)
+def test_the_scheme_and_the_port_of_an_origin_count(settings: WebhooksSettings, origin: str, status: int) -> None:
+    public = settings.model_copy(update={"public_url": "https://example.com/hooks"})
+    with TestClient(make_app(make_webhooks(public)), base_url="http://testserver" + MOUNT) as client:
+        assert client.post("/test", headers={"X-User": "acme", "Origin": origin}).status_code == status
+
+
+def by_cookie_or_key(connection: HTTPConnection) -> Principal | None:
+    """As a host may write it: the session first, whatever the header says."""
+    user = connection.cookies.get("user")
+    return Principal(user, [READ, WRITE]) if user else KEYS.get(connection.headers.get("authorization", "")[7:])
+
+
+def test_a_cookie_is_a_cookie_whatever_the_header_says(settings: WebhooksSettings) -> None:
+    app = make_app(make_webhooks(settings, authenticate=by_cookie_or_key))
+    with TestClient(app, base_url="http://testserver" + MOUNT) as client:
+        cookie = {"Cookie": "user=acme"}
+        for key in ("anything", "acme"):
+            refused = client.post("/test", headers={**cookie, **bearer(key), "Sec-Fetch-Site": "cross-site"})
+            assert (refused.status_code, refused.json()["code"]) == (403, "cross_origin")
+        assert client.post("/test", headers={**cookie, **bearer("acme")}).status_code == 403
+        assert client.post("/test", headers={**cookie, "Sec-Fetch-Site": "same-origin"}).status_code == 202
+        assert client.post("/test", headers=ACME).status_code == 202
+
+
+def test_a_key_works_from_anywhere_whatever_cookies_come_along(client: TestClient) -> None:
+    headers = {**ACME, "Cookie": "user=globex; other=1", "Sec-Fetch-Site": "cross-site"}
+    assert client.post("/test", headers=headers).status_code == 202
+
+
+@pytest.mark.parametrize("authorization", ["Bearer wrong", "bearer", "Token acme", "ApiKey x", "acme"])
+def test_a_header_that_fails_never_falls_back_to_the_session_of_a_portal(
+    client: TestClient, authorization: str
+) -> None:
+    token = client.post("/portal", headers=ACME).json()["url"].partition("?token=")[2]
+    session = {"Cookie": f"starlette_webhooks_session={token}", "Sec-Fetch-Site": "same-origin"}
+    assert client.post("/test", headers=session).status_code == 202
+    assert client.post("/test", headers={**session, "Authorization": authorization}).status_code == 401
+    assert client.get("/events", headers={**session, "Authorization": authorization}).status_code == 401
+
+
+def test_what_a_browser_sends_by_itself_hides_no_session_and_opens_no_other_site(client: TestClient) -> None:
+    token = client.post("/portal", headers=ACME).json()["url"].partition("?token=")[2]
+    # As behind a staging proxy with a password of its own.
+    session = {"Cookie": f"starlette_webhooks_session={token}", "Authorization": "Basic YTpi"}
+    assert client.get("/events", headers=session).status_code == 200
+    assert client.post("/test", headers={**session, "Sec-Fetch-Site": "same-origin"}).status_code == 202
+    assert client.post("/test", headers={**session, "Sec-Fetch-Site": "cross-site"}).status_code == 403
 
 
 def test_a_session_reads_from_anywhere(client: TestClient) -> None:

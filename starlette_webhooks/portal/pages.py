@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import anyio.to_thread
 from starlette.requests import HTTPConnection, Request
@@ -126,14 +126,27 @@ class Portal:
             return visit.message(401, "This link has expired", text)
         cookie = session_cookie(
             token,
-            path=visit.root if self._api is not None else visit.root.rpartition("/")[0],
+            path=self._cookie_path(visit),
             max_age=opened[1],
-            secure=visit.request.scope.get("scheme") == "https",
+            secure="https" in (visit.request.scope.get("scheme"), urlsplit(self._settings.public_url or "").scheme),
             framed=bool(self._settings.portal_frame_ancestors),
         )
         theme = f"?theme={visit.theme}" if visit.theme else ""
         location = f"./{visit.beside('')}".rstrip("/") + ("/" if visit.slash else "") + theme
         return Response(status_code=303, headers={**visit.headers(), "Location": location, "Set-Cookie": cookie})
+
+    def _cookie_path(self, visit: _Visit) -> str:
+        """The path that the page and the routes share, as the browser sees it."""
+        inside = visit.root if self._api is not None else visit.root.rpartition("/")[0]
+        if self._settings.public_url is None:
+            return inside
+        public = unquote(urlsplit(self._settings.public_url).path)
+        if self._api is None:
+            return public
+        # Apart from the routes, the page lies below the same prefix as they do.
+        prefix = public.removesuffix(self.public_path or "\0")
+        outer: str = visit.request.scope.get("app_root_path", "")
+        return "/" if prefix == public else prefix + inside.removeprefix(outer)
 
     async def _show(self, visit: _Visit, host: PortalHost) -> Response:
         principal = await host.find_principal(visit.request)
@@ -152,11 +165,11 @@ class Portal:
 
     def _facts(self, visit: _Visit, principal: Principal) -> dict[str, str]:
         settings = self._settings
-        public = self.public_path
         outer: str = visit.request.scope.get("app_root_path", "")
+        installed = "" if self.public_path is None else f"{outer}{self.public_path}"
         return {
             "api": visit.beside("api/") if self._api is not None else ("../" if visit.slash else "./"),
-            "public": "" if public is None else f"{outer}{public}",
+            "public": settings.public_url or installed,
             "logo": settings.portal_logo or "",
             "write": "true" if settings.write_scope in principal.scopes else "false",
             "signature": self._signature,

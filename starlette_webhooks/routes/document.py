@@ -36,12 +36,12 @@ class OpenAPIDocument:
         self._title = title
         self._encoded = b""
 
-    def render(self, root_path: str) -> bytes:
-        """The document for routes below this path. The server is relative, so it holds behind any proxy and host."""
+    def render(self, server: str) -> bytes:
+        """The document for routes at this server: a path, which holds on any host, or a URL."""
         if not self._encoded:
             document = build_document(self._operations, self._event_types, scopes=self._scopes, title=self._title)
             self._encoded = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        servers = json.dumps([{"url": root_path or "/"}]).encode()
+        servers = json.dumps([{"url": server}]).encode()
         return b'{"servers":%b,%b' % (servers, self._encoded[1:])
 
 

@@ -13,4 +13,5 @@ __all__ = ["get_openapi"]
 @operation("GET", "/openapi.json", "This document", scope=None, answer="Document")
 async def get_openapi(call: Call[None]) -> Response:
     """The document, with this mount as its server."""
-    return json_response(call.services.document(call.request.scope.get("root_path", "")))
+    server = call.services.settings.public_url or call.request.scope.get("root_path", "") or "/"
+    return json_response(call.services.document(server))

@@ -62,5 +62,7 @@ def _own_portal(call: Call[Body | None], expires_in: int) -> PortalAccess:
     now = services.clock()
     scopes = principal.scopes & {services.settings.read_scope, services.settings.write_scope}
     token = mint_session(services.keys, Principal(principal.tenant, scopes), now=now, expires_in=expires_in)
-    url = str(request.url.replace(path=f"{request.scope.get('root_path', '')}{_PATH}", query="", fragment=""))
-    return PortalAccess(f"{url}?token={token}", datetime.fromtimestamp(int(now) + expires_in, UTC))
+    base = services.settings.public_url or str(
+        request.url.replace(path=request.scope.get("root_path", ""), query="", fragment="")
+    )
+    return PortalAccess(f"{base}{_PATH}?token={token}", datetime.fromtimestamp(int(now) + expires_in, UTC))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from starlette.requests import HTTPConnection, Request
 
-from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin
+from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin, sends_key
 from starlette_webhooks.exceptions import Forbidden, Unauthorized
 from starlette_webhooks.portal.session import read_session
 from starlette_webhooks.scope import SERVICES
@@ -52,7 +52,7 @@ class Services:
 
     Attributes:
         keys: Sign tickets and sessions: the first signs, all are accepted.
-        document: The OpenAPI document, for routes that are served below this root path.
+        document: The OpenAPI document, for routes at this server: a path or a URL.
     """
 
     backend: Backend
@@ -73,7 +73,9 @@ class Services:
     async def find_principal(self, connection: HTTPConnection) -> Principal | None:
         """Who calls: as the host says, or else by the session of our own portal."""
         principal = await call_authenticate(self.authenticate, connection)
-        return principal or read_session(self.keys, connection, now=self.clock())
+        if principal is not None:
+            return principal
+        return None if sends_key(connection) else read_session(self.keys, connection, now=self.clock())
 
     async def backend_portal(self, principal: Principal, expires_in: int = 3600) -> PortalAccess | None:
         """Access to the backend's own portal, after the catalog was registered once; None where ours serves."""
@@ -99,7 +101,7 @@ async def authorize(request: Request, access: Access) -> Principal:
     principal = await services.find_principal(request)
     if principal is None:
         raise Unauthorized
-    check_same_origin(request)
+    check_same_origin(request, services.settings.public_url)
     scope = services.scope_name(access)
     if scope not in principal.scopes:
         raise Forbidden(f"Requires the scope `{scope}`. Use a key that has it.", code="missing_scope")
