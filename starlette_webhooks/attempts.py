@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ class Attempt:
     event_id: str
     event_type: str
     endpoint_id: str
-    url: str
+    url: str = field(repr=False)
     number: int
     timestamp: datetime
     status: AttemptStatus

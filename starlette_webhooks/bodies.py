@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -114,7 +114,11 @@ URL = Annotated[
 class Body(BaseModel):
     """A JSON object in camelCase; fields that it does not know are refused."""
 
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, strict=True)
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, strict=True, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
+        # Some of the values are secret.
+        return ((None, name) for name in sorted(self.model_fields_set))
 
 
 class Nothing(Body):

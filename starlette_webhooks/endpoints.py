@@ -48,7 +48,8 @@ class Endpoint:
 
     id: str
     tenant: str
-    url: str
+    # Some receivers have a secret in their URL.
+    url: str = field(repr=False)
     description: str = ""
     event_types: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
@@ -56,7 +57,7 @@ class Endpoint:
     disabled_reason: str | None = None
     rate_limit: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     created_at: datetime
     updated_at: datetime
 
@@ -82,15 +83,15 @@ class Endpoint:
 class EndpointChanges:
     """What to create an endpoint with, or what to change of one. `UNSET` leaves a field (or its default) alone."""
 
-    url: str | Unset = UNSET
+    url: str | Unset = field(default=UNSET, repr=False)
     description: str | Unset = UNSET
     event_types: tuple[str, ...] | Unset = UNSET
     channels: tuple[str, ...] | Unset = UNSET
     disabled: bool | Unset = UNSET
     rate_limit: int | None | Unset = UNSET
     metadata: Mapping[str, str] | Unset = UNSET
-    headers: Mapping[str, str] | Unset = UNSET
-    secret: str | Unset = UNSET
+    headers: Mapping[str, str] | Unset = field(default=UNSET, repr=False)
+    secret: str | Unset = field(default=UNSET, repr=False)
     """`whsec_...` to create the endpoint with; only for creation."""
 
     def given(self) -> dict[str, Any]:

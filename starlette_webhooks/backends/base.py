@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
@@ -26,7 +26,8 @@ __all__ = ["Backend", "PortalAccess"]
 class PortalAccess:
     """Where a customer manages endpoints, and until when the URL works."""
 
-    url: str
+    # It signs in whoever opens it.
+    url: str = field(repr=False)
     expires_at: datetime
 
 

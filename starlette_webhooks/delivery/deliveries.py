@@ -49,12 +49,12 @@ class LeasedDelivery:
     lease: int
     event_id: str
     event_type: str
-    payload: bytes
+    payload: bytes = field(repr=False)
     tenant: str
     endpoint_id: str
-    url: str
-    headers: Mapping[str, str]
-    secrets: tuple[str, ...]
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -104,5 +104,5 @@ class DisabledEndpoint:
 
     id: str
     tenant: str
-    url: str
+    url: str = field(repr=False)
     reason: str

@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, plan_claim
@@ -33,8 +33,8 @@ class _Target:
 
     id: str
     tenant: str
-    url: str
-    headers: str
+    url: str = field(repr=False)
+    headers: str = field(repr=False)
 
 
 def due(connection: sqlite3.Connection, *, after: int = 0, due_by: int, endpoints: int = _DUE_ENDPOINTS) -> DuePage:
