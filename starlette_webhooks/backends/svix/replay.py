@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["SvixReplay", "open_replay"]
 
 _BEGIN_WITHIN = 8.0
-_CLOCKS_APART = 60.0
 
 
 class SvixReplay(Replay):
@@ -116,13 +115,10 @@ async def open_replay(
     )
     if not known:
         oldest = await messages.oldest(tail.tenant)
-        if is_message_id(after) and after > id_at(messages.now() + _CLOCKS_APART):
-            # The database of Svix was restored from a backup, say, and its readers know more.
-            return SvixReplay(messages, tail, filter, start=None, high=high, gap=Gap(after, oldest))
         start = tail.mark if oldest is None else id_at(timestamp_ms(oldest) / 1000)
         if is_message_id(after):
-            # Whatever is older, the client has. An id from the future brings nothing.
-            start = max(start, id_at(timestamp_ms(after) / 1000))
+            # Pruned, or gone with a database that was restored from a backup: its reader has what is older.
+            start = max(start, id_at(timestamp_ms(after) / 1000 - overlap))
         return SvixReplay(messages, tail, filter, start=start, high=high, gap=Gap(after, oldest))
     # Others of that time may have appeared only after this one was sent.
     start = id_at(timestamp_ms(after) / 1000 - overlap)

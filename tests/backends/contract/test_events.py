@@ -188,6 +188,26 @@ async def test_a_stream_that_cannot_resume_is_told_so(make_backend: MakeBackend)
             backend.unwatch("acme")
 
 
+async def test_a_stream_whose_last_event_is_gone_gets_a_gap_and_what_is_newer(make_backend: MakeBackend) -> None:
+    async with running(make_backend) as backend:
+        old = await send(backend)
+        # Svix replays what is a little older, too, since it may have appeared only later.
+        gone = first_id("msg_", int((old.timestamp + timedelta(minutes=5)).timestamp() * 1000))
+        assert await backend.get_event("acme", gone) is None
+        backend.watch("acme")
+        try:
+            replay = await backend.replay("acme", StreamFilter(), gone)
+            assert replay.gap is not None
+            assert (replay.gap.requested, replay.gap.oldest) == (gone, old.id)
+            assert [event.id async for page in replay.pages() for event in page] == []
+            older = first_id("msg_", int((old.timestamp - timedelta(minutes=5)).timestamp() * 1000))
+            replay = await backend.replay("acme", StreamFilter(), older)
+            assert replay.gap is not None
+            assert [event.id async for page in replay.pages() for event in page] == [old.id]
+        finally:
+            backend.unwatch("acme")
+
+
 async def test_a_stream_that_resumes_from_the_future_gets_a_gap_and_then_what_is_new(
     make_backend: MakeBackend,
 ) -> None:
