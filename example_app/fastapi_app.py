@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Request
-from starlette.middleware.sessions import SessionMiddleware
 
-from example_app.integration import SESSION_SECRET, authorize, take_stripe, webhooks, workspace
-from example_app.site import refuse, site
+from example_app.integration import authorize, take_stripe, webhooks, workspace
+from example_app.site import Sessions, refuse, site
 from example_app.workspace import NewDocument, NewKey, Refused
 from starlette_webhooks import WebhooksMiddleware
 from starlette_webhooks.fastapi import EmitterDep
 
 app = FastAPI(title="Folio", exception_handlers={Refused: refuse})
-app.add_middleware(SessionMiddleware, secret_key=SESSION_SECRET)
+app.add_middleware(Sessions)
 app.add_middleware(WebhooksMiddleware, webhooks=webhooks)
 
 

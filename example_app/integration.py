@@ -11,16 +11,16 @@ from example_app.billing import read_stripe
 from example_app.catalog import EVENT_TYPES
 from example_app.workspace import SCOPES, NewKey, Refused, User, Workspace
 from starlette_webhooks import APIKeys, Emitter, Principal, Webhooks
+from starlette_webhooks.authentication import check_same_origin
+from starlette_webhooks.exceptions import Forbidden
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-__all__ = ["SESSION_SECRET", "authorize", "signed_in", "take_stripe", "webhooks", "workspace"]
+__all__ = ["authorize", "refuse_other_sites", "signed_in", "take_stripe", "webhooks", "workspace"]
 
 _PRINCIPAL = "example_app.principal"
 _STRIPE_SECRET = os.environ.get("STRIPE_WEBHOOK_SECRET", "")
-SESSION_SECRET = os.environ.get("EXAMPLE_SESSION_SECRET") or os.urandom(32).hex()
-"""Signs session cookies. Sessions end with the process where the environment gives none."""
 
 # The passwords are `ada-demo` and `grace-demo`.
 DEMO_USERS = [
@@ -76,15 +76,28 @@ async def authorize(request: Connection, needed: str) -> str:
     """The id of the user who calls a route of ours, and may do what is needed.
 
     Raises:
-        Refused: Nobody we know, or the scope is missing.
+        Refused: The caller is not known, the scope is missing, or the page of another site made the call.
     """
     principal = await authenticate(HTTPConnection(request.scope))
     if principal is None:
         raise Refused(401, "unauthorized", "Sign in, or send `Authorization: Bearer <key>`.")
+    refuse_other_sites(request)
     if needed not in principal.scopes:
-        raise Refused(403, "missing_scope", f"This takes the scope `{needed}`.")
+        raise Refused(403, "missing_scope", f"Requires the scope `{needed}`.")
     request.scope[_PRINCIPAL] = principal
     return principal.tenant
+
+
+def refuse_other_sites(request: Connection) -> None:
+    """Refuse a change that the page of another site makes in the name of the user, whose cookies come along (CSRF).
+
+    Raises:
+        Refused: The call does not say that it comes from a page of ours, and has no API key.
+    """
+    try:
+        check_same_origin(HTTPConnection(request.scope), webhooks.settings.public_url)
+    except Forbidden as exc:
+        raise Refused(403, exc.code, exc.detail) from exc
 
 
 def tenant(connection: HTTPConnection) -> str | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from litestar import Litestar, Request, Response, asgi, delete, get, post
 from litestar.di import NamedDependency
-from litestar.middleware.session.server_side import ServerSideSessionConfig
+from litestar.middleware import DefineMiddleware
 from litestar.params import FromPath, JSONBody
 
 from example_app import integration
 from example_app.integration import authorize, take_stripe, workspace
-from example_app.site import site
+from example_app.site import Sessions, site
 from example_app.workspace import NewDocument, NewKey, Refused
 from starlette_webhooks import Emitter
 from starlette_webhooks.litestar import WebhooksPlugin
@@ -55,6 +55,6 @@ async def stripe(request: AnyRequest, webhooks: NamedDependency[Emitter]) -> Non
 app = Litestar(
     [create_key, revoke_key, list_documents, create_document, stripe, asgi(["/", "/session"], copy_scope=True)(site)],
     plugins=[WebhooksPlugin(integration.webhooks, "/api/v1/webhooks", portal="/webhooks")],
-    middleware=[ServerSideSessionConfig().middleware],
+    middleware=[DefineMiddleware(cast(Any, Sessions))],
     exception_handlers={Refused: lambda request, error: Response(error.document, status_code=error.status)},
 )

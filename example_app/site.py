@@ -1,21 +1,42 @@
-"""Signing in and the home page: a plain ASGI app, so that each host serves the same one.
-
-It needs a session at `scope["session"]`, which the host's own session middleware puts there.
-"""
+"""Sessions, signing in, and the home page: plain ASGI apps, so that each host serves the same ones."""
 
 from __future__ import annotations
 
+import os
+
 from anyio import to_thread
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from example_app import pages
-from example_app.integration import signed_in, workspace
+from example_app.integration import refuse_other_sites, signed_in, workspace
 from example_app.workspace import Credentials, Refused, parse
 
-__all__ = ["site"]
+__all__ = ["Sessions", "refuse", "site"]
+
+SECRET = os.environ.get("EXAMPLE_SESSION_SECRET") or os.urandom(32).hex()
+"""Signs session cookies. Without a secret in the environment, sessions end with the process."""
+
+
+class Sessions:
+    """Middleware that keeps a session in a signed cookie, at `scope["session"]`.
+
+    The cookie is new with each sign-in, so a cookie that somebody planted before is worth nothing after it. It is
+    `HttpOnly` and `SameSite=Lax`, and `Secure` wherever the site is served over HTTPS.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._plain = SessionMiddleware(app, secret_key=SECRET)
+        self._secure = SessionMiddleware(app, secret_key=SECRET, https_only=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        sessions = self._secure if scope.get("scheme") in ("https", "wss") else self._plain
+        await sessions(scope, receive, send)
 
 
 async def home(request: Request) -> Response:
@@ -28,13 +49,18 @@ async def home(request: Request) -> Response:
 
 async def sign_in(request: Request) -> Response:
     """Begin a session."""
+    if "origin" in request.headers or "sec-fetch-site" in request.headers:
+        # There is no cookie yet; but another site must not sign its visitors in, to an account of its choice.
+        refuse_other_sites(request)
     user = await to_thread.run_sync(workspace.sign_in, parse(Credentials, await request.body()))
+    request.session.clear()
     request.session["user"] = user.id
     return JSONResponse(user.document())
 
 
 async def sign_out(request: Request) -> Response:
     """End the session."""
+    refuse_other_sites(request)
     request.session.clear()
     return Response(status_code=204)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
-from starlette.middleware.sessions import SessionMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from example_app.integration import SESSION_SECRET, authorize, take_stripe, webhooks, workspace
-from example_app.site import refuse, site
+from example_app.integration import authorize, take_stripe, webhooks, workspace
+from example_app.site import Sessions, refuse, site
 from example_app.workspace import NewDocument, NewKey, Refused, parse
 from starlette_webhooks import WebhooksMiddleware, WebhooksRequest
 
@@ -56,5 +55,5 @@ app = Starlette(
     ],
     exception_handlers={Refused: refuse},
 )
-app.add_middleware(SessionMiddleware, secret_key=SESSION_SECRET)
+app.add_middleware(Sessions)
 app.add_middleware(WebhooksMiddleware, webhooks=webhooks)

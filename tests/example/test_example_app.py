@@ -203,6 +203,60 @@ def test_page_of_another_site_changes_nothing_with_the_session(browser: httpx.Cl
     assert browser.post(f"{HOOKS}/test").status_code == 202
 
 
+CREDENTIALS = {"email": "ada@example.com", "password": "ada-demo"}
+ELSEWHERE = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE)
+def test_page_of_another_site_reaches_no_route_of_the_product(
+    base: str, browser: httpx.Client, headers: dict[str, str]
+) -> None:
+    before = newest(browser)
+    key = browser.post("/api/v1/keys", json={"name": "kept"}).json()["apiKeyId"]
+    calls: list[tuple[str, str, object]] = [
+        ("POST", "/api/v1/documents", {"title": "Forged"}),
+        ("POST", "/api/v1/keys", {"name": "forged"}),
+        ("DELETE", f"/api/v1/keys/{key}", None),
+        ("DELETE", "/session", None),
+        ("POST", "/session", CREDENTIALS),
+    ]
+    for method, path, body in calls:
+        refused = browser.request(method, path, json=body, headers={"Origin": "", **headers})
+        assert (refused.status_code, refused.json()["code"]) == (403, "cross_origin"), path
+    assert len(newest(browser)) == len(before) + 1
+    assert browser.delete(f"/api/v1/keys/{key}").status_code == 204
+    # A form can send JSON as text, without asking first. FastAPI refuses that by itself.
+    body = json.dumps({"title": "Forged"})
+    form = {"Origin": "", "Content-Type": "text/plain", **headers}
+    assert browser.post("/api/v1/documents", content=body, headers=form).status_code in (403, 422)
+
+
+def test_cookie_planted_before_signing_in_is_worth_nothing_after_it(base: str) -> None:
+    with httpx.Client(base_url=base, verify=False, headers={"Origin": base}) as client:
+        client.post("/session", json={"email": "grace@example.com", "password": "grace-demo"}).raise_for_status()
+        planted = {"session": client.cookies["session"], "own": "planted"}
+    for cookies in (planted, {"session": "chosen by the attacker"}):
+        with httpx.Client(base_url=base, verify=False, headers={"Origin": base}, cookies=cookies) as victim:
+            signed_in = victim.post("/session", json=CREDENTIALS)
+            assert signed_in.cookies["session"] != cookies["session"]
+        with httpx.Client(base_url=base, verify=False, cookies={"session": cookies["session"]}) as attacker:
+            assert "Ada" not in attacker.get("/").text
+
+
+def test_session_cookie_is_secure_where_the_site_is(base: str) -> None:
+    for scheme, secure in (("https", True), ("http", False)):
+        with httpx.Client(base_url=base, verify=False, headers={"X-Forwarded-Proto": scheme}) as client:
+            cookie = client.post("/session", json=CREDENTIALS).headers["set-cookie"].lower()
+            assert "httponly" in cookie
+            assert "samesite=lax" in cookie
+            assert ("secure" in cookie) is secure
+
+
 def test_other_user_sees_nothing_of_it(base: str, api: httpx.Client) -> None:
     api.post("/api/v1/documents", json={"title": "Private"})
     with httpx.Client(base_url=base, verify=False) as grace:
