@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from starlette_webhooks.emissions import Pending
 from starlette_webhooks.emitter import STATE_KEY, Emitter, detach
+from starlette_webhooks.responding import FlushingSend
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
@@ -36,7 +36,7 @@ class WebhooksMiddleware:
     """Puts an `Emitter` at `request.state.webhooks`, and runs `webhooks.lifespan()` around the host's own.
 
     Install it on the app that the server calls. No message leaves before what the request emitted until then is
-    durable, unless the setting `flush_before_response` is off.
+    durable, unless the setting `flush_before_response` is off. Where it cannot be stored, the answer is 503.
     """
 
     def __init__(self, app: ASGIApp, webhooks: EmittingApp) -> None:
@@ -59,19 +59,17 @@ class WebhooksMiddleware:
             finally:
                 detach(emitter)
 
-        def flushing_send(message: Message) -> Awaitable[None]:
-            # No coroutine of its own: every frame of every stream passes here.
-            return _flush_and_send(pending, send, message) if pending else send(message)
-
+        flushing_send = FlushingSend(scope, send, pending)
         try:
             await self.app(scope, receive, flushing_send)
-        except BaseException:
+        except BaseException as exc:
             if pending:
                 await pending.flush_quietly()
-            raise
+            if not isinstance(exc, Exception) or not await flushing_send.handle(exc):
+                raise
         else:
             if pending:
-                await pending.flush()
+                await flushing_send.flush_late()
         finally:
             detach(emitter)
 
@@ -80,7 +78,7 @@ class WebhooksMiddleware:
         complete: Message | None = None
 
         async def hold_complete(message: Message) -> None:
-            # The server may exit once it has `shutdown.complete`, so it waits until the engine is closed.
+            # The server may exit once it has `shutdown.complete`, so it waits until the backend is closed.
             nonlocal complete
             if message["type"] == "lifespan.shutdown.complete":
                 complete = message
@@ -101,8 +99,3 @@ class WebhooksMiddleware:
             raise
         if complete is not None:
             await send(complete)
-
-
-async def _flush_and_send(pending: Pending, send: Send, message: Message) -> None:
-    await pending.flush()
-    await send(message)

@@ -23,7 +23,7 @@ LAYERS = [
     ["management", "openapi"],
     ["portal"],
     ["streams"],
-    ["emitter", "authentication", "bodies", "event_type_names"],
+    ["emitter", "authentication", "responding", "bodies", "event_type_names"],
     ["backends"],
     ["stores"],
     ["delivery", "relay", "outbox"],

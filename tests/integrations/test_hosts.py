@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,25 @@ def running(app: Any, loop: str, **options: Any) -> Iterator[TestClient]:
 def client(host: Host, webhooks: Webhooks, anyio_backend: str) -> Iterator[TestClient]:
     with running(host(webhooks), anyio_backend) as client:
         yield client
+
+
+class Records(logging.Handler):
+    """What we log, whatever a host makes of logging: Litestar configures it anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[logging.LogRecord]]:
+    handler, logger = Records(), logging.getLogger("starlette_webhooks")
+    logger.addHandler(handler)
+    yield handler.records
+    logger.removeHandler(handler)
 
 
 def listed(client: TestClient, path: str = MOUNT) -> list[dict[str, Any]]:
@@ -128,6 +148,35 @@ def test_an_unexpected_error_below_the_mount_is_answered_by_the_host_once(
     with running(host(webhooks_for(settings, authenticate=authenticate)), anyio_backend) as client:
         response = client.get(f"{MOUNT}/events")
         assert (response.status_code, response.text) == (500, "the host's own page")
+
+
+@pytest.mark.parametrize("path", ["/emit", "/emit-in-thread"])
+def test_where_an_event_cannot_be_stored_the_answer_is_503(
+    host: Host, tmp_path: Path, anyio_backend: str, logged: list[logging.LogRecord], path: str
+) -> None:
+    with running(host(webhooks_for(make_settings(tmp_path))), anyio_backend) as client:
+        (tmp_path / "webhooks.db").rename(tmp_path / "moved.db")
+        for _ in range(3):
+            response = client.post(path, json={}, headers=ACME)
+            assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+            assert (response.headers["retry-after"], response.headers["connection"]) == ("5", "close")
+        assert client.get("/nothing").status_code == 200
+        (tmp_path / "moved.db").rename(tmp_path / "webhooks.db")
+        assert client.post(path, json={}, headers=ACME).status_code in (200, 201)
+    errors = [record.getMessage() for record in logged if record.levelname == "ERROR"]
+    assert len(errors) == 1, "one line for the change, and no traceback"
+    assert "was removed or replaced" in errors[0]
+
+
+def test_where_an_event_of_a_background_task_cannot_be_stored_it_is_told_without_a_traceback(
+    host: Host, tmp_path: Path, anyio_backend: str, logged: list[logging.LogRecord]
+) -> None:
+    with running(host(webhooks_for(make_settings(tmp_path))), anyio_backend) as client:
+        (tmp_path / "webhooks.db").rename(tmp_path / "moved.db")
+        assert client.post("/emit-in-background", headers=ACME).status_code in (200, 201)
+        (tmp_path / "moved.db").rename(tmp_path / "webhooks.db")
+    assert any("emitted after the response is lost" in record.getMessage() for record in logged)
+    assert not any(record.exc_info for record in logged)
 
 
 def test_a_path_that_only_begins_like_the_mount_is_not_ours(client: TestClient) -> None:
