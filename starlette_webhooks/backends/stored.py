@@ -24,11 +24,12 @@ from starlette_webhooks.delivery.dispatcher import Dispatcher
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.exceptions import InvalidBody, NotRunning
+from starlette_webhooks.exceptions import BackendUnavailable, InvalidBody, NotRunning
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.pagination import Page, check_cursor
+from starlette_webhooks.problems import Problem
 from starlette_webhooks.signing import generate_secret
 from starlette_webhooks.stores.base import RecoverCursor, RecoverWindow, Store
 from starlette_webhooks.submissions import Submission
@@ -42,6 +43,7 @@ __all__ = ["StoredBackend"]
 logger = logging.getLogger("starlette_webhooks")
 
 _PRUNE_EVERY = 3600.0
+_PRUNE_AGAIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class StoredBackend(Backend):
         self._pause = pause
         self._monotonic: Clock = time.monotonic
         self._running: _Running | None = None
+        self._problem = Problem("Old events are removed again.", level=logging.WARNING)
 
     @asynccontextmanager
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
@@ -150,6 +153,11 @@ class StoredBackend(Backend):
         while True:
             try:
                 await self._prune()
+                self._problem.end()
+            except BackendUnavailable as exc:
+                self._problem.begin(f"Old events could not be removed; trying again in a minute: {exc}")
+                await anyio.sleep(_PRUNE_AGAIN)
+                continue
             except Exception:
                 logger.exception("Old events could not be removed; trying again in an hour.")
             await anyio.sleep(_PRUNE_EVERY)

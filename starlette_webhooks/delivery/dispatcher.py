@@ -31,6 +31,7 @@ from starlette_webhooks.delivery.sender import Sender
 from starlette_webhooks.delivery.slots import Lane, SlotRequest
 from starlette_webhooks.delivery.store import DeliveryStore
 from starlette_webhooks.exceptions import BackendUnavailable, QueueFull
+from starlette_webhooks.problems import Problem
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
@@ -84,6 +85,7 @@ class Dispatcher:
         self._ready = Ready(self._limits)
         self._grace = grace
         self._pause = pause
+        self._problem = Problem("Deliveries go on.", level=logging.WARNING)
         self.busy = 0
         """Attempts under way, or not recorded yet."""
         # When to ask for an endpoint's deliveries. `_timed` has the earliest time of each; others are left to pass.
@@ -151,8 +153,9 @@ class Dispatcher:
                     await self._claim(attempts, requests)
                     await checkpoint_if_cancelled()
                     await self._scan()
+                self._problem.end()
             except (BackendUnavailable, QueueFull) as exc:
-                logger.warning("Deliveries are waiting because the database cannot be used: %s", exc)
+                self._problem.begin(f"Deliveries are waiting because the database cannot be used: {exc}")
                 self._scan_at = -math.inf
                 await sleep(self._pause)
             except Exception:

@@ -11,6 +11,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from starlette_webhooks.concurrency import task_group
 from starlette_webhooks.exceptions import BackendError, BackendUnavailable
+from starlette_webhooks.problems import Problem
 from starlette_webhooks.relay.breaker import Breaker
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.relay.forward import Forward, ForwardingFailed, ForwardingRefused
@@ -57,6 +58,7 @@ class Relay:
         self._lock = lock
         self._time = time
         self._target = target
+        self._problem = Problem(f"The relay to {target} goes on.")
         self._concurrency = concurrency
         self._tenant_concurrency = tenant_concurrency
         self._poll = poll
@@ -92,7 +94,7 @@ class Relay:
                 await self._lock.acquire()
                 await self._relay()
             except BackendUnavailable as exc:
-                logger.error("The relay to %s pauses: %s", self._target, exc)
+                self._problem.begin(f"The relay to {self._target} pauses: {exc}")
             finally:
                 self._lock.release()
             await self._time.sleep(_PAUSE)
@@ -118,9 +120,10 @@ class Relay:
             try:
                 found, position = await self._outbox.tenants(position)
             except BackendUnavailable as exc:
-                logger.error("The outbox cannot be read; trying again: %s", exc)
+                self._problem.begin(f"The outbox cannot be read; trying again: {exc}")
                 await self._time.sleep(_PAUSE)
                 continue
+            self._problem.end()
             for tenant in found:
                 tenants.add(tenant)
             due = tenants.release(self._time.now())

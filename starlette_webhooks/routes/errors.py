@@ -28,7 +28,8 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         logger.warning("The backend refused a call: %s (%s: %s)", error, error.code, error.detail)
         return _error(422, error.code or "refused", error.detail or "The backend refused this.")
     if isinstance(error, (BackendUnavailable, QueueFull)):
-        logger.warning("A call could not be served: %s", error)
+        # Not a warning: what is wrong is logged where it begins, and callers may come in thousands.
+        logger.info("A call could not be served: %s", error)
         detail = "Not available at the moment. Try again."
         return _error(503, "unavailable", detail, {"Retry-After": _RETRY_AFTER})
     raise error

@@ -16,10 +16,9 @@ import anyio
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.feed import Entry, Gap, Listener, Replay, StreamFilter
+from starlette_webhooks.problems import Problem
 
 __all__ = ["LogReader", "LogReplay", "ReplayPage", "ReplayStart", "Tail"]
-
-logger = logging.getLogger("starlette_webhooks")
 
 _PAUSE = 0.5
 _ROWS = 500
@@ -91,6 +90,7 @@ class Tail:
         self._high: int | None = None
         self._wakeup = anyio.Event()
         self._started = anyio.Event()
+        self._problem = Problem("Streams go on.", level=logging.WARNING)
 
     def listen(self, listener: Listener) -> None:
         """Publish to this listener from now on."""
@@ -128,7 +128,7 @@ class Tail:
                 try:
                     await self._follow()
                 except BackendUnavailable as exc:
-                    logger.warning("Streams are waiting because the database cannot be read: %s", exc)
+                    self._problem.begin(f"Streams are waiting because the database cannot be read: {exc}")
                     await anyio.sleep(self._pause)
             self._started = anyio.Event()
             self._high = None
@@ -143,6 +143,7 @@ class Tail:
             # After an error, continue where it stopped.
             await self._catch_up()
         self._started.set()
+        self._problem.end()
         while self._watched:
             await self._wakeup.wait()
             self._wakeup = anyio.Event()

@@ -31,6 +31,7 @@ from starlette_webhooks.feed import Listener, StreamFilter
 from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.pagination import Page
+from starlette_webhooks.problems import Problem
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.relay.outbox import DeadLetter, Outbox, OutboxCounts
 from starlette_webhooks.relay.relay import Relay
@@ -113,6 +114,7 @@ class SvixBackend(Backend):
         self._housekeeping = Housekeeping(self._outbox, self._relay, self._parts.delivering, self._time)
         self._probe = Probe(self._parts.client, self._time)
         self._running = False
+        self._problem = Problem("The outbox can be counted again.", level=logging.WARNING)
         self._event_types: EventTypes | None = None
         self._synced = False
         self._sync_lock = anyio.Lock()
@@ -165,7 +167,9 @@ class SvixBackend(Backend):
             try:
                 self._counts = await self._outbox.counts()
             except BackendUnavailable as exc:
-                logger.warning("The outbox could not be counted: %s", exc)
+                self._problem.begin(f"The outbox could not be counted: {exc}")
+            else:
+                self._problem.end()
             await anyio.sleep(_COUNT_PAUSE)
             with anyio.move_on_after(_COUNT_EVERY):
                 await self._recount.wait()

@@ -8,11 +8,10 @@ from collections.abc import Callable
 
 import anyio
 
+from starlette_webhooks.problems import Problem
 from starlette_webhooks.stores.sqlite.database import Database
 
 __all__ = ["Watcher"]
-
-logger = logging.getLogger("starlette_webhooks")
 
 _PAUSE = 0.5
 
@@ -34,6 +33,7 @@ class Watcher:
         self._wanted = wanted
         self._poll = poll
         self._wakeup = anyio.Event()
+        self._problem = Problem("The database can be watched again.", level=logging.WARNING)
 
     def wake(self) -> None:
         """Somebody may want to know now."""
@@ -46,7 +46,7 @@ class Watcher:
                 try:
                     await self._watch()
                 except sqlite3.Error as exc:
-                    logger.warning("The database cannot be watched for commits of other processes: %s", exc)
+                    self._problem.begin(f"The database cannot be watched for commits of other processes: {exc}.")
                     await anyio.sleep(_PAUSE)
             await self._wakeup.wait()
             self._wakeup = anyio.Event()
@@ -57,6 +57,7 @@ class Watcher:
             seen: int | None = None
             while self._wanted():
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
+                self._problem.end()
                 if version != seen:
                     seen = version
                     self._changed()
