@@ -164,9 +164,7 @@ class Connection:
         await self._send(b"retry: %d\n\n" % random.randint(1000, 3000))
 
     async def _start_from_now(self) -> None:
-        past = await self._read_log(None)
-        await past.close()
-        self.position.start_from_now(past)
+        self.position.start_from_now(await self._open_log(None))
         self.phase = Phase.LIVE
 
     async def _finish(self) -> None:
@@ -318,14 +316,16 @@ class Connection:
         found = view.history_after(after)
         return None if found is None else RememberedPast(*found)
 
-    async def _read_log(self, after: str | int | None) -> LoggedPast:
-        """Open the log after an event. What is published from here on is ahead of the cursor."""
+    async def _open_log(self, after: str | int | None) -> Past:
+        """Ask the log for what came after an event. What is published from here on is ahead of the cursor."""
         view = self.position.view
         cursor, last = view.end, view.feed.last
         self._shared.counts.replays += 1
         replay = await self._shared.log.open(view, after)
-        since = None if last is None else last.position
-        return LoggedPast(self._shared.log, view.feed.tenant, cursor, replay, since=since)
+        return Past(cursor, replay, since=None if last is None else last.position)
+
+    async def _read_log(self, after: str | int | None) -> LoggedPast:
+        return LoggedPast(await self._open_log(after), self._shared.log, self.position.view.feed.tenant)
 
     async def _load(self, after: str) -> LoggedPast:
         """Open the log and read its next frames ahead; where that is all, keep them for other streams."""

@@ -264,9 +264,11 @@ class StreamHub:
                 # it goes through every layer.
                 connection.start(tasks, receive, send)
                 # Servers say that a client has gone by `receive` alone; `send` does not raise.
-                with suppress(OSError):
+                try:
                     while (await receive())["type"] != "http.disconnect":
                         pass
+                except OSError:
+                    pass
                 connection.abort("disconnected")
         finally:
             self._close(connection)

@@ -57,19 +57,20 @@ class Past:
     """What a stream is sent before it goes live at `cursor`, leaving out what `replay` covers. This one is empty.
 
     Attributes:
-        gap: Set where the stream cannot resume after the event it asked for.
         since: The position of the entry that was published last when it was found, if any.
     """
 
-    __slots__ = ("cursor", "gap", "replay", "since")
+    __slots__ = ("cursor", "replay", "since")
 
-    def __init__(
-        self, cursor: int, replay: Replay | None = None, gap: Gap | None = None, *, since: int | None = None
-    ) -> None:
+    def __init__(self, cursor: int, replay: Replay | None = None, *, since: int | None = None) -> None:
         self.cursor = cursor
         self.replay = replay
-        self.gap = gap
         self.since = since
+
+    @property
+    def gap(self) -> Gap | None:
+        """Set where the stream cannot resume after the event it asked for."""
+        return None if self.replay is None else self.replay.gap
 
     async def read(self) -> Frames | None:
         """The next frames, or None after the last. Frees the ones before.
@@ -124,11 +125,12 @@ class LoggedPast(Past):
 
     __slots__ = ("_log", "_pages", "_reservation", "_tenant", "ahead", "whole")
 
-    def __init__(self, log: LogReader, tenant: str, cursor: int, replay: Replay, *, since: int | None) -> None:
-        super().__init__(cursor, replay, replay.gap, since=since)
+    def __init__(self, opened: Past, log: LogReader, tenant: str) -> None:
+        super().__init__(opened.cursor, opened.replay, since=opened.since)
+        assert opened.replay is not None
         self._log = log
         self._tenant = tenant
-        self._pages: AsyncIterator[Sequence[Event]] = replay.pages()
+        self._pages: AsyncIterator[Sequence[Event]] = opened.replay.pages()
         self._reservation: Reservation | None = None
         self.ahead: Frames = ()
         self.whole = False

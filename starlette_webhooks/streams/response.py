@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -47,9 +48,9 @@ class StreamResponse:
         """Leave it to `Webhooks` to call `serve`."""
         scope[DEFERRED].append(self)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request. See `StreamHub.serve`."""
-        await self._hub.serve(
+    def serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer the request. See `StreamHub.serve`, which is returned, as a coroutine around it would be kept, too."""
+        return self._hub.serve(
             scope,
             receive,
             send,
