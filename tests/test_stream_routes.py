@@ -6,6 +6,7 @@ import gc
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,17 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from starlette_webhooks import Webhooks
+from starlette_webhooks import Principal, Webhooks
 from starlette_webhooks.identifiers import first_id, mint
+from starlette_webhooks.portal.session import mint_session
 from starlette_webhooks.scope import DEFERRED
 from starlette_webhooks.settings import WebhooksSettings
 from tests.eventually import wait_for
-from tests.hosts import MOUNT, bearer, make_app, make_webhooks
+from tests.hosts import MOUNT, READ, bearer, make_app, make_webhooks
 from tests.servers import serving
 
 ACME = bearer("acme")
@@ -165,6 +168,30 @@ def test_a_ticket_that_has_expired_is_answered_by_a_stream_that_says_so(webhooks
     assert refusal(client.get(STREAM, params={"ticket": ticket})) == (
         "ticket_expired: The ticket has expired. Get another from `POST /events/stream/ticket`."
     )
+
+
+def test_a_ticket_does_not_outlive_the_session_that_it_came_from(client: TestClient) -> None:
+    link = client.post(f"{MOUNT}/portal", json={"expiresIn": 60}, headers=ACME).json()
+    session = {
+        "Cookie": f"starlette_webhooks_session={link['url'].partition('?token=')[2]}",
+        "Sec-Fetch-Site": "same-origin",
+    }
+    by_session = client.post(f"{STREAM}/ticket", headers=session).json()
+    by_key = client.post(f"{STREAM}/ticket", headers=ACME).json()
+    assert by_session["expiresAt"] <= link["expiresAt"] < by_key["expiresAt"]
+
+
+def test_a_stream_does_not_outlive_the_session_that_opened_it(settings: WebhooksSettings) -> None:
+    key = "k" * 32
+    webhooks = make_webhooks(settings.model_copy(update={"secret_key": SecretStr(key)}))
+    with TestClient(make_app(webhooks)) as client:
+        token = mint_session([key.encode()], Principal("acme", [READ]), now=time.time(), expires_in=2)
+        session = {"Cookie": f"starlette_webhooks_session={token}"}
+        with client.stream("GET", STREAM, headers=session) as response:
+            assert response.status_code == 200
+            for _ in response.iter_raw():
+                pass
+        assert webhooks.health()["streams"]["closed"]["expired"] == 1
 
 
 def test_a_ticket_does_not_serve_for_anything_else(client: TestClient) -> None:

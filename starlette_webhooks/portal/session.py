@@ -40,11 +40,10 @@ def open_session(keys: Sequence[bytes], token: str, *, now: float) -> tuple[Prin
     return Principal(claims["tenant"], claims["scopes"]), max(1, int(claims["exp"] - now))
 
 
-def read_session(keys: Sequence[bytes], connection: HTTPConnection, *, now: float) -> Principal | None:
-    """Whom the session cookie of a request stands for, or None."""
+def read_session(keys: Sequence[bytes], connection: HTTPConnection, *, now: float) -> tuple[Principal, int] | None:
+    """Whom the session cookie of a request stands for, and the seconds that are left; None for no session."""
     token = connection.cookies.get(SESSION_COOKIE)
-    opened = open_session(keys, token, now=now) if token else None
-    return None if opened is None else opened[0]
+    return open_session(keys, token, now=now) if token else None
 
 
 def session_cookie(token: str, *, path: str, max_age: int, secure: bool, framed: bool) -> str:

@@ -17,6 +17,7 @@ from starlette_webhooks.exceptions import InvalidRequest, WebhooksError
 from starlette_webhooks.routes.messages import read_body
 from starlette_webhooks.routes.parameters import EVENT_TYPES, TICKET, Parameter, read_parameters
 from starlette_webhooks.routes.services import Access, Services, authorize, services_of
+from starlette_webhooks.scope import EXPIRES
 
 __all__ = ["Call", "Operation", "Options", "operation", "operation_with_body"]
 
@@ -53,6 +54,12 @@ class Call(Generic[B_co]):
     def tenant(self) -> str:
         """Whose objects the call sees."""
         return self.principal.tenant
+
+    @property
+    def expires(self) -> float | None:
+        """When the caller's session ends, in seconds since the epoch; None for a key."""
+        expires: float | None = self.request.scope.get(EXPIRES)
+        return expires
 
     def __getitem__(self, parameter: Parameter[T]) -> T:
         value: T = self.parameters[parameter]

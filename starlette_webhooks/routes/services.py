@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin, sends_key
 from starlette_webhooks.exceptions import Forbidden, Unauthorized
 from starlette_webhooks.portal.session import read_session
-from starlette_webhooks.scope import SERVICES
+from starlette_webhooks.scope import EXPIRES, SERVICES
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.base import Backend, PortalAccess
@@ -75,7 +75,13 @@ class Services:
         principal = await call_authenticate(self.authenticate, connection)
         if principal is not None:
             return principal
-        return None if sends_key(connection) else read_session(self.keys, connection, now=self.clock())
+        now = self.clock()
+        session = None if sends_key(connection) else read_session(self.keys, connection, now=now)
+        if session is None:
+            return None
+        principal, left = session
+        connection.scope[EXPIRES] = now + left
+        return principal
 
     async def backend_portal(self, principal: Principal, expires_in: int = 3600) -> PortalAccess | None:
         """Access to the backend's own portal, after the catalog was registered once; None where ours serves."""

@@ -86,6 +86,9 @@ async def create_ticket(call: Call[TicketRequest]) -> Response:
     types = tuple(dict.fromkeys(body.event_types))
     await check_in_log(types, services.event_types, backend=services.backend, tenant=call.tenant, error=InvalidBody)
     expires = int(services.clock() + services.settings.ticket_max_age)
+    if call.expires is not None:
+        # What a session gives must not outlive it.
+        expires = min(expires, int(call.expires))
     claims = {"tenant": call.tenant, "types": types, "channel": body.channel, "exp": expires}
     ticket = sign_token(services.keys, _PURPOSE, claims)
     moment = datetime.fromtimestamp(expires, UTC)
@@ -105,7 +108,7 @@ async def create_ticket(call: Call[TicketRequest]) -> Response:
 async def stream_events(call: Call[None]) -> ASGIApp:
     """Server-Sent Events."""
     ticket, hub = call[TICKET], call.services.hub
-    expires = None
+    expires = call.expires
     if ticket is None:
         tenant, filter = call.tenant, _filter(call[EVENT_TYPES], call[CHANNEL])
     else:
