@@ -227,6 +227,7 @@ class Emitter:
             channels=channels,
             max_bytes=context.max_bytes,
             mint_id=context.backend.mints_ids,
+            milliseconds=context.backend.event_time(),
         )
 
     def _tenant_of(self, tenant: TenantId | None) -> str:

@@ -168,6 +168,7 @@ class TenantEndpoints:
                 tenant=self._tenant,
                 max_bytes=self._max_event_bytes,
                 mint_id=self._backend.mints_ids,
+                milliseconds=self._backend.event_time(),
             )
         except InvalidEvent as exc:
             raise invalid_event(exc, self._max_event_bytes) from exc

@@ -38,6 +38,7 @@ class EventOptions(TypedDict, total=False):
     channels: Sequence[str]
     max_bytes: int
     mint_id: bool
+    milliseconds: int | None
 
 
 def make_event(
@@ -49,17 +50,20 @@ def make_event(
     channels: Sequence[str] = (),
     max_bytes: int = 1_048_576,
     mint_id: bool = True,
+    milliseconds: int | None = None,
 ) -> Event:
     """Make an event that happens now, of data that is encoded already.
 
     Args:
         max_bytes: The largest payload, in bytes.
         mint_id: Whether to give it a public id; False for backends that do so themselves.
+        milliseconds: Now, since the epoch, by the clock of the backend. By default by this machine's.
 
     Raises:
         InvalidEvent: Something is not valid. The message says what to do.
     """
-    milliseconds = time.time_ns() // 1_000_000
+    if milliseconds is None:
+        milliseconds = time.time_ns() // 1_000_000
     timestamp, written = _moment(milliseconds)
     # The type and the time need no escaping.
     payload = f'{{"type":"{event_type}","timestamp":"{written}","data":'.encode() + data + b"}"

@@ -57,7 +57,31 @@ class WebhooksSettings(BaseSettings):
         default=5,
         ge=0.1,
         le=3600,
-        description="Seconds to wait for another process that holds the SQLite file, before a call fails with 503.",
+        description="Seconds to wait for another process that holds the SQLite file, or for PostgreSQL, before a call "
+        "fails with 503.",
+    )
+    database_schema: str = Field(
+        default="webhooks",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_$-]{0,62}$",
+        description="PostgreSQL: the schema that holds the tables.",
+    )
+    database_connections: int = Field(
+        default=4,
+        ge=1,
+        le=1000,
+        description="PostgreSQL: connections of a process, besides two that commit events and record attempts, and one "
+        "that listens.",
+    )
+    database_wait: float = Field(
+        default=30.0, ge=0, le=3600, description="PostgreSQL: seconds to wait at the start for a server that is away."
+    )
+    database_listen: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL: a URL of the same database that leads to the server without a pooler. Streams and "
+        "deliveries then hear of other processes by `LISTEN` at once; by polling otherwise.",
+    )
+    migrate: bool = Field(
+        default=True, description="PostgreSQL: whether the schema is brought up to date at the start."
     )
     secret_key: SecretStr | None = Field(
         default=None,

@@ -9,6 +9,14 @@ from pathlib import Path
 import pytest
 
 from starlette_webhooks.settings import WebhooksSettings
+from tests.databases import (  # noqa: F401  Fixtures.
+    _session_postgresql,
+    own_postgresql,
+    pgbouncer,
+    pgbouncer_url,
+    postgresql_schema,
+    postgresql_url,
+)
 from tests.settings import make_settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -64,6 +65,10 @@ class Backend(ABC):
     async def send(self, events: Sequence[Event]) -> Sequence[Event]:
         """Take events and return once the backend has accepted them. Raises `BackendError` if it has not."""
         return await self.submit(events).wait()
+
+    def event_time(self) -> int:
+        """The time that new events get, in milliseconds since the epoch. Thread-safe."""
+        return time.time_ns() // 1_000_000
 
     # Reading
 

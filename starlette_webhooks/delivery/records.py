@@ -55,7 +55,7 @@ def next_state(outcome: Outcome, state: EndpointState, *, disable_after: int) ->
     return EndpointState(failing_since, reason, max(state.paced_until, outcome.pause_until))
 
 
-def disabled_event(endpoint: DisabledEndpoint) -> Event:
-    """The event by which the endpoint's tenant learns that it was disabled."""
+def disabled_event(endpoint: DisabledEndpoint, *, milliseconds: int | None = None) -> Event:
+    """The event by which the endpoint's tenant learns that it was disabled. `milliseconds` as for `new_event`."""
     data = {"endpointId": endpoint.id, "url": endpoint.url, "reason": endpoint.reason}
-    return new_event(ENDPOINT_DISABLED.name, data, tenant=endpoint.tenant)
+    return new_event(ENDPOINT_DISABLED.name, data, tenant=endpoint.tenant, milliseconds=milliseconds)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
 from tests.stores.contract import MakeStore, MovableClock
 
@@ -16,14 +17,25 @@ def clock() -> MovableClock:
     return MovableClock()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "postgresql"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock) -> MakeStore:
     """Makes a store, each time over the same database, as each process of a host has one."""
+    if request.param == "postgresql":
+        return _on_postgresql(request, clock)
     path = ":memory:" if request.param == "memory" else str(tmp_path / "webhooks.db")
     return lambda: SQLiteStore(path, clock=clock)
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock) -> MakeStore:
     """As `make_store`, for tests with several processes. A store in memory belongs to one."""
+    if request.param == "postgresql":
+        return _on_postgresql(request, clock)
     return lambda: SQLiteStore(str(tmp_path / "webhooks.db"), clock=clock)
+
+
+def _on_postgresql(request: pytest.FixtureRequest, clock: MovableClock) -> MakeStore:
+    url: str = request.getfixturevalue("postgresql_url")
+    schema: str = request.getfixturevalue("postgresql_schema")
+
+    return lambda: PostgreSQLStore(url, schema=schema, clock=clock)

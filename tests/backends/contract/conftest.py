@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from starlette_webhooks.backends.memory import MemoryBackend
+from starlette_webhooks.backends.postgresql import PostgreSQLBackend
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.backends.svix import SvixBackend
 from starlette_webhooks.event_types import EventTypes
@@ -32,7 +33,7 @@ class Kind(NamedTuple):
 # The SDK of Svix runs on asyncio alone.
 KINDS = [
     Kind(backend, loop)
-    for backend in ("memory", "sqlite", "svix")
+    for backend in ("memory", "sqlite", "postgresql", "svix")
     for loop in ("asyncio", "trio")
     if (backend, loop) != ("svix", "trio")
 ]
@@ -81,6 +82,11 @@ def make_backend(kind: Kind, tmp_path: Path, moved_clock: MovableClock, request:
         return lambda: MemoryBackend(settings, clock=moved_clock)
     if kind.backend == "sqlite":
         return lambda: SQLiteBackend(settings, clock=moved_clock)
+    if kind.backend == "postgresql":
+        url: str = request.getfixturevalue("postgresql_url")
+        schema: str = request.getfixturevalue("postgresql_schema")
+        on_server = settings.model_copy(update={"database": url, "database_schema": schema})
+        return lambda: PostgreSQLBackend(on_server, clock=moved_clock)
     settings = _svix_settings(settings, moved_clock, request)
     return lambda: SvixBackend(settings, clock=moved_clock, poll=(0.02, 0.05), relay_poll=0.02)
 

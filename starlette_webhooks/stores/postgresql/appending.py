@@ -1,0 +1,211 @@
+"""Group commits: all events that wait go into the log by one call of the server. Runs on the thread of the writer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.feed import Entry
+from starlette_webhooks.payloads import implied_event_id
+from starlette_webhooks.stores.moments import to_ms
+from starlette_webhooks.stores.postgresql.connection import CallFailed, CallLost, Link
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.rows import to_event
+from starlette_webhooks.stores.writes import Batch, Write
+
+__all__ = ["Append", "Appended", "Appender"]
+
+_SEPARATOR = "\x1f"
+# What one call takes; the server holds it all in memory.
+_EVENTS = 2000
+_BYTES = 33_554_432
+_PAUSE = 0.1
+# The statement itself is at fault, by its values: a class 22 or 23 of SQLSTATE, or none where psycopg refused them.
+_AT_FAULT = ("22", "23")
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Events to be written, all or none.
+
+    Attributes:
+        due_in: Milliseconds until the first attempt.
+        endpoint: Deliver to this endpoint alone, ignoring its filters.
+    """
+
+    events: Sequence[Event]
+    due_in: int = 0
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of an `Append`.
+
+    Attributes:
+        events: All of its events, as stored.
+        positions: The position of each in the log; 0 for an event that was there before.
+        endpoints: The endpoints that got deliveries, of its events and of those that went by the same call.
+        heard: Whether another process wants a hint of it.
+    """
+
+    events: Sequence[Event]
+    positions: Sequence[int]
+    endpoints: Collection[int]
+    heard: bool
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The new events with their positions."""
+        return [Entry(position, event) for position, event in zip(self.positions, self.events, strict=True) if position]
+
+
+class Appender:
+    """Commits batches of `Append`, on a connection of its own.
+
+    Args:
+        process: The name of this process, by which it listens.
+        delivers: Whether this process delivers.
+    """
+
+    def __init__(self, database: Database, *, process: str, delivers: bool) -> None:
+        self._database = database
+        self._process = process
+        self._delivers = delivers
+        self._link = Link(database.info)
+        queries = database.queries("log.sql")
+        self._append, self._events_at = queries["append"], queries["events_at"]
+
+    def commit(self, batch: Batch) -> None:
+        """Commit a batch, and put results and errors into its writes."""
+        deadline = batch.started + self._database.deadline
+        for _, group in groupby(batch.writes, key=lambda write: (write.operation.due_in, write.operation.endpoint)):
+            for part in _parts(list(group)):
+                self._commit_part(part, deadline)
+
+    def _commit_part(self, writes: Sequence[Write[Any]], deadline: float) -> None:
+        try:
+            for write, result in zip(writes, self._call([write.operation for write in writes], deadline), strict=True):
+                write.result = result
+        except CallFailed as exc:
+            if len(writes) > 1 and exc.sqlstate[:2] in ("", *_AT_FAULT):
+                # One of them is at fault, and shall fail alone.
+                for write in writes:
+                    self._commit_part([write], deadline)
+                return
+            _fail(writes, exc)
+        except Exception as exc:
+            _fail(writes, exc)
+
+    def _call(self, appends: Sequence[Append], deadline: float) -> list[Appended]:
+        events = [event for append in appends for event in append.events]
+        append = appends[0]
+        keyed = append.endpoint is not None or not all(map(_is_plain, events))
+        again = False
+        self._database.availability.check()
+        while True:
+            try:
+                values = (*_pack(events, keyed or again), append.due_in, keyed or again, again, append.endpoint)
+                values += (self._process, self._delivers)
+                rows = self._link.call(self._append, values, deadline=deadline)
+                self._database.availability.is_there()
+                ((positions, endpoints, heard),) = rows
+                return self._results(appends, positions, endpoints or (), heard, deadline)
+            except CallFailed as exc:
+                if self._link.is_open or time.monotonic() + _PAUSE > deadline:
+                    raise
+                self._database.availability.is_away(str(exc))
+            except CallLost as exc:
+                # They may be stored, which the next call finds out by their ids.
+                again = True
+                if time.monotonic() + _PAUSE > deadline:
+                    raise BackendUnavailable(f"Whether the event was stored is not known: {exc}") from exc
+            except BackendUnavailable as exc:
+                self._database.availability.is_away(str(exc))
+                if time.monotonic() + _PAUSE > deadline:
+                    raise
+            time.sleep(_PAUSE)
+
+    def _results(
+        self,
+        appends: Sequence[Append],
+        positions: Sequence[int],
+        endpoints: Collection[int],
+        heard: bool,
+        deadline: float,
+    ) -> list[Appended]:
+        count = sum(len(append.events) for append in appends)
+        results = []
+        if len(positions) < count:
+            first = positions[0]
+            for append in appends:
+                end = first + len(append.events)
+                results.append(Appended(append.events, range(first, end), endpoints, heard))
+                first = end
+            return results
+        known = [-position for position in positions if position < 0]
+        stored = {}
+        if known:
+            rows = self._link.call(self._events_at, (known,), deadline=deadline)
+            stored = {row[0]: to_event(row) for row in rows}
+        given = iter(positions)
+        for append in appends:
+            own = [next(given) for _ in append.events]
+            # One that was removed meanwhile is answered as it was given.
+            events = [stored.get(-at, event) for at, event in zip(own, append.events, strict=True)]
+            results.append(Appended(events, [max(at, 0) for at in own], endpoints, heard))
+        return results
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+
+def _fail(writes: Sequence[Write[Any]], error: Exception) -> None:
+    for write in writes:
+        write.error = error
+
+
+def _parts(writes: Sequence[Write[Any]]) -> list[list[Write[Any]]]:
+    parts: list[list[Write[Any]]] = [[]]
+    count = size = 0
+    for write in writes:
+        count += len(write.operation.events)
+        size += sum(len(event.payload) for event in write.operation.events)
+        if parts[-1] and (count > _EVENTS or size > _BYTES):
+            parts.append([])
+            count, size = len(write.operation.events), 0
+        parts[-1].append(write)
+    return parts
+
+
+def _is_plain(event: Event) -> bool:
+    return not event.channels and event.event_id == implied_event_id(event.id)
+
+
+def _pack(events: Sequence[Event], keyed: bool) -> tuple[Any, ...]:
+    """The arguments of the call. None of the texts can hold the separator, as checked when events are made."""
+    join = _SEPARATOR.join
+    sizes = [len(event.payload) for event in events]
+    starts, start = [], 1
+    for size in sizes:
+        starts.append(str(start))
+        start += size
+    return (
+        join([event.id for event in events]),
+        join([event.tenant for event in events]),
+        join([event.type for event in events]),
+        join([str(to_ms(event.timestamp)) for event in events]),
+        join(["" if event.event_id == implied_event_id(event.id) else event.event_id for event in events])
+        if keyed
+        else "",
+        join([",".join(event.channels) for event in events]) if keyed else "",
+        join(starts),
+        join(map(str, sizes)),
+        b"".join([event.payload for event in events]),
+    )

@@ -1,0 +1,107 @@
+"""Reading what was attempted."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.endpoints import EndpointStats
+from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.pagination import Page, invalid_cursor
+from starlette_webhooks.stores.moments import from_ms, to_ms
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.queries import substitute
+from starlette_webhooks.stores.postgresql.rows import to_attempt
+
+__all__ = ["endpoint_stats", "list_attempts"]
+
+_FILE = "attempts.sql"
+_CURSOR = re.compile(r"atmpt_[0-9A-Za-z]{27}", re.ASCII)
+_AFTER_ALL_IDS = "atmpt_~"
+_LOOKED_AT = 5000
+_BATCH = 500
+_HOUR = 3_600_000
+
+
+async def list_attempts(database: Database, tenant: str, query: AttemptQuery) -> Page[Attempt]:
+    """A page, newest first. Empty if the tenant has no such event or endpoint.
+
+    A filter that passes few of 5,000 attempts ends the page early; there is a cursor to continue with.
+
+    Raises:
+        InvalidRequest: The cursor is not valid.
+    """
+    if query.cursor is not None and _CURSOR.fullmatch(query.cursor) is None:
+        raise invalid_cursor()
+    queries = database.queries(_FILE)
+    keys = queries["keys_of_endpoints" if query.event_id is None else "keys_of_event"]
+    statement = substitute(queries["attempts_of_keys"], keys=keys)
+    values = _values(tenant, query)
+    items: list[Attempt] = []
+    for _ in range(0, _LOOKED_AT, values["batch"]):
+        rows = await database.call(statement, values)
+        for row in rows:
+            if len(items) == query.limit:
+                return Page(items, values["high"], False)
+            identifier, passes, *rest = row
+            values["high"] = identifier
+            if passes:
+                items.append(to_attempt((identifier, *rest)))
+        if len(rows) < values["batch"]:
+            return Page(items, None, True)
+    return Page(items, values["high"], False)
+
+
+def _values(tenant: str, query: AttemptQuery) -> dict[str, Any]:
+    high = query.cursor or _AFTER_ALL_IDS
+    if query.before is not None:
+        high = min(high, first_id("atmpt_", to_ms(query.before)))
+    filtered = query.status_code_class is not None or bool(query.event_types)
+    return {
+        "tenant": tenant,
+        "event": query.event_id,
+        "endpoint": query.endpoint_id,
+        "outcomes": [False, True] if query.status is None else [query.status == "success"],
+        "class": query.status_code_class,
+        "types": list(query.event_types),
+        "high": high,
+        "low": "" if query.after is None else first_id("atmpt_", to_ms(query.after)),
+        "limit": query.limit,
+        "batch": max(_BATCH, query.limit + 1) if filtered else query.limit + 1,
+    }
+
+
+async def endpoint_stats(
+    database: Database, tenant: str, endpoint_id: str, since: datetime, until: datetime, *, now: int
+) -> EndpointStats | None:
+    """How deliveries to an endpoint went, by the hours that begin in the window or contain its start.
+
+    Pending deliveries are counted up to 10,000.
+    """
+    queries = database.queries(_FILE)
+    rows = await database.call(queries["counted_until"], (tenant, endpoint_id))
+    if not rows:
+        return None
+    ((number, counted_until),) = rows
+    start, end = to_ms(since) - to_ms(since) % _HOUR, to_ms(until)
+    live = range(max(start, counted_until), min(end, now + _HOUR), _HOUR)
+    values = {
+        "endpoint": number,
+        "start": start,
+        "end": end,
+        "hours": list(live),
+        "lows": [first_id("atmpt_", hour) for hour in live],
+        "highs": [first_id("atmpt_", hour + _HOUR) for hour in live],
+    }
+    *counted, (_, pending, _) = await database.call(queries["hours"], values)
+    hours = [row for row in counted if row[1] or row[2]]
+    return EndpointStats(
+        success=sum(hour[1] for hour in hours),
+        fail=sum(hour[2] for hour in hours),
+        pending=pending,
+        since=since,
+        until=until,
+        buckets=[(from_ms(hour), success, fail) for hour, success, fail in hours],
+    )

@@ -1,0 +1,236 @@
+"""Connections to one PostgreSQL, and the two threads that commit for all callers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
+from starlette_webhooks.stores.postgresql.clock import ServerClock
+from starlette_webhooks.stores.postgresql.connection import CallLost, Link, Row
+from starlette_webhooks.stores.postgresql.conninfo import ConnectionInfo
+from starlette_webhooks.stores.postgresql.migrations import check, migrate
+from starlette_webhooks.stores.postgresql.queries import load_queries
+
+__all__ = ["Database", "Values"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+T = TypeVar("T")
+Values = Sequence[Any] | dict[str, Any]
+
+_MEASURE_EVERY = 30.0
+_PROBE_EVERY = 0.5
+_STARTUP_PAUSE = 0.5
+
+
+class Availability:
+    """Whether the server was there lately, so that nobody waits for one that is known to be away. Thread-safe."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._mutex = threading.Lock()
+        self._probe_at = 0.0
+        self.reason: str | None = None
+
+    def check(self) -> None:
+        """Raise where the server is known to be away; now and then let somebody try again."""
+        if self.reason is None:
+            return
+        with self._mutex:
+            now = time.monotonic()
+            if now < self._probe_at:
+                raise BackendUnavailable(self.reason)
+            self._probe_at = now + _PROBE_EVERY
+
+    def is_away(self, reason: str) -> None:
+        """It could not be reached."""
+        with self._mutex:
+            if self.reason is None:
+                logger.error("The database is away: %s", reason)
+            self.reason = reason
+            self._probe_at = time.monotonic() + _PROBE_EVERY
+
+    def is_there(self) -> None:
+        """It has answered."""
+        if self.reason is not None:
+            with self._mutex:
+                self.reason = None
+            logger.warning("The database at %s is back.", self._where)
+
+
+class Database:
+    """A PostgreSQL that processes on many machines share.
+
+    Args:
+        schema: Where the tables are.
+        connections: How many calls may be under way, besides those that commit events and record attempts.
+        deadline: Seconds that a call may take.
+        patience: Seconds to wait at the start for a server that is away.
+        migrates: Whether the schema is brought up to date at the start.
+    """
+
+    def __init__(
+        self,
+        info: ConnectionInfo,
+        *,
+        schema: str = "webhooks",
+        connections: int = 4,
+        deadline: float = 5.0,
+        patience: float = 30.0,
+        migrates: bool = True,
+    ) -> None:
+        self.info = info
+        self.schema = schema
+        self.deadline = deadline
+        self.clock = ServerClock()
+        self.availability = Availability(info.description)
+        self.version = ""
+        self._connections = connections
+        self._patience = patience
+        self._migrates = migrates
+        self._idle: list[Link] = []
+        self._slots: CapacityLimiter | None = None
+
+    def queries(self, file: str) -> Any:
+        """The statements of a file, for this schema."""
+        return load_queries(file, self.schema)
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Connect, and bring the schema up to date.
+
+        Raises:
+            BackendUnavailable: The server is still away after `patience` seconds, or the schema cannot be used.
+        """
+        await self._open()
+        # Threads of our own: those of the host may all be taken.
+        self._slots, self._threads = CapacityLimiter(self._connections), CapacityLimiter(self._connections)
+        try:
+            yield
+        finally:
+            self._slots = None
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._close)
+
+    async def _open(self) -> None:
+        end = time.monotonic() + self._patience
+        warned = False
+        while True:
+            try:
+                return await to_thread.run_sync(self._prepare)
+            except _Away as exc:
+                if time.monotonic() >= end:
+                    raise BackendUnavailable(
+                        f"{exc} Start it, or set `WEBHOOKS_DATABASE` to another one. This process has waited for "
+                        f"{self._patience:g} seconds (`WEBHOOKS_DATABASE_WAIT`)."
+                    ) from exc
+                if not warned:
+                    warned = True
+                    logger.warning("Waiting for the database: %s", exc)
+            await anyio.sleep(_STARTUP_PAUSE)
+
+    def _prepare(self) -> None:
+        link = Link(self.info)
+        try:
+            try:
+                connection = link.connect(time.monotonic() + max(self.deadline, 10))
+            except BackendUnavailable as exc:
+                raise _Away(str(exc)) from exc
+            # Another process may be at work on the schema, or a large one to be changed.
+            connection.deadline = time.monotonic() + 3600
+            (migrate if self._migrates else check)(connection, self.schema)
+            self.version = ".".join(map(str, divmod(connection.info.server_version, 10_000)))
+            self._measure(link)
+        except BaseException:
+            link.close()
+            raise
+        self._idle.append(link)
+
+    def _close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    async def keep_time(self) -> None:
+        """Compare clocks for ever."""
+        while True:
+            await anyio.sleep(_MEASURE_EVERY)
+            try:
+                await self._run(self._measure)
+            except BackendUnavailable:
+                continue
+
+    def _measure(self, link: Link) -> None:
+        statement = self.queries("maintenance.sql")["time"]
+
+        def ask() -> float:
+            ((moment,),) = link.call(statement, deadline=time.monotonic() + self.deadline)
+            return float(moment)
+
+        self.clock.measure(ask)
+
+    # Calls
+
+    async def call(self, statement: str, values: Values = ()) -> list[Row]:
+        """The rows of a statement, which is its own transaction.
+
+        Raises:
+            NotRunning: Outside `lifespan`.
+            BackendUnavailable: The server is away, or refuses the statement.
+        """
+        end = time.monotonic() + self.deadline
+        return await self._run(lambda link: link.call(statement, values, deadline=end))
+
+    async def _run(self, fn: Callable[[Link], T]) -> T:
+        slots = self._slots
+        if slots is None:
+            raise NotRunning
+        borrower = object()
+        with anyio.move_on_after(self.deadline) as waiting:
+            await slots.acquire_on_behalf_of(borrower)
+        if waiting.cancelled_caught:
+            raise BackendUnavailable("All connections to the database are busy. See `WEBHOOKS_DATABASE_CONNECTIONS`.")
+        try:
+            return await to_thread.run_sync(self._use, fn, limiter=self._threads)
+        finally:
+            slots.release_on_behalf_of(borrower)
+
+    def _use(self, fn: Callable[[Link], T]) -> T:
+        try:
+            link = self._idle.pop()
+        except IndexError:
+            link = Link(self.info)
+        try:
+            with self.guarding(link):
+                return fn(link)
+        finally:
+            self._idle.append(link)
+
+    @contextmanager
+    def guarding(self, link: Link) -> Generator[None]:
+        """Use a connection, unless the server is known to be away; and see whether it is.
+
+        Raises:
+            BackendUnavailable: It is known to be away.
+        """
+        self.availability.check()
+        try:
+            yield
+        except CallLost:
+            raise
+        except BackendUnavailable as exc:
+            if not link.is_open:
+                self.availability.is_away(str(exc))
+            raise
+        self.availability.is_there()
+
+
+class _Away(Exception):
+    """The server cannot be reached."""

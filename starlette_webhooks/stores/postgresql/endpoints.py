@@ -1,0 +1,141 @@
+"""Endpoints in PostgreSQL: rows, subscriptions, secrets."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette_webhooks.conflicts import endpoint_limit, same_secret, too_many_secrets
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.identifiers import mint
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.signing import generate_secret
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.rows import to_endpoint
+
+__all__ = [
+    "create_endpoint",
+    "delete_endpoint",
+    "get_endpoint",
+    "get_secret",
+    "list_endpoints",
+    "number_of",
+    "rotate_secret",
+    "update_endpoint",
+]
+
+_FILE = "endpoints.sql"
+_AFTER_ALL_IDS = "ep_~"
+_OVERLAP_MS = 24 * 3600 * 1000
+_LIVE_SECRETS = 10
+_LEFTOVERS = 500
+
+
+async def list_endpoints(database: Database, tenant: str, limit: int, cursor: str | None) -> Page[Endpoint]:
+    """A page, newest first."""
+    values = (tenant, cursor or _AFTER_ALL_IDS, limit + 1)
+    rows = await database.call(database.queries(_FILE)["list"], values)
+    items = [to_endpoint(row) for row in rows[:limit]]
+    done = len(rows) <= limit
+    return Page(items, None if done else items[-1].id, done)
+
+
+async def get_endpoint(database: Database, tenant: str, identifier: str) -> Endpoint | None:
+    """One endpoint of the tenant."""
+    rows = await database.call(database.queries(_FILE)["get"], (tenant, identifier))
+    return to_endpoint(rows[0]) if rows else None
+
+
+async def number_of(database: Database, tenant: str, identifier: str) -> int | None:
+    """The number under which an endpoint's deliveries are kept."""
+    rows = await database.call(database.queries(_FILE)["number"], (tenant, identifier))
+    return int(rows[0][0]) if rows else None
+
+
+async def create_endpoint(
+    database: Database, tenant: str, changes: EndpointChanges, *, now: int, limit: int
+) -> Endpoint:
+    """Create an endpoint with a secret, `limit` of them for a tenant."""
+    given = changes.given()
+    identifier = mint("ep_", now)
+    document = {
+        "id": identifier,
+        "tenant": tenant,
+        "url": given.get("url", ""),
+        "description": given.get("description", ""),
+        "event_types": given.get("event_types", ()),
+        "channels": given.get("channels", ()),
+        "disabled_reason": "manual" if given.get("disabled") else None,
+        "rate_limit": given.get("rate_limit"),
+        "metadata": dict(given.get("metadata", {})),
+        "headers": dict(given.get("headers", {})),
+    }
+    secret = given.get("secret") or generate_secret()
+    ((count,),) = await database.call(database.queries(_FILE)["create"], (json.dumps(document), secret, limit, now))
+    if count is not None:
+        raise endpoint_limit(count)
+    return await _existing(database, tenant, identifier)
+
+
+async def _existing(database: Database, tenant: str, identifier: str) -> Endpoint:
+    endpoint = await get_endpoint(database, tenant, identifier)
+    if endpoint is None:
+        raise BackendUnavailable("The endpoint was removed at the same time.")
+    return endpoint
+
+
+async def update_endpoint(
+    database: Database, tenant: str, identifier: str, changes: EndpointChanges, *, now: int
+) -> Endpoint | None:
+    """Change an endpoint. Enabling it forgives its past failures."""
+    given: dict[str, Any] = {name: _plain(value) for name, value in changes.given().items() if name != "secret"}
+    text = json.dumps(given)
+    values = (tenant, identifier, text, text, now)
+    ((found,),) = await database.call(database.queries(_FILE)["update"], values)
+    return await get_endpoint(database, tenant, identifier) if found else None
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if hasattr(value, "items") else value
+
+
+async def delete_endpoint(database: Database, tenant: str, identifier: str) -> bool:
+    """Remove an endpoint with everything that depends on it. False if there is none."""
+    ((number,),) = await database.call(database.queries(_FILE)["delete"], (tenant, identifier))
+    if number is None:
+        return False
+    while await delete_leftovers(database, number):
+        pass
+    return True
+
+
+async def delete_leftovers(database: Database, number: int) -> bool:
+    """Remove one batch of what a deleted endpoint left. False when nothing was left."""
+    ((any_left,),) = await database.call(database.queries(_FILE)["delete_leftovers"], (number, _LEFTOVERS))
+    return bool(any_left)
+
+
+async def any_endpoint(database: Database, tenant: str) -> str | None:
+    """The id of some endpoint of the tenant."""
+    rows = await database.call(database.queries(_FILE)["any"], (tenant,))
+    return str(rows[0][0]) if rows else None
+
+
+async def get_secret(database: Database, tenant: str, identifier: str) -> str | None:
+    """The current secret of an endpoint."""
+    rows = await database.call(database.queries(_FILE)["secret"], (tenant, identifier))
+    return str(rows[0][0]) if rows else None
+
+
+async def rotate_secret(database: Database, tenant: str, identifier: str, key: str, *, now: int) -> str | None:
+    """Make `key` the secret of an endpoint; the one before stays valid for 24 hours."""
+    values = (tenant, identifier, key, _LIVE_SECRETS, now + _OVERLAP_MS, now)
+    ((problem,),) = await database.call(database.queries(_FILE)["rotate"], values)
+    if problem == "none":
+        return None
+    if problem == "same":
+        raise same_secret()
+    if problem is not None:
+        raise too_many_secrets()
+    return key

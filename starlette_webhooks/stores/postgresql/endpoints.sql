@@ -1,0 +1,34 @@
+-- name: list
+SELECT id, tenant, url, description, event_types::text, channels::text, disabled_reason, rate_limit, metadata::text,
+    headers::text, created_at, updated_at
+FROM webhooks.endpoint WHERE tenant = %s AND id < %s ORDER BY id DESC LIMIT %s
+
+-- name: get
+SELECT id, tenant, url, description, event_types::text, channels::text, disabled_reason, rate_limit, metadata::text,
+    headers::text, created_at, updated_at
+FROM webhooks.endpoint WHERE tenant = %s AND id = %s
+
+-- name: number
+SELECT no FROM webhooks.endpoint WHERE tenant = %s AND id = %s
+
+-- name: any
+SELECT id FROM webhooks.endpoint WHERE tenant = %s LIMIT 1
+
+-- name: create
+SELECT webhooks.create_endpoint_1(%s, %s, %s, %s)
+
+-- name: update
+SELECT webhooks.update_endpoint_1(%s, %s, %s, %s, %s)
+
+-- name: delete
+SELECT webhooks.delete_endpoint_1(%s, %s)
+
+-- name: delete_leftovers
+SELECT webhooks.delete_leftovers_1(%s, %s)
+
+-- name: secret
+SELECT secret.key FROM webhooks.endpoint JOIN webhooks.endpoint_secret AS secret ON secret.endpoint = endpoint.no
+WHERE endpoint.tenant = %s AND endpoint.id = %s AND secret.expires_at IS NULL
+
+-- name: rotate
+SELECT webhooks.rotate_secret_1(%s, %s, %s, %s, %s, %s)

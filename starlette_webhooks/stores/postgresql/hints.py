@@ -1,0 +1,163 @@
+"""Hints between processes that something was committed, by `LISTEN` and `NOTIFY`.
+
+A hint makes others look at once; without it they look a little later. So one may be lost, and nothing is sent while
+nobody listens. It is sent outside the commit, as a notification holds a lock of the whole server until its transaction
+has ended; and at most every 10 milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from uuid import uuid4
+
+import anyio
+from anyio import CapacityLimiter, current_time, to_thread
+
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.stores.postgresql.connection import Link
+from starlette_webhooks.stores.postgresql.conninfo import ConnectionInfo
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.queries import quote_name
+
+__all__ = ["Hints"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+_SPACING = 0.01
+_REGISTER_EVERY = 10.0
+_REGISTERED_FOR = 30.0
+_PAUSE = 1.0
+# A notification holds 8,000 bytes.
+_ENDPOINTS = 300
+_MANY = "*"
+
+
+class Hints:
+    """Sends hints after commits of this process, and takes those of others.
+
+    Args:
+        info: A direct connection for `LISTEN`, as a pooler may take it away; None to listen to nobody.
+        on_hint: Called on the event loop: something was committed, with the numbers of endpoints that got deliveries
+            and that only others deliver to; None where they are too many to name.
+    """
+
+    def __init__(
+        self, database: Database, info: ConnectionInfo | None, on_hint: Callable[[Iterable[int] | None], None]
+    ) -> None:
+        self.name = uuid4().hex
+        self.connected = False
+        """Whether hints of others arrive at the moment."""
+        self.watching = False
+        """Whether hints about events are wanted, for streams. See `changed`."""
+        self._database = database
+        self._info = info
+        self._on_hint = on_hint
+        self._channel = f"starlette_webhooks:{database.schema}"[:63]
+        self._endpoints: set[int] = set()
+        self._wanted = anyio.Event()
+        self._changed = anyio.Event()
+        self._queries = database.queries("hints.sql")
+
+    # Sending
+
+    def send(self, endpoints: Iterable[int] = ()) -> None:
+        """Tell others of a commit soon."""
+        if len(self._endpoints) <= _ENDPOINTS:
+            self._endpoints.update(endpoints)
+        self._wanted.set()
+
+    async def run_sender(self) -> None:
+        """Send hints for ever."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            endpoints, self._endpoints = self._endpoints, set()
+            numbers = _MANY if len(endpoints) > _ENDPOINTS else ",".join(map(str, endpoints))
+            try:
+                await self._database.call(self._queries["hint"], (self._channel, f"{self.name} {numbers}"))
+            except BackendUnavailable:
+                # They look by themselves.
+                continue
+            await anyio.sleep(_SPACING)
+
+    # Receiving
+
+    def changed(self, *, watching: bool) -> None:
+        """Streams were opened, or the last one is gone."""
+        if watching != self.watching:
+            self.watching = watching
+            self._changed.set()
+
+    async def run_receiver(self) -> None:
+        """Listen for ever."""
+        if self._info is None:
+            return
+        link = Link(self._info)
+        thread = CapacityLimiter(1)
+        warned = False
+        try:
+            while True:
+                try:
+                    await self._listen(link, thread)
+                except BackendUnavailable as exc:
+                    if not warned:
+                        warned = True
+                        logger.warning("Hints of other processes do not arrive; looking more often instead. %s", exc)
+                finally:
+                    self.connected = False
+                await anyio.sleep(_PAUSE)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._leave, link, limiter=thread)
+
+    async def _listen(self, link: Link, thread: CapacityLimiter) -> None:
+        start = partial(link.call, f"LISTEN {quote_name(self._channel)}", deadline=self._deadline())
+        await to_thread.run_sync(start, limiter=thread)
+        registered = float("-inf")
+        while True:
+            if self._changed.is_set() or current_time() > registered + _REGISTER_EVERY:
+                self._changed = anyio.Event()
+                registered = current_time()
+                await to_thread.run_sync(self._register, link, limiter=thread)
+                self.connected = True
+                # What was committed before is in no hint.
+                self._on_hint(())
+            for payload in link.notifications():
+                self._take(payload)
+            await self._readable(link, registered + _REGISTER_EVERY)
+
+    async def _readable(self, link: Link, until: float) -> None:
+        with anyio.move_on_after(max(until - current_time(), 0)):
+            async with anyio.create_task_group() as tasks:
+
+                async def wait_for_change() -> None:
+                    await self._changed.wait()
+                    tasks.cancel_scope.cancel()
+
+                tasks.start_soon(wait_for_change)
+                await anyio.wait_readable(link.fileno())
+                tasks.cancel_scope.cancel()
+
+    def _register(self, link: Link) -> None:
+        link.call(self._queries["register"], (self.name, self.watching, _REGISTERED_FOR), deadline=self._deadline())
+
+    def _leave(self, link: Link) -> None:
+        try:
+            if link.is_open:
+                link.call(self._queries["leave"], (self.name,), deadline=self._deadline())
+        except BackendUnavailable:
+            # The registration expires by itself.
+            pass
+        finally:
+            link.close()
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._database.deadline
+
+    def _take(self, payload: str) -> None:
+        sender, _, endpoints = payload.partition(" ")
+        if sender != self.name:
+            self._on_hint(None if endpoints == _MANY else [int(number) for number in endpoints.split(",") if number])

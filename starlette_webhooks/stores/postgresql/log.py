@@ -1,0 +1,111 @@
+"""Reading the event log. Lists go by `id`, the order of time; streams go by `seq`, the order of commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette_webhooks.events import Event, EventQuery
+from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
+from starlette_webhooks.identifiers import first_id, is_message_id
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.moments import to_ms
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.queries import substitute
+from starlette_webhooks.stores.postgresql.rows import to_event
+from starlette_webhooks.stores.tail import ReplayPage, ReplayStart
+
+__all__ = ["get_event", "high_water", "list_events", "read_replay", "read_tail", "start_replay"]
+
+_FILE = "log.sql"
+_AFTER_ALL_IDS = "msg_~"
+_PAGE_BYTES = 8_388_608
+_REPLAY_EVENTS = 500
+
+
+async def get_event(database: Database, tenant: str, identifier: str) -> Event | None:
+    """One event of the tenant by its public id."""
+    rows = await database.call(database.queries(_FILE)["event_by_id"], (tenant, identifier))
+    return to_event(rows[0]) if rows else None
+
+
+async def list_events(database: Database, tenant: str, query: EventQuery) -> Page[Event]:
+    """A page, newest first. A page that grows beyond 8 MiB ends early."""
+    high = query.cursor or _AFTER_ALL_IDS
+    if query.before is not None:
+        high = min(high, first_id("msg_", to_ms(query.before)))
+    values = {
+        "tenant": tenant,
+        "high": high,
+        "low": "" if query.after is None else first_id("msg_", to_ms(query.after)),
+        "types": list(query.event_types),
+        "channel": query.channel,
+        "limit": query.limit + 1,
+        "bytes": _PAGE_BYTES,
+    }
+    queries = database.queries(_FILE)
+    statement = substitute(queries["events_of_keys"], keys=queries[_keys(query)])
+    rows = await database.call(statement, values)
+    events = [to_event(row[:8]) for row in rows[: query.limit]]
+    # The last column is how many there were before the bytes were counted.
+    done = not rows or (len(rows) <= query.limit and len(rows) == rows[0][8])
+    return Page(events, None if done else events[-1].id, done)
+
+
+def _keys(query: EventQuery) -> str:
+    if query.channel is not None:
+        return "keys_of_channel_and_types" if query.event_types else "keys_of_channel"
+    return "keys_of_types" if query.event_types else "keys"
+
+
+async def high_water(database: Database) -> int:
+    """The position of the last event that is kept."""
+    ((position,),) = await database.call(database.queries(_FILE)["high_water"])
+    return int(position)
+
+
+async def start_replay(database: Database, tenant: str, after: str | int | None) -> ReplayStart:
+    """Where a replay starts and ends. See `LogReader.start_replay`."""
+    values = {"tenant": tenant, "after": after if isinstance(after, str) else ""}
+    ((high, position, later, oldest, newest),) = await database.call(database.queries(_FILE)["start_replay"], values)
+    if isinstance(after, int):
+        return ReplayStart(after, high)
+    if after is None:
+        return ReplayStart(high, high, newest=newest)
+    if position is not None:
+        return ReplayStart(position, high)
+    if oldest is None or not is_message_id(after) or after < oldest:
+        return ReplayStart(0, high, missing=True, oldest=oldest)
+    # A restored backup, or a failover, has lost it. Whatever is older, the client has.
+    if later is None:
+        return ReplayStart(high, high, newest=newest, missing=True, oldest=oldest)
+    return ReplayStart(later - 1, high, missing=True, oldest=oldest)
+
+
+async def read_replay(
+    database: Database, tenant: str, filter: StreamFilter, after: int, until: int, limit: int = _REPLAY_EVENTS
+) -> ReplayPage:
+    """The next events that pass, of 500 that are looked at: `REPLAY_BYTES` of them at most, or one."""
+    values = {
+        "tenant": tenant,
+        "after": after,
+        "until": until,
+        "limit": limit,
+        "types": list(filter.event_types),
+        "channel": filter.channel,
+        "bytes": REPLAY_BYTES,
+    }
+    rows = await database.call(database.queries(_FILE)["replay"], values)
+    if not rows:
+        return ReplayPage([], until, True)
+    events = [to_event(row[:8]) for row in rows if row[8]]
+    found = rows[0][9]
+    done = found < limit and len(rows) == found
+    return ReplayPage(events, until if done else rows[-1][0], done)
+
+
+async def read_tail(database: Database, after: int, limit: int) -> tuple[Sequence[Entry], bool]:
+    """What was committed after a position, of all tenants, in order; and whether it was more than 8 MiB."""
+    values = {"after": after, "limit": limit, "bytes": _PAGE_BYTES}
+    rows = await database.call(database.queries(_FILE)["tail"], values)
+    entries = [Entry(row[0], to_event(row[:8])) for row in rows]
+    return entries, bool(rows) and len(rows) < rows[0][8]

@@ -1,0 +1,84 @@
+-- name: append
+SELECT positions, endpoints, heard
+FROM webhooks.append_1(%s, %s, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s)
+
+-- name: events_at
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM webhooks.event WHERE seq = ANY (%s::bigint[])
+
+-- name: event_by_id
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM webhooks.event WHERE tenant = %s AND id = %s
+
+-- name: events_of_keys
+-- The events of some keys, newest first, as far as their payloads fit; and how many keys there were.
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, found FROM (
+    SELECT event.*, count(*) OVER () AS found,
+        sum(octet_length(payload)) OVER (ORDER BY id DESC) - octet_length(payload) AS bytes_before
+    FROM ({keys}) AS keys JOIN webhooks.event ON event.seq = keys.seq
+) AS page
+WHERE bytes_before <= %(bytes)s ORDER BY id DESC
+
+-- name: keys
+SELECT seq FROM webhooks.event
+WHERE tenant = %(tenant)s AND id < %(high)s AND id >= %(low)s ORDER BY id DESC LIMIT %(limit)s
+
+-- name: keys_of_types
+-- A walk for each type, merged: `type IN (...)` would walk the whole log for rare types.
+SELECT found.seq FROM unnest(%(types)s::text[]) AS given (type) CROSS JOIN LATERAL (
+    SELECT id, seq FROM webhooks.event
+    WHERE tenant = %(tenant)s AND event.type = given.type AND id < %(high)s AND id >= %(low)s
+    ORDER BY id DESC LIMIT %(limit)s
+) AS found ORDER BY found.id DESC LIMIT %(limit)s
+
+-- name: keys_of_channel
+SELECT seq FROM webhooks.event_channel
+WHERE tenant = %(tenant)s AND channel = %(channel)s AND id < %(high)s AND id >= %(low)s
+ORDER BY id DESC LIMIT %(limit)s
+
+-- name: keys_of_channel_and_types
+SELECT found.seq FROM unnest(%(types)s::text[]) AS given (type) CROSS JOIN LATERAL (
+    SELECT id, seq FROM webhooks.event_channel
+    WHERE tenant = %(tenant)s AND channel = %(channel)s AND event_channel.type = given.type
+        AND id < %(high)s AND id >= %(low)s
+    ORDER BY id DESC LIMIT %(limit)s
+) AS found ORDER BY found.id DESC LIMIT %(limit)s
+
+-- name: high_water
+SELECT coalesce(max(seq), 0) FROM webhooks.event
+
+-- name: tail
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, found FROM (
+    SELECT page.*, count(*) OVER () AS found,
+        sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS bytes_before
+    FROM (SELECT * FROM webhooks.event WHERE seq > %(after)s ORDER BY seq LIMIT %(limit)s) AS page
+) AS measured
+WHERE bytes_before <= %(bytes)s ORDER BY seq
+
+-- name: start_replay
+SELECT
+    (SELECT coalesce(max(seq), 0) FROM webhooks.event),
+    (SELECT seq FROM webhooks.event WHERE tenant = %(tenant)s AND id = %(after)s),
+    (SELECT min(seq) FROM webhooks.event
+     WHERE tenant = %(tenant)s AND id > %(after)s AND %(after)s <> ''
+         AND NOT EXISTS (SELECT FROM webhooks.event WHERE tenant = %(tenant)s AND id = %(after)s)),
+    (SELECT id FROM webhooks.event WHERE tenant = %(tenant)s ORDER BY seq LIMIT 1),
+    (SELECT id FROM webhooks.event WHERE tenant = %(tenant)s ORDER BY seq DESC LIMIT 1)
+
+-- name: replay
+-- Of the events that are looked at, those that pass with their contents, and of the others the position alone; as far
+-- as the payloads fit; and how many were looked at.
+WITH page AS MATERIALIZED (
+    SELECT seq, octet_length(payload) AS bytes, (
+        (cardinality(%(types)s::text[]) = 0 OR type = ANY (%(types)s::text[]))
+        AND (%(channel)s::text IS NULL OR %(channel)s = ANY (string_to_array(channels, ',')))
+    ) IS TRUE AS passes
+    FROM webhooks.event WHERE tenant = %(tenant)s AND seq > %(after)s AND seq <= %(until)s ORDER BY seq LIMIT %(limit)s
+), measured AS (
+    SELECT seq, passes, count(*) OVER () AS found, sum(bytes) FILTER (WHERE passes) OVER (
+        ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS bytes_before
+    FROM page
+)
+SELECT measured.seq, id, tenant, type, timestamp, event_id, channels, payload, measured.passes, measured.found
+FROM measured LEFT JOIN webhooks.event ON event.seq = measured.seq AND measured.passes
+WHERE coalesce(measured.bytes_before, 0) <= %(bytes)s
+ORDER BY measured.seq

@@ -1,0 +1,59 @@
+"""What is kept besides, and for how long."""
+
+from __future__ import annotations
+
+import anyio
+
+from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.endpoints import any_endpoint, delete_endpoint, delete_leftovers
+
+__all__ = ["erase", "prune", "read_meta", "roll_up"]
+
+_FILE = "maintenance.sql"
+_BATCH = 200
+# Between batches of what is removed, so that others have their turn.
+_PAUSE = 0.05
+_HOUR = 3_600_000
+# An attempt is recorded some time after it began, by which it is counted.
+_LATE = 2 * _HOUR
+
+
+async def read_meta(database: Database, name: str, default: bytes) -> bytes:
+    """A value that all processes share, stored as `default` the first time."""
+    values = {"name": name, "value": default}
+    rows = await database.call(database.queries(_FILE)["read_meta"], values)
+    if not rows:
+        # Another process has just stored it, after this statement began.
+        rows = await database.call(database.queries(_FILE)["read_meta"], values)
+    return bytes(rows[0][0])
+
+
+async def prune(database: Database, before: int) -> None:
+    """Remove what is old, and what removed endpoints left. See `Maintenance.prune`."""
+    queries = database.queries(_FILE)
+    for (number,) in await database.call(queries["orphans"]):
+        while await delete_leftovers(database, number):
+            await anyio.sleep(_PAUSE)
+    after: int | None = 0
+    while after is not None:
+        ((after,),) = await database.call(queries["prune"], (after, before, _BATCH))
+        if after is not None:
+            await anyio.sleep(_PAUSE)
+
+
+async def roll_up(database: Database, now: int) -> None:
+    """Count the attempts of the hours that are over, for the statistics of endpoints."""
+    queries = database.queries(_FILE)
+    ((hour,),) = await database.call(queries["counted_until"])
+    while hour + _HOUR + _LATE <= now:
+        bounds = (first_id("atmpt_", hour), first_id("atmpt_", hour + _HOUR))
+        ((hour,),) = await database.call(queries["roll_up"], (hour, *bounds))
+
+
+async def erase(database: Database, tenant: str) -> None:
+    """Remove everything that is kept of a tenant."""
+    while (identifier := await any_endpoint(database, tenant)) is not None:
+        await delete_endpoint(database, tenant, identifier)
+    while (await database.call(database.queries(_FILE)["erase_events"], (tenant, _BATCH)))[0][0]:
+        pass

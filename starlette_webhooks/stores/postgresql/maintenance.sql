@@ -1,0 +1,24 @@
+-- name: read_meta
+-- The first one to ask stores the value.
+WITH given AS (
+    INSERT INTO webhooks.meta (name, value) VALUES (%(name)s, %(value)b) ON CONFLICT DO NOTHING RETURNING value
+)
+SELECT value FROM given UNION ALL SELECT value FROM webhooks.meta WHERE name = %(name)s
+
+-- name: orphans
+SELECT * FROM webhooks.orphans_1()
+
+-- name: prune
+SELECT webhooks.prune_1(%s, %s, %s)
+
+-- name: erase_events
+SELECT webhooks.erase_events_1(%s, %s)
+
+-- name: counted_until
+SELECT counted_until FROM webhooks.rollup
+
+-- name: roll_up
+SELECT webhooks.roll_up_1(%s, %s, %s)
+
+-- name: time
+SELECT extract(epoch FROM clock_timestamp())::float8

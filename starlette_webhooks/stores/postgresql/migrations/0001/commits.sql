@@ -1,0 +1,10 @@
+-- What all functions that write share.
+
+-- Has the commit of this transaction wait for the disk, whatever the server's default.
+CREATE FUNCTION webhooks.be_durable_1() RETURNS void LANGUAGE sql AS $$
+    SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') IN ('off', 'local');
+$$;
+
+-- The lock under which positions are given; held until the transaction ends. Its key is this schema's own.
+CREATE FUNCTION webhooks.lock_log_1() RETURNS void LANGUAGE sql
+AS $$ SELECT pg_advisory_xact_lock((5747::bigint << 32) + 'webhooks.event_seq'::regclass::oid::bigint) $$;

@@ -1,0 +1,119 @@
+-- The queue of deliveries. Endpoints that ask come as an array, so that a claim costs two calls whatever its size.
+
+-- The endpoints of these numbers that are enabled and have deliveries, with what an attempt needs of them; and when the
+-- first is due of those that nobody has leased, or when the first lease ends.
+CREATE FUNCTION webhooks.candidates_1(endpoints bigint[], moment bigint) RETURNS TABLE (
+    no bigint, id text, tenant text, url text, headers text, rate_limit integer, paced_until double precision,
+    failing boolean, due bigint, keys text
+)
+LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT
+        endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers::text, endpoint.rate_limit,
+        endpoint.paced_until, endpoint.failing_since IS NOT NULL, first.due,
+        (SELECT string_agg(secret.key, ' ' ORDER BY secret.expires_at DESC NULLS FIRST)
+         FROM webhooks.endpoint_secret AS secret
+         WHERE secret.endpoint = endpoint.no AND (secret.expires_at IS NULL OR secret.expires_at > moment))
+    FROM unnest(endpoints) AS given (no) JOIN webhooks.endpoint ON endpoint.no = given.no
+    CROSS JOIN LATERAL (
+        SELECT coalesce(
+            (SELECT delivery.due FROM webhooks.delivery
+             WHERE delivery.endpoint = endpoint.no AND delivery.leased_until <= moment ORDER BY delivery.due LIMIT 1),
+            (SELECT min(delivery.leased_until) FROM webhooks.delivery WHERE delivery.endpoint = endpoint.no)
+        ) AS due
+    ) AS first
+    WHERE endpoint.disabled_reason IS NULL AND first.due IS NOT NULL;
+END $$;
+
+-- The next endpoints by number that have deliveries, `endpoints` at most: one seek for each, however many deliveries it
+-- has. Of disabled ones the number alone, and none where there are no more.
+CREATE FUNCTION webhooks.due_1(after bigint, endpoints integer, moment bigint)
+RETURNS TABLE (number bigint, due double precision, failing boolean)
+LANGUAGE plpgsql STABLE
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE waiting (endpoint, place) AS (
+        SELECT (SELECT endpoint FROM webhooks.delivery WHERE endpoint > after ORDER BY endpoint LIMIT 1), 1
+        UNION ALL
+        SELECT (
+            SELECT delivery.endpoint FROM webhooks.delivery
+            WHERE delivery.endpoint > waiting.endpoint ORDER BY delivery.endpoint LIMIT 1
+        ), place + 1
+        FROM waiting WHERE waiting.endpoint IS NOT NULL AND place < endpoints
+    )
+    SELECT
+        waiting.endpoint,
+        greatest(
+            coalesce(
+                (SELECT delivery.due FROM webhooks.delivery
+                 WHERE delivery.endpoint = endpoint.no AND delivery.leased_until <= moment
+                 ORDER BY delivery.due LIMIT 1),
+                (SELECT min(delivery.leased_until) FROM webhooks.delivery WHERE delivery.endpoint = endpoint.no)
+            ),
+            endpoint.paced_until
+        ),
+        endpoint.failing_since IS NOT NULL
+    FROM waiting
+    LEFT JOIN webhooks.endpoint ON endpoint.no = waiting.endpoint AND endpoint.disabled_reason IS NULL;
+END $$;
+
+-- Leases deliveries that are due, as many of each endpoint as it has slots. An endpoint with a rate limit is leased
+-- from by one process at a time, and only while its pace is as it was when the slots were given: it then goes on at
+-- `starts`, by so many milliseconds of `intervals` for each lease. Answers the events,
+-- each with its leases as `endpoint:attempt:step:trigger`; none of the event where that is gone.
+CREATE FUNCTION webhooks.lease_1(
+    endpoints bigint[], slots integer[], paces double precision[], starts double precision[],
+    intervals double precision[], moment bigint, lease bigint
+) RETURNS TABLE (seq bigint, id text, type text, payload bytea, leases text)
+LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    paced bigint[];
+BEGIN
+    IF array_remove(paces, NULL) <> '{}' THEN
+        SELECT array_agg(locked.no) INTO paced FROM (
+            SELECT endpoint.no FROM unnest(endpoints, paces) AS given (no, pace)
+            JOIN webhooks.endpoint ON endpoint.no = given.no AND endpoint.paced_until = given.pace
+            FOR UPDATE OF endpoint SKIP LOCKED
+        ) AS locked;
+    END IF;
+    RETURN QUERY
+    WITH picked AS MATERIALIZED (
+        SELECT due.event, given.no
+        FROM unnest(endpoints, slots, paces) AS given (no, slots, pace)
+        CROSS JOIN LATERAL (
+            SELECT delivery.event FROM webhooks.delivery
+            WHERE delivery.endpoint = given.no AND delivery.due <= moment AND delivery.leased_until <= moment
+            ORDER BY delivery.due, delivery.event LIMIT given.slots FOR UPDATE SKIP LOCKED
+        ) AS due
+        WHERE given.pace IS NULL OR given.no = ANY (paced)
+    ), leased AS (
+        UPDATE webhooks.delivery SET leased_until = lease, attempt = attempt + 1
+        FROM picked WHERE delivery.event = picked.event AND delivery.endpoint = picked.no
+        RETURNING delivery.event, delivery.endpoint, delivery.attempt, delivery.step, delivery.trigger
+    ), pacing AS (
+        UPDATE webhooks.endpoint SET paced_until = counted.start + counted.leased * counted.step
+        FROM (
+            SELECT given.no, given.start, given.step, count(*) AS leased
+            FROM unnest(endpoints, paces, starts, intervals) AS given (no, pace, start, step)
+            JOIN leased ON leased.endpoint = given.no
+            WHERE given.pace IS NOT NULL GROUP BY given.no, given.start, given.step
+        ) AS counted
+        WHERE endpoint.no = counted.no
+    )
+    SELECT grouped.event, event.id, event.type, event.payload, grouped.leases
+    FROM (
+        SELECT leased.event,
+            string_agg(concat_ws(':', leased.endpoint, leased.attempt, leased.step, leased.trigger), ',') AS leases
+        FROM leased GROUP BY leased.event
+    ) AS grouped LEFT JOIN webhooks.event ON event.seq = grouped.event;
+END $$;

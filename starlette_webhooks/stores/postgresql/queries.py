@@ -1,0 +1,55 @@
+"""The SQL of this store: named statements, and the scripts of migrations, for the schema of the setting."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+__all__ = ["load_queries", "qualify", "quote_name", "read_migrations", "substitute"]
+
+_PACKAGE = "starlette_webhooks.stores.postgresql"
+_MARK = "-- name:"
+# The files are written for this schema.
+_SCHEMA = re.compile(r"\bwebhooks\.")
+
+
+def quote_name(schema: str) -> str:
+    """A name as it stands in SQL."""
+    return '"' + schema.replace('"', '""') + '"'
+
+
+def qualify(sql: str, schema: str) -> str:
+    """SQL for another schema than `webhooks`."""
+    return _SCHEMA.sub(lambda _: quote_name(schema) + ".", sql)
+
+
+@cache
+def load_queries(file: str, schema: str) -> Mapping[str, str]:
+    """The statements of a `.sql` file, by name."""
+    queries = {}
+    for part in files(_PACKAGE).joinpath(file).read_text("utf-8").split(_MARK)[1:]:
+        name, _, statement = part.partition("\n")
+        queries[name.strip()] = qualify(statement.strip().rstrip(";"), schema)
+    return MappingProxyType(queries)
+
+
+@cache
+def read_migrations(schema: str) -> Mapping[int, str]:
+    """The script of each version, in order. Each is a directory of files, of which `tables.sql` comes first."""
+    scripts = {}
+    directories = [one for one in files(_PACKAGE).joinpath("migrations").iterdir() if one.name.isdigit()]
+    for directory in sorted(directories, key=lambda one: one.name):
+        parts = sorted(directory.iterdir(), key=lambda one: (one.name != "tables.sql", one.name))
+        script = "\n".join(part.read_text("utf-8") for part in parts if part.name.endswith(".sql"))
+        scripts[int(directory.name)] = qualify(script, schema)
+    return MappingProxyType(scripts)
+
+
+def substitute(statement: str, **parts: str) -> str:
+    """Put SQL in the place of each `{name}` of a statement. Values are bound as parameters, never put in here."""
+    for name, part in parts.items():
+        statement = statement.replace(f"{{{name}}}", part)
+    return statement

@@ -1,0 +1,202 @@
+"""Recording attempts together: all outcomes that wait go by one call of the server, two where some of them failed.
+
+What changes is decided by `delivery.records`, from the state of the endpoints; the server does it only while they are
+still in that state. Runs on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
+from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.stores.moments import to_ms
+from starlette_webhooks.stores.postgresql.connection import CallFailed, CallLost, Link
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.writes import Batch, Write
+
+__all__ = ["Recorder", "Recording"]
+
+_ATTEMPTS = 500
+_PAUSE = 0.1
+_TURNS = 20
+# A deadlock, or a conflict with another transaction: nothing was done, and the same call may succeed.
+_AGAIN = ("40", "55P03")
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """An outcome to be recorded. See `DeliveryStore.record`."""
+
+    outcome: Outcome
+    disable_after: int
+
+
+@dataclass(slots=True)
+class _Decision:
+    """What becomes of an endpoint after its outcomes, in their order."""
+
+    before: EndpointState
+    after: EndpointState
+    disabled_by: Outcome | None = None
+
+
+class Recorder:
+    """Commits batches of `Recording`, on a connection of its own. Its results are the endpoints that were disabled."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._link = Link(database.info)
+        queries = database.queries("deliveries.sql")
+        self._record, self._states = queries["record"], queries["endpoint_states"]
+
+    def commit(self, batch: Batch) -> None:
+        """Record a batch, and put results and errors into its writes."""
+        writes = batch.writes
+        for start in range(0, len(writes), _ATTEMPTS):
+            part = writes[start : start + _ATTEMPTS]
+            deadline = time.monotonic() + self._database.deadline
+            try:
+                with self._database.guarding(self._link):
+                    self._write(part, deadline)
+            except CallFailed as exc:
+                if len(part) > 1 and exc.sqlstate[:2] in ("", "22", "23"):
+                    for write in part:
+                        self._write_alone(write)
+                else:
+                    _fail(part, exc)
+            except Exception as exc:
+                _fail(part, exc)
+
+    def _write_alone(self, write: Write[Any]) -> None:
+        try:
+            self._write([write], time.monotonic() + self._database.deadline)
+        except Exception as exc:
+            write.error = exc
+
+    def _write(self, writes: Sequence[Write[Any]], deadline: float) -> None:
+        waiting = list(writes)
+        for _ in range(_TURNS):
+            decisions = self._decide([write.operation for write in waiting], deadline)
+            try:
+                stale = self._call([write.operation.outcome for write in waiting], decisions, deadline)
+            except CallLost:
+                # It may be recorded, which the next call finds out by the ids of the attempts.
+                if time.monotonic() + _PAUSE > deadline:
+                    raise
+                time.sleep(_PAUSE)
+                continue
+            except CallFailed as exc:
+                if not exc.sqlstate.startswith(_AGAIN) or time.monotonic() > deadline:
+                    raise
+                continue
+            for write in waiting:
+                decision = decisions.get(write.operation.outcome.delivery.endpoint)
+                if decision is not None and decision.disabled_by is write.operation.outcome:
+                    write.result = _disabled(decision)
+            waiting = [write for write in waiting if write.operation.outcome.delivery.endpoint in stale]
+            if not waiting:
+                return
+        raise BackendUnavailable("The state of an endpoint kept changing while an attempt was recorded.")
+
+    def _decide(self, recordings: Sequence[Recording], deadline: float) -> dict[int, _Decision]:
+        """What becomes of the endpoints that failed, or that had failed before this batch."""
+        failed = {one.outcome.delivery.endpoint for one in recordings if not one.outcome.ok}
+        if not failed:
+            return {}
+        rows = self._link.call(self._states, (list(failed),), deadline=deadline)
+        decisions = {}
+        for number, *columns in rows:
+            before = EndpointState(*columns)
+            decisions[number] = _Decision(before, before)
+        for one in recordings:
+            decision = decisions.get(one.outcome.delivery.endpoint)
+            if decision is not None:
+                state = decision.after
+                decision.after = next_state(one.outcome, state, disable_after=one.disable_after)
+                if state.disabled_reason is None and decision.after.disabled_reason is not None:
+                    decision.disabled_by = one.outcome
+        return decisions
+
+    def _call(self, outcomes: Sequence[Outcome], decisions: dict[int, _Decision], deadline: float) -> set[int]:
+        attempts = [_attempt(outcome, decisions) for outcome in outcomes]
+        states = [_state(number, decision) for number, decision in decisions.items()]
+        working = {outcome.delivery.endpoint for outcome in outcomes if outcome.ok} - decisions.keys()
+        now = int(self._database.clock() * 1000)
+        notices = [_notice(decision, now) for decision in decisions.values() if decision.disabled_by is not None]
+        values = (_json(attempts), _json(states), list(working), _json(notices), now)
+        ((stale,),) = self._link.call(self._record, values, deadline=deadline)
+        return set(stale or ())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+
+def _json(rows: Iterable[Any]) -> str:
+    return json.dumps(list(rows), ensure_ascii=False, separators=(",", ":"))
+
+
+def _attempt(outcome: Outcome, decisions: dict[int, _Decision]) -> dict[str, Any]:
+    delivery = outcome.delivery
+    decision = decisions.get(delivery.endpoint)
+    return {
+        "id": outcome.attempt_id,
+        "event": delivery.event,
+        "endpoint": delivery.endpoint,
+        "ok": outcome.ok,
+        "number": delivery.number,
+        "lease": delivery.lease,
+        "started": outcome.started,
+        "status": outcome.status_code,
+        "ms": outcome.duration_ms,
+        "url": delivery.url,
+        "response": outcome.response,
+        "error": outcome.error,
+        "trigger": delivery.trigger,
+        "due": None if is_finished(outcome) else outcome.next_due,
+        "last": decision is not None and decision.disabled_by is outcome,
+    }
+
+
+def _state(number: int, decision: _Decision) -> list[Any]:
+    before, after = decision.before, decision.after
+    return [
+        number,
+        before.failing_since,
+        before.disabled_reason,
+        after.failing_since,
+        after.disabled_reason,
+        after.paced_until if after.paced_until > before.paced_until else 0,
+    ]
+
+
+def _disabled(decision: _Decision) -> DisabledEndpoint:
+    assert decision.disabled_by is not None
+    delivery = decision.disabled_by.delivery
+    reason = str(decision.after.disabled_reason)
+    return DisabledEndpoint(delivery.endpoint_id, delivery.tenant, delivery.url, reason)
+
+
+def _notice(decision: _Decision, now: int) -> dict[str, Any]:
+    disabled = _disabled(decision)
+    event = disabled_event(disabled, milliseconds=now)
+    assert decision.disabled_by is not None
+    return {
+        "endpoint": decision.disabled_by.delivery.endpoint,
+        "id": event.id,
+        "tenant": event.tenant,
+        "type": event.type,
+        "timestamp": str(to_ms(event.timestamp)),
+        "payload": event.payload.decode(),
+    }
+
+
+def _fail(writes: Sequence[Write[Any]], error: Exception) -> None:
+    for write in writes:
+        write.error = error

@@ -1,0 +1,54 @@
+"""Delivering again: one event, or everything that failed."""
+
+from __future__ import annotations
+
+from starlette_webhooks.conflicts import endpoint_disabled
+from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow
+from starlette_webhooks.stores.moments import to_ms
+from starlette_webhooks.stores.postgresql.database import Database
+
+__all__ = ["recover", "resend"]
+
+_FILE = "deliveries.sql"
+_SOON = 30_000
+
+
+async def resend(database: Database, tenant: str, event_id: str, endpoint_id: str, *, now: int) -> bool:
+    """Make the delivery of an event due now. See `Redelivery.resend`."""
+    ((reason,),) = await database.call(database.queries(_FILE)["resend"], (tenant, event_id, endpoint_id, now))
+    if reason:
+        raise endpoint_disabled(endpoint_id, reason)
+    return reason is not None
+
+
+async def recover(
+    database: Database,
+    tenant: str,
+    endpoint_id: str,
+    window: RecoverWindow,
+    cursor: RecoverCursor | None,
+    *,
+    now: int,
+    batch: int = 500,
+) -> Recovered | None:
+    """Deliver again, one batch. See `Redelivery.recover`."""
+    rows = await database.call(database.queries(_FILE)["target"], (tenant, endpoint_id))
+    if not rows:
+        return None
+    ((number, reason),) = rows
+    if reason is not None:
+        raise endpoint_disabled(endpoint_id, reason)
+    low = first_id("msg_", to_ms(window.since))
+    high = first_id("msg_", now + 1000 if window.until is None else to_ms(window.until))
+    cursor = cursor or RecoverCursor("failed", first_id("atmpt_", now + 1000))
+    if cursor.phase == "missing":
+        values = (number, cursor.after or low, high, batch, now)
+        ((queued, seen, last),) = await database.call(database.queries(_FILE)["recover_missing"], values)
+        return Recovered(queued, RecoverCursor("missing", cursor.until, last) if seen == batch else None)
+    after = cursor.after or first_id("atmpt_", to_ms(window.since))
+    failed = (number, after, cursor.until, low, high, batch, now, now + _SOON)
+    ((queued, seen, last),) = await database.call(database.queries(_FILE)["recover_failed"], failed)
+    if seen == batch:
+        return Recovered(queued, RecoverCursor("failed", cursor.until, last))
+    return Recovered(queued, RecoverCursor("missing", cursor.until) if window.missing else None)

@@ -1,0 +1,353 @@
+"""`PostgreSQLStore`: everything in one schema of a PostgreSQL database, shared by processes on many machines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import anyio
+
+from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, Outcome
+from starlette_webhooks.delivery.slots import Capacity, SlotRequest
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.events import Event, EventQuery
+from starlette_webhooks.exceptions import NotRunning
+from starlette_webhooks.feed import Entry, Listener, StreamFilter
+from starlette_webhooks.forks import call_in_children
+from starlette_webhooks.health import DatabaseHealth
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
+from starlette_webhooks.stores.moments import to_ms
+from starlette_webhooks.stores.postgresql import attempts, deliveries, endpoints, log, maintenance, redelivery
+from starlette_webhooks.stores.postgresql.appending import Append, Appended, Appender
+from starlette_webhooks.stores.postgresql.conninfo import parse_url
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.hints import Hints
+from starlette_webhooks.stores.postgresql.recording import Recorder, Recording
+from starlette_webhooks.stores.tail import LogReplay, ReplayPage, ReplayStart, Tail
+from starlette_webhooks.stores.writer import Writer
+from starlette_webhooks.stores.writes import Submitted, Write
+from starlette_webhooks.types import Clock
+
+__all__ = ["PostgreSQLStore"]
+
+# Without hints: ten looks a second at most while streams are open, with the dispatcher's own.
+_POLL = 0.12
+_POLL_WITH_HINTS = 1.0
+_SPACING_WITH_HINTS = 0.01
+
+
+class PostgreSQLStore(Store):
+    """A store in PostgreSQL. See `Store`.
+
+    Args:
+        url: Of the database, as libpq reads it.
+        listen_url: Of the same database, for `LISTEN`: a connection that no pooler takes away.
+        delivers: Whether this process delivers.
+        max_writes, max_bytes: How many events may wait for their commit, and their size.
+        clock: Seconds since the epoch, for tests; by default by the clock of the server.
+        poll: Seconds between two looks for commits of other processes, while streams are open and no hints arrive.
+        options: See `Database`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        listen_url: str | None = None,
+        delivers: bool = True,
+        max_writes: int = 10_000,
+        max_bytes: int = 67_108_864,
+        clock: Clock | None = None,
+        poll: float = _POLL,
+        **options: Any,
+    ) -> None:
+        self.database = Database(parse_url(url), **options)
+        self.clock: Clock = clock or self.database.clock
+        self._poll = poll
+        self._read_at = 0.0
+        self._listener: Listener | None = None
+        self._wake_deliveries: Callable[[Iterable[int]], None] | None = None
+        self._tail: Tail | None = None
+        self._watched = anyio.Event()
+        listen = None if listen_url is None else parse_url(listen_url)
+        self._hints = Hints(self.database, listen, self._hinted)
+        self._appender = Appender(self.database, process=self._hints.name, delivers=delivers)
+        self._recorder = Recorder(self.database)
+        self._events = Writer(self._appender.commit, max_writes=max_writes, max_bytes=max_bytes)
+        self._events.on_commit.append(self._committed)
+        self._records = Writer(self._recorder.commit, max_writes=max_writes, max_bytes=max_bytes)
+        self._records.on_commit.append(self._recorded)
+        self._delivers = delivers
+
+    # Lifespan
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """See `Store.lifespan`."""
+        tail = Tail(self, self._listener)
+        tasks = (tail.run, self._watch, self.database.keep_time, self._hints.run_sender, self._hints.run_receiver)
+        async with self.database.lifespan(), self._writing(), running_beside(*tasks):
+            self._tail = tail
+            try:
+                yield
+            finally:
+                self._tail = None
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        call_in_children(self)
+        self._events.start()
+        self._records.start()
+        try:
+            yield
+        finally:
+            # Shielded: what was submitted must be committed, and those who wait must not wait for ever.
+            with anyio.CancelScope(shield=True):
+                await self._records.stop(self._recorder.close)
+                await self._events.stop(self._appender.close)
+
+    def after_fork(self) -> None:
+        """See `Inherited`. The connections are the parent's, and stay untouched."""
+        self._events.after_fork()
+        self._records.after_fork()
+
+    async def _watch(self) -> None:
+        """Look for commits of other processes, while streams are open."""
+        while True:
+            tail = self._tail
+            if tail is None or not tail.watching:
+                self._watched = anyio.Event()
+                await self._watched.wait()
+                continue
+            tail.wake()
+            await anyio.sleep(_POLL_WITH_HINTS if self._hints.connected else self._poll)
+
+    def _hinted(self, endpoints: Iterable[int] | None) -> None:
+        if self._tail is not None:
+            self._tail.wake()
+        if self._wake_deliveries is not None and (endpoints is None or endpoints):
+            self._wake_deliveries(() if endpoints is None else endpoints)
+
+    def now(self) -> int:
+        """See `DeliveryStore.now`."""
+        return int(self.clock() * 1000)
+
+    def on_deliveries(self, wake: Callable[[Iterable[int]], None] | None) -> None:
+        """See `Store.on_deliveries`."""
+        self._wake_deliveries = wake
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        """See `Store.call_soon`."""
+        self._events.call_soon(fn)
+
+    @property
+    def on_loop(self) -> bool:
+        """See `Store.on_loop`."""
+        return self._events.on_loop
+
+    def health(self) -> DatabaseHealth:
+        """See `Store.health`."""
+        return {
+            "postgresql": self.database.version,
+            "server": self.database.info.description,
+            "schema": self.database.schema,
+            "problem": self.database.availability.reason,
+            "clockAheadMs": round(self.database.clock.ahead * 1000),
+            "hints": self._hints.connected,
+        }
+
+    def _committed(self, writes: Sequence[Write[Any]]) -> None:
+        appended: list[Appended] = [write.result for write in writes if write.error is None]
+        tail = self._tail
+        if tail is not None and tail.following:
+            entries = [entry for one in appended for entry in one.entries]
+            if entries:
+                tail.committed(entries)
+        due: dict[int, None] = {}
+        seen: object = None
+        for one in appended:
+            # Events of one call share their endpoints.
+            if one.endpoints is not seen:
+                seen = one.endpoints
+                due.update(dict.fromkeys(one.endpoints))
+        if due and self._wake_deliveries is not None:
+            self._wake_deliveries(due)
+        if any(one.heard for one in appended):
+            self._hints.send(() if self._delivers else due)
+
+    def _recorded(self, writes: Sequence[Write[Any]]) -> None:
+        if any(write.result is not None for write in writes):
+            # The event that says so is in the log, too, and endpoints of the tenant may want it.
+            if self._tail is not None:
+                self._tail.wake()
+            if self._wake_deliveries is not None:
+                self._wake_deliveries(())
+
+    # The log
+
+    def submit(self, events: Sequence[Event], *, due_in: int = 0) -> Submitted:
+        """See `EventLog.submit`."""
+        size = sum([len(event.payload) for event in events])
+        return self._events.submit(Submitted, Append(events, due_in), size, True)
+
+    async def insert_for(self, event: Event, tenant: str, endpoint_id: str) -> Event:
+        """See `EventLog.insert_for`."""
+        append = Append([event], endpoint=endpoint_id)
+        events = await self._events.submit(Submitted, append, len(event.payload), False).wait()
+        return events[0]
+
+    async def list_events(self, tenant: str, query: EventQuery) -> Page[Event]:
+        """See `EventLog.list_events`."""
+        return await log.list_events(self.database, tenant, query)
+
+    async def get_event(self, tenant: str, event_id: str) -> Event | None:
+        """See `EventLog.get_event`."""
+        return await log.get_event(self.database, tenant, event_id)
+
+    # The feed
+
+    def listen(self, listener: Listener) -> None:
+        """See `Feed.listen`."""
+        self._listener = listener
+        if self._tail is not None:
+            self._tail.listen(listener)
+
+    def watch(self, tenant: str) -> None:
+        """See `Feed.watch`."""
+        self._running_tail.watch(tenant)
+        self._watched.set()
+        self._hints.changed(watching=True)
+
+    def unwatch(self, tenant: str) -> None:
+        """See `Feed.unwatch`."""
+        tail = self._running_tail
+        tail.unwatch(tenant)
+        self._hints.changed(watching=tail.watching)
+
+    async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> LogReplay:
+        """See `Feed.replay`."""
+        return await self._running_tail.replay(tenant, filter, after)
+
+    @property
+    def _running_tail(self) -> Tail:
+        if self._tail is None:
+            raise NotRunning
+        return self._tail
+
+    async def high_water(self) -> int:
+        """See `LogReader.high_water`."""
+        return await log.high_water(self.database)
+
+    async def read_tail(self, after: int, limit: int) -> Sequence[Entry]:
+        """See `LogReader.read_tail`."""
+        # Commits of others between our own must not have each of ours read the log.
+        spacing = min(self._poll, _SPACING_WITH_HINTS) if self._hints.connected else self._poll
+        await anyio.sleep(max(self._read_at + spacing - anyio.current_time(), 0))
+        self._read_at = anyio.current_time()
+        entries, more = await log.read_tail(self.database, after, limit)
+        if more:
+            self._running_tail.wake()
+        return entries
+
+    async def start_replay(self, tenant: str, after: str | int | None) -> ReplayStart:
+        """See `LogReader.start_replay`."""
+        return await log.start_replay(self.database, tenant, after)
+
+    async def read_replay(self, tenant: str, filter: StreamFilter, after: int, until: int) -> ReplayPage:
+        """See `LogReader.read_replay`."""
+        return await log.read_replay(self.database, tenant, filter, after, until)
+
+    # Endpoints
+
+    async def list_endpoints(self, tenant: str, *, limit: int, cursor: str | None) -> Page[Endpoint]:
+        """See `EndpointStore.list_endpoints`."""
+        return await endpoints.list_endpoints(self.database, tenant, limit, cursor)
+
+    async def get_endpoint(self, tenant: str, endpoint_id: str) -> Endpoint | None:
+        """See `EndpointStore.get_endpoint`."""
+        return await endpoints.get_endpoint(self.database, tenant, endpoint_id)
+
+    async def endpoint_number(self, tenant: str, endpoint_id: str) -> int | None:
+        """See `EndpointStore.endpoint_number`."""
+        return await endpoints.number_of(self.database, tenant, endpoint_id)
+
+    async def create_endpoint(self, tenant: str, changes: EndpointChanges, *, limit: int) -> Endpoint:
+        """See `EndpointStore.create_endpoint`."""
+        return await endpoints.create_endpoint(self.database, tenant, changes, now=self.now(), limit=limit)
+
+    async def update_endpoint(self, tenant: str, endpoint_id: str, changes: EndpointChanges) -> Endpoint | None:
+        """See `EndpointStore.update_endpoint`."""
+        return await endpoints.update_endpoint(self.database, tenant, endpoint_id, changes, now=self.now())
+
+    async def delete_endpoint(self, tenant: str, endpoint_id: str) -> bool:
+        """See `EndpointStore.delete_endpoint`."""
+        return await endpoints.delete_endpoint(self.database, tenant, endpoint_id)
+
+    async def get_secret(self, tenant: str, endpoint_id: str) -> str | None:
+        """See `EndpointStore.get_secret`."""
+        return await endpoints.get_secret(self.database, tenant, endpoint_id)
+
+    async def rotate_secret(self, tenant: str, endpoint_id: str, key: str) -> str | None:
+        """See `EndpointStore.rotate_secret`."""
+        return await endpoints.rotate_secret(self.database, tenant, endpoint_id, key, now=self.now())
+
+    # Attempts
+
+    async def list_attempts(self, tenant: str, query: AttemptQuery) -> Page[Attempt]:
+        """See `AttemptStore.list_attempts`."""
+        return await attempts.list_attempts(self.database, tenant, query)
+
+    async def endpoint_stats(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime
+    ) -> EndpointStats | None:
+        """See `AttemptStore.endpoint_stats`."""
+        return await attempts.endpoint_stats(self.database, tenant, endpoint_id, since, until, now=self.now())
+
+    # Deliveries
+
+    async def due(self, *, after: int, due_by: int) -> DuePage:
+        """See `DeliveryStore.due`."""
+        return await deliveries.due(self.database, after=after, due_by=due_by, now=self.now())
+
+    async def claim(
+        self, requests: Sequence[SlotRequest], capacity: Capacity, tenants: Mapping[str, int], *, now: int, lease: int
+    ) -> Claim:
+        """See `DeliveryStore.claim`."""
+        return await deliveries.claim(
+            self.database, requests=requests, capacity=capacity, tenants=tenants, now=now, lease=lease
+        )
+
+    async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
+        """See `DeliveryStore.record`."""
+        write: Write[DisabledEndpoint | None] = self._records.submit(Write, Recording(outcome, disable_after), 0, False)
+        return await write.wait()
+
+    async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
+        """See `Redelivery.resend`."""
+        return await redelivery.resend(self.database, tenant, event_id, endpoint_id, now=self.now())
+
+    async def recover(
+        self, tenant: str, endpoint_id: str, window: RecoverWindow, cursor: RecoverCursor | None
+    ) -> Recovered | None:
+        """See `Redelivery.recover`."""
+        return await redelivery.recover(self.database, tenant, endpoint_id, window, cursor, now=self.now())
+
+    # Maintenance
+
+    async def read_meta(self, name: str, default: bytes) -> bytes:
+        """See `Maintenance.read_meta`."""
+        return await maintenance.read_meta(self.database, name, default)
+
+    async def prune(self, before: datetime) -> None:
+        """See `Maintenance.prune`."""
+        await maintenance.roll_up(self.database, self.now())
+        await maintenance.prune(self.database, to_ms(before))
+
+    async def erase(self, tenant: str) -> None:
+        """See `Maintenance.erase`."""
+        await maintenance.erase(self.database, tenant)

@@ -1,0 +1,96 @@
+"""Making the schema, by many processes at once, and by a role that may do no more than it must."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.stores.postgresql.migrations import SCHEMA_VERSION, check, migrate
+from starlette_webhooks.stores.postgresql.queries import read_migrations
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+@pytest.fixture
+def connection(postgresql_url: str) -> Generator[Connection]:
+    """A connection as a superuser."""
+    with psycopg.connect(postgresql_url, autocommit=True) as found:
+        yield found
+
+
+def version(connection: Connection, schema: str) -> object:
+    row = connection.execute(f"SELECT max(version) FROM {schema}.migration").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_every_version_has_a_script() -> None:
+    assert list(read_migrations("webhooks")) == list(range(1, SCHEMA_VERSION + 1))
+
+
+def test_schema_is_made_once_by_processes_that_start_together(postgresql_url: str, postgresql_schema: str) -> None:
+    errors: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            with psycopg.connect(postgresql_url, autocommit=True) as own:
+                migrate(own, postgresql_schema)
+        except BaseException as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    with psycopg.connect(postgresql_url) as own:
+        assert version(own, postgresql_schema) == SCHEMA_VERSION
+
+
+def test_migrating_again_changes_nothing(connection: Connection, postgresql_schema: str) -> None:
+    migrate(connection, postgresql_schema)
+    before = connection.execute(f"SELECT * FROM {postgresql_schema}.migration").fetchall()
+    migrate(connection, postgresql_schema)
+    assert connection.execute(f"SELECT * FROM {postgresql_schema}.migration").fetchall() == before
+
+
+def test_failed_migration_leaves_nothing_behind(
+    connection: Connection, postgresql_schema: str, postgresql_url: str
+) -> None:
+    # A table that is in the way of one of ours.
+    connection.execute(f"CREATE SCHEMA {postgresql_schema}")
+    connection.execute(f"CREATE TABLE {postgresql_schema}.delivery (wrong text)")
+    with pytest.raises(psycopg.errors.DuplicateTable):
+        migrate(connection, postgresql_schema)
+    left = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (postgresql_schema,)).fetchall()
+    assert left == [("delivery",)]
+
+
+def test_names_of_schemas_are_quoted(connection: Connection) -> None:
+    name = f"Quoted-{uuid4().hex[:8]}"
+    try:
+        migrate(connection, name)
+        check(connection, name)
+    finally:
+        connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+
+
+def test_older_version_works_on_a_newer_schema_that_says_so(connection: Connection, postgresql_schema: str) -> None:
+    migrate(connection, postgresql_schema)
+    newer = f"INSERT INTO {postgresql_schema}.migration (version, works_with) VALUES (%s, %s)"
+    connection.execute(newer, (SCHEMA_VERSION + 1, SCHEMA_VERSION))
+    migrate(connection, postgresql_schema)
+    connection.execute(newer, (SCHEMA_VERSION + 2, SCHEMA_VERSION + 1))
+    with pytest.raises(BackendUnavailable, match="Upgrade the package"):
+        migrate(connection, postgresql_schema)
+
+
+def test_schema_that_is_missing_is_named_if_it_must_not_be_made(connection: Connection, postgresql_schema: str) -> None:
+    with pytest.raises(BackendUnavailable, match=postgresql_schema):
+        check(connection, postgresql_schema)
