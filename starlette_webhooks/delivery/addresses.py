@@ -82,7 +82,6 @@ _HOST = re.compile(
 _NUMERIC = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
 _PORTS = {"http": 80, "https": 443}
 _LOOKUPS = 128
-_CHECK_SECONDS = 5.0
 
 _lookups: RunVar[CapacityLimiter] = RunVar("starlette_webhooks.delivery.addresses.lookups")
 
@@ -254,6 +253,7 @@ class AddressGuard:
         networks_allowed: Networks opened besides the public internet, such as `127.0.0.0/8` in development.
         allow_http: Whether `http:` URLs are taken, or `https:` alone.
         resolve: Finds the addresses of a host; the system's resolver by default.
+        check_seconds: How long `check_host` waits for the resolver.
     """
 
     def __init__(
@@ -262,14 +262,16 @@ class AddressGuard:
         *,
         allow_http: bool = True,
         resolve: Resolve | None = None,
+        check_seconds: float = 5.0,
     ) -> None:
         self._opened = tuple(networks_allowed)
         self._allow_http = allow_http
+        self._check_seconds = check_seconds
         self._resolve: Resolve = resolve or _lookup
         self._judged = lru_cache(maxsize=4096)(self._judge)
 
     def is_allowed(self, address: str | IPv4Address | IPv6Address) -> bool:
-        """Whether deliveries may go to this IP address. False for what is none, and for `fe80::1%eth0`."""
+        """Whether deliveries may go to this IP address. False if it is not one, and for `fe80::1%eth0`."""
         return self._judged(str(address))
 
     def _judge(self, text: str) -> bool:
@@ -320,9 +322,9 @@ class AddressGuard:
         return allowed
 
     async def check_host(self, url: str) -> ParsedURL:
-        """`check_url`, and resolve the host, for when an endpoint is created.
+        """Like `check_url`, and resolve the host. For a new endpoint.
 
-        A name that is not found, or not within 5 seconds, is accepted: its DNS record may come later, and every
+        A name that is not found, or not in time, is accepted: its DNS record may come later, and every
         connection is checked again.
 
         Raises:
@@ -330,7 +332,7 @@ class AddressGuard:
             ForbiddenAddress: The host leads to forbidden addresses only.
         """
         parsed = self.check_url(url)
-        with move_on_after(_CHECK_SECONDS):
+        with move_on_after(self._check_seconds):
             with suppress(OSError):
                 await self.addresses(parsed.host, parsed.port)
         return parsed
