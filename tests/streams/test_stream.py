@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
@@ -338,6 +339,24 @@ async def test_beyond_the_limits_a_stream_is_refused_before_anything_is_sent() -
         assert hub.metrics()["rejected"] == 2
     assert refusal.value.headers["Retry-After"]
     assert refused.messages == []
+
+
+async def test_two_tenants_do_not_hold_all_streams_of_the_process() -> None:
+    async def open_all(hub: StreamHub, tenant: str, stack: AsyncExitStack) -> int:
+        opened = 0
+        while True:
+            try:
+                hub.check_capacity(tenant)
+            except TooManyRequests:
+                return opened
+            await stack.enter_async_context(reading(hub, tenant=tenant))
+            opened += 1
+
+    async with running(Log(), streams_per_process=16, streams_per_tenant=16) as hub, AsyncExitStack() as stack:
+        assert await open_all(hub, "one", stack) == 8
+        assert await open_all(hub, "other", stack) == 4
+        assert await open_all(hub, "third", stack) == 2
+        hub.check_capacity("fourth")
 
 
 async def test_outside_of_running_streams_are_refused_with_the_remedy() -> None:
