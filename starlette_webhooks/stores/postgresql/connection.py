@@ -156,6 +156,8 @@ class Link:
 def _is_idle(connection: _Connection) -> bool:
     """Whether the server has not closed the connection meanwhile."""
     try:
+        # Twice: the first time, a server that ended the session may have left its farewell.
+        connection.pgconn.consume_input()
         connection.pgconn.consume_input()
     except psycopg.OperationalError:
         return False

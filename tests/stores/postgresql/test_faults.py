@@ -1,0 +1,100 @@
+"""A PostgreSQL that breaks connections, restarts, is away, or says nothing."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+
+import anyio
+import psycopg
+import pytest
+
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
+from tests.eventually import eventually
+from tests.postgresql import PostgreSQL, delaying
+from tests.servers import free_port
+from tests.stores.contract import add, claim, emit, event, ids, record
+
+
+async def test_event_is_stored_once_if_its_connection_breaks(postgresql_url: str, postgresql_schema: str) -> None:
+    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)
+    async with store.lifespan():
+        sent = []
+        with psycopg.connect(postgresql_url, autocommit=True) as connection:
+            for _ in range(20):
+                waiting = store.submit([event()])
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'starlette_webhooks' AND query LIKE %s",
+                    (f"%{postgresql_schema}%",),
+                )
+                sent += [one.id for one in await waiting.wait()]
+        assert sorted(await ids(store, limit=100)) == sorted(sent)
+
+
+async def test_work_goes_on_after_an_immediate_restart(own_postgresql: PostgreSQL) -> None:
+    store = PostgreSQLStore(own_postgresql.url, deadline=20)
+    async with store.lifespan():
+        await add(store)
+        before = await emit(store)
+        await anyio.to_thread.run_sync(own_postgresql.restart)
+        after = await emit(store)
+        assert await ids(store) == [after.id, before.id]
+        deliveries = (await claim(store, each=5)).deliveries
+        assert len(deliveries) == 2
+        for one in deliveries:
+            await record(store, one)
+
+
+async def test_emit_fails_within_the_deadline_while_the_server_is_away_and_then_at_once(
+    own_postgresql: PostgreSQL,
+) -> None:
+    store = PostgreSQLStore(own_postgresql.url, deadline=2)
+    async with store.lifespan():
+        await emit(store)
+        own_postgresql.stop(signal.SIGQUIT)
+        started = time.monotonic()
+        with pytest.raises(BackendUnavailable):
+            await emit(store)
+        assert time.monotonic() - started < 4
+        started = time.monotonic()
+        with pytest.raises(BackendUnavailable):
+            await store.list_endpoints("acme", limit=5, cursor=None)
+        assert time.monotonic() - started < 1
+        assert store.health().get("problem")
+        own_postgresql.start()
+
+        async def emitted() -> bool:
+            try:
+                await emit(store)
+            except BackendUnavailable:
+                return False
+            return True
+
+        await eventually(emitted)
+        assert store.health().get("problem") is None
+
+
+async def test_server_that_says_nothing_is_given_up(postgresql_url: str, postgresql_schema: str) -> None:
+    with delaying(postgresql_url, 0) as (url, proxy):
+        store = PostgreSQLStore(url, schema=postgresql_schema, deadline=1.5)
+        async with store.lifespan():
+            await emit(store)
+            proxy.black = True
+            started = time.monotonic()
+            with pytest.raises(BackendUnavailable):
+                await emit(store)
+            assert time.monotonic() - started < 8
+            proxy.black = False
+
+
+async def test_start_waits_for_the_server_and_then_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    store = PostgreSQLStore(f"postgresql://ada:hidden-word@127.0.0.1:{free_port()}/shop", patience=1)
+    started = time.monotonic()
+    with caplog.at_level(logging.WARNING), pytest.raises(BackendUnavailable, match="WEBHOOKS_DATABASE_WAIT") as caught:
+        async with store.lifespan():
+            pass
+    assert time.monotonic() - started >= 1
+    assert "hidden-word" not in str(caught.value) + caplog.text + repr(store.database.info)

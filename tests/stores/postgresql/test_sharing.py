@@ -1,0 +1,92 @@
+"""Several processes on one PostgreSQL: order, hints, and a pooler in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import psycopg
+
+from starlette_webhooks.feed import Entry, StreamFilter
+from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
+from tests.eventually import eventually
+from tests.stores.contract import add, attempts, claim, emit, event, ids, record
+
+
+class Ears:
+    """A listener that keeps the positions and ids that it was told of."""
+
+    def __init__(self) -> None:
+        self.tenants = {"acme"}
+        self.entries: list[Entry] = []
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        self.entries += entries
+
+
+async def test_stream_misses_nothing_while_several_stores_commit(postgresql_url: str, postgresql_schema: str) -> None:
+    first, second = (PostgreSQLStore(postgresql_url, schema=postgresql_schema) for _ in range(2))
+    ears = Ears()
+    first.listen(ears)
+    async with first.lifespan(), second.lifespan():
+        first.watch("acme")
+        await first.replay("acme", StreamFilter(), None)
+
+        async def work(store: PostgreSQLStore) -> None:
+            for _ in range(20):
+                await store.submit([event() for _ in range(3)]).wait()
+
+        async with anyio.create_task_group() as tasks:
+            for store in (first, second, first, second):
+                tasks.start_soon(work, store)
+        await eventually(lambda: len(ears.entries) >= 240)
+        positions = [entry.position for entry in ears.entries]
+        assert positions == list(range(1, 241))
+
+
+async def test_hints_arrive_by_listen(postgresql_url: str, postgresql_schema: str) -> None:
+    # Without hints, nothing would be read for an hour.
+    options = {"schema": postgresql_schema, "poll": 3600.0}
+    reader = PostgreSQLStore(postgresql_url, listen_url=postgresql_url, **options)  # type: ignore[arg-type]
+    writer = PostgreSQLStore(postgresql_url, delivers=False, **options)  # type: ignore[arg-type]
+    ears = Ears()
+    woken: list[int] = []
+    reader.listen(ears)
+    reader.on_deliveries(woken.extend)
+    async with reader.lifespan(), writer.lifespan():
+        reader.watch("acme")
+        await reader.replay("acme", StreamFilter(), None)
+        await eventually(lambda: reader.health().get("hints"))
+        await add(writer)
+        sent = await emit(writer)
+        await eventually(lambda: [entry.event.id for entry in ears.entries] == [sent.id])
+        await eventually(lambda: woken == [1])
+
+
+async def test_everything_works_behind_a_pooler_in_transaction_mode(pgbouncer_url: str, postgresql_schema: str) -> None:
+    first, second = (PostgreSQLStore(pgbouncer_url, schema=postgresql_schema) for _ in range(2))
+    ears = Ears()
+    first.listen(ears)
+    async with first.lifespan(), second.lifespan():
+        first.watch("acme")
+        await first.replay("acme", StreamFilter(), None)
+        endpoint = await add(second)
+        sent = [(await emit(store)).id for store in (second, first, second)]
+        await eventually(lambda: [entry.event.id for entry in ears.entries] == sent)
+        for delivery in (await claim(first, each=5)).deliveries:
+            await record(first, delivery)
+        assert len(await attempts(second, endpoint_id=endpoint.id)) == 3
+        assert await ids(second) == sent[::-1]
+
+
+async def test_commit_waits_for_the_disk_whatever_the_default_of_the_role(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)
+    async with store.lifespan():
+        with psycopg.connect(postgresql_url, autocommit=True) as connection:
+            connection.execute("SET synchronous_commit = off")
+            with connection.transaction():
+                connection.execute(f"SELECT {postgresql_schema}.be_durable_1()")
+                row = connection.execute("SHOW synchronous_commit").fetchone()
+    assert row == ("on",)
