@@ -48,7 +48,9 @@ async def measure(dimension: str, size: int) -> dict[str, float]:
             fill(directory / "log.db", size).close()
             _mark_version(path)
         most = 20_000
-        webhooks = make_webhooks(deliver=False, streams_per_tenant=most, streams_per_process=most, heartbeat=60)
+        webhooks = make_webhooks(
+            deliver=False, calls_per_second=0, streams_per_tenant=most, streams_per_process=most, heartbeat=60
+        )
         async with webhooks.lifespan():
             if dimension == "endpoints":
                 await asyncio.to_thread(_subscribe, path, size)

@@ -57,6 +57,7 @@ def ours() -> Starlette:
         event_types=[f"other.type_{n}" for n in range(FILTERS)],
         heartbeat=float(os.environ.get("BENCH_HEARTBEAT", "15")),
         streams_per_tenant=20_000,
+        calls_per_second=0,
         streams_per_process=20_000,
         deliver=False,
     )

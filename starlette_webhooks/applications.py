@@ -139,6 +139,7 @@ class Webhooks:
                     self._services = None
 
     def _make_services(self, hub: StreamHub, keys: Sequence[bytes]) -> Services:
+        from starlette_webhooks.routes.limits import TenantLimits
         from starlette_webhooks.routes.services import CatalogRegistration, Services
 
         return Services(
@@ -152,6 +153,11 @@ class Webhooks:
             clock=self._now,
             document=self._document.render,
             catalog=CatalogRegistration(self.backend, self.event_types),
+            limits=TenantLimits(
+                per_second=self.settings.calls_per_second,
+                burst=self.settings.calls_burst,
+                in_flight=self.settings.calls_in_flight,
+            ),
         )
 
     def _now(self) -> float:

@@ -110,6 +110,19 @@ class WebhooksSettings(BaseSettings):
     stream_send_timeout: float = Field(
         default=20.0, ge=0.5, le=3600, description="Seconds a reader may block before its stream is aborted."
     )
+    calls_per_second: float = Field(
+        default=100.0,
+        ge=0,
+        le=1_000_000,
+        description="Calls of the routes a tenant may make a second, in a process; 0 for any number.",
+    )
+    calls_burst: int = Field(
+        default=200, ge=1, le=1_000_000, description="Calls a tenant may make at once after a pause, in a process."
+    )
+    calls_in_flight: int = Field(
+        default=50, ge=0, le=1_000_000, description="Calls of a tenant at a time, in a process; 0 for any number."
+    )
+    body_timeout: float = Field(default=10.0, ge=0.1, le=3600, description="Seconds that a caller has to send a body.")
     streams_per_tenant: int = Field(
         default=100, ge=1, le=1_000_000, description="Open streams of a tenant, in a process."
     )

@@ -35,10 +35,11 @@ _ERRORS = {
     401: "No valid key was sent, and no user is signed in.",
     403: "The scope is missing, or the call came from another site.",
     404: "There is no such object.",
+    408: "The body did not arrive in time.",
     409: "The object is in another state than this call needs, or a limit is reached.",
     413: "The body is too large.",
     422: "The body is not valid for this route.",
-    429: "Too many at once.",
+    429: "Too many calls, or too many at once.",
     503: "The backend cannot be reached at the moment.",
 }
 _ERROR_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}

@@ -103,11 +103,11 @@ def _errors_of(operation: Operation) -> list[int]:
     if operation.answer == "text/html":
         found |= {401, 403, 503}
     elif operation.scope is not None:
-        found |= {400, 401, 403, 503}
+        found |= {400, 401, 403, 429, 503}
     if re.search(r"{\w+}", operation.path):
         found.add(404)
     if operation.body is not None:
-        found |= {413, 422}
+        found |= {408, 413, 422}
     return sorted(found)
 
 

@@ -5,15 +5,28 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
+import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from starlette_webhooks.bodies import Body, check_body
 from starlette_webhooks.exceptions import InvalidBody, InvalidRequest, RequestError
 
-__all__ = ["PayloadTooLarge", "json_response", "read_body"]
+__all__ = ["BodyTimeout", "PayloadTooLarge", "json_response", "read_body"]
 
 B = TypeVar("B", bound=Body)
+
+
+class BodyTimeout(RequestError):
+    """Raised for a body that does not arrive in time."""
+
+    message = "The body did not arrive in time. Send the call again."
+    status_code = 408
+    default_code = "body_timeout"
+
+    def __init__(self) -> None:
+        # What is left of the body must not be read as the next request (RFC 9110, 15.5.9).
+        super().__init__(headers={"Connection": "close"})
 
 
 class PayloadTooLarge(RequestError):
@@ -32,15 +45,21 @@ def json_response(content: Any, status_code: int = 200) -> Response:
     return Response(content, status_code, {"Cache-Control": "no-store"}, "application/json")
 
 
-async def read_body(request: Request, model: type[B], most: int) -> B:
+async def read_body(request: Request, model: type[B], most: int, *, timeout: float) -> B:
     """The body of a request, checked. No body is an empty object.
 
     Raises:
+        BodyTimeout: It did not arrive within `timeout` seconds.
         PayloadTooLarge: It has more than `most` bytes.
         InvalidRequest: It is not JSON.
         InvalidBody: It is not an object of this form.
     """
-    value = _parse(await _read(request, most))
+    try:
+        with anyio.fail_after(timeout):
+            raw = await _read(request, most)
+    except TimeoutError:
+        raise BodyTimeout from None
+    value = _parse(raw)
     if not isinstance(value, dict):
         raise InvalidBody("The body must be a JSON object, such as `{}`.")
     return check_body(model, value)

@@ -106,11 +106,15 @@ class Operation:
             return refusal
 
     async def _serve(self, request: Request) -> ASGIApp:
-        assert self.handler is not None
         services = services_of(request)
-        caller = None
-        if self.scope is not None and not self._has_ticket(request):
-            caller = await authorize(request, self.scope)
+        if self.scope is None or self._has_ticket(request):
+            return await self._answer(request, services, None)
+        caller = await authorize(request, self.scope)
+        with services.limits.admit(caller.tenant):
+            return await self._answer(request, services, caller)
+
+    async def _answer(self, request: Request, services: Services, caller: Principal | None) -> ASGIApp:
+        assert self.handler is not None
         parameters = read_parameters(request, self.parameters)
         if caller is not None and parameters.get(EVENT_TYPES):
             await check_in_log(
@@ -120,8 +124,11 @@ class Operation:
                 tenant=caller.tenant,
                 error=InvalidRequest,
             )
-        body = None if self.body is None else await read_body(request, self.body, _MAX_BODY)
+        body = None if self.body is None else await self._read_body(request, self.body, services)
         return await self.handler(Call(request, services, caller, parameters, body))
+
+    async def _read_body(self, request: Request, model: type[Body], services: Services) -> Body:
+        return await read_body(request, model, _MAX_BODY, timeout=services.settings.body_timeout)
 
     def _has_ticket(self, request: Request) -> bool:
         return TICKET in self.parameters and TICKET.name in request.query_params

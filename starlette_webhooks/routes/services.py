@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin, sends_key
 from starlette_webhooks.exceptions import Forbidden, Unauthorized
 from starlette_webhooks.portal.session import read_session
+from starlette_webhooks.routes.limits import TenantLimits
 from starlette_webhooks.scope import EXPIRES, SERVICES
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Services:
     clock: Clock
     document: Callable[[str], bytes] = field(repr=False)
     catalog: CatalogRegistration = field(repr=False)
+    limits: TenantLimits = field(repr=False)
 
     def scope_name(self, access: Access) -> str:
         """The name of a scope, as the settings give it."""

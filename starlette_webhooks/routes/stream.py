@@ -113,6 +113,8 @@ async def stream_events(call: Call[None]) -> ASGIApp:
         tenant, filter = call.tenant, _filter(call[EVENT_TYPES], call[CHANNEL])
     else:
         tenant, filter, expires = _read_ticket(call, ticket)
+        with call.services.limits.admit(tenant):
+            pass
     last = call[LAST_EVENT_ID] or call[LAST_EVENT_ID_CAMEL]
     header = call[LAST_EVENT_ID_HEADER]
     last = last if header is None else header

@@ -1,0 +1,136 @@
+"""What one tenant may ask of a process, and what that costs the others: nothing."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from starlette.testclient import TestClient
+from starlette.types import Message, Scope
+
+from starlette_webhooks.exceptions import TooManyRequests
+from starlette_webhooks.routes.limits import TenantLimits
+from starlette_webhooks.settings import WebhooksSettings
+from tests.hosts import MOUNT, bearer, make_app, make_webhooks
+
+ACME, GLOBEX = bearer("acme"), bearer("globex")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def call(limits: TenantLimits, tenant: str = "acme") -> int | None:
+    """None for a call that was let in, else the seconds to wait."""
+    try:
+        with limits.admit(tenant):
+            return None
+    except TooManyRequests as exc:
+        return int(exc.headers["Retry-After"])
+
+
+def test_after_a_burst_calls_come_at_the_rate_that_is_allowed() -> None:
+    clock = Clock()
+    limits = TenantLimits(per_second=2, burst=4, in_flight=0, clock=clock)
+    assert [call(limits) for _ in range(6)] == [None] * 4 + [1, 1]
+    clock.now += 0.5
+    assert [call(limits) for _ in range(2)] == [None, 1]
+    clock.now += 3600
+    assert [call(limits) for _ in range(5)] == [None] * 4 + [1]
+
+
+def test_a_slow_rate_says_how_long_to_wait() -> None:
+    limits = TenantLimits(per_second=0.1, burst=1, in_flight=0, clock=Clock())
+    assert [call(limits), call(limits)] == [None, 10]
+
+
+def test_a_tenant_over_its_limit_costs_others_nothing() -> None:
+    limits = TenantLimits(per_second=1, burst=1, in_flight=1, clock=Clock())
+    with limits.admit("acme"):
+        assert call(limits) == 1
+        assert call(limits, "globex") is None
+
+
+def test_calls_in_flight_are_counted_until_they_end_whatever_their_end() -> None:
+    limits = TenantLimits(per_second=0, burst=1, in_flight=1)
+    for _ in range(3):
+        with pytest.raises(LookupError), limits.admit("acme"):
+            assert call(limits) == 1
+            raise LookupError
+    assert call(limits) is None
+
+
+def test_zero_is_no_limit() -> None:
+    limits = TenantLimits(per_second=0, burst=1, in_flight=0, clock=Clock())
+    with limits.admit("acme"), limits.admit("acme"):
+        assert [call(limits) for _ in range(1000)] == [None] * 1000
+
+
+def test_a_call_over_the_limit_is_429_on_every_route_and_others_are_served(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"calls_per_second": 0.001, "calls_burst": 3})
+    with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:
+        for path in ("/events", "/endpoints", "/event-types"):
+            assert client.get(path, headers=ACME).status_code == 200
+        for method, path in (("GET", "/events"), ("POST", "/test"), ("GET", "/events/stream"), ("POST", "/portal")):
+            refused = client.request(method, path, headers=ACME)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+            assert int(refused.headers["retry-after"]) > 0
+        assert client.get("/events", headers=GLOBEX).status_code == 200
+        # Unknown callers are told that they are unknown.
+        assert client.get("/events", headers=bearer("wrong")).status_code == 401
+        assert client.get("/openapi.json").status_code == 200
+
+
+class SlowCall:
+    """A call whose body begins and does not end until it is told to."""
+
+    def __init__(self, key: str) -> None:
+        headers = [(b"authorization", f"Bearer {key}".encode()), (b"host", b"testserver")]
+        self.scope: Scope = {"type": "http", "method": "POST", "path": "/test", "query_string": b"", "headers": headers}
+        self.reading, self.end = anyio.Event(), anyio.Event()
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+
+    async def receive(self) -> Message:
+        if not self.reading.is_set():
+            self.reading.set()
+            return {"type": "http.request", "body": b"{", "more_body": True}
+        await self.end.wait()
+        return {"type": "http.request", "body": b"}", "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], dict(message["headers"])
+
+
+async def test_calls_in_flight_of_a_tenant_are_limited(settings: WebhooksSettings) -> None:
+    webhooks = make_webhooks(settings.model_copy(update={"calls_in_flight": 2}))
+    calls = [SlowCall("acme") for _ in range(2)]
+    async with webhooks.lifespan(), anyio.create_task_group() as tasks:
+        for slow in calls:
+            tasks.start_soon(webhooks, slow.scope, slow.receive, slow.send)
+            await slow.reading.wait()
+        refused, others, later = SlowCall("acme"), SlowCall("globex"), SlowCall("acme")
+        for other in (others, later):
+            other.end.set()
+        await webhooks(refused.scope, refused.receive, refused.send)
+        assert refused.status == 429
+        await webhooks(others.scope, others.receive, others.send)
+        assert others.status == 202
+        for slow in calls:
+            slow.end.set()
+    async with webhooks.lifespan():
+        await webhooks(later.scope, later.receive, later.send)
+    assert [slow.status for slow in (*calls, later)] == [202, 202, 202]
+
+
+async def test_a_body_that_never_ends_is_given_up(settings: WebhooksSettings) -> None:
+    webhooks = make_webhooks(settings.model_copy(update={"body_timeout": 0.1}))
+    slow = SlowCall("acme")
+    async with webhooks.lifespan():
+        with anyio.fail_after(10):
+            await webhooks(slow.scope, slow.receive, slow.send)
+    assert (slow.status, slow.headers[b"connection"]) == (408, b"close")
