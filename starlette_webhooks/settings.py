@@ -126,7 +126,12 @@ class WebhooksSettings(BaseSettings):
     streams_per_tenant: int = Field(
         default=100, ge=1, le=1_000_000, description="Open streams of a tenant, in a process."
     )
-    streams_per_process: int = Field(default=10_000, ge=1, le=1_000_000, description="Open streams in a process.")
+    streams_per_process: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Open streams in a process. One tenant gets half of them at most.",
+    )
     stream_buffer_bytes: int = Field(
         default=16_777_216,
         ge=65_536,

@@ -1,4 +1,4 @@
-"""Learning that the server stops by itself: at a limit of requests, by `should_exit`, or because a supervisor says so.
+"""Noticing that the server stops by itself: at a limit of requests, by `should_exit`, or because a supervisor says so.
 
 ASGI has no message for it: `lifespan.shutdown` comes only after all responses have ended, and a stream does not end. A
 server that stops without a signal would wait for its streams, deaf to new connections. So this finds the server among

@@ -1,6 +1,6 @@
-"""Learning that the server is about to stop: handlers of SIGTERM and SIGINT, chained and never replaced.
+"""Noticing that a signal stops the server: handlers of SIGTERM and SIGINT, chained and never replaced.
 
-Servers wait for open responses before they end the lifespan, so an endless response would never hear of it otherwise.
+Servers wait for open responses before they end the lifespan, so an endless response would never know otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class SignalChain:
-    """Tells of SIGTERM and SIGINT, then calls the handler that was there before.
+    """Reports SIGTERM and SIGINT, then calls the handler that was there before.
 
     Args:
         notify: Called within the signal handler, so it may only schedule.
@@ -30,7 +30,7 @@ class SignalChain:
     def install(self) -> None:
         """Chain the handlers. Does nothing off the main thread, nor where no Python handler is set.
 
-        Without a handler a signal ends the process on the spot or is ignored: there is nothing to be done before.
+        Without a handler, a signal ends the process at once or is ignored: there is nothing to do before.
         """
         if self._installed or threading.current_thread() is not threading.main_thread():
             return
