@@ -37,7 +37,7 @@ class Breaker:
                 continue
             self._probing = True
             try:
-                if (remaining := self._until - self._time.now()) > 0:
+                if (remaining := self._until - self._time.monotonic()) > 0:
                     await self._time.sleep(remaining)
             except BaseException:
                 self._probing = False
@@ -61,7 +61,7 @@ class Breaker:
         if self._probing or not self._failures:
             # Calls that were under way together count once.
             self._failures += 1
-            self._until = self._time.now() + backoff(self._failures, retry_after=retry_after)
+            self._until = self._time.monotonic() + backoff(self._failures, retry_after=retry_after)
         self._probing = False
         self._notify()
 

@@ -1,4 +1,4 @@
-"""Time as a relay sees it: a clock, and a way to sleep that goes by it."""
+"""Time as a relay sees it: the time of day, a clock that only moves forward, and a way to sleep."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ __all__ = ["TimeSource"]
 
 
 class TimeSource:
-    """A clock and a way to sleep that belong together, so that tests can let a day pass in a moment.
+    """Clocks and a way to sleep that belong together, so that tests can let a day pass in a moment.
 
     Args:
-        now: Seconds since the epoch.
-        sleep: Waits for so many seconds of that clock.
+        now: Seconds since the epoch, for what is stored.
+        sleep: Waits for so many seconds.
+        monotonic: Seconds of a clock that only moves forward, for pauses: the time of day may be set back by an hour.
     """
 
-    def __init__(self, now: Clock = time.time, sleep: Callable[[float], Awaitable[object]] = anyio.sleep) -> None:
+    def __init__(
+        self,
+        now: Clock = time.time,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
         self.now = now
         self.sleep = sleep
+        self.monotonic = monotonic
 
     async def wait(self, event: anyio.Event, seconds: float | None) -> None:
         """Wait for the event, at most so many seconds; None waits without a limit."""

@@ -114,8 +114,8 @@ class Relay:
         position: int | None = None
         scanned = -math.inf
         while True:
-            now = self._time.now()
-            if self._rescan or not 0 <= now - scanned < _RESCAN:
+            now = self._time.monotonic()
+            if self._rescan or now - scanned >= _RESCAN:
                 self._rescan, scanned, position = False, now, None
             try:
                 found, position = await self._outbox.tenants(position)
@@ -126,7 +126,7 @@ class Relay:
             self._problem.end()
             for tenant in found:
                 tenants.add(tenant)
-            due = tenants.release(self._time.now())
+            due = tenants.release(self._time.monotonic())
             # What other processes commit wakes nobody here, so it is polled for.
             pause = min(self._poll, due)
             await self._time.wait(self._wake, None if pause == math.inf else pause)
@@ -144,7 +144,7 @@ class Relay:
                     )
                 self.error = exc
                 retry_after = exc.retry_after if isinstance(exc, ForwardingFailed) else None
-                tenants.delay(tenant, self._time.now(), retry_after)
+                tenants.delay(tenant, self._time.monotonic(), retry_after)
             else:
                 tenants.done(tenant, more=more)
 

@@ -58,7 +58,8 @@ class SvixBackend(Backend):
     Args:
         settings: `database`, `retention_days`, and those that begin with `svix_`.
         clock: Seconds since the epoch; tests set it forward.
-        sleep: Waits for so many seconds of that clock.
+        sleep: Waits for so many seconds.
+        monotonic: Seconds of a clock that only moves forward.
         overlap: Seconds that a message may take at Svix from getting its id to being listed, including differences
             between clocks and lagging read replicas. A stream would miss one that takes longer.
         poll: Seconds between two looks for events of other processes, for a tenant with open streams: after activity,
@@ -78,13 +79,14 @@ class SvixBackend(Backend):
         *,
         clock: Clock = time.time,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        monotonic: Clock = time.monotonic,
         overlap: float = 15.0,
         poll: tuple[float, float] = (0.5, 5.0),
         relay_poll: float = 0.25,
         archive_event_types: bool = False,
     ) -> None:
         self.settings = settings
-        self._time = TimeSource(clock, sleep)
+        self._time = TimeSource(clock, sleep, monotonic)
         self._outbox = outbox_of(settings, clock)
         self._parts = SvixParts(
             settings,

@@ -1,20 +1,22 @@
-"""One `SvixAsync` for the process: bounded, with deadlines, and with every error told as one of ours."""
+"""The calls of Svix by this process: bounded, with deadlines, and with every error as one of ours."""
 
 from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
 from starlette_webhooks.backends.svix.errors import Answer, SvixUnavailable, translate
+from starlette_webhooks.backends.svix.sdk import base_url, make_sdk
+from starlette_webhooks.delivery.retry import parse_retry_after
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class SvixClient:
     """Calls Svix.
 
     Attributes:
-        sdk: For calls that somebody waits for: it tries again a little, within the deadline.
+        sdk: For calls that somebody waits for. It retries a few times, within the deadline.
         sdk_once: For the relay, which sees each failure for itself.
         error: What is wrong with Svix at the moment, or None.
     """
@@ -74,8 +76,8 @@ class SvixClient:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Hold connections to Svix open. Nothing is called yet."""
-        # The import takes half a second, and the TLS context its time.
         self._limiter = CapacityLimiter(self._settings.svix_concurrency)
+        # The import takes half a second, and the TLS context some time, too.
         http = await to_thread.run_sync(self._build)
         try:
             self._http = http
@@ -88,7 +90,7 @@ class SvixClient:
     def _build(self) -> httpx.AsyncClient:
         import httpx
 
-        api: Any = importlib.import_module("svix.api.svix")
+        # All models, or the first call would import them on the event loop.
         importlib.import_module("svix.models")
         most = self._settings.svix_concurrency
         http = httpx.AsyncClient(
@@ -96,20 +98,16 @@ class SvixClient:
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE),
             event_hooks={"response": [self._note]},
         )
-        self.sdk = self._sdk(api, http, list(_RETRIES))
-        self.sdk_once = self._sdk(api, http, [])
-        self.server = self.sdk._client.base_url
+        self.sdk = self._make_sdk(http, _RETRIES)
+        self.sdk_once = self._make_sdk(http, ())
+        self.server = base_url(self.sdk)
         return http
 
-    def _sdk(self, api: Any, http: httpx.AsyncClient, retries: list[float]) -> SvixAsync:
-        # The constructor of `SvixAsync` would make an httpx client of its own, with other limits, which nothing closes.
-        client: SvixAsync = api.SvixAsync.__new__(api.SvixAsync)
-        options = api.SvixOptions(
-            server_url=self._settings.svix_server_url, retry_schedule=retries, timeout=self._settings.svix_timeout
+    def _make_sdk(self, http: httpx.AsyncClient, retries: Sequence[float]) -> SvixAsync:
+        settings = self._settings
+        return make_sdk(
+            self._token, http, server_url=settings.svix_server_url, retries=retries, timeout=settings.svix_timeout
         )
-        api.ClientBase.__init__(client, self._token, options)
-        client._httpx_client = http
-        return client
 
     async def _note(self, response: httpx.Response) -> None:
         # The SDK shows no headers, and no body of errors it cannot read.
@@ -118,7 +116,7 @@ class SvixClient:
         if answer is None:
             return
         answer.status = response.status_code
-        answer.retry_after = self._retry_after(response.headers.get("retry-after"))
+        answer.retry_after = parse_retry_after(response.headers.get("retry-after"), self._time.now())
         answer.body = ""
         if response.status_code >= 400:
             answer.body = (await response.aread())[:_BODY_LENGTH].decode("utf-8", "replace")
@@ -126,36 +124,26 @@ class SvixClient:
     def _note_time(self, date: str | None) -> None:
         # `Date` has no fractions and came over the network, so each difference is a lower bound: the greatest is best.
         try:
-            offset = parsedate_to_datetime(date or "").timestamp() - self._time.now()
+            there = parsedate_to_datetime(date or "").timestamp()
         except ValueError:
             return
-        now = self._time.now()
+        # By a clock that nobody sets: what was final to a stream would otherwise depend on the time of day here.
+        now = self._time.monotonic()
+        offset = there - now
         if self._offset is None or offset > self._offset or now - self._offset_from > _OFFSET_AGE:
             self._offset = offset
             self._offset_from = now
 
-    def _retry_after(self, value: str | None) -> float | None:
-        if value is None:
-            return None
-        try:
-            return max(0.0, float(value))
-        except ValueError:
-            pass
-        try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - self._time.now())
-        except ValueError:
-            return None
-
     def now(self) -> float:
         """What time it is at Svix at least, in seconds since the epoch."""
-        return self._time.now() + (self._offset or 0.0)
+        return self._time.now() if self._offset is None else self._time.monotonic() + self._offset
 
     async def call(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the SDK, one of `svix_concurrency` at a time and within `svix_timeout` seconds.
 
         Raises:
-            SvixUnavailable: No use now: network, time-out, 429, 5xx, a key that is not accepted.
-            SvixRefused: No use at all; `Missing` where an object does not exist.
+            SvixUnavailable: It may succeed later: network, time-out, 429, 5xx, a key that is not accepted.
+            SvixRefused: It will not succeed; `Missing` if an object does not exist.
         """
         if self._http is None:
             raise NotRunning
@@ -175,7 +163,7 @@ class SvixClient:
         return result
 
     async def done(self, operation: Callable[P, Awaitable[object]], *args: P.args, **kwargs: P.kwargs) -> None:
-        """As `call`, where only the deed counts: a 2xx without the body that the SDK expects is good as well."""
+        """As `call`, for calls without a result: a 2xx counts, with or without the body that the SDK expects."""
         try:
             await self.call(operation, *args, **kwargs)
         except SvixUnavailable as exc:

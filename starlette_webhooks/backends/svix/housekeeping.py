@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from starlette_webhooks.backends.svix.errors import SvixRefused
@@ -34,15 +35,15 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Keep order until cancelled."""
-        pruned = 0.0
+        pruned = -math.inf
         while True:
             await self._time.sleep(_EVERY)
             if not self._relay.relaying:
                 continue
-            now = self._time.now()
+            now = self._time.monotonic()
             try:
                 await self.resolve_in_doubt()
-                if not 0 <= now - pruned < _PRUNE_EVERY:
+                if now - pruned >= _PRUNE_EVERY:
                     pruned = now
                     await self.prune()
             except WebhooksError as exc:

@@ -37,6 +37,8 @@ _MOST_COUNTED = 100_000
 # Nobody but us mints such an id, so it is unlikely to come again; and Svix knows it by then, for a day at least.
 _KEEP_MINTED = 86_400.0
 _QUEUE_PAUSE = 0.02
+# A check further ahead than that was planned before the clock was set back.
+_LATEST_CHECK = 600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,8 @@ class SQLiteOutbox:
     async def in_doubt(self) -> list[OutboxEntry]:
         """See `OutboxStore.in_doubt`."""
         now = self._now()
-        rows = await self._database.read(lambda c: c.execute(_QUERIES["in_doubt"], (now, _BATCH)).fetchall())
+        values = {"now": now, "too_late": now + _LATEST_CHECK, "batch": _BATCH}
+        rows = await self._database.read(lambda c: c.execute(_QUERIES["in_doubt"], values).fetchall())
         return [_entry(values) for values in rows]
 
     async def resolve(self, entry: OutboxEntry, check_again_at: float | None = None) -> None:

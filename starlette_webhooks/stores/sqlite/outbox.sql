@@ -56,7 +56,7 @@ UPDATE svix_outbox SET state = 0, code = NULL, detail = NULL, settled_at = NULL 
 
 -- name: in_doubt
 SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message_id, code, detail
-FROM svix_outbox WHERE check_at <= ? ORDER BY check_at LIMIT ?
+FROM svix_outbox WHERE check_at <= :now OR check_at > :too_late ORDER BY check_at LIMIT :batch
 
 -- name: resolve
 UPDATE svix_outbox SET check_at = ? WHERE seq = ?

@@ -50,8 +50,8 @@ class FakeState:
         return application
 
     def messages(self, uid: str) -> list[Message]:
-        """The messages of an application in order of their ids."""
-        return list(self.application(uid).messages)
+        """The messages of an application in order of their ids; none if there is no such application."""
+        return [message for known in self.applications.values() if known.uid == uid for message in known.messages]
 
     def store(self, application: Application, event_type: str, payload: Any, **fields: Any) -> Message:
         """Store a message as a call of another process would."""

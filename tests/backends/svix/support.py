@@ -80,7 +80,9 @@ async def running_fast(
 ) -> AsyncIterator[SvixBackend]:
     """A backend in its lifespan whose pauses take no time."""
     virtual = virtual or VirtualTime(time.time())
-    async with running(settings, clock=virtual.clock, sleep=virtual.sleep, **options) as backend:
+    async with running(
+        settings, clock=virtual.clock, sleep=virtual.sleep, monotonic=virtual.clock, **options
+    ) as backend:
         async with virtual.passing():
             yield backend
 

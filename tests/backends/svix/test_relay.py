@@ -190,6 +190,21 @@ async def test_retry_after_is_waited_for(fake: FakeSvix, svix_settings: Webhooks
         assert virtual.now - started >= 20
 
 
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_clock_that_is_set_back_makes_no_pause_longer(
+    fake: FakeSvix, svix_settings: WebhooksSettings, status: int
+) -> None:
+    # 503 pauses everything, 500 the tenant alone.
+    fake.fail("/msg$", method="POST", times=1, status=status)
+    virtual = VirtualTime(time.time())
+    async with running(svix_settings, clock=virtual.clock) as backend:
+        backend.submit([make("a", 1)])
+        await eventually(lambda: bool(fake.calls_to("/msg$", "POST")))
+        virtual.now -= 3600
+        await backend.settle()
+    assert stored(fake, "a") == [1]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "code"),
     [
@@ -241,7 +256,8 @@ async def test_nothing_is_lost_in_an_outage_of_a_day(fake: FakeSvix, svix_settin
     end = virtual.now + day
     fake.clock = virtual.clock
     fake.go_down()
-    async with running(svix_settings, clock=virtual.clock, sleep=virtual.sleep, relay_poll=3600.0) as backend:
+    options = {"clock": virtual.clock, "sleep": virtual.sleep, "monotonic": virtual.clock}
+    async with running(svix_settings, relay_poll=3600.0, **options) as backend:
         for hour in range(24):
             for tenant in ("a", "b", "c"):
                 await backend.submit([make(tenant, hour)]).wait()
@@ -369,7 +385,6 @@ async def test_a_message_that_svix_stored_and_did_not_queue_is_delivered_all_the
         fake.queue_fails = False
 
         async def accepted() -> bool:
-            virtual.now += 1
             (stored,) = await backend.submit([event]).wait()
             return stored.id != ""
 
