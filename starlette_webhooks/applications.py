@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Webhooks"]
 
+_SECRET = frozenset({"ticket", "token"})
+
 
 class Webhooks:
     """Webhooks and events for an app: mount it, add `WebhooksMiddleware`, and emit.
@@ -237,8 +239,10 @@ class Webhooks:
 def _redact(inner: Scope, outer: Scope) -> Scope:
     # Servers log the query string of the scope that they gave, once the response starts.
     query: bytes = outer.get("query_string", b"")
-    if b"ticket=" in query or b"token=" in query:
+    # A name may be percent-encoded, as in `%74oken=`.
+    if b"ticket" in query or b"token" in query or b"%" in query:
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-        kept = [(name, "redacted" if name in ("ticket", "token") else value) for name, value in pairs]
-        outer["query_string"] = urlencode(kept).encode("latin-1")
+        if any(name in _SECRET for name, _ in pairs):
+            kept = [(name, "redacted" if name in _SECRET else value) for name, value in pairs]
+            outer["query_string"] = urlencode(kept).encode("latin-1")
     return inner

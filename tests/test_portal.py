@@ -154,6 +154,7 @@ def test_the_policy_forbids_everything_but_our_own_files(host: TestClient) -> No
         assert headers["x-frame-options"] == "SAMEORIGIN"
         assert headers["cache-control"] == "no-store"
         assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
 
 
 def test_settings_list_who_may_frame_the_page(settings: WebhooksSettings) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
+from starlette.types import Scope
 
 from starlette_webhooks import Principal, Webhooks
 from starlette_webhooks.exceptions import Forbidden
@@ -472,6 +473,7 @@ def test_an_unknown_event_and_endpoint_are_not_found(client: TestClient) -> None
         (b'{"eventType": 1}', 422, "invalid_body"),
         (b'{"eventType": "nope"}', 422, "unknown_event_type"),
         (b'{"eventType": "document.created", "data": {}}', 422, "invalid_event"),
+        (b'{"eventType": "endpoint.disabled"}', 422, "reserved_type"),
         (b'{"event_type": "test.ping"}', 422, "invalid_body"),
         (b'{"data": {"x": NaN}}', 422, "invalid_event"),
         (b'{"data": {"x": "\\ud800"}}', 422, "invalid_body"),
@@ -597,7 +599,24 @@ def test_an_error_that_quotes_half_of_a_surrogate_pair_is_encoded(settings: Webh
 
 
 def test_an_answer_is_never_cached(client: TestClient) -> None:
-    assert client.get("/events", headers=ACME).headers["cache-control"] == "no-store"
+    for path in ("/events", "/nothing"):
+        headers = client.get(path, headers=ACME).headers
+        assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+
+
+@pytest.mark.parametrize("name", ["token", "ticket", "%74oken", "tick%65t", "%74%6f%6b%65%6e"])
+async def test_no_token_reaches_the_log_however_its_name_is_written(settings: WebhooksSettings, name: str) -> None:
+    webhooks = make_webhooks(settings)
+    query = f"{name}=secret&limit=1".encode()
+    scope: Scope = {"type": "http", "method": "GET", "path": "/events", "query_string": query, "headers": []}
+
+    async def nothing(*args: Any) -> Any:
+        return {"type": "http.request"}
+
+    async with webhooks.lifespan():
+        await webhooks(scope, nothing, nothing)
+    assert b"secret" not in scope["query_string"]
+    assert scope["query_string"].endswith(b"=redacted&limit=1")
 
 
 def test_an_unexpected_error_is_the_hosts(settings: WebhooksSettings) -> None:

@@ -205,6 +205,8 @@ class _Visit:
         headers = {
             "Cache-Control": "no-store",
             "Content-Security-Policy": self._policy(frames),
+            # No window of another site keeps a handle on the page.
+            "Cross-Origin-Opener-Policy": "same-origin",
             "Referrer-Policy": "same-origin",
             "X-Content-Type-Options": "nosniff",
         }

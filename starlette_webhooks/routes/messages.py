@@ -16,6 +16,8 @@ __all__ = ["BodyTimeout", "PayloadTooLarge", "json_response", "read_body"]
 
 B = TypeVar("B", bound=Body)
 
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
 
 class BodyTimeout(RequestError):
     """Raised for a body that does not arrive in time."""
@@ -42,7 +44,7 @@ def json_response(content: Any, status_code: int = 200) -> Response:
     if not isinstance(content, bytes):
         # Error messages quote what was sent, which may hold half of a surrogate pair.
         content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    return Response(content, status_code, {"Cache-Control": "no-store"}, "application/json")
+    return Response(content, status_code, _HEADERS, "application/json")
 
 
 async def read_body(request: Request, model: type[B], most: int, *, timeout: float) -> B:
