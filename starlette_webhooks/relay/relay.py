@@ -136,7 +136,7 @@ class Relay:
         while True:
             tenant = await take.receive()
             try:
-                more = await self._serve(tenant)
+                more = await self._serve(tenant, tenants)
             except Exception as exc:
                 if not isinstance(exc, (ForwardingFailed, BackendError)):
                     logger.exception(
@@ -148,7 +148,7 @@ class Relay:
             else:
                 tenants.done(tenant, more=more)
 
-    async def _serve(self, tenant: str) -> bool:
+    async def _serve(self, tenant: str, tenants: TenantQueue) -> bool:
         """Forward the tenant's next events. Returns whether there may be more."""
         entries = await self._outbox.next(tenant, _ENTRIES * self._tenant_concurrency)
         waiting = iter(entries)
@@ -173,6 +173,8 @@ class Relay:
             with anyio.CancelScope(shield=True):
                 for recording in recordings:
                     await recording.wait()
+        if recordings:
+            tenants.progressed(tenant)
         if failures:
             raise failures[0]
         return bool(entries)

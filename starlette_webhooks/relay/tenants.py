@@ -47,6 +47,10 @@ class TenantQueue:
         if more or again:
             self.add(tenant)
 
+    def progressed(self, tenant: str) -> None:
+        """An event of the tenant was forwarded, so that the next failure is the first in a row."""
+        self._failures.pop(tenant, None)
+
     def delay(self, tenant: str, now: float, retry_after: float | None) -> None:
         """A worker failed to serve the tenant."""
         failures = self._failures[tenant] = self._failures.get(tenant, 0) + 1

@@ -1,0 +1,256 @@
+"""The relay forwards what waits in an outbox: in order, again after failures, and past what can never be taken."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.relay.clock import TimeSource
+from starlette_webhooks.relay.forward import ForwardingFailed, ForwardingRefused
+from starlette_webhooks.relay.outbox import EntryState, OutboxStore
+from starlette_webhooks.stores.outboxes import outbox_of
+from tests.eventually import eventually
+from tests.relay.target import Target, make, relaying
+from tests.settings import make_settings
+from tests.stores.contract import MovableClock
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    """The time of day of the outbox."""
+    return MovableClock()
+
+
+@pytest.fixture
+def outbox(tmp_path: Path, clock: MovableClock) -> OutboxStore:
+    """An outbox in a file."""
+    return outbox_of(make_settings(tmp_path), clock)
+
+
+@pytest.fixture
+def target() -> Target:
+    """Where events are forwarded to."""
+    return Target()
+
+
+async def empty(outbox: OutboxStore) -> bool:
+    return not await outbox.waits()
+
+
+class Pauses:
+    """A way to sleep that takes no time and remembers for how long it was asked to."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.passed = 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        self.passed += seconds
+        await anyio.sleep(0.001)
+
+    def source(self) -> TimeSource:
+        return TimeSource(sleep=self.sleep, monotonic=lambda: self.passed)
+
+
+async def test_a_tenants_events_are_forwarded_one_by_one_in_the_order_of_commits(
+    outbox: OutboxStore, target: Target
+) -> None:
+    async with relaying(outbox, target):
+        for number in range(50):
+            outbox.submit([make("a", number)])
+        await outbox.committed()
+        await eventually(lambda: empty(outbox))
+    assert target.numbers("a") == list(range(50))
+    assert target.most_at_once == 1
+
+
+async def test_tenants_are_forwarded_side_by_side_up_to_the_limit(outbox: OutboxStore, target: Target) -> None:
+    target.gate = anyio.Event()
+    async with relaying(outbox, target, concurrency=3):
+        for tenant in "abcdef":
+            outbox.submit([make(tenant)])
+        await eventually(lambda: target.running == 3)
+        target.gate.set()
+        await outbox.committed()
+        await eventually(lambda: empty(outbox))
+    assert target.most_at_once == 3
+
+
+async def test_a_tenants_events_are_forwarded_several_at_a_time_where_order_does_not_matter(
+    outbox: OutboxStore, target: Target
+) -> None:
+    target.gate = anyio.Event()
+    async with relaying(outbox, target, concurrency=8, tenant_concurrency=4):
+        for number in range(100):
+            outbox.submit([make("a", number)])
+        await eventually(lambda: target.running == 4)
+        target.gate.set()
+        await eventually(lambda: len(target.taken) == 100)
+        await eventually(lambda: empty(outbox))
+    assert sorted(target.numbers("a")) == list(range(100))
+    assert target.most_at_once == 4
+
+
+async def test_an_event_that_fails_is_retried_before_the_tenants_next_one(outbox: OutboxStore, target: Target) -> None:
+    failures = iter(range(3))
+
+    def fail(event: Event) -> None:
+        if event.data["number"] == 1 and next(failures, None) is not None:
+            raise ForwardingFailed("not now")
+
+    target.on_event = fail
+    async with relaying(outbox, target, Pauses().source()):
+        for number in range(3):
+            outbox.submit([make("a", number)])
+        await outbox.committed()
+        await eventually(lambda: empty(outbox))
+    assert target.numbers("a") == [0, 1, 2]
+
+
+async def test_of_events_that_are_forwarded_side_by_side_only_those_that_failed_are_retried(
+    outbox: OutboxStore, target: Target
+) -> None:
+    failed: set[int] = set()
+
+    def fail(event: Event) -> None:
+        number = event.data["number"]
+        if number % 5 == 0 and number not in failed:
+            failed.add(number)
+            raise ForwardingFailed("not now")
+
+    target.on_event = fail
+    pauses = Pauses()
+    async with relaying(outbox, target, pauses.source(), tenant_concurrency=4, poll=1000.0):
+        outbox.submit([make("a", number) for number in range(40)])
+        await outbox.committed()
+        await eventually(lambda: empty(outbox))
+    assert sorted(target.numbers("a")) == list(range(40))
+    # Others got through in between, so no failure was the second in a row.
+    assert max(seconds for seconds in pauses.asked if seconds < 1000) <= 0.5
+
+
+async def test_a_refused_event_is_dead_lettered_and_forwarded_again_on_request(
+    outbox: OutboxStore, target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(event: Event) -> None:
+        if event.data["number"] == 1:
+            raise ForwardingRefused("no", code="too_large", detail="too large")
+
+    target.on_event = refuse
+    async with relaying(outbox, target) as relay:
+        for number in range(3):
+            outbox.submit([make("a", number)])
+        await outbox.committed()
+        await eventually(lambda: empty(outbox))
+        assert target.numbers("a") == [0, 2]
+        (letter,) = await outbox.dead_letters(10)
+        assert (letter.event.data, letter.code, letter.detail) == ({"number": 1}, "too_large", "too large")
+        assert "too large" in caplog.text
+        target.on_event = lambda event: None
+        assert await outbox.redrive(None) == 1
+        relay.wake(rescan=True)
+        await eventually(lambda: empty(outbox))
+    assert target.numbers("a") == [0, 2, 1]
+
+
+async def test_a_failure_that_concerns_everything_pauses_all_tenants_and_one_that_does_not_its_own(
+    outbox: OutboxStore, target: Target
+) -> None:
+    everywhere = False
+
+    def fail(event: Event) -> None:
+        if event.tenant == "bad":
+            raise ForwardingFailed("not now", everywhere=everywhere)
+
+    target.on_event = fail
+    async with relaying(outbox, target) as relay:
+        outbox.submit([make("bad")])
+        await eventually(lambda: relay.fails("bad"))
+        assert not relay.stalled
+        outbox.submit([make("good")])
+        await eventually(lambda: len(target.taken) == 1)
+        everywhere = True
+        await eventually(lambda: relay.stalled)
+        assert relay.fails("good")
+
+
+async def test_a_pause_is_as_long_as_the_target_asks_and_a_thousand_tenants_do_not_retry_meanwhile(
+    outbox: OutboxStore, target: Target
+) -> None:
+    pauses = Pauses()
+    down = iter(range(5))
+
+    def fail(event: Event) -> None:
+        if next(down, None) is not None:
+            raise ForwardingFailed("down", everywhere=True, retry_after=300.0)
+
+    target.on_event = fail
+    async with relaying(outbox, target, pauses.source(), poll=1000.0):
+        for number in range(1000):
+            outbox.submit([make(f"tenant-{number}")])
+        await outbox.committed()
+        await eventually(lambda: empty(outbox), within=30)
+    assert len(target.taken) == 1000
+    # Eight were under way when the first one failed.
+    assert len(target.calls) <= 1000 + 8 + 5
+    assert max(pauses.asked) >= 299
+
+
+async def test_an_unexpected_error_of_the_target_is_logged_and_the_event_kept(
+    outbox: OutboxStore, target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = iter([RuntimeError("can't start new thread"), MemoryError()])
+
+    def fail(event: Event) -> None:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+
+    target.on_event = fail
+    with caplog.at_level(logging.ERROR):
+        async with relaying(outbox, target, Pauses().source()) as relay:
+            outbox.submit([make("a")])
+            await outbox.committed()
+            await eventually(lambda: empty(outbox))
+            assert relay.error is None
+    assert target.numbers("a") == [0]
+    assert "can't start new thread" in caplog.text
+
+
+async def test_an_accepted_event_answers_for_its_event_id_with_what_the_target_made_of_it(
+    outbox: OutboxStore, target: Target
+) -> None:
+    async with relaying(outbox, target):
+        event = make("a", 1)
+        (first,) = await outbox.submit([event]).wait()
+        assert first.id == ""
+        await eventually(lambda: empty(outbox))
+        entry = await outbox.find("a", event.event_id)
+        assert entry is not None
+        assert (entry.state, entry.event.id) == (EntryState.ACCEPTED, "target-1")
+        (again,) = await outbox.submit([event]).wait()
+        assert again == entry.event
+    assert len(target.calls) == 1
+
+
+async def test_of_two_relays_on_one_outbox_one_relays_and_the_other_takes_over(
+    tmp_path: Path, clock: MovableClock, target: Target
+) -> None:
+    settings = make_settings(tmp_path)
+    first, second = outbox_of(settings, clock), outbox_of(settings, clock)
+    async with relaying(second, target) as other:
+        await eventually(lambda: other.relaying)
+        async with relaying(first, target) as waiting:
+            for number in range(10):
+                await first.submit([make("a", number)]).wait()
+            await eventually(lambda: len(target.taken) == 10)
+            assert not waiting.relaying
+    async with relaying(outbox_of(settings, clock), target) as next_one:
+        await eventually(lambda: next_one.relaying)
+    assert target.numbers("a") == list(range(10))
