@@ -1,0 +1,258 @@
+"""What every outbox does, by the contract of `OutboxStore`. An outbox in another database joins with one more name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import NotRunning, QueueFull
+from starlette_webhooks.payloads import new_event
+from starlette_webhooks.relay.clock import TimeSource
+from starlette_webhooks.relay.outbox import EntryState, OutboxEntry, OutboxStore
+from starlette_webhooks.stores.outboxes import outbox_of
+from tests.settings import make_settings
+from tests.stores.contract import DAY, MINUTE, MovableClock
+
+MakeOutbox: TypeAlias = Callable[[], OutboxStore]
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def make_outbox(request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock) -> MakeOutbox:
+    """Makes an outbox, each time over the same database, as each process of a host has one."""
+    settings = make_settings(tmp_path if request.param == "sqlite" else None, retention_days=30, queue_events=50)
+    return lambda: outbox_of(settings, clock)
+
+
+@asynccontextmanager
+async def opened(make_outbox: MakeOutbox) -> AsyncGenerator[OutboxStore]:
+    outbox = make_outbox()
+    async with outbox.lifespan(lambda fresh: None):
+        yield outbox
+
+
+def make(tenant: str = "acme", number: int = 0, event_id: str | None = None, channels: Sequence[str] = ()) -> Event:
+    return new_event("invoice.paid", {"n": number}, tenant=tenant, event_id=event_id, channels=channels, mint_id=False)
+
+
+async def put(outbox: OutboxStore, *events: Event) -> Sequence[Event]:
+    return await outbox.submit(events).wait()
+
+
+async def first(outbox: OutboxStore, tenant: str = "acme") -> OutboxEntry:
+    return (await outbox.next(tenant, 1))[0]
+
+
+async def accept(outbox: OutboxStore, entry: OutboxEntry, check_at: float | None = None) -> Event:
+    accepted = replace(entry.event, id=f"msg_{entry.seq}")
+    await (await outbox.accept(entry, accepted, check_at=check_at)).wait()
+    return accepted
+
+
+async def test_events_wait_in_the_order_of_commits_as_they_were_submitted(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        events = [make(number=number, channels=["eu"]) for number in range(5)]
+        for event in events:
+            await put(outbox, event)
+        await put(outbox, make("globex"))
+        entries = await outbox.next("acme", 10)
+        assert [entry.event for entry in entries] == events
+        assert [entry.seq for entry in entries] == sorted(entry.seq for entry in entries)
+        assert len(await outbox.next("acme", 2)) == 2
+        assert await outbox.next("initech", 10) == []
+
+
+async def test_an_event_id_that_comes_again_gives_the_first_event_of_that_tenant(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        (one,) = await put(outbox, make(number=1, event_id="order-1"))
+        again = await put(outbox, make(number=2, event_id="order-1"), make("globex", 3, event_id="order-1"))
+        assert [event.data["n"] for event in again] == [1, 3]
+        assert [entry.event for entry in await outbox.next("acme", 10)] == [one]
+
+
+async def test_tenants_with_events_are_found_from_a_position_on(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        assert await outbox.tenants(None) == ([], 0)
+        await put(outbox, make("acme"), make("globex"))
+        tenants, position = await outbox.tenants(None)
+        assert sorted(tenants) == ["acme", "globex"]
+        assert await outbox.tenants(position) == ([], position)
+        await put(outbox, make("initech"))
+        assert (await outbox.tenants(position))[0] == ["initech"]
+        assert sorted((await outbox.tenants(None))[0]) == ["acme", "globex", "initech"]
+
+
+async def test_an_accepted_event_waits_no_longer_and_answers_for_its_event_id(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        await put(outbox, make(event_id="order-1"))
+        assert await outbox.waits("acme")
+        accepted = await accept(outbox, await first(outbox))
+        assert not await outbox.waits("acme")
+        assert not await outbox.waits()
+        found = await outbox.find("acme", "order-1")
+        assert found is not None
+        assert (found.state, found.event) == (EntryState.ACCEPTED, accepted)
+        assert await put(outbox, make(number=2, event_id="order-1")) == [accepted]
+        assert await outbox.find("globex", "order-1") is None
+
+
+async def test_an_event_that_never_waited_is_recorded(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        sent = replace(make(event_id="order-1"), id="msg_1")
+        await outbox.record(sent, check_at=None)
+        assert await put(outbox, make(number=2, event_id="order-1")) == [sent]
+        assert not await outbox.waits()
+
+
+async def test_dead_letters_are_kept_and_redriven(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        for tenant in ("acme", "globex"):
+            await put(outbox, make(tenant))
+            await (await outbox.dead_letter(await first(outbox, tenant), "too_large", "It is too large.")).wait()
+        assert not await outbox.waits()
+        letters = await outbox.dead_letters(10)
+        assert [letter.event.tenant for letter in letters] == ["acme", "globex"]
+        assert {(letter.code, letter.detail) for letter in letters} == {("too_large", "It is too large.")}
+        assert (await outbox.counts()).dead_lettered == 2
+        assert len(await outbox.dead_letters(1)) == 1
+        assert await outbox.redrive("acme") == 1
+        assert await outbox.waits("acme")
+        assert not await outbox.waits("globex")
+        assert await outbox.redrive(None) == 1
+        assert await outbox.dead_letters(10) == []
+
+
+async def test_what_waits_is_counted_with_the_time_of_the_oldest(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        assert await outbox.counts() == await outbox.counts()
+        assert (await outbox.counts()).oldest is None
+        event, _ = await put(outbox, make(), make())
+        counts = await outbox.counts()
+        assert (counts.waiting, counts.dead_lettered) == (2, 0)
+        assert counts.oldest == event.timestamp.timestamp()
+
+
+async def test_an_event_in_doubt_is_checked_at_its_time_and_not_again(
+    make_outbox: MakeOutbox, clock: MovableClock
+) -> None:
+    async with opened(make_outbox) as outbox:
+        await put(outbox, make())
+        await accept(outbox, await first(outbox), check_at=clock() + 60)
+        assert await outbox.in_doubt() == []
+        clock.advance(MINUTE + 1000)
+        (entry,) = await outbox.in_doubt()
+        await outbox.resolve(entry, clock() + 60)
+        assert await outbox.in_doubt() == []
+        clock.advance(MINUTE + 1000)
+        (entry,) = await outbox.in_doubt()
+        await outbox.resolve(entry)
+        clock.advance(DAY)
+        assert await outbox.in_doubt() == []
+
+
+async def test_a_clock_that_is_set_back_does_not_put_off_a_check(make_outbox: MakeOutbox, clock: MovableClock) -> None:
+    async with opened(make_outbox) as outbox:
+        await put(outbox, make())
+        await accept(outbox, await first(outbox), check_at=clock() + 60)
+        clock.advance(-DAY)
+        assert len(await outbox.in_doubt()) == 1
+
+
+async def test_accepted_events_are_forgotten_in_time_and_no_others(
+    make_outbox: MakeOutbox, clock: MovableClock
+) -> None:
+    async with opened(make_outbox) as outbox:
+        minted = make(number=1)
+        await put(outbox, minted, make(number=2, event_id="order-2"), make("globex", 3, event_id="order-3"))
+        for entry in await outbox.next("acme", 10):
+            await accept(outbox, entry)
+        assert not await outbox.prune()
+        # Nobody but us mints such an id, so a day is enough.
+        clock.advance(2 * DAY)
+        assert await outbox.prune()
+        assert await outbox.find("acme", minted.event_id) is None
+        assert await outbox.find("acme", "order-2") is not None
+        clock.advance(31 * DAY)
+        assert await outbox.prune()
+        assert await outbox.find("acme", "order-2") is None
+        assert await outbox.find("globex", "order-3") is not None
+        assert not await outbox.prune()
+
+
+async def test_a_tenant_is_erased_and_no_other(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        await put(outbox, make(event_id="order-1"), make("globex", event_id="order-1"))
+        await outbox.erase("acme")
+        assert await outbox.find("acme", "order-1") is None
+        assert not await outbox.waits("acme")
+        assert await outbox.waits("globex")
+
+
+async def test_event_types_of_this_host_are_remembered(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        assert await outbox.owned_event_types() == []
+        await outbox.own_event_types(["b", "a"])
+        await outbox.own_event_types(["a"])
+        assert sorted(await outbox.owned_event_types()) == ["a", "b"]
+        await outbox.disown_event_type("b")
+        assert await outbox.owned_event_types() == ["a"]
+
+
+async def test_a_shared_value_is_the_first_that_was_given(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        assert await outbox.read_meta("secret_key", b"first") == b"first"
+        assert await outbox.read_meta("secret_key", b"second") == b"first"
+
+
+async def test_what_was_submitted_outlives_the_process_if_others_may_use_it(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        await put(outbox, make())
+        shared = outbox.shared
+    async with opened(make_outbox) as outbox:
+        assert await outbox.waits() is shared
+
+
+async def test_a_commit_is_reported_with_whether_it_brought_new_events(make_outbox: MakeOutbox) -> None:
+    reported: list[bool] = []
+    outbox = make_outbox()
+    async with outbox.lifespan(reported.append):
+        reported.clear()
+        await put(outbox, make(event_id="order-1"))
+        await put(outbox, make(event_id="order-1"))
+        await accept(outbox, await first(outbox))
+        assert reported == [True, False, False]
+
+
+async def test_a_full_queue_turns_events_away_and_records_all_the_same(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        await put(outbox, make())
+        with pytest.raises(QueueFull):
+            for number in range(1000):
+                outbox.submit([make(number=number)])
+        await accept(outbox, await first(outbox))
+        await outbox.committed()
+
+
+async def test_the_lock_is_held_by_one_at_a_time(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        lock = outbox.lock(TimeSource())
+        assert not lock.held
+        await lock.acquire()
+        assert lock.held
+        lock.release()
+        assert not lock.held
+
+
+async def test_outside_its_lifespan_it_takes_and_gives_nothing(make_outbox: MakeOutbox) -> None:
+    outbox = make_outbox()
+    with pytest.raises(NotRunning):
+        outbox.submit([make()])
+    with pytest.raises(NotRunning):
+        await outbox.next("acme", 1)
+    with pytest.raises(NotRunning):
+        await outbox.redrive(None)
