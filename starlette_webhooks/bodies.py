@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +25,7 @@ from pydantic_core import PydanticCustomError
 
 from starlette_webhooks.delivery.connection import RESERVED_HEADERS
 from starlette_webhooks.endpoints import UNSET, EndpointChanges
-from starlette_webhooks.exceptions import InvalidBody
+from starlette_webhooks.exceptions import InvalidBody, excerpt
 from starlette_webhooks.signing import parse_secret
 from starlette_webhooks.times import parse_time
 
@@ -112,7 +112,13 @@ URL = Annotated[
 
 
 class Body(BaseModel):
-    """A JSON object in camelCase; fields that it does not know are refused."""
+    """A JSON object in camelCase; fields that it does not know are refused.
+
+    Attributes:
+        max_bytes: How large it may be. An endpoint with every header and all metadata has some 90 KiB.
+    """
+
+    max_bytes: ClassVar[int] = 131_072
 
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, strict=True, hide_input_in_errors=True)
 
@@ -192,6 +198,9 @@ class Rotation(Body):
 class EventTest(Body):
     """A test event."""
 
+    # Checking data takes time on the event loop, and here customers choose the data.
+    max_bytes = 32_768
+
     event_type: EventTypeName = "test.ping"
     data: Annotated[
         dict[str, Any] | None,
@@ -239,7 +248,7 @@ def check_body(model: type[B], value: Mapping[str, Any]) -> B:
 
 def _invalid_body(error: ValidationError, model: type[Body]) -> InvalidBody:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = excerpt(".".join(str(part) for part in first["loc"]))
     if first["type"] == "extra_forbidden":
         known = ", ".join(f"`{field.alias or name}`" for name, field in model.model_fields.items())
         return InvalidBody(f"`{where}` is not a field here. Known are {known or 'none'}.")

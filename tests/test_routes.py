@@ -465,7 +465,7 @@ def test_an_unknown_event_and_endpoint_are_not_found(client: TestClient) -> None
     [
         (b"{", 400, "invalid_json"),
         (b"\xff", 400, "invalid_json"),
-        (b"[" * 100_000, 400, "invalid_json"),
+        (b"[" * 30_000, 400, "invalid_json"),
         (b"[]", 422, "invalid_body"),
         (b'"x"', 422, "invalid_body"),
         (b'{"data": []}', 422, "invalid_body"),
@@ -480,7 +480,7 @@ def test_an_unknown_event_and_endpoint_are_not_found(client: TestClient) -> None
         (b'{"data": {"x": [{"\\udfff": 1}]}}', 422, "invalid_body"),
         (b'{"\\ud800": 1}', 422, "invalid_body"),
         (b'{"data": {"x": "\xed\xa0\x80"}}', 400, "invalid_json"),
-        (json.dumps({"data": {"x": "y" * 70_000}}).encode(), 422, "invalid_event"),
+        (json.dumps({"data": {"x": "y" * 33_000}}).encode(), 422, "invalid_body"),
         (b'{"data": ' + b'{"x":' * 101 + b"1" + b"}" * 101 + b"}", 422, "invalid_event"),
         (b'{"data": {"x": "' + b"y" * 1_200_000 + b'"}}', 413, "payload_too_large"),
     ],
@@ -676,6 +676,6 @@ def test_a_portal_link_lasts_as_asked_and_cannot_renew_itself(client: TestClient
 
 
 def test_what_a_customer_is_told_names_no_setting_and_no_class(client: TestClient) -> None:
-    large = client.post("/test", json={"data": {"x": "y" * 70_000}}, headers=ACME)
+    large = client.post("/test", json={"data": {"x": "y" * 33_000}}, headers=ACME)
     assert "WEBHOOKS_" not in large.text
-    assert "65536" in large.json()["detail"]
+    assert "32768 bytes" in large.json()["detail"]

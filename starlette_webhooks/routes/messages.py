@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import anyio
@@ -47,20 +48,22 @@ def json_response(content: Any, status_code: int = 200) -> Response:
     return Response(content, status_code, _HEADERS, "application/json")
 
 
-async def read_body(request: Request, model: type[B], most: int, *, timeout: float) -> B:
+async def read_body(request: Request, model: type[B], *, timeout: float) -> B:
     """The body of a request, checked. No body is an empty object.
 
     Raises:
         BodyTimeout: It did not arrive within `timeout` seconds.
-        PayloadTooLarge: It has more than `most` bytes.
+        PayloadTooLarge: It has more bytes than any body may have.
         InvalidRequest: It is not JSON.
-        InvalidBody: It is not an object of this form.
+        InvalidBody: It is not an object of this form, or has more bytes than one of this form may have.
     """
     try:
         with anyio.fail_after(timeout):
-            raw = await _read(request, most)
+            raw = await _read(request, Body.max_bytes)
     except TimeoutError:
         raise BodyTimeout from None
+    if len(raw) > model.max_bytes:
+        raise InvalidBody(f"The body has more than {model.max_bytes} bytes. Send less.")
     value = _parse(raw)
     if not isinstance(value, dict):
         raise InvalidBody("The body must be a JSON object, such as `{}`.")
@@ -86,11 +89,12 @@ def _parse(raw: bytes) -> Any:
 async def _read(request: Request, most: int) -> bytes:
     chunks, size = [], 0
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > most:
-                raise PayloadTooLarge(f"The body has more than {most} bytes. Send less.")
-            chunks.append(chunk)
+        async with aclosing(request.stream()) as stream:
+            async for chunk in stream:
+                size += len(chunk)
+                if size > most:
+                    raise PayloadTooLarge(f"The body has more than {most} bytes. Send less.")
+                chunks.append(chunk)
     except ClientDisconnect as exc:
         raise InvalidRequest("The body ended early.") from exc
     return b"".join(chunks)

@@ -26,9 +26,6 @@ B = TypeVar("B", bound=Body | None)
 M = TypeVar("M", bound=Body)
 T = TypeVar("T")
 
-# An endpoint with every header and all metadata has some 90 KiB.
-_MAX_BODY = 131_072
-
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[B_co]):
@@ -128,7 +125,7 @@ class Operation:
         return await self.handler(Call(request, services, caller, parameters, body))
 
     async def _read_body(self, request: Request, model: type[Body], services: Services) -> Body:
-        return await read_body(request, model, _MAX_BODY, timeout=services.settings.body_timeout)
+        return await read_body(request, model, timeout=services.settings.body_timeout)
 
     def _has_ticket(self, request: Request) -> bool:
         return TICKET in self.parameters and TICKET.name in request.query_params
