@@ -39,7 +39,7 @@ def errors_below(error: type[WebhooksError]) -> Iterator[type[WebhooksError]]:
 
 def takes_no_message(error: type[WebhooksError]) -> bool:
     parameters = list(inspect.signature(error).parameters.values())
-    return parameters[0].default is not inspect.Parameter.empty
+    return bool(parameters) and parameters[0].default is not inspect.Parameter.empty
 
 
 def test_every_error_that_may_be_raised_bare_has_a_message_of_its_own_that_is_a_sentence() -> None:

@@ -26,7 +26,9 @@ _CANCEL_SECONDS = 1.0
 
 
 class CallLost(BackendUnavailable):
-    """The connection broke amid a call: the server may have done it, or not."""
+    """Raised when the connection broke during a call, which the server may have completed or not."""
+
+    message = "The connection broke during a call: the server may have completed it or not."
 
 
 class _Connection(Connection[Row]):

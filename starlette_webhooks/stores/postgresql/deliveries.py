@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, plan_claim
@@ -29,9 +29,9 @@ class _Target:
 
     id: str
     tenant: str
-    url: str
-    headers: Mapping[str, str]
-    secrets: tuple[str, ...]
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 async def due(database: Database, *, after: int, due_by: int, now: int, endpoints: int = _DUE_ENDPOINTS) -> DuePage:
