@@ -34,6 +34,7 @@ class Event:
         timestamp: When it happened, in UTC, to the millisecond.
         event_id: The host's key for idempotency, unique within the tenant.
         channels: Labels that endpoints may filter by.
+        test: Whether it was made up to try an endpoint. Its payload then has `"test": true`.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Event:
     timestamp: datetime
     event_id: str
     channels: tuple[str, ...] = ()
+    test: bool = False
 
     @property
     def data(self) -> Any:
@@ -51,11 +53,12 @@ class Event:
 
     def encode(self) -> bytes:
         """The event as `GET /events` lists it and the stream sends it: `{"id","eventType","payload","timestamp"}`."""
-        return b'{"id":"%b","eventType":"%b","payload":%b,"timestamp":"%b"}' % (
+        return b'{"id":"%b","eventType":"%b","payload":%b,"timestamp":"%b"%b}' % (
             self.id.encode(),
             self.type.encode(),
             self.payload,
             format_time(self.timestamp).encode(),
+            b',"test":true' if self.test else b"",
         )
 
 

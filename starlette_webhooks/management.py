@@ -166,6 +166,7 @@ class TenantEndpoints:
                 max_bytes=self._max_event_bytes,
                 mint_id=self._backend.mints_ids,
                 milliseconds=self._backend.event_time(),
+                test=True,
             )
         except InvalidEvent as exc:
             raise invalid_event(exc, self._max_event_bytes) from exc

@@ -31,7 +31,9 @@ def _webhook(event_type: EventType) -> dict[str, Any]:
         "timestamp": {"type": "string", "format": "date-time"},
         "data": schema,
     }
-    payload = {"type": "object", "properties": fields, "required": list(fields)}
+    required = list(fields)
+    fields["test"] = {"const": True, "description": "Of test events only, which are made up to try endpoints."}
+    payload = {"type": "object", "properties": fields, "required": required}
     content: dict[str, Any] = {"schema": payload}
     if event_type.example is not None:
         example = {"type": event_type.name, "timestamp": "2026-11-23T21:50:00.000Z", "data": event_type.example}

@@ -39,6 +39,7 @@ class EventOptions(TypedDict, total=False):
     max_bytes: int
     mint_id: bool
     milliseconds: int | None
+    test: bool
 
 
 def make_event(
@@ -51,6 +52,7 @@ def make_event(
     max_bytes: int = 1_048_576,
     mint_id: bool = True,
     milliseconds: int | None = None,
+    test: bool = False,
 ) -> Event:
     """Make an event that happens now, of data that is encoded already.
 
@@ -58,6 +60,7 @@ def make_event(
         max_bytes: The largest payload, in bytes.
         mint_id: Whether to give it a public id; False for backends that do so themselves.
         milliseconds: Now, since the epoch, by the clock of the backend. By default by this machine's.
+        test: Whether it is made up to try an endpoint. The payload then says so, by `"test": true`.
 
     Raises:
         InvalidEvent: Something is not valid. The message says what to do.
@@ -65,8 +68,9 @@ def make_event(
     if milliseconds is None:
         milliseconds = time.time_ns() // 1_000_000
     timestamp, written = _moment(milliseconds)
+    mark = ',"test":true' if test else ""
     # The type and the time need no escaping.
-    payload = f'{{"type":"{event_type}","timestamp":"{written}","data":'.encode() + data + b"}"
+    payload = f'{{"type":"{event_type}","timestamp":"{written}"{mark},"data":'.encode() + data + b"}"
     if len(payload) > max_bytes:
         raise EventTooLarge(
             f"The payload of `{event_type}` has {len(payload)} bytes, and {max_bytes} are allowed. Send a reference to "
@@ -88,6 +92,7 @@ def make_event(
         timestamp=timestamp,
         event_id=event_id,
         channels=_check_channels(channels) if channels else (),
+        test=test,
     )
 
 

@@ -15,6 +15,7 @@ __all__ = ["components"]
 _STRING: Schema = {"type": "string"}
 _WHOLE: Schema = {"type": "integer", "minimum": 0}
 _TIME: Schema = {"type": "string", "format": "date-time"}
+_TEST: Schema = {"const": True, "description": "Of test events only, which are made up to try endpoints."}
 _SECURITY: dict[str, Schema] = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key of the host."},
     "session": {
@@ -94,6 +95,10 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+def _with_optional(schema: Schema, **properties: Schema) -> Schema:
+    return {**schema, "properties": {**schema["properties"], **properties}}
+
+
 def _list(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 
@@ -115,11 +120,14 @@ def _schemas() -> dict[str, Schema]:
     bucket = _object(start=_TIME, success=_WHOLE, fail=_WHOLE)
     return {
         "Error": _object(code=_STRING, detail=_STRING),
-        "Event": _object(
-            id=_STRING,
-            eventType=_STRING,
-            payload=_object(type=_STRING, timestamp=_TIME, data={"type": "object"}),
-            timestamp=_TIME,
+        "Event": _with_optional(
+            _object(
+                id=_STRING,
+                eventType=_STRING,
+                payload=_with_optional(_object(type=_STRING, timestamp=_TIME, data={"type": "object"}), test=_TEST),
+                timestamp=_TIME,
+            ),
+            test=_TEST,
         ),
         "EventPage": _page("events", "Event"),
         "Attempt": _object(

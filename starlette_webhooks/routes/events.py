@@ -6,11 +6,11 @@ from starlette.responses import Response
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.bodies import EventTest, Nothing
-from starlette_webhooks.emitter import Emitter
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import InvalidEvent, NotFound
 from starlette_webhooks.management import invalid_event, type_and_data
 from starlette_webhooks.pagination import Page
+from starlette_webhooks.payloads import make_event
 from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
 from starlette_webhooks.routes.parameters import (
@@ -142,13 +142,20 @@ async def resend_event(call: Call[Nothing]) -> Response:
     "POST", "/test", "Emit an event to try things out", EventTest, scope="write", answer="Event", status=202
 )
 async def send_test_event(call: Call[EventTest]) -> Response:
-    """Emit an event that is listed, streamed and delivered like any other."""
+    """Emit an event that is listed, streamed and delivered like any other, at once and marked as a test."""
     services, body = call.services, call.body
     most = services.settings.max_event_bytes
     event_type, data = type_and_data(services.event_types, body)
-    emitter = Emitter(services.emit_context, tenant=call.tenant)
     try:
-        event = await emitter.send(event_type.name, data)
+        event = make_event(
+            event_type.name,
+            event_type.encode(data),
+            tenant=call.tenant,
+            max_bytes=most,
+            mint_id=services.backend.mints_ids,
+            test=True,
+        )
     except InvalidEvent as exc:
         raise invalid_event(exc, most) from exc
-    return json_response(event.encode(), 202)
+    (stored,) = await services.backend.send([event])
+    return json_response(stored.encode(), 202)

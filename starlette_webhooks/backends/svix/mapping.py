@@ -92,6 +92,7 @@ def event_from(message: MessageOut, tenant: str) -> Event:
         timestamp=_milliseconds(message.timestamp),
         event_id=message.event_id or "",
         channels=tuple(message.channels or ()),
+        test=message.payload.get("test") is True,
     )
 
 
