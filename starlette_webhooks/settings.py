@@ -160,6 +160,9 @@ class WebhooksSettings(BaseSettings):
     attempt_timeout: float = Field(
         default=15.0, gt=0, le=300, description="Seconds for one attempt, over the whole exchange."
     )
+    shutdown_grace: float = Field(
+        default=5.0, ge=0, le=300, description="Seconds that attempts under way have to end when the process stops."
+    )
     concurrency: int = Field(default=128, ge=1, le=10_000, description="Attempts at a time, in a process.")
     endpoint_concurrency: int = Field(
         default=8, ge=1, le=10_000, description="Attempts at a time to one endpoint, in a process."

@@ -15,5 +15,7 @@ def make_settings(directory: Path | None = None, **changes: Any) -> WebhooksSett
         "allow_networks": "127.0.0.0/8,::1/128",
         "svix_api_key": None,
         "handle_signals": False,
+        # Receivers that never answer do not hold up the end of a test.
+        "shutdown_grace": 1.0,
     }
     return WebhooksSettings(**{**values, **changes})

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random as random_module
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
-
-import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.backends.pruner import Pruner
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.conflicts import endpoint_disabled
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL
@@ -24,12 +22,11 @@ from starlette_webhooks.delivery.dispatcher import Dispatcher
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.exceptions import BackendUnavailable, InvalidBody, NotRunning
+from starlette_webhooks.exceptions import InvalidBody, NotRunning
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.pagination import Page, check_cursor
-from starlette_webhooks.problems import Problem
 from starlette_webhooks.signing import generate_secret
 from starlette_webhooks.stores.base import RecoverCursor, RecoverWindow, Store
 from starlette_webhooks.submissions import Submission
@@ -39,11 +36,6 @@ if TYPE_CHECKING:
     from starlette_webhooks.types import Clock
 
 __all__ = ["StoredBackend"]
-
-logger = logging.getLogger("starlette_webhooks")
-
-_PRUNE_EVERY = 3600.0
-_PRUNE_AGAIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,7 @@ class StoredBackend(Backend):
         store: Where everything is kept.
         settings: `deliver`, `retention_days`, the retry schedule and the rest.
         random: A number from 0 to 1, for the jitter of retries.
-        scan_every, grace, pause: See `Dispatcher`.
+        scan_every, pause: See `Dispatcher`.
     """
 
     def __init__(
@@ -71,18 +63,15 @@ class StoredBackend(Backend):
         *,
         random: Callable[[], float] = random_module.random,
         scan_every: float = 1.0,
-        grace: float = 1.5,
         pause: float = 1.0,
     ) -> None:
         self.store = store
         self.settings = settings
         self._random = random
         self._scan_every = scan_every
-        self._grace = grace
         self._pause = pause
         self._monotonic: Clock = time.monotonic
         self._running: _Running | None = None
-        self._problem = Problem("Old events are removed again.", level=logging.WARNING)
 
     @asynccontextmanager
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
@@ -91,9 +80,10 @@ class StoredBackend(Backend):
         guard = AddressGuard(settings.allow_networks, allow_http=settings.allow_http)
         async with self.store.lifespan(), DeliveryClient(guard, timeout=settings.attempt_timeout) as client:
             dispatcher = self._dispatcher(client) if settings.deliver else None
-            tasks = [self._prune_for_ever]
+            pruner = Pruner(self.store, settings.retention_days, monotonic=self._monotonic)
+            tasks = [pruner.run]
             if dispatcher is not None:
-                self.store.on_deliveries(dispatcher.wake)
+                self.store.on_deliveries(dispatcher)
                 tasks.append(dispatcher.run)
             async with running_beside(*tasks):
                 self._running = _Running(guard, dispatcher)
@@ -111,7 +101,6 @@ class StoredBackend(Backend):
             random=self._random,
             monotonic=self._monotonic,
             scan_every=self._scan_every,
-            grace=self._grace,
             pause=self._pause,
         )
 
@@ -147,29 +136,9 @@ class StoredBackend(Backend):
         """See `Backend.on_loop`."""
         return self.store.on_loop
 
-    # Retention
-
-    async def _prune_for_ever(self) -> None:
-        while True:
-            try:
-                await self._prune()
-                self._problem.end()
-            except BackendUnavailable as exc:
-                self._problem.begin(f"Old events could not be removed; trying again in a minute: {exc}")
-                await anyio.sleep(_PRUNE_AGAIN)
-                continue
-            except Exception:
-                logger.exception("Old events could not be removed; trying again in an hour.")
-            await anyio.sleep(_PRUNE_EVERY)
-
     async def prune(self) -> None:
         """Remove events older than `retention_days`, in small batches. Runs by itself every hour."""
-        _ = self._open_store
-        await self._prune()
-
-    async def _prune(self) -> None:
-        now = datetime.fromtimestamp(self.store.now() / 1000, UTC)
-        await self.store.prune(now - timedelta(days=self.settings.retention_days))
+        await Pruner(self._open_store, self.settings.retention_days).prune()
 
     # Emitting
 

@@ -12,9 +12,43 @@ from dataclasses import dataclass, field, replace
 from starlette_webhooks.delivery.deliveries import Claim, LeasedDelivery
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest, allocate
 
-__all__ = ["Candidate", "ClaimPlan", "plan_claim"]
+__all__ = ["Candidate", "ClaimPlan", "Holds", "plan_claim"]
 
 _BURST_SECONDS = 0.1
+# By how much the clocks of processes, and rounding, may differ.
+_TOLERANCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """What may hold an endpoint's deliveries back.
+
+    Attributes:
+        rate_limit: Deliveries a second, or None.
+        paced_until: When the rate limit lets the next attempt go.
+        paused_at: When its receiver asked for a pause.
+        paused_until: When that pause ends.
+    """
+
+    rate_limit: int | None = None
+    paced_until: float = 0.0
+    paused_at: int = 0
+    paused_until: int = 0
+
+    def until(self, now: int) -> float:
+        """When the next attempt may go; 0 for now.
+
+        What was stored while the clock was ahead is ignored: a pause that was asked for later than now, and a rate
+        limit that reaches further than it can. An endpoint would otherwise stand still until the clock gets there.
+        """
+        paused = 0 if self.paused_at > now + _TOLERANCE else self.paused_until
+        return max(paused, self.paced(now))
+
+    def paced(self, now: int) -> float:
+        """When the rate limit alone lets the next attempt go; 0 for now."""
+        if self.rate_limit is None or self.paced_until > now + 1000 / self.rate_limit + _TOLERANCE:
+            return 0.0
+        return self.paced_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +56,15 @@ class Candidate:
     """An endpoint that asked for slots, as the store knows it.
 
     Attributes:
-        rate_limit: Deliveries a second, or None.
-        paced_until: When its rate limit, or a `Retry-After`, lets the next attempt go.
-        failing: Whether its last attempt failed.
         due: When its first delivery is due.
+        failing: Whether its last attempt failed.
     """
 
     endpoint: int
     tenant: str
-    rate_limit: int | None
-    paced_until: float
-    failing: bool
     due: float
+    failing: bool
+    holds: Holds
 
 
 @dataclass(slots=True)
@@ -49,6 +80,7 @@ class ClaimPlan:
     now: int
     slots: Mapping[int, int]
     candidates: Mapping[int, Candidate]
+    urgent: bool = False
     waiting: list[tuple[float, int]] = field(default_factory=list)
     failing: list[int] = field(default_factory=list)
 
@@ -59,11 +91,13 @@ class ClaimPlan:
             leased: How many deliveries were leased, by endpoint.
         """
         paces: dict[int, float] = {}
+        if self.urgent:
+            return paces
         for endpoint, count in leased.items():
-            candidate = self.candidates[endpoint]
-            if candidate.rate_limit is not None and count:
-                start = _paced_from(candidate.rate_limit, candidate.paced_until, self.now)
-                paces[endpoint] = start + count * 1000 / candidate.rate_limit
+            holds = self.candidates[endpoint].holds
+            if holds.rate_limit is not None and count:
+                start = _paced_from(holds.rate_limit, holds.paced(self.now), self.now)
+                paces[endpoint] = start + count * 1000 / holds.rate_limit
         return paces
 
     def claim(self, deliveries: Iterable[LeasedDelivery], leased: Mapping[int, int]) -> Claim:
@@ -91,15 +125,17 @@ def plan_claim(
     tenants: Mapping[str, int],
     *,
     now: int,
+    urgent: bool = False,
 ) -> ClaimPlan:
-    """Share the slots out fairly over tenants and endpoints, as far as rate limits allow.
+    """Share the slots out fairly over tenants and endpoints, as far as rate limits and pauses allow.
 
     Args:
         candidates: Those of the requests' endpoints that are enabled and have deliveries, in any order.
         tenants: Attempts under way by tenant.
+        urgent: Plan for urgent deliveries, which neither rate limits nor pauses hold back.
     """
     known = {candidate.endpoint: candidate for candidate in candidates}
-    plan = ClaimPlan(now, {}, {})
+    plan = ClaimPlan(now, {}, {}, urgent)
     ready: dict[int, Candidate] = {}
     granted: list[SlotRequest] = []
     for request in requests:
@@ -112,14 +148,14 @@ def plan_claim(
             # Only the store knows of failures before this process started.
             if lane is Lane.UNKNOWN:
                 lane = Lane.DEGRADED
-        start = max(candidate.due, candidate.paced_until)
+        start = candidate.due if urgent else max(candidate.due, candidate.holds.until(now))
         if start > now:
             plan.waiting.append((start, candidate.endpoint))
             continue
         ready[candidate.endpoint] = candidate
         slots = request.slots
-        if candidate.rate_limit is not None:
-            slots = min(slots, _allowed(candidate.rate_limit, candidate.paced_until, now))
+        if candidate.holds.rate_limit is not None and not urgent:
+            slots = min(slots, _allowed(candidate.holds.rate_limit, candidate.holds.paced(now), now))
         granted.append(replace(request, tenant=candidate.tenant, lane=lane, slots=slots))
     plan.candidates = ready
     plan.slots = allocate(granted, capacity, tenants)

@@ -10,7 +10,6 @@ in seconds: the system's clock may be set back or ahead at any time.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 import random
@@ -23,13 +22,16 @@ from anyio import CancelScope, create_task_group, current_time, move_on_after, s
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from starlette_webhooks.delivery.client import DeliveryClient
-from starlette_webhooks.delivery.deliveries import DisabledEndpoint, LeasedDelivery, Outcome
+from starlette_webhooks.delivery.agenda import Agenda
+from starlette_webhooks.delivery.client import DeliveryClient, OutOfResources
+from starlette_webhooks.delivery.clockwatch import ClockWatch
+from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
 from starlette_webhooks.delivery.limits import SLOW_MS, Limits
-from starlette_webhooks.delivery.ready import Ready
+from starlette_webhooks.delivery.recorder import Recorder
 from starlette_webhooks.delivery.sender import Sender
 from starlette_webhooks.delivery.slots import Lane, SlotRequest
 from starlette_webhooks.delivery.store import DeliveryStore
+from starlette_webhooks.delivery.urgent import Urgent
 from starlette_webhooks.exceptions import BackendUnavailable, QueueFull
 from starlette_webhooks.problems import Problem
 
@@ -40,11 +42,9 @@ __all__ = ["Dispatcher"]
 
 logger = logging.getLogger("starlette_webhooks")
 
-_SCAN_SHARE = 0.05
-# A scan looks ahead by more than the time to the next one, so that what becomes due in between is made on time.
-_HORIZON = 1.5
 _LEASE_MARGIN = 10.0
 _THROTTLED = frozenset((429, 502, 504))
+_RELEASE_SECONDS = 2.0
 
 
 class Dispatcher:
@@ -54,8 +54,7 @@ class Dispatcher:
         random: A number from 0 to 1, for the jitter of retries.
         monotonic: Seconds of a clock that only moves forward; tests set it forward.
         scan_every: Seconds between two looks for due deliveries of all endpoints.
-        grace: Seconds that attempts under way have to end when `run` is cancelled.
-        pause: Seconds to wait after an error of the store.
+        pause: Seconds to wait after an error of the store, or without resources for an attempt.
     """
 
     def __init__(
@@ -67,13 +66,14 @@ class Dispatcher:
         random: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
         scan_every: float = 1.0,
-        grace: float = 1.5,
         pause: float = 1.0,
     ) -> None:
         self._store = store
         self._monotonic = monotonic
         self._lease_ms = int((settings.attempt_timeout + _LEASE_MARGIN) * 1000)
         self._disable_after_ms = int(settings.disable_after * 1000)
+        self._grace = settings.shutdown_grace
+        self._pause = pause
         self._sender = Sender(
             client,
             now=store.now,
@@ -81,38 +81,35 @@ class Dispatcher:
             headers=settings.signature_headers,
             random=random,
         )
+        self._recorder = Recorder(store, pause=pause, settled=self._go_on)
         self._limits = Limits(settings.concurrency, settings.endpoint_concurrency, random)
-        self._ready = Ready(self._limits)
-        self._grace = grace
-        self._pause = pause
+        self._agenda = Agenda(store, self._limits, monotonic=monotonic, scan_every=scan_every)
+        self._urgent = Urgent(settings.concurrency)
+        self._under_way: dict[int, LeasedDelivery] = {}
         self._problem = Problem("Deliveries go on.", level=logging.WARNING)
         self.busy = 0
         """Attempts under way, or not recorded yet."""
-        # When to ask for an endpoint's deliveries. `_timed` has the earliest time of each; others are left to pass.
-        self._timers: list[tuple[float, int]] = []
-        self._timed: dict[int, float] = {}
         self._wakeup: anyio.Event | None = None
-        self._scan_at = -math.inf
-        self._scan_after = 0
-        self._least_scan_every = self._scan_every = scan_every
+        self._clock = ClockWatch(store.now, monotonic)
+        self._resting_until = -math.inf
 
     @property
     def in_flight(self) -> int:
         """Attempts under way now."""
-        return self._limits.in_flight
+        return self._limits.in_flight + self._urgent.in_flight
 
     def wake(self, endpoints: Iterable[int] = ()) -> None:
-        """New deliveries were committed. Called on the event loop.
+        """See `DeliveryListener.wake`. Unknown endpoints take a look at all that have deliveries."""
+        known = list(endpoints)
+        if known:
+            self._agenda.ask(known)
+        else:
+            self._agenda.scan_soon()
+        self._go_on()
 
-        Args:
-            endpoints: The numbers of their endpoints, which saves a look at all endpoints that have deliveries.
-        """
-        known = False
-        for endpoint in endpoints:
-            known = True
-            self._wait_until(-math.inf, endpoint)
-        if not known:
-            self._scan_at = -math.inf
+    def wake_urgent(self, endpoints: Iterable[int]) -> None:
+        """See `DeliveryListener.wake_urgent`."""
+        self._urgent.add(endpoints)
         self._go_on()
 
     def resume(self, endpoint: int) -> None:
@@ -125,7 +122,11 @@ class Dispatcher:
             self._wakeup.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled. Attempts under way then have `grace` seconds to end, or they are repeated later."""
+        """Deliver until cancelled.
+
+        Attempts under way then have `settings.shutdown_grace` seconds to end. The leases of those that do not are given
+        back, so that another process makes them at once.
+        """
         self._hosting, self._stopped = anyio.Event(), anyio.Event()
         self._scope = CancelScope(shield=True)
         async with create_task_group() as tasks:
@@ -139,83 +140,92 @@ class Dispatcher:
                 self._stopped.set()
 
     async def _host(self) -> None:
-        with self._scope:
-            async with create_task_group() as self._attempts:
-                self._hosting.set()
-                await self._stopped.wait()
+        try:
+            with self._scope:
+                async with create_task_group() as self._attempts:
+                    self._hosting.set()
+                    await self._stopped.wait()
+        finally:
+            with move_on_after(_RELEASE_SECONDS, shield=True):
+                await self._release_rest()
+
+    async def _release_rest(self) -> None:
+        rest = list(self._under_way.values())
+        self._under_way.clear()
+        if rest:
+            try:
+                await self._store.release(rest, due=self._store.now())
+            except Exception as exc:
+                logger.warning("Attempts that were cut off are repeated only after their leases: %s", exc)
 
     async def _dispatch(self, attempts: TaskGroup) -> None:
+        self._agenda.scan_soon()
+        await self._fix_times()
         while True:
             self._wakeup = anyio.Event()
             try:
-                await self._scan()
-                while requests := self._ready.take(self._monotonic()):
-                    await self._claim(attempts, requests)
-                    await checkpoint_if_cancelled()
-                    await self._scan()
-                self._problem.end()
+                # With records waiting for the store, more attempts would only add to them.
+                if not self._recorder.waiting:
+                    await self._work(attempts)
+                    self._problem.end()
             except (BackendUnavailable, QueueFull) as exc:
                 self._problem.begin(f"Deliveries are waiting because the database cannot be used: {exc}")
-                self._scan_at = -math.inf
+                self._agenda.scan_soon()
                 await sleep(self._pause)
             except Exception:
                 logger.exception("Deliveries could not be taken from the queue; trying again.")
-                self._scan_at = -math.inf
+                self._agenda.scan_soon()
                 await sleep(self._pause)
             with move_on_after(self._idle_seconds()):
                 await self._wakeup.wait()
 
+    async def _work(self, attempts: TaskGroup) -> None:
+        await self._look(attempts)
+        while requests := self._agenda.take():
+            await self._claim(attempts, requests)
+            await checkpoint_if_cancelled()
+            await self._look(attempts)
+
+    async def _look(self, attempts: TaskGroup) -> None:
+        await self._rest()
+        self._agenda.pass_time()
+        if self._agenda.scan_is_due:
+            await self._check_clock()
+            self._urgent.add(await self._store.urgent(due_by=self._store.now()))
+            await self._agenda.scan()
+        # Somebody is waiting for these, so they go before everything else.
+        await self._claim_urgent(attempts)
+
+    async def _rest(self) -> None:
+        pause = self._resting_until - self._monotonic()
+        if pause > 0:
+            await sleep(pause)
+
     def _idle_seconds(self) -> float:
-        until = min(self._scan_at, self._ready.degraded_from())
-        if self._timers:
-            until = min(until, self._timers[0][0])
-        return max(until - self._monotonic(), 0.0)
+        if self._recorder.waiting:
+            return math.inf
+        return 0.0 if self._urgent else max(self._agenda.next_at - self._monotonic(), 0.0)
 
-    async def _scan(self) -> None:
-        """Look for endpoints with due deliveries: retries, and what other processes added.
+    # The clock
 
-        Once a second, or less often if there are so many endpoints that it would take more than 5 % of the time.
-        """
-        now = self._monotonic()
-        while self._timers and self._timers[0][0] <= now:
-            at, endpoint = heapq.heappop(self._timers)
-            if self._timed.get(endpoint) == at:
-                del self._timed[endpoint]
-            self._wait_until(at, endpoint)
-        if now < self._scan_at:
+    async def _check_clock(self) -> None:
+        moved = self._clock.look()
+        if not moved:
             return
-        self._scan_at = now + self._scan_every
-        due_by = self._store.now() + int(self._horizon * 1000)
-        after: int | None = self._scan_after
-        while after is not None and not self._ready.full:
-            page = await self._store.due(after=after, due_by=due_by)
-            for found in page.endpoints:
-                if found.failing:
-                    self._limits.known_to_fail(found.endpoint)
-                self._wait_for(found.due, found.endpoint)
-            after = page.after
-        # With too many endpoints to hold, the next scan continues where this one ended.
-        self._scan_after = after or 0
-        self._scan_every = max(self._least_scan_every, (self._monotonic() - now) / _SCAN_SHARE)
+        logger.warning("The system's clock was set %s by %.0f s.", "ahead" if moved > 0 else "back", abs(moved))
+        if moved < 0:
+            await self._fix_times()
 
-    @property
-    def _horizon(self) -> float:
-        return self._scan_every * _HORIZON
+    async def _fix_times(self) -> None:
+        try:
+            moved = await self._store.fix_times()
+        except (BackendUnavailable, QueueFull) as exc:
+            logger.warning("Deliveries may wait too long, since the clock was ahead when they were stored: %s", exc)
+            return
+        if moved:
+            logger.warning("%d deliveries were stored while the clock was ahead, and have been moved back.", moved)
 
-    def _wait_for(self, due: float, endpoint: int) -> None:
-        """Ask for an endpoint's deliveries at that time of the store's clock."""
-        self._wait_until(self._monotonic() + (due - self._store.now()) / 1000, endpoint)
-
-    def _wait_until(self, at: float, endpoint: int) -> None:
-        """Ask for an endpoint's deliveries at that time of this process's clock, or when its pause is over."""
-        now = self._monotonic()
-        at = max(at, self._limits.paused_until(endpoint))
-        if at <= now:
-            self._ready.add(endpoint)
-        elif at <= now + self._horizon and at < self._timed.get(endpoint, math.inf):
-            self._timed[endpoint] = at
-            heapq.heappush(self._timers, (at, endpoint))
-        # A scan finds what is due later.
+    # Claiming
 
     async def _claim(self, attempts: TaskGroup, requests: Sequence[SlotRequest]) -> None:
         now = self._store.now()
@@ -232,28 +242,51 @@ class Dispatcher:
             self._limits.known_to_fail(endpoint)
         started = self._monotonic()
         for delivery in claim.deliveries:
-            lane = self._limits.started(delivery.endpoint, delivery.tenant, started)
-            self.busy += 1
-            attempts.start_soon(self._deliver, delivery, lane)
-        paused = {endpoint for endpoint in claim.unserved if self._limits.paused_until(endpoint) > started}
-        self._ready.put_back([endpoint for endpoint in claim.unserved if endpoint not in paused])
-        for endpoint in (*claim.remaining, *paused):
-            self._wait_until(-math.inf, endpoint)
+            self._start(attempts, delivery, self._limits.started(delivery.endpoint, delivery.tenant, started))
+        self._agenda.put_back(claim.unserved)
+        self._agenda.ask(claim.remaining)
         for due, endpoint in claim.waiting:
-            self._wait_for(due, endpoint)
+            self._agenda.ask_for(due, endpoint)
 
-    async def _deliver(self, delivery: LeasedDelivery, lane: Lane) -> None:
+    async def _claim_urgent(self, attempts: TaskGroup) -> None:
+        requests = self._urgent.take()
+        if not requests:
+            return
+        now = self._store.now()
+        with CancelScope(shield=True):
+            claim = await self._store.claim(
+                requests,
+                self._urgent.capacity,
+                dict(self._urgent.tenants),
+                now=now,
+                lease=now + self._lease_ms,
+                urgent=True,
+            )
+        for delivery in claim.deliveries:
+            self._urgent.started(delivery.endpoint, delivery.tenant)
+            self._start(attempts, delivery, None)
+        self._urgent.block((*claim.remaining, *claim.unserved))
+
+    # Attempts
+
+    def _start(self, attempts: TaskGroup, delivery: LeasedDelivery, lane: Lane | None) -> None:
+        self.busy += 1
+        self._under_way[delivery.id] = delivery
+        attempts.start_soon(self._deliver, delivery, lane)
+
+    async def _deliver(self, delivery: LeasedDelivery, lane: Lane | None) -> None:
+        """Make an attempt, and record it. `lane` is None for an urgent one."""
         try:
             try:
                 outcome = await self._sender.attempt(delivery)
                 self._learn(outcome)
+                del self._under_way[delivery.id]
             finally:
                 # Before it is recorded: what is claimed next is then committed together with the record.
-                self._limits.finished(delivery.endpoint, delivery.tenant, lane)
-                self._may_go_on(delivery.endpoint)
-            disabled = await self._record(outcome)
-            if disabled is not None:
-                logger.warning("The endpoint %s was disabled: %s.", disabled.id, disabled.reason)
+                self._finished(delivery, lane)
+            await self._record(outcome)
+        except OutOfResources as exc:
+            await self._put_off(delivery, exc)
         except Exception:
             # One delivery must not end all others. If it was not recorded, its lease runs out and it is repeated.
             logger.exception("Something went wrong with a delivery to the endpoint %s.", delivery.endpoint_id)
@@ -269,25 +302,34 @@ class Dispatcher:
             throttled=outcome.status_code in _THROTTLED,
         )
 
-    def _may_go_on(self, endpoint: int) -> None:
-        if self._limits.paused_until(endpoint) <= self._monotonic():
-            self._ready.finished(endpoint)
-        elif self._ready.remove(endpoint):
-            self._wait_until(-math.inf, endpoint)
-        if self._ready or self._timers:
+    def _finished(self, delivery: LeasedDelivery, lane: Lane | None) -> None:
+        endpoint = delivery.endpoint
+        if lane is None:
+            self._urgent.finished(endpoint, delivery.tenant)
+            # A success has ended the endpoint's pause.
+            self._agenda.ask((endpoint,))
+        else:
+            self._limits.finished(endpoint, delivery.tenant, lane)
+            self._agenda.finished(endpoint)
+        if self._agenda or self._urgent:
             self._go_on()
 
-    async def _record(self, outcome: Outcome) -> DisabledEndpoint | None:
-        while True:
-            try:
-                disabled = await self._store.record(outcome, disable_after=self._disable_after_ms)
-            except (BackendUnavailable, QueueFull):
-                # Once the lease is over, the delivery belongs to whoever claims it next.
-                if self._store.now() >= outcome.delivery.lease:
-                    raise
-                await sleep(self._pause)
-                continue
-            if outcome.next_due is not None:
-                self._wait_for(outcome.next_due, outcome.delivery.endpoint)
-                self._go_on()
-            return disabled
+    async def _record(self, outcome: Outcome) -> None:
+        # Right after a jump of the clock, "failing for days" may be seconds.
+        disable_after = self._disable_after_ms if self._clock.settled else 0
+        disabled = await self._recorder.record(outcome, disable_after=disable_after)
+        if disabled is not None:
+            logger.warning("The endpoint %s was disabled: %s.", disabled.id, disabled.reason)
+        if outcome.next_due is not None:
+            self._agenda.ask_for(outcome.next_due, outcome.delivery.endpoint)
+            self._go_on()
+
+    async def _put_off(self, delivery: LeasedDelivery, reason: OutOfResources) -> None:
+        """Make the attempt a little later, and as if nothing had been tried: the receiver has no part in it."""
+        del self._under_way[delivery.id]
+        if self._resting_until < self._monotonic():
+            logger.error("Deliveries pause for %g s. %s", self._pause, reason)
+        self._resting_until = self._monotonic() + self._pause
+        due = self._store.now() + int(self._pause * 1000)
+        await self._recorder.release(delivery, due=due)
+        self._agenda.ask_for(due, delivery.endpoint)

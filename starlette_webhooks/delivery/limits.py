@@ -1,7 +1,8 @@
 """How many attempts may be under way: in total, to one endpoint, and to endpoints that are slow or fail.
 
-An endpoint starts with one attempt at a time. Each success doubles that, up to the setting; a failure takes it back to
-one, and further failures to none for a moment that grows with each. Degraded endpoints share half of the slots, and a
+An endpoint starts with one attempt at a time. Each success doubles that, up to the setting; a failure halves it. Where
+most attempts fail, a failure takes it back to one, and further failures to none for a moment that grows with each; an
+endpoint that fails now and then keeps its queue moving. Degraded endpoints share half of the slots, and a
 quarter is kept for healthy ones. So a healthy endpoint finds a slot, and a process with time for it, however many dead
 endpoints there are. Degraded endpoints start a few at a time: those that ran into the same timeout would otherwise all
 start again at once and keep the process from everything else meanwhile.
@@ -26,6 +27,9 @@ _KNOWN = 10_000
 _DEGRADED_PARTS = 8
 _DEGRADED_LEAST = 4
 _DEGRADED_EVERY = 0.02
+# How much one attempt counts in the rate of failure: about the last 32 matter.
+_WEIGHT = 1 / 32
+_MOSTLY = 0.5
 
 
 class _Endpoint:
@@ -34,13 +38,15 @@ class _Endpoint:
     Attributes:
         most: How many attempts it may have at a time.
         failures: Failures in a row that counted.
+        failing: The share of attempts that failed lately, from 0 to 1.
     """
 
-    __slots__ = ("failures", "in_flight", "lane", "most", "paused_until")
+    __slots__ = ("failing", "failures", "in_flight", "lane", "most", "paused_until")
 
     def __init__(self) -> None:
         self.most = 1
         self.failures = 0
+        self.failing = _MOSTLY
         self.lane = Lane.UNKNOWN
         self.in_flight = 0
         self.paused_until = -math.inf
@@ -140,19 +146,26 @@ class Limits:
             known.paused_until = -math.inf
 
     def learn(self, endpoint: int, now: float, *, ok: bool, slow: bool, throttled: bool) -> None:
-        """How an attempt went. `throttled` halves what the endpoint gets; other failures take it back to one."""
+        """How an attempt went. `throttled` halves what the endpoint gets, however many others fail."""
         known = self._endpoint(endpoint)
         if ok:
+            # From mostly failing to working takes one success, or a queue would take minutes to get going again.
+            known.failing = min(known.failing * (1 - _WEIGHT), _MOSTLY)
             known.most = min(known.most * 2, self._per_endpoint)
             known.failures = 0
             known.paused_until = -math.inf
-        else:
-            known.most = max(known.most // 2, 1) if throttled else 1
+            known.lane = Lane.DEGRADED if slow else Lane.HEALTHY
+            return
+        known.failing += (1 - known.failing) * _WEIGHT
+        # A failure that takes long, as a timeout, holds a slot for as long. A single one is enough.
+        mostly = slow or known.failing >= _MOSTLY
+        known.most = 1 if mostly and not throttled else max(known.most // 2, 1)
+        if mostly:
+            known.lane = Lane.DEGRADED
             # Attempts that were already under way when it began to fail say nothing new.
             if now >= known.paused_until:
                 known.failures += 1
                 known.paused_until = now + pause(known.failures, self._random)
-        known.lane = Lane.HEALTHY if ok and not slow else Lane.DEGRADED
 
     def _endpoint(self, endpoint: int) -> _Endpoint:
         known = self._endpoints.get(endpoint)

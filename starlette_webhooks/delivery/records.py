@@ -5,7 +5,7 @@ Pure functions, which each store calls within the transaction that records the a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
 from starlette_webhooks.event_types import ENDPOINT_DISABLED
@@ -24,12 +24,14 @@ class EndpointState:
     Attributes:
         failing_since: The first failure after the last success, in milliseconds; None while it works.
         disabled_reason: None while it is enabled.
-        paced_until: When its rate limit, or a `Retry-After`, lets the next attempt go.
+        paused_at: When its receiver asked for a pause.
+        paused_until: When that pause ends.
     """
 
     failing_since: int | None
     disabled_reason: str | None
-    paced_until: float
+    paused_at: int
+    paused_until: int
 
 
 def is_finished(outcome: Outcome) -> bool:
@@ -44,15 +46,21 @@ def next_state(outcome: Outcome, state: EndpointState, *, disable_after: int) ->
         disable_after: Milliseconds of nothing but failures that disable an endpoint; 0 for never.
     """
     if outcome.ok:
-        return EndpointState(None, state.disabled_reason, state.paced_until)
-    failing_since = outcome.started if state.failing_since is None else state.failing_since
+        return replace(state, failing_since=None)
+    failing_since = outcome.started
+    if state.failing_since is not None:
+        # Not later than now, as it would be if the clock was ahead then.
+        failing_since = min(state.failing_since, failing_since)
     reason = state.disabled_reason
     if reason is None:
         if outcome.status_code == _GONE:
             reason = "gone"
         elif disable_after and outcome.ended - failing_since >= disable_after:
             reason = "failing"
-    return EndpointState(failing_since, reason, max(state.paced_until, outcome.pause_until))
+    after = replace(state, failing_since=failing_since, disabled_reason=reason)
+    if outcome.pause_until and (outcome.pause_until > state.paused_until or state.paused_at > outcome.ended):
+        after = replace(after, paused_at=outcome.ended, paused_until=outcome.pause_until)
+    return after
 
 
 def disabled_event(endpoint: DisabledEndpoint, *, milliseconds: int | None = None) -> Event:

@@ -1,4 +1,4 @@
-"""When a delivery is tried again, and when an endpoint that fails."""
+"""When an attempt is repeated, and how long an endpoint that fails is left alone."""
 
 from __future__ import annotations
 

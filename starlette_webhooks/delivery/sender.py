@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import Literal
 
 from starlette_webhooks._version import __version__
-from starlette_webhooks.delivery.client import RESERVED_HEADERS, DeliveryClient, DeliveryFailed, Reply
+from starlette_webhooks.delivery.client import RESERVED_HEADERS, DeliveryClient, DeliveryFailed, OutOfResources, Reply
 from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
 from starlette_webhooks.delivery.retry import next_attempt, parse_retry_after
 from starlette_webhooks.identifiers import mint
@@ -19,6 +19,8 @@ __all__ = ["Sender"]
 logger = logging.getLogger("starlette_webhooks")
 
 _MAX_PAUSE = 3600.0
+# With these, `Retry-After` is about the receiver and not about one request (RFC 9110, section 10.2.3; RFC 6585).
+_RESTING = frozenset((429, 503))
 _OURS = frozenset((b"content-type", b"user-agent")) | RESERVED_HEADERS
 _FAMILIES = (b"webhook-", b"svix-")
 
@@ -53,12 +55,18 @@ class Sender:
         self._common_headers = [(b"content-type", b"application/json"), (b"user-agent", user_agent.encode())]
 
     async def attempt(self, delivery: LeasedDelivery) -> Outcome:
-        """Make an attempt. Whatever goes wrong is an outcome, too."""
+        """Make an attempt. Whatever goes wrong with the receiver is an outcome, too.
+
+        Raises:
+            OutOfResources: This process could not make the attempt.
+        """
         started = self._now()
         outcome = partial(Outcome, delivery=delivery, attempt_id=mint("atmpt_", started), started=started)
         try:
             headers = self._headers(delivery, started // 1000)
             reply = await self._client.post(delivery.url, headers, delivery.payload)
+        except OutOfResources:
+            raise
         except DeliveryFailed as exc:
             return self._unanswered(delivery, exc.reason, exc.duration_ms, outcome)
         except Exception:
@@ -77,7 +85,7 @@ class Sender:
         ended = self._now()
         ok = 200 <= reply.status < 300
         retry_after = None if ok else parse_retry_after(reply.headers.get("retry-after"), ended / 1000)
-        pause = min(retry_after or 0.0, _MAX_PAUSE) if reply.status == 429 else 0.0
+        pause = min(retry_after or 0.0, _MAX_PAUSE) if reply.status in _RESTING else 0.0
         return outcome(
             ok=ok,
             ended=ended,

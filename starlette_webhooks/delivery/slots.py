@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -28,11 +29,13 @@ class Capacity:
         free: In total.
         reserve: Of these, the ones kept for healthy endpoints.
         degraded: The most that degraded endpoints may get.
+        per_tenant: Attempts of one tenant that may be under way.
     """
 
     free: int
     reserve: int
     degraded: int
+    per_tenant: float = math.inf
 
     def of(self, lane: Lane) -> int:
         """How many slots an endpoint of this lane may get."""
@@ -95,7 +98,7 @@ def allocate(requests: Sequence[SlotRequest], capacity: Capacity, tenants: Mappi
             # Another endpoint of the tenant got a slot since this entry was made.
             heapq.heapreplace(heap, (current, load, place))
             continue
-        if not left.take(request.lane):
+        if current >= capacity.per_tenant or not left.take(request.lane):
             heapq.heappop(heap)
             continue
         loads[request.tenant] = current + 1

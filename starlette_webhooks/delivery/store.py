@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, Outcome
+from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
 from starlette_webhooks.delivery.slots import Capacity, SlotRequest
 
-__all__ = ["DeliveryStore"]
+__all__ = ["DeliveryListener", "DeliveryStore"]
+
+
+class DeliveryListener(Protocol):
+    """Whom a store tells of deliveries, on the event loop."""
+
+    def wake(self, endpoints: Iterable[int] = ()) -> None:
+        """Deliveries were added.
+
+        Args:
+            endpoints: The numbers of their endpoints; none if they are unknown.
+        """
+
+    def wake_urgent(self, endpoints: Iterable[int]) -> None:
+        """Urgent deliveries to these endpoints were added."""
 
 
 class DeliveryStore(Protocol):
@@ -28,11 +42,21 @@ class DeliveryStore(Protocol):
     async def due(self, *, after: int, due_by: int) -> DuePage:
         """The next enabled endpoints, by number above `after`, that have a delivery due by then.
 
-        An endpoint whose rate limit or `Retry-After` holds it back is due when that ends.
+        An endpoint whose rate limit or `Retry-After` holds it back is due when that ends (see `claims.Holds`).
         """
 
+    async def urgent(self, *, due_by: int) -> Sequence[int]:
+        """Enabled endpoints with urgent deliveries due by then: those that a person asked for by a test or a resend."""
+
     async def claim(
-        self, requests: Sequence[SlotRequest], capacity: Capacity, tenants: Mapping[str, int], *, now: int, lease: int
+        self,
+        requests: Sequence[SlotRequest],
+        capacity: Capacity,
+        tenants: Mapping[str, int],
+        *,
+        now: int,
+        lease: int,
+        urgent: bool = False,
     ) -> Claim:
         """Lease deliveries that are due, so that no other process makes an attempt at them until `lease`.
 
@@ -43,7 +67,11 @@ class DeliveryStore(Protocol):
             capacity: The slots to fill.
             tenants: Attempts under way by tenant.
             lease: When the leases end.
+            urgent: Lease urgent deliveries alone, whatever rate limits and pauses their endpoints have.
         """
+
+    async def release(self, deliveries: Sequence[LeasedDelivery], *, due: int) -> None:
+        """Give leases back that are still held: the deliveries are due at that time, as if they had not been leased."""
 
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """Record an attempt, and remove or reschedule its delivery if its lease is still held.
@@ -56,4 +84,13 @@ class DeliveryStore(Protocol):
 
         Returns:
             The endpoint, if this attempt has disabled it.
+        """
+
+    async def set_aside(self, delivery: LeasedDelivery) -> None:
+        """Make no further attempt at a delivery unless somebody resends it: its outcome cannot be recorded."""
+
+    async def fix_times(self) -> int:
+        """Move what was stored by a clock that was ahead, so that it is as far from now as it was from then.
+
+        Called at the start, and when the clock was set back. Returns how many deliveries it moved.
         """

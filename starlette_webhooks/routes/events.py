@@ -153,6 +153,7 @@ async def send_test_event(call: Call[EventTest]) -> Response:
             tenant=call.tenant,
             max_bytes=most,
             mint_id=services.backend.mints_ids,
+            milliseconds=services.backend.event_time(),
             test=True,
         )
     except InvalidEvent as exc:

@@ -7,14 +7,14 @@ raises `NotRunning` outside `lifespan`, and `BackendUnavailable` if the database
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
-from starlette_webhooks.delivery.store import DeliveryStore
+from starlette_webhooks.delivery.store import DeliveryListener, DeliveryStore
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
@@ -52,7 +52,10 @@ class EventLog(Protocol):
         """
 
     async def insert_for(self, event: Event, tenant: str, endpoint_id: str) -> Event:
-        """Store an event and deliver it to this endpoint alone, ignoring its filters; not at all if it is disabled."""
+        """Store a test event and deliver it to this endpoint alone, at once and ignoring its filters.
+
+        Not at all if the endpoint is disabled.
+        """
 
     async def list_events(self, tenant: str, query: EventQuery) -> Page[Event]:
         """A page, newest first by id."""
@@ -156,7 +159,7 @@ class Redelivery(Protocol):
     """Delivering again. Both raise `Conflict` for a disabled endpoint."""
 
     async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
-        """Make the delivery of an event due now, ignoring filters. False if there is no such event or endpoint.
+        """Make the delivery of an event urgent, ignoring filters. False if there is no such event or endpoint.
 
         A pending delivery continues with its schedule if it fails. An attempt under way does not count: the event is
         delivered once more.
@@ -168,7 +171,7 @@ class Redelivery(Protocol):
         """Queue a batch of the deliveries that failed and never succeeded. None if there is no such endpoint.
 
         A delivery that waits for its next attempt becomes due now. With `window.missing`, events follow that match the
-        endpoint's filters and were never tried.
+        endpoint's filters and were never attempted. Test events are left out: they were made up for one moment.
         """
 
 
@@ -204,12 +207,8 @@ class Store(EventLog, Feed, EndpointStore, AttemptStore, DeliveryStore, Redelive
             BackendUnavailable: It cannot be opened.
         """
 
-    def on_deliveries(self, wake: Callable[[Iterable[int]], None] | None) -> None:
-        """Call this on the event loop whenever deliveries were committed, by this process or by another.
-
-        Args:
-            wake: Takes the numbers of their endpoints; none if the store does not know them.
-        """
+    def on_deliveries(self, listener: DeliveryListener | None) -> None:
+        """Tell this one whenever deliveries were committed: by this process at once, by another within 50 ms."""
 
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Call a function on the event loop, from any thread: at once if this is the loop's own."""

@@ -32,9 +32,14 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self.offset = 0.0
+        self._jumped = 0.0
 
     def __call__(self) -> float:
-        return time.time() + self.offset
+        return time.time() + self.offset + self._jumped
+
+    def set_by(self, seconds: float) -> None:
+        """Set the time of day ahead or back, although no time has passed."""
+        self._jumped += seconds
 
     def monotonic(self) -> float:
         """Seconds of a clock that only moves forward, set forward by the same."""
@@ -128,7 +133,7 @@ async def delivering(
 ) -> AsyncGenerator[Deliverer]:
     """Run a dispatcher until the block ends."""
     clock = clock or VirtualClock()
-    store = SQLiteStore(settings.database_url.path, clock=clock)
+    store = SQLiteStore(settings.database_url.path, clock=clock, lock_seconds=0.1 if "pause" in options else 5.0)
     client = DeliveryClient(AddressGuard(settings.allow_networks), timeout=settings.attempt_timeout)
     dispatcher = Dispatcher(store, client, settings, random=jitter, monotonic=clock.monotonic, **options)
     async with store.lifespan(), client, anyio.create_task_group() as tasks:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import sqlite3
+import statistics
 import sys
 import time
 from collections.abc import Generator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -18,8 +22,11 @@ from standardwebhooks import Webhook
 
 from starlette_webhooks import __version__
 from starlette_webhooks.delivery.retry import next_attempt, parse_retry_after
+from starlette_webhooks.payloads import new_event
+from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.stores.base import Recovered, RecoverWindow
 from starlette_webhooks.stores.sqlite.database import Database
+from starlette_webhooks.stores.sqlite.store import SQLiteStore
 from tests.delivery.delivering import (
     Deliverer,
     StoppedClock,
@@ -30,6 +37,7 @@ from tests.delivery.delivering import (
     emit,
 )
 from tests.eventually import eventually
+from tests.scarcity import no_free_descriptors
 from tests.servers import Received, Receiver, receiving
 from tests.settings import make_settings
 
@@ -194,8 +202,11 @@ async def test_retry_after_does_not_shorten_the_schedule(receiver: Receiver, tmp
     assert attempt.next_attempt_at.timestamp() - time.time() > 200
 
 
-async def test_too_many_requests_pauses_all_deliveries_to_the_endpoint(receiver: Receiver, tmp_path: Path) -> None:
-    receiver.status, receiver.headers = 429, {"Retry-After": "1000"}
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_pauses_all_deliveries_to_the_endpoint(
+    receiver: Receiver, tmp_path: Path, status: int
+) -> None:
+    receiver.status, receiver.headers = status, {"Retry-After": "1000"}
     async with delivering(make_settings(tmp_path)) as deliverer:
         await deliverer.endpoint(receiver.url)
         await deliverer.emit()
@@ -206,7 +217,7 @@ async def test_too_many_requests_pauses_all_deliveries_to_the_endpoint(receiver:
         assert len(receiver.requests) == 1
         await deliverer.forward(1201)
         attempts = await deliverer.attempted(3)
-    assert [attempt.status_code for attempt in attempts] == [429, 200, 200]
+    assert [attempt.status_code for attempt in attempts] == [status, 200, 200]
     assert second.id in receiver.ids()
 
 
@@ -467,9 +478,9 @@ async def test_an_attempt_that_hangs_holds_the_end_up_for_a_moment_only(tmp_path
 
 
 async def test_dead_endpoints_do_not_delay_a_healthy_one(receiver: Receiver, tmp_path: Path) -> None:
-    settings = make_settings(tmp_path, concurrency=16, attempt_timeout=10)
+    settings = make_settings(tmp_path, concurrency=16, attempt_timeout=10, shutdown_grace=0.1)
     with blackhole() as url:
-        async with delivering(settings, grace=0.1) as deliverer:
+        async with delivering(settings) as deliverer:
             await deliverer.endpoint(receiver.url, tenant="healthy")
             await deliverer.emit(tenant="healthy")
             await eventually(lambda: receiver.requests)
@@ -538,9 +549,9 @@ async def test_an_endpoint_that_fails_does_not_go_ahead_of_a_healthy_one(receive
 
 
 async def test_slow_endpoints_take_half_of_the_slots_at_most(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path, concurrency=8, attempt_timeout=0.2, retry_schedule="0")
+    settings = make_settings(tmp_path, concurrency=8, attempt_timeout=0.2, retry_schedule="0", shutdown_grace=0.1)
     with blackhole() as url:
-        async with delivering(settings, grace=0.1) as deliverer:
+        async with delivering(settings) as deliverer:
             for number in range(10):
                 await deliverer.endpoint(f"{url}{number}")
             await deliverer.emit()
@@ -612,15 +623,15 @@ async def test_what_cannot_be_recorded_yet_is_recorded_later(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answer = slowly
-    async with delivering(make_settings(tmp_path), pause=0.05) as deliverer:
+    settings = make_settings(tmp_path)
+    async with delivering(settings, pause=0.05) as deliverer:
         await deliverer.endpoint(receiver.url)
         await deliverer.emit()
         await eventually(lambda: receiver.requests)
-        set_read_only(deliverer, True)
-        await eventually(lambda: "cannot be written" in caplog.text)
-        set_read_only(deliverer, False)
+        with unwritable(settings):
+            await eventually(lambda: "waiting to be recorded" in caplog.text)
         await deliverer.attempted(1)
-        await anyio.sleep(0.1)
+        await eventually(lambda: not deliverer.dispatcher.busy)
         assert await deliverer.pending() == 0
     assert len(receiver.requests) == 1
 
@@ -628,39 +639,286 @@ async def test_what_cannot_be_recorded_yet_is_recorded_later(
 async def test_what_cannot_be_claimed_yet_is_delivered_later(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with delivering(make_settings(tmp_path), scan_every=60.0, pause=0.05) as deliverer:
+    settings = make_settings(tmp_path)
+    async with delivering(settings, scan_every=60.0, pause=0.05) as deliverer:
         await deliverer.endpoint(receiver.url)
         await deliverer.emit_elsewhere()
-        set_read_only(deliverer, True)
-        deliverer.dispatcher.wake()
-        await eventually(lambda: "Deliveries are waiting" in caplog.text)
-        assert receiver.requests == []
-        set_read_only(deliverer, False)
+        with unwritable(settings):
+            deliverer.dispatcher.wake()
+            await eventually(lambda: "Deliveries are waiting" in caplog.text)
+            assert receiver.requests == []
         await deliverer.attempted(1)
 
 
-async def test_after_the_lease_an_attempt_is_no_longer_recorded(
+async def test_an_attempt_that_was_answered_is_recorded_even_after_its_lease_and_not_repeated(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answer = slowly
-    async with delivering(make_settings(tmp_path), pause=0.05) as deliverer:
+    settings = make_settings(tmp_path)
+    async with delivering(settings, pause=0.05) as deliverer:
         await deliverer.endpoint(receiver.url)
         await deliverer.emit()
         await eventually(lambda: receiver.requests)
-        set_read_only(deliverer, True)
-        deliverer.clock.offset += 60
-        await eventually(lambda: "Something went wrong" in caplog.text)
-        assert await deliverer.attempts() == []
-        set_read_only(deliverer, False)
+        with unwritable(settings):
+            await eventually(lambda: "waiting to be recorded" in caplog.text)
+            await deliverer.forward(60)
+            await anyio.sleep(0.2)
         (attempt,) = await deliverer.attempted(1)
-    assert attempt.number == 2
+        await eventually(lambda: not deliverer.dispatcher.busy)
+        assert await deliverer.pending() == 0
+    assert attempt.number == 1
+    assert len(receiver.requests) == 1
+
+
+@contextmanager
+def unwritable(settings: WebhooksSettings) -> Generator[None]:
+    """Let every transaction fail until the block ends, as another program holds the file's lock."""
+    with closing(sqlite3.connect(settings.database_url.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+async def execute(deliverer: Deliverer, statement: str) -> None:
+    await deliverer.store.database.write(lambda connection: connection.execute(statement).close())
+
+
+async def refuse(deliverer: Deliverer, *, event: str, when: str = "1") -> None:
+    """Let the database refuse certain rows: a fault of ours, which trying again does not cure."""
+    await execute(
+        deliverer, f"CREATE TRIGGER refusal BEFORE {event} WHEN {when} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )
+
+
+async def test_an_attempt_that_cannot_be_recorded_as_it_is_is_recorded_without_its_details(
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await refuse(deliverer, event="INSERT ON attempt", when="new.response != ''")
+        event = await deliverer.emit()
+        (attempt,) = await deliverer.attempted(1)
+        assert await deliverer.pending() == 0
+    assert (attempt.event_id, attempt.status, attempt.status_code, attempt.response) == (event.id, "success", 200, "")
+    assert len(receiver.requests) == 1
+    assert "could not be recorded. Recording its result alone." in caplog.text
+
+
+async def test_a_delivery_whose_result_cannot_be_recorded_at_all_is_set_aside_and_the_operator_told(
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with delivering(make_settings(tmp_path)) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
+        await refuse(deliverer, event="INSERT ON attempt")
+        event = await deliverer.emit()
+        await eventually(lambda: "unless somebody resends it" in caplog.text and not deliverer.dispatcher.busy)
+        await deliverer.forward(DAY)
+        await deliverer.emit(type="later.one")
+        await eventually(lambda: len(receiver.requests) == 2 and not deliverer.dispatcher.busy)
+        assert receiver.ids().count(event.id) == 1, "it is not repeated without end"
+        assert await deliverer.pending() == 2
+        await execute(deliverer, "DROP TRIGGER refusal")
+        await deliverer.store.resend("acme", event.id, endpoint.id)
+        deliverer.dispatcher.wake()
+        await deliverer.attempted(1)
+    assert event.id in caplog.text
+    assert endpoint.id in caplog.text
+
+
+async def test_without_resources_an_attempt_is_made_a_little_later_and_the_receiver_is_not_blamed(
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with delivering(make_settings(tmp_path), pause=0.1) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
+        await deliverer.emit_elsewhere()
+        await deliverer.emit_elsewhere()
+        await anyio.wait_all_tasks_blocked()
+        with no_free_descriptors():
+            deliverer.dispatcher.wake()
+            await eventually(lambda: "Deliveries pause for" in caplog.text)
+            assert await deliverer.attempts() == []
+        first, second = await deliverer.attempted(2)
+        stats = await deliverer.store.endpoint_stats(
+            "acme", endpoint.id, datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC)
+        )
+    assert [(one.number, one.status) for one in (first, second)] == [(1, "success"), (1, "success")]
+    assert stats is not None
+    assert stats.fail == 0
     assert len(receiver.requests) == 2
 
 
-def set_read_only(deliverer: Deliverer, value: bool) -> None:
-    """Let every transaction fail, as on a full disk, or succeed again."""
-    assert deliverer.store.database._connection is not None
-    deliverer.store.database._connection.execute(f"PRAGMA query_only = {value:d}")
+async def test_attempts_that_are_cut_off_at_the_end_are_made_again_at_once_by_the_next_process(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    settings = make_settings(tmp_path, shutdown_grace=0.1)
+    with blackhole() as url:
+        async with delivering(settings) as deliverer:
+            endpoint = await deliverer.endpoint(url)
+            await deliverer.emit()
+            await eventually(lambda: deliverer.dispatcher.in_flight)
+    async with delivering(settings) as deliverer:
+        await deliverer.update(endpoint, url=receiver.url)
+        (attempt,) = await deliverer.attempted(1)
+    assert attempt.number == 1
+
+
+async def test_attempts_under_way_have_as_long_as_the_setting_says_to_end(receiver: Receiver, tmp_path: Path) -> None:
+    def slow(request: Received) -> int:
+        time.sleep(2)
+        return 200
+
+    receiver.answer = slow
+    settings = make_settings(tmp_path, shutdown_grace=10)
+    async with delivering(settings) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
+        await eventually(lambda: receiver.requests)
+    async with delivering(settings) as deliverer:
+        assert [one.status for one in await deliverer.attempts()] == ["success"]
+        assert await deliverer.pending() == 0
+
+
+async def test_an_endpoint_that_fails_now_and_then_keeps_its_queue_moving(receiver: Receiver, tmp_path: Path) -> None:
+    failures = random.Random(1)
+    async with delivering(make_settings(tmp_path, retry_schedule="0")) as deliverer:
+        await deliverer.endpoint(receiver.url)
+
+        async def drain() -> float:
+            await deliverer.store.submit([new_event("a.b", {"n": n}, tenant="acme") for n in range(600)]).wait()
+            started = time.monotonic()
+            deliverer.dispatcher.wake()
+
+            async def empty() -> bool:
+                return await deliverer.pending() == 0
+
+            await eventually(empty, within=25)
+            return time.monotonic() - started
+
+        healthy = await drain()
+        receiver.answer = lambda request: 500 if failures.random() < 0.3 else 200
+        sometimes_failing = await drain()
+    # With a pause after each two failures in a row it took five to ten times as long.
+    assert sometimes_failing < 3 * healthy
+
+
+async def test_what_a_person_asks_for_goes_before_the_backlog_of_an_endpoint_that_fails(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.status = 500
+    async with delivering(make_settings(tmp_path), clock=StoppedClock()) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
+        backlog = [(await deliverer.emit()).id for _ in range(20)]
+        await deliverer.attempted(2)
+        count = len(receiver.requests)
+        deliverer.store.on_deliveries(deliverer.dispatcher)
+        for number in range(1, 4):
+            test = await deliverer.store.insert_for(new_event("a.b", {}, tenant="acme", test=True), "acme", endpoint.id)
+            await eventually(partial(lambda id: id in receiver.ids(), test.id))
+            assert len(receiver.requests) == count + number, "the pause holds for everything else"
+        await deliverer.store.resend("acme", backlog[15], endpoint.id)
+        await eventually(lambda: backlog[15] in receiver.ids())
+        (attempt,) = await deliverer.attempted(1, event_id=backlog[15])
+    assert attempt.trigger == "manual"
+
+
+async def test_a_test_that_hangs_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, shutdown_grace=0.1, endpoint_concurrency=1)
+    with blackhole() as url:
+        async with delivering(settings) as deliverer:
+            endpoint = await deliverer.endpoint(url)
+            await deliverer.emit()
+            await eventually(lambda: deliverer.dispatcher.in_flight == 1)
+            deliverer.store.on_deliveries(deliverer.dispatcher)
+            for number in range(2, 5):
+                await deliverer.store.insert_for(new_event("a.b", {}, tenant="acme", test=True), "acme", endpoint.id)
+                await eventually(partial(lambda number: deliverer.dispatcher.in_flight == number, number))
+
+
+async def test_a_test_that_succeeds_ends_the_pause_of_its_endpoint(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.status = 500
+    async with delivering(make_settings(tmp_path, retry_schedule="0"), clock=StoppedClock()) as deliverer:
+        endpoint = await deliverer.endpoint(receiver.url)
+        for _ in range(5):
+            await deliverer.emit()
+        await deliverer.attempted(2)
+        receiver.status = 200
+        deliverer.store.on_deliveries(deliverer.dispatcher)
+        await deliverer.store.insert_for(new_event("a.b", {}, tenant="acme", test=True), "acme", endpoint.id)
+        await deliverer.attempted(6)
+        assert await deliverer.pending() == 0
+
+
+async def test_what_another_process_emits_is_delivered_within_50_ms(receiver: Receiver, tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    emitting = SQLiteStore(settings.database_url.path)
+    async with delivering(settings, scan_every=60.0) as deliverer, emitting.lifespan():
+        deliverer.store.on_deliveries(deliverer.dispatcher)
+        await deliverer.endpoint(receiver.url)
+        delays = []
+        for number in range(1, 12):
+            await emitting.submit([new_event("a.b", {}, tenant="acme")]).wait()
+            committed = time.monotonic()
+            await eventually(partial(lambda number: len(receiver.requests) >= number, number))
+            delays.append(receiver.requests[-1].at - committed)
+    assert statistics.median(delays) < 0.05
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+async def test_a_clock_that_jumps_and_comes_back_stops_no_endpoint(
+    receiver: Receiver, tmp_path: Path, jump: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answer = lambda request: 500 if request.path.endswith("/fails") else 200
+    clock = VirtualClock()
+    settings = make_settings(tmp_path, retry_schedule="0,1,1,1,1,1")
+    async with delivering(settings, clock=clock, scan_every=0.1) as deliverer:
+        await deliverer.endpoint(f"{receiver.url}/limited", rate_limit=20)
+        await deliverer.endpoint(f"{receiver.url}/fails")
+        await deliverer.endpoint(f"{receiver.url}/works")
+
+        async def came(path: str, count: int) -> None:
+            paths = [f"/hook{path}" for _ in range(count)]
+            await eventually(lambda: [one.path for one in receiver.requests].count(paths[0]) >= count)
+
+        await deliverer.emit()
+        await came("/limited", 1)
+        clock.set_by(jump)
+        for _ in range(3):
+            await deliverer.emit()
+        if jump > 0:
+            await came("/limited", 4)
+        await eventually(lambda: "clock was set" in caplog.text)
+        clock.set_by(-jump)
+        receiver.requests.clear()
+        for _ in range(5):
+            await deliverer.emit()
+        await came("/limited", 5)
+        await came("/works", 5)
+        await came("/fails", 1)
+
+
+async def test_events_from_just_before_the_clock_was_set_back_are_delivered(
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = VirtualClock()
+    async with delivering(make_settings(tmp_path), clock=clock, scan_every=0.1) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        clock.set_by(-3600)
+        await deliverer.emit()
+        await deliverer.attempted(1)
+    assert "have been moved back" in caplog.text
+
+
+async def test_nothing_is_concluded_from_days_that_did_not_pass(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.status = 500
+    clock = VirtualClock()
+    async with delivering(make_settings(tmp_path, retry_schedule="0"), clock=clock, scan_every=0.05) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await deliverer.emit()
+        await deliverer.attempted(1)
+        clock.set_by(6 * DAY)
+        await anyio.sleep(0.2)
+        await deliverer.emit()
+        await deliverer.attempted(2)
+        assert await deliverer.disabled() == {}
 
 
 async def test_a_deleted_endpoint_drops_what_is_under_way(receiver: Receiver, tmp_path: Path) -> None:

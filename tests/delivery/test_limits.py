@@ -51,12 +51,49 @@ def test_success_doubles_what_an_endpoint_gets_and_failure_takes_it_back() -> No
         assert limits.request(1).slots == expected
         limits.learn(1, 0, ok=True, slow=False, throttled=False)
     assert limits.lane(1) is Lane.HEALTHY
-    limits.learn(1, 0, ok=False, slow=False, throttled=True)
-    assert (limits.request(1).slots, limits.lane(1)) == (3, Lane.DEGRADED)
     limits.learn(1, 0, ok=False, slow=False, throttled=False)
-    assert limits.request(1).slots == 1
+    assert (limits.request(1).slots, limits.lane(1)) == (3, Lane.HEALTHY), "one failure of many is not much"
+    limits.learn(1, 0, ok=False, slow=True, throttled=False)
+    assert (limits.request(1).slots, limits.lane(1)) == (1, Lane.DEGRADED), "a timeout holds a slot for long"
     limits.learn(1, 0, ok=True, slow=True, throttled=False)
     assert limits.lane(1) is Lane.DEGRADED
+
+
+def test_an_endpoint_that_is_throttled_gets_half_however_many_attempts_fail() -> None:
+    limits = Limits(concurrency=100, per_endpoint=8)
+    for _ in range(4):
+        limits.learn(1, 0, ok=True, slow=False, throttled=False)
+    for expected in (4, 2, 1, 1):
+        limits.learn(1, 0, ok=False, slow=False, throttled=True)
+        assert limits.request(1).slots == expected
+
+
+def test_an_endpoint_that_works_no_longer_is_degraded_after_a_few_failures() -> None:
+    limits = Limits(concurrency=100, per_endpoint=8)
+    for _ in range(100):
+        limits.learn(1, 0, ok=True, slow=False, throttled=False)
+    failures = 0
+    while limits.lane(1) is Lane.HEALTHY:
+        limits.learn(1, 0, ok=False, slow=False, throttled=False)
+        failures += 1
+    assert failures <= 24
+    assert limits.request(1).slots == 1
+    limits.learn(1, 0, ok=False, slow=False, throttled=False)
+    assert limits.paused_until(1) > 0
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.4])
+def test_an_endpoint_that_fails_less_than_half_of_the_time_keeps_most_of_its_slots(rate: float) -> None:
+    limits = Limits(concurrency=100, per_endpoint=8)
+    random = Random(1)
+    slots = []
+    paused = 0.0
+    for attempt in range(2000):
+        limits.learn(1, attempt, ok=random.random() >= rate, slow=False, throttled=False)
+        slots.append(limits.request(1).slots)
+        paused += max(limits.paused_until(1) - attempt, 0)
+    assert sum(slots) / len(slots) > 8 * (1 - rate) - 2
+    assert paused < 2000 * 0.005, "on average less than 5 ms an attempt"
 
 
 def test_attempts_that_fail_together_pause_an_endpoint_once_and_a_success_ends_the_pause() -> None:

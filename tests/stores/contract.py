@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -39,6 +39,23 @@ class MovableClock:
     def advance(self, milliseconds: float) -> None:
         """Set it ahead."""
         self.ahead += milliseconds / 1000
+
+
+class Listening:
+    """Whom a store tells of deliveries."""
+
+    def __init__(self) -> None:
+        self.woken: list[int] = []
+        self.urgent: list[int] = []
+        self.unknown = 0
+
+    def wake(self, endpoints: Iterable[int] = ()) -> None:
+        known = list(endpoints)
+        self.woken += known
+        self.unknown += not known
+
+    def wake_urgent(self, endpoints: Iterable[int]) -> None:
+        self.urgent += endpoints
 
 
 @asynccontextmanager

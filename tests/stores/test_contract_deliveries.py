@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from starlette_webhooks.attempts import AttemptQuery
-from starlette_webhooks.delivery.deliveries import LeasedDelivery
-from starlette_webhooks.delivery.slots import Capacity, Lane
+from starlette_webhooks.delivery.deliveries import Claim, LeasedDelivery
+from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import Conflict, InvalidRequest
@@ -20,10 +20,12 @@ from starlette_webhooks.stores.base import Store
 from starlette_webhooks.stores.moments import from_ms
 from tests.eventually import eventually
 from tests.stores.contract import (
+    CAPACITY,
     DAY,
     LEASE,
     MINUTE,
     URL,
+    Listening,
     MakeStore,
     MovableClock,
     add,
@@ -33,9 +35,9 @@ from tests.stores.contract import (
     due,
     emit,
     event,
+    ids,
     moment,
     number_of,
-    outcome,
     record,
     recover,
     running,
@@ -71,7 +73,7 @@ async def test_an_event_for_one_endpoint_ignores_filters_and_goes_to_no_other(ma
     async with running(make_store) as store:
         chosen = await add(store, event_types=("other.type",), channels=("vip",))
         await add(store)
-        sent = await store.insert_for(event(), "acme", chosen.id)
+        sent = await store.insert_for(event(test=True), "acme", chosen.id)
         (delivery,) = (await claim(store)).deliveries
         assert (delivery.event_id, delivery.endpoint_id, delivery.trigger) == (sent.id, chosen.id, "test")
 
@@ -87,21 +89,26 @@ async def test_deliveries_are_due_later_where_the_schedule_says_so(make_store: M
 
 async def test_a_commit_tells_for_which_endpoints_there_are_deliveries(make_store: MakeStore) -> None:
     async with running(make_store) as store:
-        one, two = [await number_of(store, await add(store, event_types=(type,))) for type in ("a.b", "c.d")]
-        woken: list[int] = []
-
-        def wake(endpoints: Iterable[int]) -> None:
-            woken.extend(endpoints)
-
-        store.on_deliveries(wake)
-        await emit(store, type="a.b")
-        assert woken == [one]
+        one, two = [await add(store, event_types=(type,)) for type in ("a.b", "c.d")]
+        numbers = [await number_of(store, endpoint) for endpoint in (one, two)]
+        dispatcher = Listening()
+        store.on_deliveries(dispatcher)
+        sent = await emit(store, type="a.b")
+        assert dispatcher.woken == numbers[:1]
         await store.submit([event(type="a.b"), event(type="c.d", channels=["eu"])]).wait()
-        assert set(woken) == {one, two}
-        woken.clear()
+        assert set(dispatcher.woken) == set(numbers)
+        assert dispatcher.urgent == []
+        await store.insert_for(event(test=True), "acme", two.id)
+        assert set(dispatcher.urgent) == {numbers[1]}
+        await store.resend("acme", sent.id, one.id)
+        assert set(dispatcher.urgent) == set(numbers)
+        dispatcher.urgent.clear()
+        await emit(store, type="a.b", test=True)
+        assert numbers[0] in dispatcher.urgent
+        dispatcher.woken.clear()
         store.on_deliveries(None)
         await emit(store, type="a.b")
-        assert woken == []
+        assert dispatcher.woken == []
 
 
 # Claiming
@@ -275,6 +282,233 @@ async def test_processes_that_claim_at_once_share_the_work_without_duplicates(ma
                 tasks.start_soon(work, one)
         assert len(claimed) == len({one.id for one in claimed}) == 200
         assert await due(store) == {}
+
+
+# What a person asked for
+
+
+async def claim_urgent(store: Store, *endpoints: int, each: int = 4) -> Claim:
+    requests = [SlotRequest(number, Lane.HEALTHY, each, 0) for number in endpoints]
+    now = store.now()
+    return await store.claim(requests, CAPACITY, {}, now=now, lease=now + LEASE, urgent=True)
+
+
+async def test_a_test_and_a_resend_are_claimed_before_the_backlog_whatever_holds_the_endpoint(
+    make_store: MakeStore,
+) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store, rate_limit=1)
+        number = await number_of(store, endpoint)
+        backlog = await store.submit([event() for _ in range(20)]).wait()
+        (throttled,) = (await claim(store)).deliveries
+        pause = store.now() + MINUTE
+        await record(store, throttled, 429, next_due=store.now() + 5000, pause_until=pause)
+        assert (await claim(store, number)).deliveries == []
+        assert await store.urgent(due_by=store.now()) == []
+        test = await store.insert_for(event(test=True), "acme", endpoint.id)
+        assert await store.urgent(due_by=store.now() + 1000) == [number]
+        assert await store.resend("acme", backlog[10].id, endpoint.id)
+        claimed = await claim_urgent(store, number)
+        assert {(one.event_id, one.trigger) for one in claimed.deliveries} == {
+            (test.id, "test"),
+            (backlog[10].id, "manual"),
+        }
+        assert await store.urgent(due_by=store.now() + 1000) == []
+        assert (await claim_urgent(store, number)).deliveries == []
+        assert (await claim(store, number)).deliveries == [], "the pause holds for the rest"
+
+
+async def test_more_urgent_deliveries_than_slots_are_claimed_one_after_another(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        number = await number_of(store, endpoint)
+        for _ in range(3):
+            await store.insert_for(event(test=True), "acme", endpoint.id)
+        first = await claim_urgent(store, number, each=2)
+        assert (len(first.deliveries), first.remaining) == (2, [number])
+        for one in first.deliveries:
+            await record(store, one, 500, next_due=store.now())
+        second = await claim_urgent(store, number, each=2)
+        assert len(second.deliveries) == 1, "what failed goes on by its schedule"
+        assert len((await claim(store, number)).deliveries) == 2
+
+
+async def test_an_urgent_delivery_whose_process_was_killed_is_urgent_again_after_the_lease(
+    make_store: MakeStore, clock: MovableClock
+) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        number = await number_of(store, endpoint)
+        await store.insert_for(event(test=True), "acme", endpoint.id)
+        assert len((await claim_urgent(store, number)).deliveries) == 1
+        clock.advance(LEASE)
+        assert await store.urgent(due_by=store.now()) == [number]
+        (again,) = (await claim_urgent(store, number)).deliveries
+        assert again.number == 2
+
+
+async def test_urgent_deliveries_of_a_disabled_endpoint_wait(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        number = await number_of(store, endpoint)
+        await store.insert_for(event(test=True), "acme", endpoint.id)
+        await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=True))
+        assert await store.urgent(due_by=store.now() + 1000) == []
+        assert (await claim_urgent(store, number)).deliveries == []
+
+
+async def test_a_test_event_is_marked_for_good_and_urgent_for_every_endpoint(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        numbers = [await number_of(store, await add(store)) for _ in range(2)]
+        real, made_up = await emit(store), await emit(store, test=True, channels=["eu"])
+        assert (real.test, made_up.test) == (False, True)
+        found = await store.get_event("acme", made_up.id)
+        assert found == made_up
+        assert found is not None
+        assert found.test
+        assert json.loads(found.payload)["test"] is True
+        assert b'"test":true' in found.encode()
+        assert b"test" not in real.encode()
+        claimed = (await claim_urgent(store, *numbers)).deliveries
+        assert [one.event_id for one in claimed] == [made_up.id] * 2
+
+
+# Leases that end otherwise
+
+
+async def test_a_lease_that_is_given_back_leaves_no_trace(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        await emit(store)
+        (delivery,) = (await claim(store)).deliveries
+        later = store.now() + 5000
+        await store.release([delivery], due=later)
+        assert await due(store, within=DAY) == {number: later}
+        await store.release([delivery], due=store.now())
+        assert await due(store, within=DAY) == {number: later}, "it was no longer held"
+
+
+async def test_a_lease_that_is_given_back_counts_as_no_attempt(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        await add(store)
+        await emit(store)
+        await emit(store)
+        deliveries = (await claim(store)).deliveries
+        await record(store, deliveries[0])
+        await store.release(deliveries, due=store.now())
+        (again,) = (await claim(store)).deliveries
+        assert (again.id, again.number, again.step) == (deliveries[1].id, 1, 0)
+        assert len(await attempts(store)) == 1
+
+
+async def test_a_delivery_that_is_set_aside_is_made_only_if_somebody_resends_it(
+    make_store: MakeStore, clock: MovableClock
+) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store)
+        number = await number_of(store, endpoint)
+        sent = await emit(store)
+        (delivery,) = (await claim(store)).deliveries
+        await store.set_aside(delivery)
+        clock.advance(400 * DAY)
+        assert await due(store, within=DAY) == {}
+        assert (await claim(store, number)).deliveries == []
+        stats = await store.endpoint_stats("acme", endpoint.id, moment(store, -MINUTE), moment(store))
+        assert stats is not None
+        assert stats.pending == 1, "the operator sees it"
+        await store.resend("acme", sent.id, endpoint.id)
+        assert len((await claim(store, number)).deliveries) == 1
+
+
+async def test_a_delivery_that_is_set_aside_keeps_no_event_for_ever(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        await add(store)
+        await emit(store)
+        (delivery,) = (await claim(store)).deliveries
+        await store.set_aside(delivery)
+        await store.prune(moment(store, MINUTE))
+        assert await ids(store) == []
+
+
+# Clocks that were ahead
+
+
+async def test_deliveries_stored_while_the_clock_was_ahead_are_moved_back_with_it(
+    make_store: MakeStore, clock: MovableClock
+) -> None:
+    hour = 60 * MINUTE
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        for _ in range(3):
+            await emit(store)
+        clock.advance(hour)
+        retried, leased = (await claim(store, each=2)).deliveries
+        await record(store, retried, 500, next_due=store.now() + 5000)
+        clock.advance(-hour)
+        assert await store.fix_times() == 2
+        assert await store.fix_times() == 0
+        (untouched,) = (await claim(store, number)).deliveries
+        assert untouched.number == 1
+        assert (await due(store, within=DAY))[number] == pytest.approx(store.now() + 5000, abs=4000)
+        clock.advance(6000)
+        (again,) = (await claim(store, number)).deliveries
+        assert (again.id, again.number) == (retried.id, 2)
+        await record(store, leased)
+        clock.advance(LEASE)
+        assert {one.id for one in (await claim(store, number)).deliveries} == {again.id, untouched.id}, (
+            "the lease of the third outlived the change"
+        )
+
+
+async def test_a_retry_that_is_hours_away_is_not_moved(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        await emit(store)
+        later = store.now() + DAY
+        await attempt(store, 500, next_due=later)
+        assert await store.fix_times() == 0
+        assert await due(store, within=2 * DAY) == {number: later}
+
+
+async def test_a_rate_limit_and_a_pause_from_the_future_hold_nothing(
+    make_store: MakeStore, clock: MovableClock
+) -> None:
+    hour = 60 * MINUTE
+    async with running(make_store) as store:
+        limited = await number_of(store, await add(store, rate_limit=10))
+        paused = await number_of(store, await add(store))
+        for _ in range(3):
+            await emit(store)
+        clock.advance(hour)
+        claimed = (await claim(store, each=1)).deliveries
+        assert len(claimed) == 2
+        for one in claimed:
+            if one.endpoint == paused:
+                await record(store, one, 429, next_due=store.now() + 5000, pause_until=store.now() + MINUTE)
+        assert (await claim(store, paused)).deliveries == []
+        clock.advance(-hour)
+        for number in (limited, paused):
+            assert (await due(store))[number] <= store.now()
+            assert len((await claim(store, number, each=1)).deliveries) == 1
+
+
+async def test_an_endpoint_that_failed_while_the_clock_was_ahead_is_disabled_in_time(
+    make_store: MakeStore, clock: MovableClock
+) -> None:
+    async with running(make_store) as store:
+        await add(store, event_types=("a.b",))
+
+        async def fail() -> bool:
+            await emit(store, type="a.b")
+            (delivery,) = (await claim(store)).deliveries
+            return await record(store, delivery, 500, disable_after=10 * MINUTE) is not None
+
+        clock.advance(DAY)
+        assert not await fail()
+        clock.advance(-DAY)
+        assert not await fail()
+        clock.advance(10 * MINUTE)
+        assert await fail()
 
 
 # Recording
@@ -585,6 +819,25 @@ async def test_recovering_what_is_missing_follows_the_filters(make_store: MakeSt
         assert await recover(store, endpoint, missing=True) == 0
 
 
+async def test_recovering_leaves_test_events_out(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        tried = await add(store)
+        await store.insert_for(event(test=True), "acme", tried.id)
+        await attempt(store, 500)
+        await store.insert_for(event(), "acme", tried.id)
+        await attempt(store, 500)
+        await emit(store, test=True, type="test.ping")
+        await attempt(store, 500)
+        other = await add(store)
+        for endpoint in (tried, other):
+            assert await recover(store, endpoint, missing=True) == 0, "it was made up for one moment, or one endpoint"
+        real = await emit(store)
+        for delivery in (await claim(store)).deliveries:
+            await record(store, delivery, 500)
+        assert [await recover(store, endpoint, missing=True) for endpoint in (tried, other)] == [1, 1]
+        assert {one.event_id for one in (await claim(store)).deliveries} == {real.id}
+
+
 async def test_recovering_more_than_a_batch_reaches_everything_once(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         await store.submit([event() for _ in range(700)]).wait()
@@ -709,7 +962,7 @@ async def test_the_event_of_a_disabled_endpoint_wakes_the_dispatcher(make_store:
         number = await number_of(store, gone)
         await emit(store)
         (delivery,) = (await claim(store, number)).deliveries
-        wakes: list[list[int]] = []
-        store.on_deliveries(lambda endpoints: wakes.append(list(endpoints)))
-        await store.record(outcome(store, delivery, 410), disable_after=0)
-        await eventually(lambda: wakes)
+        dispatcher = Listening()
+        store.on_deliveries(dispatcher)
+        await record(store, delivery, 410)
+        await eventually(lambda: dispatcher.unknown or dispatcher.woken)

@@ -51,12 +51,14 @@ class Appended:
         events: All of its events, as stored.
         positions: The position of each in the log; 0 for an event that was there before.
         endpoints: The endpoints that got deliveries, of its events and of those that went by the same call.
+        urgent: The endpoints that got urgent ones.
         heard: Whether another process wants a hint of it.
     """
 
     events: Sequence[Event]
     positions: Sequence[int]
     endpoints: Collection[int]
+    urgent: Collection[int]
     heard: bool
 
     @property
@@ -114,8 +116,8 @@ class Appender:
                 values += (self._process, self._delivers)
                 rows = self._link.call(self._append, values, deadline=deadline)
                 self._database.availability.is_there()
-                ((positions, endpoints, heard),) = rows
-                return self._results(appends, positions, endpoints or (), heard, deadline)
+                ((positions, *told),) = rows
+                return self._results(appends, positions, told, deadline)
             except CallFailed as exc:
                 if self._link.is_open or time.monotonic() + _PAUSE > deadline:
                     raise
@@ -135,17 +137,17 @@ class Appender:
         self,
         appends: Sequence[Append],
         positions: Sequence[int],
-        endpoints: Collection[int],
-        heard: bool,
+        told: Sequence[Any],
         deadline: float,
     ) -> list[Appended]:
+        endpoints, urgent, heard = told[0] or (), told[1] or (), told[2]
         count = sum(len(append.events) for append in appends)
         results = []
         if len(positions) < count:
             first = positions[0]
             for append in appends:
                 end = first + len(append.events)
-                results.append(Appended(append.events, range(first, end), endpoints, heard))
+                results.append(Appended(append.events, range(first, end), endpoints, urgent, heard))
                 first = end
             return results
         known = [-position for position in positions if position < 0]
@@ -158,7 +160,7 @@ class Appender:
             own = [next(given) for _ in append.events]
             # One that was removed meanwhile is answered as it was given.
             events = [stored.get(-at, event) for at, event in zip(own, append.events, strict=True)]
-            results.append(Appended(events, [max(at, 0) for at in own], endpoints, heard))
+            results.append(Appended(events, [max(at, 0) for at in own], endpoints, urgent, heard))
         return results
 
     def close(self) -> None:
@@ -185,7 +187,7 @@ def _parts(writes: Sequence[Write[Any]]) -> list[list[Write[Any]]]:
 
 
 def _is_plain(event: Event) -> bool:
-    return not event.channels and event.event_id == implied_event_id(event.id)
+    return not event.channels and event.event_id == implied_event_id(event.id) and not event.test
 
 
 def _pack(events: Sequence[Event], keyed: bool) -> tuple[Any, ...]:
@@ -205,6 +207,7 @@ def _pack(events: Sequence[Event], keyed: bool) -> tuple[Any, ...]:
         if keyed
         else "",
         join([",".join(event.channels) for event in events]) if keyed else "",
+        join(["1" if event.test else "" for event in events]) if keyed else "",
         join(starts),
         join(map(str, sizes)),
         b"".join([event.payload for event in events]),

@@ -1,7 +1,7 @@
 """Deliveries in PostgreSQL: finding what is due, and leasing it.
 
 A delivery is leased by `leased_until`, so that one of a crashed process becomes due again by itself. Only the holder of
-the lease (`attempt` and `leased_until` are as it left them) may remove or reschedule the delivery.
+the lease (`attempt` is as it left it, and `leased_until` is not 0) may remove or reschedule the delivery.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, plan_claim
+from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, Holds, plan_claim
 from starlette_webhooks.delivery.deliveries import Claim, DueEndpoint, DuePage, LeasedDelivery
 from starlette_webhooks.delivery.slots import Capacity, SlotRequest
 from starlette_webhooks.stores.postgresql.connection import Row
 from starlette_webhooks.stores.postgresql.database import Database
 
-__all__ = ["claim", "due"]
+__all__ = ["claim", "due", "fix_times", "release", "set_aside", "urgent"]
 
 _FILE = "deliveries.sql"
 _DUE_ENDPOINTS = 1000
+_FIXED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,18 @@ class _Target:
 async def due(database: Database, *, after: int, due_by: int, now: int, endpoints: int = _DUE_ENDPOINTS) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
     rows = await database.call(database.queries(_FILE)["due"], (after, endpoints, now))
-    found = [DueEndpoint(number, first, failing) for number, first, failing in rows if first is not None]
-    return DuePage([one for one in found if one.due <= due_by], rows[-1][0])
+    found = []
+    for number, first, failing, *holds in rows:
+        if first is not None and first <= due_by:
+            at = max(first, Holds(*holds).until(now))
+            if at <= due_by:
+                found.append(DueEndpoint(number, at, failing))
+    return DuePage(found, rows[-1][0])
+
+
+async def urgent(database: Database, *, due_by: int, now: int) -> list[int]:
+    """Enabled endpoints with urgent deliveries. See `DeliveryStore`."""
+    return [row[0] for row in await database.call(database.queries(_FILE)["urgent"], (due_by, now, _DUE_ENDPOINTS))]
 
 
 async def claim(
@@ -49,6 +60,7 @@ async def claim(
     tenants: Mapping[str, int],
     now: int,
     lease: int,
+    urgent: bool = False,
 ) -> Claim:
     """Lease deliveries that are due. See `DeliveryStore`.
 
@@ -59,12 +71,17 @@ async def claim(
     numbers = [request.endpoint for request in requests]
     candidates = []
     targets = {}
-    for row in await database.call(queries["candidates"], (numbers, now)):
-        number, identifier, tenant, url, headers, rate, paced_until, failing, first, keys = row
-        candidates.append(Candidate(number, tenant, rate, paced_until, failing, first))
+    for row in await database.call(queries["candidates"], (numbers, now, urgent)):
+        number, identifier, tenant, url, headers, failing, first, keys, *holds = row
+        candidates.append(Candidate(number, tenant, first, failing, Holds(*holds)))
         targets[number] = _Target(identifier, tenant, url, json.loads(headers), tuple(keys.split(" ")))
-    plan = plan_claim(requests, candidates, capacity, tenants, now=now)
-    rows = await database.call(queries["lease"], _lease_values(plan, lease)) if plan.slots else []
+    plan = plan_claim(requests, candidates, capacity, tenants, now=now, urgent=urgent)
+    rows: Sequence[Row] = []
+    if plan.slots and urgent:
+        values = (list(plan.slots), list(plan.slots.values()), now, lease)
+        rows = await database.call(queries["lease_urgent"], values)
+    elif plan.slots:
+        rows = await database.call(queries["lease"], _lease_values(plan, lease))
     leased = _leased(rows, targets, lease)
     counts = {number: len(deliveries) for number, deliveries in leased.items()}
     gone = [row[0] for row in rows if row[1] is None]
@@ -78,10 +95,10 @@ def _lease_values(plan: ClaimPlan, lease: int) -> tuple[Any, ...]:
     starts: list[float] = []
     intervals: list[float] = []
     for number in plan.slots:
-        candidate = plan.candidates[number]
-        limited = candidate.rate_limit is not None
-        paces.append(candidate.paced_until if limited else None)
-        interval = 1000 / candidate.rate_limit if candidate.rate_limit else 0.0
+        holds = plan.candidates[number].holds
+        limited = holds.rate_limit is not None
+        paces.append(holds.paced_until if limited else None)
+        interval = 1000 / holds.rate_limit if holds.rate_limit else 0.0
         intervals.append(interval)
         starts.append(plan.paces({number: 1})[number] - interval if limited else 0.0)
     return (list(plan.slots), list(plan.slots.values()), paces, starts, intervals, plan.now, lease)
@@ -115,3 +132,25 @@ def _leased(rows: Sequence[Row], targets: Mapping[int, _Target], lease: int) -> 
             )
             leased.setdefault(int(number), []).append(delivery)
     return leased
+
+
+async def release(database: Database, leased: Sequence[LeasedDelivery], *, due: int, now: int) -> None:
+    """Give leases back. See `DeliveryStore`."""
+    tokens = ([one.event for one in leased], [one.endpoint for one in leased], [one.number for one in leased])
+    await database.call(database.queries(_FILE)["release"], (due, now, *tokens))
+
+
+async def set_aside(database: Database, delivery: LeasedDelivery) -> None:
+    """Make no further attempt by itself. See `DeliveryStore`."""
+    token = (delivery.event, delivery.endpoint, delivery.number)
+    await database.call(database.queries(_FILE)["set_aside"], token)
+
+
+async def fix_times(database: Database, now: int, batch: int = _FIXED_AT_ONCE) -> int:
+    """Move what was stored by a clock that was ahead. See `DeliveryStore`."""
+    total = 0
+    while True:
+        ((moved,),) = await database.call(database.queries(_FILE)["fix_times"], {"now": now, "batch": batch})
+        total += int(moved)
+        if moved < batch:
+            return total

@@ -1,19 +1,49 @@
 -- name: due
-SELECT number, due, failing FROM webhooks.due_1(%s, %s, %s)
+SELECT number, due, failing, rate_limit, paced_until, paused_at, paused_until FROM webhooks.due_1(%s, %s, %s)
+
+-- name: urgent
+SELECT DISTINCT delivery.endpoint
+FROM webhooks.delivery JOIN webhooks.endpoint ON endpoint.no = delivery.endpoint AND endpoint.disabled_reason IS NULL
+WHERE delivery.urgent AND delivery.due <= %s AND delivery.leased_until <= %s LIMIT %s
 
 -- name: candidates
-SELECT no, id, tenant, url, headers, rate_limit, paced_until, failing, due, keys
-FROM webhooks.candidates_1(%s::bigint[], %s)
+SELECT no, id, tenant, url, headers, failing, due, keys, rate_limit, paced_until, paused_at, paused_until
+FROM webhooks.candidates_1(%s::bigint[], %s, %s)
 
 -- name: lease
 SELECT seq, id, type, payload, leases
 FROM webhooks.lease_1(%s::bigint[], %s::integer[], %s::float8[], %s::float8[], %s::float8[], %s, %s)
 
+-- name: lease_urgent
+SELECT seq, id, type, payload, leases FROM webhooks.lease_urgent_1(%s::bigint[], %s::integer[], %s, %s)
+
+-- name: release
+UPDATE webhooks.delivery SET due = %s, stamped = %s, leased_until = 0, attempt = delivery.attempt - 1
+FROM unnest(%s::bigint[], %s::bigint[], %s::integer[]) AS given (event, endpoint, number)
+WHERE delivery.event = given.event AND delivery.endpoint = given.endpoint
+    AND delivery.attempt = given.number AND delivery.leased_until > 0
+
+-- name: set_aside
+UPDATE webhooks.delivery SET due = 9007199254740991, leased_until = 0, urgent = false
+WHERE event = %s AND endpoint = %s AND attempt = %s AND leased_until > 0
+
+-- name: fix_times
+WITH moved AS (
+    UPDATE webhooks.delivery SET
+        due = due - stamped + %(now)s, stamped = %(now)s,
+        leased_until = CASE WHEN leased_until > 0 THEN leased_until - stamped + %(now)s ELSE 0 END
+    WHERE (event, endpoint) IN (
+        SELECT event, endpoint FROM webhooks.delivery WHERE stamped > %(now)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+)
+SELECT count(*) FROM moved
+
 -- name: drop
 DELETE FROM webhooks.delivery WHERE event = ANY (%s::bigint[]) AND leased_until = %s
 
 -- name: endpoint_states
-SELECT no, failing_since, disabled_reason, paced_until FROM webhooks.endpoint WHERE no = ANY (%s::bigint[])
+SELECT no, failing_since, disabled_reason, paused_at, paused_until FROM webhooks.endpoint WHERE no = ANY (%s::bigint[])
 
 -- name: record
 SELECT webhooks.record_1(%s, %s, %s::bigint[], %s, %s)

@@ -45,9 +45,9 @@ async def list_events(database: Database, tenant: str, query: EventQuery) -> Pag
     queries = database.queries(_FILE)
     statement = substitute(queries["events_of_keys"], keys=queries[_keys(query)])
     rows = await database.call(statement, values)
-    events = [to_event(row[:8]) for row in rows[: query.limit]]
+    events = [to_event(row[:9]) for row in rows[: query.limit]]
     # The last column is how many there were before the bytes were counted.
-    done = not rows or (len(rows) <= query.limit and len(rows) == rows[0][8])
+    done = not rows or (len(rows) <= query.limit and len(rows) == rows[0][9])
     return Page(events, None if done else events[-1].id, done)
 
 
@@ -97,8 +97,8 @@ async def read_replay(
     rows = await database.call(database.queries(_FILE)["replay"], values)
     if not rows:
         return ReplayPage([], until, True)
-    events = [to_event(row[:8]) for row in rows if row[8]]
-    found = rows[0][9]
+    events = [to_event(row[:9]) for row in rows if row[9]]
+    found = rows[0][10]
     done = found < limit and len(rows) == found
     return ReplayPage(events, until if done else rows[-1][0], done)
 
@@ -107,5 +107,5 @@ async def read_tail(database: Database, after: int, limit: int) -> tuple[Sequenc
     """What was committed after a position, of all tenants, in order; and whether it was more than 8 MiB."""
     values = {"after": after, "limit": limit, "bytes": _PAGE_BYTES}
     rows = await database.call(database.queries(_FILE)["tail"], values)
-    entries = [Entry(row[0], to_event(row[:8])) for row in rows]
-    return entries, bool(rows) and len(rows) < rows[0][8]
+    entries = [Entry(row[0], to_event(row[:9])) for row in rows]
+    return entries, bool(rows) and len(rows) < rows[0][9]

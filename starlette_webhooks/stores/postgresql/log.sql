@@ -1,16 +1,16 @@
 -- name: append
-SELECT positions, endpoints, heard
-FROM webhooks.append_1(%s, %s, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s)
+SELECT positions, endpoints, asked, heard
+FROM webhooks.append_1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s)
 
 -- name: events_at
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM webhooks.event WHERE seq = ANY (%s::bigint[])
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM webhooks.event WHERE seq = ANY (%s::bigint[])
 
 -- name: event_by_id
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM webhooks.event WHERE tenant = %s AND id = %s
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM webhooks.event WHERE tenant = %s AND id = %s
 
 -- name: events_of_keys
 -- The events of some keys, newest first, as far as their payloads fit; and how many keys there were.
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, found FROM (
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, found FROM (
     SELECT event.*, count(*) OVER () AS found,
         sum(octet_length(payload)) OVER (ORDER BY id DESC) - octet_length(payload) AS bytes_before
     FROM ({keys}) AS keys JOIN webhooks.event ON event.seq = keys.seq
@@ -46,7 +46,7 @@ SELECT found.seq FROM unnest(%(types)s::text[]) AS given (type) CROSS JOIN LATER
 SELECT coalesce(max(seq), 0) FROM webhooks.event
 
 -- name: tail
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, found FROM (
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, found FROM (
     SELECT page.*, count(*) OVER () AS found,
         sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS bytes_before
     FROM (SELECT * FROM webhooks.event WHERE seq > %(after)s ORDER BY seq LIMIT %(limit)s) AS page
@@ -78,7 +78,7 @@ WITH page AS MATERIALIZED (
     ) AS bytes_before
     FROM page
 )
-SELECT measured.seq, id, tenant, type, timestamp, event_id, channels, payload, measured.passes, measured.found
+SELECT measured.seq, id, tenant, type, timestamp, event_id, channels, payload, test, measured.passes, measured.found
 FROM measured LEFT JOIN webhooks.event ON event.seq = measured.seq AND measured.passes
 WHERE coalesce(measured.bytes_before, 0) <= %(bytes)s
 ORDER BY measured.seq

@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
 from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state
-from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.postgresql.connection import CallFailed, CallLost, Link
 from starlette_webhooks.stores.postgresql.database import Database
@@ -27,6 +27,8 @@ _PAUSE = 0.1
 _TURNS = 20
 # A deadlock, or a conflict with another transaction: nothing was done, and the same call may succeed.
 _AGAIN = ("40", "55P03")
+# Of the values, by their class of SQLSTATE; none where psycopg refused them.
+_AT_FAULT = ("", "22", "23")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Recorder:
                 with self._database.guarding(self._link):
                     self._write(part, deadline)
             except CallFailed as exc:
-                if len(part) > 1 and exc.sqlstate[:2] in ("", "22", "23"):
+                if len(part) > 1 and exc.sqlstate[:2] in _AT_FAULT:
                     for write in part:
                         self._write_alone(write)
                 else:
@@ -77,7 +79,7 @@ class Recorder:
         try:
             self._write([write], time.monotonic() + self._database.deadline)
         except Exception as exc:
-            write.error = exc
+            _fail([write], exc)
 
     def _write(self, writes: Sequence[Write[Any]], deadline: float) -> None:
         waiting = list(writes)
@@ -151,7 +153,7 @@ def _attempt(outcome: Outcome, decisions: dict[int, _Decision]) -> dict[str, Any
         "endpoint": delivery.endpoint,
         "ok": outcome.ok,
         "number": delivery.number,
-        "lease": delivery.lease,
+        "ended": outcome.ended,
         "started": outcome.started,
         "status": outcome.status_code,
         "ms": outcome.duration_ms,
@@ -172,7 +174,7 @@ def _state(number: int, decision: _Decision) -> list[Any]:
         before.disabled_reason,
         after.failing_since,
         after.disabled_reason,
-        after.paced_until if after.paced_until > before.paced_until else 0,
+        *((after.paused_at, after.paused_until) if after.paused_until != before.paused_until else (None, None)),
     ]
 
 
@@ -198,5 +200,10 @@ def _notice(decision: _Decision, now: int) -> dict[str, Any]:
 
 
 def _fail(writes: Sequence[Write[Any]], error: Exception) -> None:
+    if isinstance(error, CallFailed) and error.sqlstate[:2] in _AT_FAULT:
+        # It is about what was written, which fails again however often it is tried.
+        refused = BackendRefused(f"The database refused what was written: {error}")
+        refused.__cause__ = error
+        error = refused
     for write in writes:
         write.error = error

@@ -16,8 +16,8 @@ __all__ = ["to_attempt", "to_endpoint", "to_event"]
 
 
 def to_event(row: Sequence[Any]) -> Event:
-    """An event of the columns `seq, id, tenant, type, timestamp, event_id, channels, payload`."""
-    _, identifier, tenant, event_type, timestamp, event_id, channels, payload = row
+    """An event of the columns `seq, id, tenant, type, timestamp, event_id, channels, payload, test`."""
+    _, identifier, tenant, event_type, timestamp, event_id, channels, payload, test = row
     return Event(
         identifier,
         tenant,
@@ -26,6 +26,7 @@ def to_event(row: Sequence[Any]) -> Event:
         from_ms(timestamp),
         event_id or implied_event_id(identifier),
         tuple(channels.split(",")) if channels else (),
+        test,
     )
 
 

@@ -11,8 +11,9 @@ import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.concurrency import running_beside
-from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, Outcome
+from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
 from starlette_webhooks.delivery.slots import Capacity, SlotRequest
+from starlette_webhooks.delivery.store import DeliveryListener
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import NotRunning
@@ -26,6 +27,7 @@ from starlette_webhooks.stores.postgresql import attempts, deliveries, endpoints
 from starlette_webhooks.stores.postgresql.appending import Append, Appended, Appender
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
 from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.deliveries import release
 from starlette_webhooks.stores.postgresql.hints import Hints
 from starlette_webhooks.stores.postgresql.recording import Recorder, Recording
 from starlette_webhooks.stores.tail import LogReplay, ReplayPage, ReplayStart, Tail
@@ -71,7 +73,7 @@ class PostgreSQLStore(Store):
         self._poll = poll
         self._read_at = 0.0
         self._listener: Listener | None = None
-        self._wake_deliveries: Callable[[Iterable[int]], None] | None = None
+        self._dispatcher: DeliveryListener | None = None
         self._tail: Tail | None = None
         self._watched = anyio.Event()
         listen = None if listen_url is None else parse_url(listen_url)
@@ -130,16 +132,16 @@ class PostgreSQLStore(Store):
     def _hinted(self, endpoints: Iterable[int] | None) -> None:
         if self._tail is not None:
             self._tail.wake()
-        if self._wake_deliveries is not None and (endpoints is None or endpoints):
-            self._wake_deliveries(() if endpoints is None else endpoints)
+        if self._dispatcher is not None and (endpoints is None or endpoints):
+            self._dispatcher.wake(() if endpoints is None else endpoints)
 
     def now(self) -> int:
         """See `DeliveryStore.now`."""
         return int(self.clock() * 1000)
 
-    def on_deliveries(self, wake: Callable[[Iterable[int]], None] | None) -> None:
+    def on_deliveries(self, listener: DeliveryListener | None) -> None:
         """See `Store.on_deliveries`."""
-        self._wake_deliveries = wake
+        self._dispatcher = listener
 
     def call_soon(self, fn: Callable[[], None]) -> None:
         """See `Store.call_soon`."""
@@ -169,24 +171,28 @@ class PostgreSQLStore(Store):
             if entries:
                 tail.committed(entries)
         due: dict[int, None] = {}
+        urgent: dict[int, None] = {}
         seen: object = None
         for one in appended:
             # Events of one call share their endpoints.
-            if one.endpoints is not seen:
+            if one.endpoints is not seen or one.urgent:
                 seen = one.endpoints
                 due.update(dict.fromkeys(one.endpoints))
-        if due and self._wake_deliveries is not None:
-            self._wake_deliveries(due)
+                urgent.update(dict.fromkeys(one.urgent))
+        if urgent and self._dispatcher is not None:
+            self._dispatcher.wake_urgent(urgent)
+        if due and self._dispatcher is not None:
+            self._dispatcher.wake(due)
         if any(one.heard for one in appended):
-            self._hints.send(() if self._delivers else due)
+            self._hints.send(() if self._delivers else {**due, **urgent})
 
     def _recorded(self, writes: Sequence[Write[Any]]) -> None:
         if any(write.result is not None for write in writes):
             # The event that says so is in the log, too, and endpoints of the tenant may want it.
             if self._tail is not None:
                 self._tail.wake()
-            if self._wake_deliveries is not None:
-                self._wake_deliveries(())
+            if self._dispatcher is not None:
+                self._dispatcher.wake(())
 
     # The log
 
@@ -314,13 +320,42 @@ class PostgreSQLStore(Store):
         """See `DeliveryStore.due`."""
         return await deliveries.due(self.database, after=after, due_by=due_by, now=self.now())
 
+    async def urgent(self, *, due_by: int) -> Sequence[int]:
+        """See `DeliveryStore.urgent`."""
+        return await deliveries.urgent(self.database, due_by=due_by, now=self.now())
+
     async def claim(
-        self, requests: Sequence[SlotRequest], capacity: Capacity, tenants: Mapping[str, int], *, now: int, lease: int
+        self,
+        requests: Sequence[SlotRequest],
+        capacity: Capacity,
+        tenants: Mapping[str, int],
+        *,
+        now: int,
+        lease: int,
+        urgent: bool = False,
     ) -> Claim:
         """See `DeliveryStore.claim`."""
         return await deliveries.claim(
-            self.database, requests=requests, capacity=capacity, tenants=tenants, now=now, lease=lease
+            self.database,
+            requests=requests,
+            capacity=capacity,
+            tenants=tenants,
+            now=now,
+            lease=lease,
+            urgent=urgent,
         )
+
+    async def release(self, deliveries: Sequence[LeasedDelivery], *, due: int) -> None:
+        """See `DeliveryStore.release`."""
+        await release(self.database, deliveries, due=due, now=self.now())
+
+    async def set_aside(self, delivery: LeasedDelivery) -> None:
+        """See `DeliveryStore.set_aside`."""
+        await deliveries.set_aside(self.database, delivery)
+
+    async def fix_times(self) -> int:
+        """See `DeliveryStore.fix_times`."""
+        return await deliveries.fix_times(self.database, self.now())
 
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """See `DeliveryStore.record`."""
@@ -329,7 +364,12 @@ class PostgreSQLStore(Store):
 
     async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
         """See `Redelivery.resend`."""
-        return await redelivery.resend(self.database, tenant, event_id, endpoint_id, now=self.now())
+        done = await redelivery.resend(self.database, tenant, event_id, endpoint_id, now=self.now())
+        if done and self._dispatcher is not None:
+            number = await self.endpoint_number(tenant, endpoint_id)
+            if number is not None and self._dispatcher is not None:
+                self._dispatcher.wake_urgent((number,))
+        return done
 
     async def recover(
         self, tenant: str, endpoint_id: str, window: RecoverWindow, cursor: RecoverCursor | None

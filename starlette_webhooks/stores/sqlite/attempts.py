@@ -25,7 +25,9 @@ _LOOKED_AT = 5000
 _HOUR = 3_600_000
 
 
-def list_attempts(connection: sqlite3.Connection, tenant: str, query: AttemptQuery) -> Page[Attempt]:
+def list_attempts(
+    connection: sqlite3.Connection, tenant: str, query: AttemptQuery, *, most: int = _LOOKED_AT
+) -> Page[Attempt]:
     """A page, newest first. Empty where the tenant has no such event or endpoint.
 
     A filter that passes few of 5,000 attempts ends the page early; there is a cursor to go on with.
@@ -38,7 +40,7 @@ def list_attempts(connection: sqlite3.Connection, tenant: str, query: AttemptQue
     numbers: list[int] = []
     last = ""
     for looked_at, (identifier, no, status_code, event_type) in enumerate(_keys(connection, tenant, query)):
-        if len(numbers) == query.limit or looked_at == _LOOKED_AT:
+        if len(numbers) == query.limit or looked_at == most:
             return Page(_attempts(connection, numbers), last, False)
         last = identifier
         if _passes(query, status_code, event_type):

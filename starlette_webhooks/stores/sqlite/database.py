@@ -22,7 +22,7 @@ from anyio import CapacityLimiter, to_thread
 
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.database_url import MEMORY
-from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
+from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable, NotRunning
 from starlette_webhooks.file_locks import FileLock
 from starlette_webhooks.forks import call_in_children
 from starlette_webhooks.problems import Problem
@@ -275,7 +275,15 @@ class Database:
             self._problem.begin(str(self._unavailable("written", wrong)))
         for write in writes:
             if isinstance(write.error, sqlite3.Error):
-                write.error = self._unavailable("written", write.error)
+                write.error = self._as_backend_error(write.error)
+
+    def _as_backend_error(self, error: sqlite3.Error) -> BackendError:
+        if concerns_database(error):
+            return self._unavailable("written", error)
+        # It is about what was written, which fails again however often it is tried.
+        refused = BackendRefused(f"The database {self.path!r} refused what was written: {error}.")
+        refused.__cause__ = error
+        return refused
 
     def _unavailable(self, verb: str, error: Exception) -> BackendUnavailable:
         if isinstance(error, BackendUnavailable):

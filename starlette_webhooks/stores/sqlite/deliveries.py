@@ -1,7 +1,8 @@
 """Deliveries in SQLite: finding what is due, and leasing it.
 
 A delivery is leased by moving `due` on to the end of the lease, so that a delivery of a crashed process becomes due
-again by itself. Only the holder of the lease (`attempt` and `due` are as it left them) may move or remove the delivery.
+again by itself. Only the holder of the lease (`attempt` is as it left it, and `leased` is set) may move or remove the
+delivery.
 The functions take a connection and run on the database's threads; times are in milliseconds since the epoch.
 """
 
@@ -14,15 +15,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, plan_claim
+from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, Holds, plan_claim
 from starlette_webhooks.delivery.deliveries import Claim, DueEndpoint, DuePage, LeasedDelivery
 from starlette_webhooks.delivery.slots import Capacity, SlotRequest
 from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
 
-__all__ = ["claim", "due", "orphans"]
+__all__ = ["News", "claim", "due", "fix_times", "news", "orphans", "release", "set_aside", "urgent"]
 
 _QUERIES = load_queries("deliveries.sql")
 _DUE_ENDPOINTS = 1000
+_FIXED_AT_ONCE = 1000
 # Events of 16 MiB at most, the largest value of `max_event_bytes`; SQLite's strings end at a billion bytes.
 _EVENTS_AT_ONCE = 32
 
@@ -37,11 +39,24 @@ class _Target:
     headers: str = field(repr=False)
 
 
-def due(connection: sqlite3.Connection, *, after: int = 0, due_by: int, endpoints: int = _DUE_ENDPOINTS) -> DuePage:
+def due(
+    connection: sqlite3.Connection, *, after: int = 0, due_by: int, now: int, endpoints: int = _DUE_ENDPOINTS
+) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
     rows = connection.execute(_QUERIES["due"], {"after": after, "endpoints": endpoints}).fetchall()
-    found = [DueEndpoint(no, first, bool(failing)) for no, first, failing in rows if first is not None]
-    return DuePage([one for one in found if one.due <= due_by], rows[-1][0])
+    found = []
+    for no, first, failing, *holds, enabled in rows:
+        if enabled and first <= due_by:
+            at = max(first, Holds(*holds).until(now))
+            if at <= due_by:
+                found.append(DueEndpoint(no, at, bool(failing)))
+    return DuePage(found, rows[-1][0])
+
+
+def urgent(connection: sqlite3.Connection, *, due_by: int, endpoints: int = _DUE_ENDPOINTS) -> list[int]:
+    """Enabled endpoints with urgent deliveries. See `DeliveryStore`."""
+    rows = connection.execute(_QUERIES["urgent"], {"due_by": due_by, "endpoints": endpoints})
+    return [no for (no,) in rows]
 
 
 def claim(
@@ -52,17 +67,18 @@ def claim(
     tenants: Mapping[str, int],
     now: int,
     lease: int,
+    urgent: bool = False,
 ) -> Claim:
     """Lease deliveries that are due. See `DeliveryStore`."""
     numbers = json.dumps([request.endpoint for request in requests])
     candidates = []
     targets = {}
-    for row in in_one_row(connection, _QUERIES["candidates"], (numbers,)):
-        no, identifier, tenant, url, headers, rate, paced_until, failing, first = row
+    for row in in_one_row(connection, _QUERIES["urgent_candidates" if urgent else "candidates"], (numbers,)):
+        no, identifier, tenant, url, headers, failing, first, *holds = row
         if first is not None:
-            candidates.append(Candidate(no, tenant, rate, paced_until, bool(failing), first))
+            candidates.append(Candidate(no, tenant, first, bool(failing), Holds(*holds)))
             targets[no] = _Target(identifier, tenant, url, headers)
-    plan = plan_claim(requests, candidates, capacity, tenants, now=now)
+    plan = plan_claim(requests, candidates, capacity, tenants, now=now, urgent=urgent)
     leased = _lease(connection, plan, lease)
     counts = {no: len(rows) for no, rows in leased.items()}
     for no, until in plan.paces(counts).items():
@@ -76,16 +92,19 @@ def _lease(connection: sqlite3.Connection, plan: ClaimPlan, lease: int) -> dict[
     if not plan.slots:
         return {}
     leased: dict[int, list[Sequence[Any]]] = {}
-    # Most endpoints get one slot. Those take one statement together.
-    one_each = json.dumps([no for no, slots in plan.slots.items() if slots == 1])
-    for row in in_one_row(connection, _QUERIES["due_of_each"], {"endpoints": one_each, "now": plan.now}):
-        leased[row[2]] = [row]
-    for no, slots in plan.slots.items():
-        if slots > 1:
-            values = {"endpoint": no, "now": plan.now, "slots": slots}
-            leased[no] = sorted(in_one_row(connection, _QUERIES["due_of_one"], values))
+    one_by_one = plan.slots
+    if not plan.urgent:
+        # Most endpoints get one slot. Those take one statement together.
+        one_each = json.dumps([no for no, slots in plan.slots.items() if slots == 1])
+        for row in in_one_row(connection, _QUERIES["due_of_each"], {"endpoints": one_each, "now": plan.now}):
+            leased[row[2]] = [row]
+        one_by_one = {no: slots for no, slots in plan.slots.items() if slots > 1}
+    statement = _QUERIES["urgent_of_one" if plan.urgent else "due_of_one"]
+    for no, slots in one_by_one.items():
+        values = {"endpoint": no, "now": plan.now, "slots": slots}
+        leased[no] = sorted(in_one_row(connection, statement, values))
     ids = json.dumps([row[0] for rows in leased.values() for row in rows])
-    connection.execute(_QUERIES["lease"], {"lease": lease, "ids": ids})
+    connection.execute(_QUERIES["lease"], {"lease": lease, "now": plan.now, "ids": ids})
     return leased
 
 
@@ -143,6 +162,42 @@ def _secrets(connection: sqlite3.Connection, endpoints: Sequence[int], now: int)
     for endpoint, key, _ in sorted(rows, key=lambda row: row[2] or math.inf, reverse=True):
         secrets[endpoint] = (*secrets.get(endpoint, ()), key)
     return secrets
+
+
+def release(connection: sqlite3.Connection, *, leased: Sequence[LeasedDelivery], due: int, now: int) -> None:
+    """Give leases back. See `DeliveryStore`."""
+    connection.executemany(
+        _QUERIES["release"], [{"id": one.id, "number": one.number, "due": due, "now": now} for one in leased]
+    )
+
+
+def set_aside(connection: sqlite3.Connection, *, delivery: LeasedDelivery) -> None:
+    """Make no further attempt by itself. See `DeliveryStore`."""
+    connection.execute(_QUERIES["set_aside"], {"id": delivery.id, "number": delivery.number})
+
+
+def fix_times(connection: sqlite3.Connection, *, after: int, now: int, batch: int = _FIXED_AT_ONCE) -> list[int]:
+    """Move a batch of what was stored by a clock that was ahead. Returns the numbers of these deliveries."""
+    values = {"after": after, "now": now, "batch": batch}
+    ids = [id for (id,) in connection.execute(_QUERIES["stamped_later"], values)]
+    connection.execute(_QUERIES["fix_times"], {"ids": json.dumps(ids), "now": now})
+    return ids
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Deliveries that were added: the last number, and their endpoints; and endpoints with urgent ones."""
+
+    last: int
+    endpoints: Sequence[int]
+    urgent: Sequence[int]
+
+
+def news(connection: sqlite3.Connection, *, after: int, now: int) -> News:
+    """What was added behind a number."""
+    row = connection.execute(_QUERIES["last_delivery"]).fetchone()
+    endpoints = in_one_row(connection, _QUERIES["added"], (after,))
+    return News(0 if row is None else row[0], endpoints, urgent(connection, due_by=now))
 
 
 def orphans(connection: sqlite3.Connection) -> list[int]:

@@ -9,15 +9,36 @@ WITH RECURSIVE waiting (endpoint) AS (
 )
 SELECT
     waiting.endpoint,
-    max((SELECT due FROM delivery WHERE endpoint = waiting.endpoint ORDER BY due LIMIT 1), endpoint.paced_until),
-    endpoint.failing_since IS NOT NULL
+    (SELECT due FROM delivery WHERE endpoint = waiting.endpoint ORDER BY due LIMIT 1),
+    endpoint.failing_since IS NOT NULL, endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at,
+    endpoint.paused_until, endpoint.no IS NOT NULL
 FROM waiting LEFT JOIN endpoint ON endpoint.no = waiting.endpoint AND endpoint.disabled_reason IS NULL
+
+-- name: urgent
+WITH RECURSIVE asked (endpoint) AS (
+    SELECT (SELECT endpoint FROM delivery WHERE urgent = 1 AND endpoint > 0 ORDER BY endpoint LIMIT 1)
+    UNION ALL
+    SELECT (SELECT endpoint FROM delivery WHERE urgent = 1 AND endpoint > asked.endpoint ORDER BY endpoint LIMIT 1)
+    FROM asked WHERE asked.endpoint IS NOT NULL
+)
+SELECT asked.endpoint FROM asked JOIN endpoint ON endpoint.no = asked.endpoint AND endpoint.disabled_reason IS NULL
+WHERE EXISTS (SELECT 1 FROM delivery WHERE urgent = 1 AND endpoint = asked.endpoint AND due <= :due_by)
+LIMIT :endpoints
 
 -- name: candidates
 SELECT json_group_array(json_array(
-    endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers, endpoint.rate_limit,
-    endpoint.paced_until, endpoint.failing_since IS NOT NULL,
-    (SELECT due FROM delivery WHERE endpoint = endpoint.no ORDER BY due LIMIT 1)
+    endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers, endpoint.failing_since IS NOT NULL,
+    (SELECT due FROM delivery WHERE endpoint = endpoint.no ORDER BY due LIMIT 1),
+    endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at, endpoint.paused_until
+))
+FROM json_each(?) AS given CROSS JOIN endpoint ON endpoint.no = given.value
+WHERE endpoint.disabled_reason IS NULL
+
+-- name: urgent_candidates
+SELECT json_group_array(json_array(
+    endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers, endpoint.failing_since IS NOT NULL,
+    (SELECT due FROM delivery WHERE urgent = 1 AND endpoint = endpoint.no ORDER BY due LIMIT 1),
+    endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at, endpoint.paused_until
 ))
 FROM json_each(?) AS given CROSS JOIN endpoint ON endpoint.no = given.value
 WHERE endpoint.disabled_reason IS NULL
@@ -31,8 +52,29 @@ FROM json_each(:endpoints) AS given CROSS JOIN delivery
 SELECT json_group_array(json_array(id, event, endpoint, attempt + 1, step, trigger))
 FROM (SELECT * FROM delivery WHERE endpoint = :endpoint AND due <= :now ORDER BY due, id LIMIT :slots)
 
+-- name: urgent_of_one
+SELECT json_group_array(json_array(id, event, endpoint, attempt + 1, step, trigger))
+FROM (
+    SELECT * FROM delivery WHERE urgent = 1 AND endpoint = :endpoint AND due <= :now ORDER BY due, id LIMIT :slots
+)
+
 -- name: lease
-UPDATE delivery SET due = :lease, attempt = attempt + 1 WHERE id IN (SELECT value FROM json_each(:ids) AS given)
+UPDATE delivery SET due = :lease, stamped = :now, leased = 1, attempt = attempt + 1
+WHERE id IN (SELECT value FROM json_each(:ids) AS given)
+
+-- name: release
+UPDATE delivery SET due = :due, stamped = :now, leased = 0, attempt = attempt - 1
+WHERE id = :id AND attempt = :number AND leased = 1
+
+-- name: set_aside
+UPDATE delivery SET due = 9007199254740991, leased = 0, urgent = 0 WHERE id = :id AND attempt = :number AND leased = 1
+
+-- name: stamped_later
+SELECT id FROM delivery WHERE id > :after AND stamped > :now ORDER BY id LIMIT :batch
+
+-- name: fix_times
+UPDATE delivery SET due = due - stamped + :now, stamped = :now
+WHERE id IN (SELECT value FROM json_each(:ids) AS given)
 
 -- name: events
 -- The payloads in a row, and how long each is.
@@ -51,6 +93,17 @@ UPDATE endpoint SET paced_until = ? WHERE no = ?
 
 -- name: drop
 DELETE FROM delivery WHERE id = ?
+
+-- name: is_there_news
+SELECT
+    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'delivery'), 0),
+    EXISTS (SELECT 1 FROM delivery WHERE urgent = 1 AND leased = 0 AND endpoint > 0)
+
+-- name: last_delivery
+SELECT seq FROM sqlite_sequence WHERE name = 'delivery'
+
+-- name: added
+SELECT json_group_array(DISTINCT endpoint) FROM delivery WHERE id > ?
 
 -- name: orphans
 -- Endpoints that are gone, while deliveries or attempts of theirs are left: the process ended amid their removal.

@@ -14,16 +14,26 @@ from starlette_webhooks.feed import Entry
 from starlette_webhooks.payloads import implied_event_id
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite.joint import Joint
-from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
+from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries, substitute
 from starlette_webhooks.stores.sqlite.rows import to_event
 
-__all__ = ["Inserted", "Insertion"]
+__all__ = ["Inserted", "Insertion", "Queued"]
 
 _QUERIES = load_queries("insertion.sql")
 _INSERT = _QUERIES["insert_event"]
 _DELIVER = _QUERIES["insert_deliveries"]
 _INSERT_ROW = "(?, ?, ?, ?, NULL, NULL, ?)"
 _ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Deliveries that were inserted one after another: their endpoints, and the first and the last number."""
+
+    endpoints: Collection[int]
+    first: int
+    last: int
+    urgent: bool = False
 
 
 @dataclass(slots=True)
@@ -33,12 +43,12 @@ class Inserted:
     Attributes:
         events: All of its events, as stored.
         positions: The position of each in the log; 0 for an event that was there before.
-        endpoints: The endpoints that got deliveries, of its events and of those inserted by the same statements.
+        queued: Their deliveries, and those of events that were inserted by the same statements.
     """
 
     events: Sequence[Event]
     positions: Sequence[int]
-    endpoints: Collection[int]
+    queued: Sequence[Queued] = ()
 
     @property
     def entries(self) -> list[Entry]:
@@ -63,23 +73,23 @@ class Insertion(Joint[Inserted]):
 
     @property
     def joins(self) -> bool:
-        """See `Joint`. Ordinary events go together: delivered at once, under a minted id, in no channel."""
+        """See `Joint`. Ordinary events go together: delivered at once, under a minted id, in no channel, no tests."""
         for event in self.events:
-            if event.channels or event.event_id != implied_event_id(event.id):
+            if event.channels or event.event_id != implied_event_id(event.id) or event.test:
                 return False
         return not self.due_in and self.endpoint is None
 
     def __call__(self, connection: sqlite3.Connection) -> Inserted:
         events: list[Event] = []
         positions: list[int] = []
-        endpoints: list[int] = []
+        queued: list[Queued] = []
         for event in self.events:
             stored, position = self._insert(connection, event)
             events.append(stored)
             positions.append(position)
             if position:
-                endpoints += self._fan_out(connection, event, position)
-        return Inserted(events, positions, endpoints)
+                queued += self._deliver(connection, event, position)
+        return Inserted(events, positions, queued)
 
     def _insert(self, connection: sqlite3.Connection, event: Event) -> tuple[Event, int]:
         event_id = None if event.event_id == implied_event_id(event.id) else event.event_id
@@ -89,7 +99,9 @@ class Insertion(Joint[Inserted]):
             if row is not None:
                 return to_event(row), 0
         channels = json.dumps(event.channels) if event.channels else None
-        values = (event.id, event.tenant, event.type, to_ms(event.timestamp), event_id, channels, event.payload)
+        # What is made for one endpoint is never recovered, as tests are not.
+        test = event.test or self.endpoint is not None
+        values = (event.id, event.tenant, event.type, to_ms(event.timestamp), event_id, channels, event.payload, test)
         cursor = connection.execute(_INSERT, values)
         if cursor.rowcount == 0:
             row = connection.execute(_QUERIES["event_of_event_id"], (event.tenant, event_id)).fetchone()
@@ -100,16 +112,28 @@ class Insertion(Joint[Inserted]):
             connection.execute(_QUERIES["insert_channel"], (event.tenant, channel, event.type, event.id, position))
         return event, position
 
-    def _fan_out(self, connection: sqlite3.Connection, event: Event, position: int) -> list[int]:
-        due = to_ms(event.timestamp) + self.due_in
+    def _deliver(self, connection: sqlite3.Connection, event: Event, position: int) -> list[Queued]:
+        now = to_ms(event.timestamp)
+        values: dict[str, Any] = {
+            "event": position,
+            "due": now + self.due_in,
+            "stamped": now,
+            "test": event.test,
+            "tenant": event.tenant,
+            "type": event.type,
+        }
+        statement = _DELIVER
         if self.endpoint is not None:
-            values = (position, due, event.tenant, self.endpoint)
-            return _numbers(connection.execute(_QUERIES["insert_test_delivery"], values))
-        target = (position, due, event.tenant, event.type)
-        if event.channels:
+            statement = _QUERIES["insert_delivery_for"]
+            values["endpoint"] = self.endpoint
+        elif event.channels:
             statement = _QUERIES["insert_channel_deliveries"]
-            return _numbers(connection.execute(statement, (*target, json.dumps(event.channels))))
-        return _numbers(connection.execute(_DELIVER, target))
+            values["channels"] = json.dumps(event.channels)
+        rows = connection.execute(statement, values).fetchall()
+        if not rows:
+            return []
+        urgent = event.test or self.endpoint is not None
+        return [Queued([endpoint for endpoint, _ in rows], rows[0][1], rows[-1][1], urgent)]
 
     @classmethod
     def run_together(cls, connection: sqlite3.Connection, operations: Sequence[Self]) -> list[Inserted]:
@@ -118,17 +142,13 @@ class Insertion(Joint[Inserted]):
         # the event loop is busy, each time costs a switch between the threads.
         events = [event for insertion in operations for event in insertion.events]
         position = _insert_rows(connection, events)
-        endpoints = _deliver_rows(connection, position, len(events))
+        queued = _deliver_rows(connection, position, len(events))
         inserted = []
         for insertion in operations:
             end = position + len(insertion.events)
-            inserted.append(Inserted(insertion.events, range(position, end), endpoints))
+            inserted.append(Inserted(insertion.events, range(position, end), queued))
             position = end
         return inserted
-
-
-def _numbers(endpoints: sqlite3.Cursor) -> list[int]:
-    return [no for (no,) in endpoints]
 
 
 def _insert_rows(connection: sqlite3.Connection, events: Sequence[Event]) -> int:
@@ -147,13 +167,15 @@ def _insert_rows(connection: sqlite3.Connection, events: Sequence[Event]) -> int
 
 @cache
 def _insert_statement(rows: int) -> str:
-    return f"{_QUERIES['insert_events']} {', '.join([_INSERT_ROW] * rows)}"
+    return substitute(_QUERIES["insert_events"], rows=", ".join([_INSERT_ROW] * rows))
 
 
-def _deliver_rows(connection: sqlite3.Connection, position: int, count: int) -> Collection[int]:
-    """Queue the deliveries of events that follow each other, and return their endpoints."""
-    queued = connection.execute(_QUERIES["insert_deliveries_of_events"], (position, position + count - 1))
-    if not queued.rowcount:
+def _deliver_rows(connection: sqlite3.Connection, position: int, count: int) -> Sequence[Queued]:
+    """Queue the deliveries of events that follow each other."""
+    cursor = connection.execute(_QUERIES["insert_deliveries_of_events"], (position, position + count - 1))
+    if not cursor.rowcount:
         return ()
-    assert queued.lastrowid is not None
-    return in_one_row(connection, _QUERIES["endpoints_of_deliveries"], (queued.lastrowid - queued.rowcount + 1,))
+    assert cursor.lastrowid is not None
+    first = cursor.lastrowid - cursor.rowcount + 1
+    endpoints = in_one_row(connection, _QUERIES["endpoints_of_deliveries"], (first,))
+    return (Queued(endpoints, first, cursor.lastrowid),)

@@ -1,27 +1,29 @@
 -- name: insert_event
-INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload, test) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (tenant, event_id) WHERE event_id IS NOT NULL DO NOTHING
 
 -- name: insert_events
-INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload) VALUES
+INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload) VALUES {rows}
 
 -- name: event_by_id
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM event WHERE tenant = ? AND id = ?
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event WHERE tenant = ? AND id = ?
 
 -- name: event_of_event_id
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM event WHERE tenant = ? AND event_id = ?
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event
+WHERE tenant = ? AND event_id = ?
 
 -- name: insert_channel
 INSERT INTO event_channel (tenant, channel, type, id, seq) VALUES (?, ?, ?, ?, ?)
 
 -- name: insert_deliveries
-INSERT INTO delivery (event, endpoint, due)
-SELECT ?, endpoint, ? FROM subscription WHERE tenant = ? AND type IN ('', ?) AND channel = ''
-RETURNING endpoint
+INSERT INTO delivery (event, endpoint, due, stamped, urgent, trigger)
+SELECT :event, endpoint, :due, :stamped, :test, CASE WHEN :test THEN 'test' ELSE 'scheduled' END
+FROM subscription WHERE tenant = :tenant AND type IN ('', :type) AND channel = ''
+RETURNING endpoint, id
 
 -- name: insert_deliveries_of_events
-INSERT INTO delivery (event, endpoint, due)
-SELECT event.seq, subscription.endpoint, event.timestamp
+INSERT INTO delivery (event, endpoint, due, stamped)
+SELECT event.seq, subscription.endpoint, event.timestamp, event.timestamp
 FROM event CROSS JOIN subscription
     ON subscription.tenant = event.tenant AND subscription.type IN ('', event.type) AND subscription.channel = ''
 WHERE event.seq BETWEEN ? AND ? ORDER BY event.seq
@@ -30,12 +32,15 @@ WHERE event.seq BETWEEN ? AND ? ORDER BY event.seq
 SELECT json_group_array(DISTINCT endpoint) FROM delivery WHERE id >= ?
 
 -- name: insert_channel_deliveries
-INSERT INTO delivery (event, endpoint, due)
-SELECT DISTINCT ?, endpoint, ? FROM subscription
-WHERE tenant = ? AND type IN ('', ?) AND channel IN (SELECT '' UNION ALL SELECT value FROM json_each(?))
-RETURNING endpoint
+INSERT INTO delivery (event, endpoint, due, stamped, urgent, trigger)
+SELECT DISTINCT :event, endpoint, :due, :stamped, :test, CASE WHEN :test THEN 'test' ELSE 'scheduled' END
+FROM subscription
+WHERE tenant = :tenant AND type IN ('', :type)
+    AND channel IN (SELECT '' UNION ALL SELECT value FROM json_each(:channels))
+RETURNING endpoint, id
 
--- name: insert_test_delivery
-INSERT INTO delivery (event, endpoint, due, trigger)
-SELECT ?, no, ?, 'test' FROM endpoint WHERE tenant = ? AND id = ? AND disabled_reason IS NULL
-RETURNING endpoint
+-- name: insert_delivery_for
+INSERT INTO delivery (event, endpoint, due, stamped, urgent, trigger)
+SELECT :event, no, :due, :stamped, 1, 'test' FROM endpoint
+WHERE tenant = :tenant AND id = :endpoint AND disabled_reason IS NULL
+RETURNING endpoint, id

@@ -1,8 +1,8 @@
 -- name: event_by_id
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM event WHERE tenant = ? AND id = ?
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event WHERE tenant = ? AND id = ?
 
 -- name: list_events
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM event
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event
 WHERE tenant = ? AND id < ? AND id >= ? ORDER BY id DESC LIMIT ?
 
 -- name: keys_of_type
@@ -20,7 +20,7 @@ SELECT * FROM (
 )
 
 -- name: events_of_keys
-SELECT e.seq, e.id, e.tenant, e.type, e.timestamp, e.event_id, e.channels, e.payload
+SELECT e.seq, e.id, e.tenant, e.type, e.timestamp, e.event_id, e.channels, e.payload, e.test
 FROM (SELECT * FROM ({keys}) ORDER BY id DESC LIMIT ?) AS k JOIN event AS e ON e.seq = k.seq ORDER BY k.id DESC
 
 -- name: high_water
@@ -36,9 +36,9 @@ SELECT id FROM event WHERE tenant = ? ORDER BY seq DESC LIMIT 1
 SELECT min(seq) FROM event WHERE tenant = ? AND id > ?
 
 -- name: replay
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM event
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event
 WHERE tenant = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?
 
 -- name: tail
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload FROM event
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event
 WHERE seq > ? ORDER BY seq LIMIT ?

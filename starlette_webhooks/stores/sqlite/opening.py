@@ -17,7 +17,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "check_for_damage", "connect", "o
 
 logger = logging.getLogger("starlette_webhooks")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = int.from_bytes(b"whks")
 """Marks a file as ours, in the header that `file(1)` and SQLite read: https://sqlite.org/fileformat.html."""
 

@@ -45,7 +45,7 @@ class Recording(Joint["DisabledEndpoint | None"]):
         disabled = after.disabled_reason is not None and before.disabled_reason is None
         held = _settle(connection, outcome)
         if after != before:
-            state = (after.failing_since, after.disabled_reason, after.paced_until)
+            state = (after.failing_since, after.disabled_reason, after.paused_at, after.paused_until)
             connection.execute(_QUERIES["set_endpoint_state"], (*state, delivery.endpoint))
         _log(connection, outcome, outcome.next_due if held and not disabled else None)
         return _disable(connection, outcome, str(after.disabled_reason)) if disabled else None
@@ -66,7 +66,7 @@ class Recording(Joint["DisabledEndpoint | None"]):
 def _settle(connection: sqlite3.Connection, outcome: Outcome) -> bool:
     """Remove or reschedule the delivery. False if its lease is no longer held."""
     delivery = outcome.delivery
-    values = {"id": delivery.id, "number": delivery.number, "lease": delivery.lease, "next_due": outcome.next_due}
+    values = {"id": delivery.id, "number": delivery.number, "next_due": outcome.next_due, "now": outcome.ended}
     statement = "finish" if is_finished(outcome) else "reschedule"
     return connection.execute(_QUERIES[statement], values).rowcount == 1
 
@@ -112,7 +112,7 @@ def _working(connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> set
 
 
 def _record_successes(connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
-    held = [(one.delivery.id, one.delivery.number, one.delivery.lease) for one in outcomes]
+    held = [(one.delivery.id, one.delivery.number) for one in outcomes]
     connection.execute(_QUERIES["finish_all"], (json.dumps(held),))
     for part in _parts(outcomes):
         values = [value for outcome in part for value in _row(outcome)]

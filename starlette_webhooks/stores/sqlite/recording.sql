@@ -1,16 +1,17 @@
 -- name: endpoint_state
-SELECT failing_since, disabled_reason, paced_until FROM endpoint WHERE no = ?
+SELECT failing_since, disabled_reason, paused_at, paused_until FROM endpoint WHERE no = ?
 
 -- name: finish
-DELETE FROM delivery WHERE id = :id AND attempt = :number AND due = :lease
+DELETE FROM delivery WHERE id = :id AND attempt = :number AND leased = 1
 
 -- name: reschedule
 UPDATE delivery
-SET due = :next_due, step = step + 1, trigger = CASE trigger WHEN 'manual' THEN 'scheduled' ELSE trigger END
-WHERE id = :id AND attempt = :number AND due = :lease
+SET due = :next_due, stamped = :now, leased = 0, urgent = 0, step = step + 1,
+    trigger = CASE trigger WHEN 'manual' THEN 'scheduled' ELSE trigger END
+WHERE id = :id AND attempt = :number AND leased = 1
 
 -- name: set_endpoint_state
-UPDATE endpoint SET failing_since = ?, disabled_reason = ?, paced_until = ? WHERE no = ?
+UPDATE endpoint SET failing_since = ?, disabled_reason = ?, paused_at = ?, paused_until = ? WHERE no = ?
 
 -- name: touch
 UPDATE endpoint SET updated_at = ? WHERE no = ?
@@ -39,7 +40,7 @@ DELETE FROM delivery WHERE id IN (
     SELECT delivery.id FROM json_each(?) AS given CROSS JOIN delivery
         ON delivery.id = json_extract(given.value, '$[0]')
         AND delivery.attempt = json_extract(given.value, '$[1]')
-        AND delivery.due = json_extract(given.value, '$[2]')
+        AND delivery.leased = 1
 )
 
 -- name: insert_successes

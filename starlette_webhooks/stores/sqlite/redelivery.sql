@@ -5,29 +5,33 @@ SELECT no, id, disabled_reason, event_types, channels FROM endpoint WHERE tenant
 SELECT seq FROM event WHERE tenant = ? AND id = ?
 
 -- name: resend
--- An attempt by hand takes no step of the schedule away.
-INSERT INTO delivery (event, endpoint, due, attempt, trigger)
-SELECT :event, :endpoint, :now, coalesce(max(number), 0), 'manual' FROM attempt
+-- An attempt by hand takes no step of the schedule away. One that is under way no longer holds the lease afterwards.
+INSERT INTO delivery (event, endpoint, due, stamped, attempt, trigger, urgent)
+SELECT :event, :endpoint, :now, :now, coalesce(max(number), 0), 'manual', 1 FROM attempt
 WHERE event = :event AND endpoint = :endpoint
-ON CONFLICT (event, endpoint) DO UPDATE SET due = :now, step = max(step - 1, 0), trigger = 'manual'
+ON CONFLICT (event, endpoint) DO UPDATE
+SET due = :now, stamped = :now, step = max(step - 1, 0), trigger = 'manual', urgent = 1, leased = 0
 
 -- name: failed_attempts
-SELECT attempt.id, event.seq, event.id FROM attempt CROSS JOIN event ON event.seq = attempt.event
+SELECT attempt.id, event.seq, event.id, event.test FROM attempt CROSS JOIN event ON event.seq = attempt.event
 WHERE attempt.endpoint = :endpoint AND attempt.ok = 0 AND attempt.id > :after AND attempt.id < :until
 ORDER BY attempt.id LIMIT :batch
 
 -- name: recover_failed
-INSERT INTO delivery (event, endpoint, due, attempt, trigger)
-SELECT :event, :endpoint, :now, number, 'manual'
+-- What is due soon comes by itself, and what is leased is under way.
+INSERT INTO delivery (event, endpoint, due, stamped, attempt, trigger)
+SELECT :event, :endpoint, :now, :now, number, 'manual'
 FROM (SELECT max(number) AS number, max(ok) AS ok FROM attempt WHERE event = :event AND endpoint = :endpoint)
 WHERE ok = 0
-ON CONFLICT (event, endpoint) DO UPDATE SET due = :now, step = max(step - 1, 0), trigger = 'manual' WHERE due > :soon
+ON CONFLICT (event, endpoint) DO UPDATE SET due = :now, stamped = :now, step = max(step - 1, 0), trigger = 'manual'
+WHERE due > :soon AND leased = 0
 
 -- name: events_between
-SELECT seq, id, type, channels FROM event WHERE tenant = :tenant AND id > :after AND id < :until ORDER BY id LIMIT :batch
+SELECT seq, id, type, channels, test FROM event
+WHERE tenant = :tenant AND id > :after AND id < :until ORDER BY id LIMIT :batch
 
 -- name: recover_missing
-INSERT INTO delivery (event, endpoint, due, trigger)
-SELECT :event, :endpoint, :now, 'manual'
+INSERT INTO delivery (event, endpoint, due, stamped, trigger)
+SELECT :event, :endpoint, :now, :now, 'manual'
 WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE event = :event AND endpoint = :endpoint)
 ON CONFLICT DO NOTHING

@@ -2,7 +2,7 @@
 SELECT seq, id, tenant, type, channels, timestamp,
        EXISTS (
            SELECT 1 FROM delivery JOIN endpoint ON endpoint.no = delivery.endpoint
-           WHERE delivery.event = event.seq AND endpoint.disabled_reason IS NULL
+           WHERE delivery.event = event.seq AND endpoint.disabled_reason IS NULL AND delivery.due < 9007199254740991
        ) AS pending
 FROM event WHERE seq > ? ORDER BY seq LIMIT ?
 

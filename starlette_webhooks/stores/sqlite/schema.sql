@@ -1,4 +1,4 @@
--- Version 1. A later change goes into migrations/NNNN.sql and here.
+-- Version 2. A later change goes into migrations/NNNN.sql and here: new columns at the end of their table.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -12,7 +12,8 @@ CREATE TABLE event (
     timestamp INTEGER NOT NULL,
     event_id TEXT,                  -- NULL where the host gave none: then it is `evt_` and the KSUID of `id`
     channels TEXT,                  -- JSON array, NULL for none
-    payload BLOB NOT NULL
+    payload BLOB NOT NULL,
+    test INTEGER NOT NULL DEFAULT 0 -- 1 for a test event, which is never recovered
 );
 CREATE UNIQUE INDEX event_by_id ON event (tenant, id);
 CREATE INDEX event_by_type ON event (tenant, type, id);
@@ -45,7 +46,9 @@ CREATE TABLE endpoint (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     failing_since INTEGER,          -- first failure after the last success, NULL while it works
-    paced_until REAL NOT NULL DEFAULT 0     -- when the rate limit, or a Retry-After, lets the next attempt go
+    paced_until REAL NOT NULL DEFAULT 0,    -- when the rate limit lets the next attempt go
+    paused_at INTEGER NOT NULL DEFAULT 0,   -- when the receiver asked for a pause (Retry-After)
+    paused_until INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX endpoint_by_tenant ON endpoint (tenant, id);
 
@@ -67,8 +70,10 @@ CREATE TABLE subscription (
 ) WITHOUT ROWID;
 CREATE INDEX subscription_by_endpoint ON subscription (endpoint);
 
--- A delivery still to be made. It is leased by moving `due` on, and deleted when it succeeded or is exhausted.
--- `due` in milliseconds; `attempt` counts the tries made; `step` is the index in the retry schedule of the next try.
+-- A delivery still to be made. It is leased by moving `due` on to the end of the lease, and deleted when it succeeded or
+-- is exhausted. Times in milliseconds. `attempt` counts the attempts, and with `leased` it is the token of the lease;
+-- `step` is the index in the retry schedule of the next attempt; `stamped` is when `due` was set, later than now only if
+-- the clock was ahead then; `urgent` is 1 for what a person asked for.
 CREATE TABLE delivery (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     event INTEGER NOT NULL,         -- event.seq
@@ -76,9 +81,13 @@ CREATE TABLE delivery (
     due INTEGER NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0,
     step INTEGER NOT NULL DEFAULT 0,
-    trigger TEXT NOT NULL DEFAULT 'scheduled'
+    trigger TEXT NOT NULL DEFAULT 'scheduled',
+    stamped INTEGER NOT NULL DEFAULT 0,
+    leased INTEGER NOT NULL DEFAULT 0,
+    urgent INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX delivery_by_due ON delivery (endpoint, due);
+CREATE INDEX delivery_urgent ON delivery (endpoint, due) WHERE urgent = 1;
 CREATE UNIQUE INDEX delivery_by_event ON delivery (event, endpoint);
 
 CREATE TABLE attempt (

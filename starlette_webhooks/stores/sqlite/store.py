@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.database_url import MEMORY
-from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, Outcome
+from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
 from starlette_webhooks.delivery.slots import Capacity, SlotRequest
+from starlette_webhooks.delivery.store import DeliveryListener
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import NotRunning
@@ -26,10 +27,11 @@ from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite import attempts, deliveries, endpoints, log, meta, redelivery, retention
-from starlette_webhooks.stores.sqlite.database import Database, Write
-from starlette_webhooks.stores.sqlite.insertion import Inserted, Insertion
+from starlette_webhooks.stores.sqlite.database import Database
+from starlette_webhooks.stores.sqlite.deliveries import release, set_aside
+from starlette_webhooks.stores.sqlite.insertion import Insertion
+from starlette_webhooks.stores.sqlite.notifier import Notifier
 from starlette_webhooks.stores.sqlite.recording import Recording
-from starlette_webhooks.stores.sqlite.watcher import Watcher
 from starlette_webhooks.stores.tail import LogReplay, ReplayPage, ReplayStart, Tail
 from starlette_webhooks.stores.writes import Submitted
 from starlette_webhooks.types import Clock
@@ -40,6 +42,14 @@ _WAL_RESET_FIXED = (3, 51, 3)
 _POLL = 0.02
 # Between batches of what is removed, so that others have their turn.
 _PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What exists within `lifespan` only."""
+
+    tail: Tail
+    notifier: Notifier
 
 
 class SQLiteStore(Store):
@@ -65,12 +75,9 @@ class SQLiteStore(Store):
     ) -> None:
         self.clock = clock
         self.database = Database(path, max_writes=max_writes, max_bytes=max_bytes, lock_seconds=lock_seconds)
-        self.database.on_commit.append(self._committed)
         self._poll = poll
         self._listener: Listener | None = None
-        self._wake_deliveries: Callable[[Iterable[int]], None] | None = None
-        self._tail: Tail | None = None
-        self._watcher: Watcher | None = None
+        self._running: _Running | None = None
 
     # Lifespan
 
@@ -78,24 +85,28 @@ class SQLiteStore(Store):
     async def lifespan(self) -> AsyncIterator[None]:
         """See `Store.lifespan`."""
         tail = Tail(self, self._listener)
-        watcher = Watcher(self.database, tail.wake, lambda: tail.watching, poll=self._poll)
+        notifier = Notifier(self.database, tail, self.now, poll=self._poll)
         tasks = [tail.run]
         if self.database.path != MEMORY:
-            tasks.append(watcher.run)
-        async with self.database.lifespan(), running_beside(*tasks):
-            self._tail, self._watcher = tail, watcher
-            try:
-                yield
-            finally:
-                self._tail = self._watcher = None
+            tasks.append(notifier.run)
+        self.database.on_commit.append(notifier.committed)
+        try:
+            async with self.database.lifespan(), running_beside(*tasks):
+                self._running = _Running(tail, notifier)
+                try:
+                    yield
+                finally:
+                    self._running = None
+        finally:
+            self.database.on_commit.remove(notifier.committed)
 
     def now(self) -> int:
         """See `DeliveryStore.now`."""
         return int(self.clock() * 1000)
 
-    def on_deliveries(self, wake: Callable[[Iterable[int]], None] | None) -> None:
+    def on_deliveries(self, listener: DeliveryListener | None) -> None:
         """See `Store.on_deliveries`."""
-        self._wake_deliveries = wake
+        self._open.notifier.listen(listener)
 
     def call_soon(self, fn: Callable[[], None]) -> None:
         """See `Store.call_soon`."""
@@ -114,35 +125,11 @@ class SQLiteStore(Store):
             "problem": self.database.problem,
         }
 
-    def _committed(self, writes: Sequence[Write[Any]]) -> None:
-        results = [write.result for write in writes if write.error is None]
-        inserted = [result for result in results if isinstance(result, Inserted)]
-        self._publish(inserted)
-        if self._wake_deliveries is None:
-            return
-        due: dict[int, None] = {}
-        seen: object = None
-        for one in inserted:
-            # Insertions of the same statements share their endpoints.
-            if one.endpoints is not seen:
-                seen = one.endpoints
-                due.update(dict.fromkeys(one.endpoints))
-        if due:
-            self._wake_deliveries(due)
-        if any(isinstance(result, DisabledEndpoint) for result in results):
-            # Its tenant's other endpoints may want the event that says so.
-            self._wake_deliveries(())
-
-    def _publish(self, inserted: Sequence[Inserted]) -> None:
-        tail = self._tail
-        if tail is None or not tail.following:
-            return
-        entries = [entry for one in inserted for entry in one.entries]
-        if entries:
-            tail.committed(entries)
-        elif self.database.path == MEMORY:
-            # No other connection sees what a write inserted besides its result.
-            tail.wake()
+    @property
+    def _open(self) -> _Running:
+        if self._running is None:
+            raise NotRunning
+        return self._running
 
     # The log
 
@@ -168,28 +155,21 @@ class SQLiteStore(Store):
     def listen(self, listener: Listener) -> None:
         """See `Feed.listen`."""
         self._listener = listener
-        if self._tail is not None:
-            self._tail.listen(listener)
+        if self._running is not None:
+            self._running.tail.listen(listener)
 
     def watch(self, tenant: str) -> None:
         """See `Feed.watch`."""
-        self._running_tail.watch(tenant)
-        assert self._watcher is not None
-        self._watcher.wake()
+        self._open.tail.watch(tenant)
+        self._open.notifier.wake()
 
     def unwatch(self, tenant: str) -> None:
         """See `Feed.unwatch`."""
-        self._running_tail.unwatch(tenant)
+        self._open.tail.unwatch(tenant)
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> LogReplay:
         """See `Feed.replay`."""
-        return await self._running_tail.replay(tenant, filter, after)
-
-    @property
-    def _running_tail(self) -> Tail:
-        if self._tail is None:
-            raise NotRunning
-        return self._tail
+        return await self._open.tail.replay(tenant, filter, after)
 
     async def high_water(self) -> int:
         """See `LogReader.high_water`."""
@@ -270,25 +250,58 @@ class SQLiteStore(Store):
 
     async def due(self, *, after: int, due_by: int) -> DuePage:
         """See `DeliveryStore.due`."""
-        return await self.database.read(partial(deliveries.due, after=after, due_by=due_by))
+        return await self.database.read(partial(deliveries.due, after=after, due_by=due_by, now=self.now()))
+
+    async def urgent(self, *, due_by: int) -> Sequence[int]:
+        """See `DeliveryStore.urgent`."""
+        return await self.database.read(partial(deliveries.urgent, due_by=due_by))
 
     async def claim(
-        self, requests: Sequence[SlotRequest], capacity: Capacity, tenants: Mapping[str, int], *, now: int, lease: int
+        self,
+        requests: Sequence[SlotRequest],
+        capacity: Capacity,
+        tenants: Mapping[str, int],
+        *,
+        now: int,
+        lease: int,
+        urgent: bool = False,
     ) -> Claim:
         """See `DeliveryStore.claim`."""
         return await self.database.write(
-            partial(deliveries.claim, requests=requests, capacity=capacity, tenants=tenants, now=now, lease=lease)
+            partial(
+                deliveries.claim,
+                requests=requests,
+                capacity=capacity,
+                tenants=tenants,
+                now=now,
+                lease=lease,
+                urgent=urgent,
+            )
         )
+
+    async def release(self, deliveries: Sequence[LeasedDelivery], *, due: int) -> None:
+        """See `DeliveryStore.release`."""
+        await self.database.write(partial(release, leased=deliveries, due=due, now=self.now()))
 
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """See `DeliveryStore.record`."""
         return await self.database.write(Recording(outcome, disable_after=disable_after))
 
+    async def set_aside(self, delivery: LeasedDelivery) -> None:
+        """See `DeliveryStore.set_aside`."""
+        await self.database.write(partial(set_aside, delivery=delivery))
+
+    async def fix_times(self) -> int:
+        """See `DeliveryStore.fix_times`."""
+        moved, after = 0, 0
+        while ids := await self.database.write(partial(deliveries.fix_times, after=after, now=self.now())):
+            moved, after = moved + len(ids), ids[-1]
+        return moved
+
     async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
         """See `Redelivery.resend`."""
-        return await self.database.write(
-            partial(redelivery.resend, tenant=tenant, event_id=event_id, endpoint_id=endpoint_id, now=self.now())
-        )
+        resend = partial(redelivery.resend, tenant=tenant, event_id=event_id, endpoint_id=endpoint_id, now=self.now())
+        return await self.database.write(resend) is not None
 
     async def recover(
         self, tenant: str, endpoint_id: str, window: RecoverWindow, cursor: RecoverCursor | None

@@ -34,7 +34,7 @@ def take(
     **tenants: int,
 ) -> Claim:
     """Claim as a process would that has attempts under way for these tenants."""
-    found = numbers or tuple(one.endpoint for one in due(db, due_by=now).endpoints)
+    found = numbers or tuple(one.endpoint for one in due(db, due_by=now, now=now).endpoints)
     requests = [SlotRequest(endpoint, Lane.HEALTHY, each, 0) for endpoint in found]
     return claim(db, requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE)
 

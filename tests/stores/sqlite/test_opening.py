@@ -15,7 +15,6 @@ import pytest
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.opening import APPLICATION_ID
-from starlette_webhooks.stores.sqlite.queries import read_sql
 from tests.servers import ROOT
 
 FILL_AND_DIE = """
@@ -118,7 +117,7 @@ async def test_a_file_is_marked_as_ours(tmp_path: Path) -> None:
 
 async def test_a_file_from_before_the_mark_is_recognised_and_marked(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    run_sql(path, read_sql("schema.sql"), "PRAGMA user_version = 1")
+    run_sql(path, Path(__file__).with_name("schema_1.sql").read_text(), "PRAGMA user_version = 1")
     assert await open_and_put(path) == 1
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)

@@ -8,12 +8,13 @@
 -- the client three times as much to write. `keyed` says that some have a key of the host or channels; `again` that the
 -- answer to an earlier call with the same events was lost. Answers the positions: that of the first alone if not keyed;
 -- else one for each, negative if the event was there before. With a target, the events are delivered to this endpoint
--- alone, whatever its filters. Answers as well whether another process wants a hint: for its streams, or
--- to deliver what this process does not.
+-- alone, whatever its filters. Test events, of which `tests` is 1, and those with a target are urgent. Answers as well
+-- which endpoints got urgent deliveries, and whether another process wants a hint: for its streams, or to deliver what
+-- this process does not.
 CREATE FUNCTION webhooks.append_1(
-    ids text, tenants text, types text, stamps text, keys text, channel_lists text, starts text, sizes text,
+    ids text, tenants text, types text, stamps text, keys text, channel_lists text, tests text, starts text, sizes text,
     payloads bytea, due_in bigint, keyed boolean, again boolean, target text, process text, delivers boolean
-) RETURNS TABLE (positions bigint[], endpoints bigint[], heard boolean)
+) RETURNS TABLE (positions bigint[], endpoints bigint[], asked bigint[], heard boolean)
 LANGUAGE plpgsql
 -- Plans are made while tables are small and kept while they grow. What is off counts as so costly that JIT would set in.
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -42,8 +43,8 @@ BEGIN
             FROM given
             RETURNING event.seq, event.tenant, event.type, event.timestamp
         ), queued AS (
-            INSERT INTO webhooks.delivery (event, endpoint, due)
-            SELECT stored.seq, subscription.endpoint, stored.timestamp + due_in
+            INSERT INTO webhooks.delivery (event, endpoint, due, stamped)
+            SELECT stored.seq, subscription.endpoint, stored.timestamp + due_in, stored.timestamp
             FROM stored JOIN webhooks.subscription
                 ON subscription.tenant = stored.tenant AND subscription.type IN ('', stored.type)
                 AND subscription.channel = ''
@@ -56,13 +57,14 @@ BEGIN
         WITH given AS MATERIALIZED (
             SELECT n, id, tenant, type, stamp::bigint AS stamp, nullif(key, '') AS key,
                 coalesce(nullif(key, ''), 'evt_' || substr(id, 5)) AS name,
-                nullif(channels, '') AS channels, start::int AS start, size::int AS size
+                nullif(channels, '') AS channels, (test IS NOT DISTINCT FROM '1' OR target IS NOT NULL) AS test,
+                start::int AS start, size::int AS size
             FROM ROWS FROM (
                 string_to_table(ids, E'\x1f'), string_to_table(tenants, E'\x1f'), string_to_table(types, E'\x1f'),
                 string_to_table(stamps, E'\x1f'), string_to_table(keys, E'\x1f'),
-                string_to_table(channel_lists, E'\x1f'),
+                string_to_table(channel_lists, E'\x1f'), string_to_table(tests, E'\x1f'),
                 string_to_table(starts, E'\x1f'), string_to_table(sizes, E'\x1f')
-            ) WITH ORDINALITY AS t (id, tenant, type, stamp, key, channels, start, size, n)
+            ) WITH ORDINALITY AS t (id, tenant, type, stamp, key, channels, test, start, size, n)
         ), known AS MATERIALIZED (
             -- By the host's key; by the key that an event got for which the host gave none; and by its id, if the
             -- answer to an earlier call was lost.
@@ -86,33 +88,35 @@ BEGIN
         ), fresh AS (
             SELECT * FROM numbered WHERE fresh
         ), stored AS (
-            INSERT INTO webhooks.event (seq, id, tenant, type, timestamp, event_id, channels, payload, made_for_one)
+            INSERT INTO webhooks.event (seq, id, tenant, type, timestamp, event_id, channels, payload, test)
             SELECT place, id, tenant, type, stamp, key, channels, substring(payloads FROM start FOR size),
-                target IS NOT NULL
+                test
             FROM fresh
-            RETURNING event.seq, event.id, event.tenant, event.type, event.timestamp, event.channels
+            RETURNING event.seq, event.id, event.tenant, event.type, event.timestamp, event.channels, event.test
         ), labelled AS (
             INSERT INTO webhooks.event_channel (tenant, channel, type, id, seq)
             SELECT tenant, unnest(string_to_array(channels, ',')), type, id, seq FROM stored
         ), queued AS (
-            INSERT INTO webhooks.delivery (event, endpoint, due, trigger)
-            SELECT DISTINCT stored.seq, subscription.endpoint, stored.timestamp + due_in, 'scheduled'
+            INSERT INTO webhooks.delivery (event, endpoint, due, stamped, trigger, urgent)
+            SELECT DISTINCT stored.seq, subscription.endpoint, stored.timestamp + due_in, stored.timestamp,
+                CASE WHEN stored.test THEN 'test' ELSE 'scheduled' END, stored.test
             FROM stored JOIN webhooks.subscription
                 ON subscription.tenant = stored.tenant AND subscription.type IN ('', stored.type)
                 AND subscription.channel = ANY (array_prepend('', string_to_array(stored.channels, ',')))
             WHERE target IS NULL
             UNION ALL
-            SELECT stored.seq, endpoint.no, stored.timestamp + due_in, 'test'
+            SELECT stored.seq, endpoint.no, stored.timestamp + due_in, stored.timestamp, 'test', true
             FROM stored JOIN webhooks.endpoint ON endpoint.tenant = stored.tenant AND endpoint.id = target
             WHERE endpoint.disabled_reason IS NULL
-            RETURNING endpoint
+            RETURNING endpoint, urgent
         )
         SELECT
-            (SELECT count(*) FROM stored), (SELECT array_agg(DISTINCT endpoint) FROM queued),
+            (SELECT count(*) FROM stored), (SELECT array_agg(DISTINCT endpoint) FROM queued WHERE NOT urgent),
+            (SELECT array_agg(DISTINCT endpoint) FROM queued WHERE urgent),
             (SELECT array_agg(CASE WHEN fresh THEN place ELSE -coalesce(seq, first) END ORDER BY n) FROM (
                 SELECT numbered.*, first_value(place) OVER (PARTITION BY tenant, name ORDER BY n) AS first FROM numbered
             ) AS answered)
-        INTO many, endpoints, positions;
+        INTO many, endpoints, asked, positions;
     END IF;
 
     IF many > 0 THEN
@@ -120,7 +124,7 @@ BEGIN
     END IF;
     heard := EXISTS (
         SELECT FROM webhooks.listener
-        WHERE until > clock_timestamp() AND name <> process AND (streams OR (endpoints IS NOT NULL AND NOT delivers))
+        WHERE until > clock_timestamp() AND name <> process AND (streams OR (coalesce(endpoints, asked) IS NOT NULL AND NOT delivers))
     );
     RETURN NEXT;
 END $$;

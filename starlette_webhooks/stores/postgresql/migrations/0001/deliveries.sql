@@ -1,10 +1,10 @@
 -- The queue of deliveries. Endpoints that ask come as an array, so that a claim costs two calls whatever its size.
 
 -- The endpoints of these numbers that are enabled and have deliveries, with what an attempt needs of them; and when the
--- first is due of those that nobody has leased, or when the first lease ends.
-CREATE FUNCTION webhooks.candidates_1(endpoints bigint[], moment bigint) RETURNS TABLE (
-    no bigint, id text, tenant text, url text, headers text, rate_limit integer, paced_until double precision,
-    failing boolean, due bigint, keys text
+-- first is due of those that nobody has leased, or when the first lease ends. Or of urgent deliveries alone.
+CREATE FUNCTION webhooks.candidates_1(endpoints bigint[], moment bigint, only_urgent boolean) RETURNS TABLE (
+    no bigint, id text, tenant text, url text, headers text, failing boolean, due bigint, keys text,
+    rate_limit integer, paced_until double precision, paused_at bigint, paused_until bigint
 )
 LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -13,18 +13,23 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT
-        endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers::text, endpoint.rate_limit,
-        endpoint.paced_until, endpoint.failing_since IS NOT NULL, first.due,
+        endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers::text,
+        endpoint.failing_since IS NOT NULL, first.due,
         (SELECT string_agg(secret.key, ' ' ORDER BY secret.expires_at DESC NULLS FIRST)
          FROM webhooks.endpoint_secret AS secret
-         WHERE secret.endpoint = endpoint.no AND (secret.expires_at IS NULL OR secret.expires_at > moment))
+         WHERE secret.endpoint = endpoint.no AND (secret.expires_at IS NULL OR secret.expires_at > moment)),
+        endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at, endpoint.paused_until
     FROM unnest(endpoints) AS given (no) JOIN webhooks.endpoint ON endpoint.no = given.no
     CROSS JOIN LATERAL (
-        SELECT coalesce(
+        SELECT CASE WHEN only_urgent THEN (
+            SELECT delivery.due FROM webhooks.delivery
+            WHERE delivery.urgent AND delivery.endpoint = endpoint.no AND delivery.leased_until <= moment
+            ORDER BY delivery.due LIMIT 1
+        ) ELSE coalesce(
             (SELECT delivery.due FROM webhooks.delivery
              WHERE delivery.endpoint = endpoint.no AND delivery.leased_until <= moment ORDER BY delivery.due LIMIT 1),
             (SELECT min(delivery.leased_until) FROM webhooks.delivery WHERE delivery.endpoint = endpoint.no)
-        ) AS due
+        ) END AS due
     ) AS first
     WHERE endpoint.disabled_reason IS NULL AND first.due IS NOT NULL;
 END $$;
@@ -32,7 +37,10 @@ END $$;
 -- The next endpoints by number that have deliveries, `endpoints` at most: one seek for each, however many deliveries it
 -- has. Of disabled ones the number alone, and none where there are no more.
 CREATE FUNCTION webhooks.due_1(after bigint, endpoints integer, moment bigint)
-RETURNS TABLE (number bigint, due double precision, failing boolean)
+RETURNS TABLE (
+    number bigint, due bigint, failing boolean,
+    rate_limit integer, paced_until double precision, paused_at bigint, paused_until bigint
+)
 LANGUAGE plpgsql STABLE
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
@@ -50,16 +58,14 @@ BEGIN
     )
     SELECT
         waiting.endpoint,
-        greatest(
-            coalesce(
-                (SELECT delivery.due FROM webhooks.delivery
-                 WHERE delivery.endpoint = endpoint.no AND delivery.leased_until <= moment
-                 ORDER BY delivery.due LIMIT 1),
-                (SELECT min(delivery.leased_until) FROM webhooks.delivery WHERE delivery.endpoint = endpoint.no)
-            ),
-            endpoint.paced_until
+        coalesce(
+            (SELECT delivery.due FROM webhooks.delivery
+             WHERE delivery.endpoint = endpoint.no AND delivery.leased_until <= moment
+             ORDER BY delivery.due LIMIT 1),
+            (SELECT min(delivery.leased_until) FROM webhooks.delivery WHERE delivery.endpoint = endpoint.no)
         ),
-        endpoint.failing_since IS NOT NULL
+        endpoint.failing_since IS NOT NULL, endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at,
+        endpoint.paused_until
     FROM waiting
     LEFT JOIN webhooks.endpoint ON endpoint.no = waiting.endpoint AND endpoint.disabled_reason IS NULL;
 END $$;
@@ -97,7 +103,7 @@ BEGIN
         ) AS due
         WHERE given.pace IS NULL OR given.no = ANY (paced)
     ), leased AS (
-        UPDATE webhooks.delivery SET leased_until = lease, attempt = attempt + 1
+        UPDATE webhooks.delivery SET leased_until = lease, stamped = moment, attempt = attempt + 1
         FROM picked WHERE delivery.event = picked.event AND delivery.endpoint = picked.no
         RETURNING delivery.event, delivery.endpoint, delivery.attempt, delivery.step, delivery.trigger
     ), pacing AS (
@@ -109,6 +115,37 @@ BEGIN
             WHERE given.pace IS NOT NULL GROUP BY given.no, given.start, given.step
         ) AS counted
         WHERE endpoint.no = counted.no
+    )
+    SELECT grouped.event, event.id, event.type, event.payload, grouped.leases
+    FROM (
+        SELECT leased.event,
+            string_agg(concat_ws(':', leased.endpoint, leased.attempt, leased.step, leased.trigger), ',') AS leases
+        FROM leased GROUP BY leased.event
+    ) AS grouped LEFT JOIN webhooks.event ON event.seq = grouped.event;
+END $$;
+
+-- Leases urgent deliveries, whatever rate limit or pause their endpoints have. Answers as the function before.
+CREATE FUNCTION webhooks.lease_urgent_1(endpoints bigint[], slots integer[], moment bigint, lease bigint)
+RETURNS TABLE (seq bigint, id text, type text, payload bytea, leases text)
+LANGUAGE plpgsql
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH picked AS MATERIALIZED (
+        SELECT due.event, given.no
+        FROM unnest(endpoints, slots) AS given (no, slots)
+        CROSS JOIN LATERAL (
+            SELECT delivery.event FROM webhooks.delivery
+            WHERE delivery.urgent AND delivery.endpoint = given.no AND delivery.due <= moment
+                AND delivery.leased_until <= moment
+            ORDER BY delivery.due, delivery.event LIMIT given.slots FOR UPDATE SKIP LOCKED
+        ) AS due
+    ), leased AS (
+        UPDATE webhooks.delivery SET leased_until = lease, stamped = moment, attempt = attempt + 1
+        FROM picked WHERE delivery.event = picked.event AND delivery.endpoint = picked.no
+        RETURNING delivery.event, delivery.endpoint, delivery.attempt, delivery.step, delivery.trigger
     )
     SELECT grouped.event, event.id, event.type, event.payload, grouped.leases
     FROM (

@@ -1,7 +1,7 @@
 -- Records attempts: removes or reschedules their deliveries where the lease is still held, and notes how the endpoints
 -- fare. `attempts` is a JSON array of objects. `states` is one of arrays, for the endpoints of which an attempt failed:
--- the number, what failing_since and disabled_reason were when this was decided, what they become, and until when the
--- endpoint is paused. An endpoint that is in another state by now is left alone, with its attempts, and answered, to
+-- the number, what failing_since and disabled_reason were when this was decided, what they become, and since and until
+-- when the endpoint is paused, or nulls. An endpoint that is in another state by now is left alone, with its attempts, and answered, to
 -- be decided anew. `working` are endpoints all of whose attempts succeeded; `notices` are the events that tell of
 -- disabled endpoints.
 CREATE FUNCTION webhooks.record_1(attempts json, states json, working bigint[], notices json, moment bigint)
@@ -32,21 +32,21 @@ BEGIN
 
     WITH given AS MATERIALIZED (
         SELECT * FROM json_to_recordset(attempts) AS t (
-            id text, event bigint, endpoint bigint, ok boolean, number integer, lease bigint, started bigint,
+            id text, event bigint, endpoint bigint, ok boolean, number integer, ended bigint, started bigint,
             status integer, ms integer, url text, response text, error text, trigger text, due bigint, last boolean
         )
         WHERE stale IS NULL OR endpoint <> ALL (stale)
     ), finished AS (
         DELETE FROM webhooks.delivery USING given
         WHERE given.due IS NULL AND delivery.event = given.event AND delivery.endpoint = given.endpoint
-            AND delivery.attempt = given.number AND delivery.leased_until = given.lease
+            AND delivery.attempt = given.number AND delivery.leased_until > 0
     ), rescheduled AS (
         UPDATE webhooks.delivery SET
-            due = given.due, leased_until = 0, step = delivery.step + 1,
+            due = given.due, stamped = given.ended, leased_until = 0, urgent = false, step = delivery.step + 1,
             trigger = CASE delivery.trigger WHEN 'manual' THEN 'scheduled' ELSE delivery.trigger END
         FROM given
         WHERE given.due IS NOT NULL AND delivery.event = given.event AND delivery.endpoint = given.endpoint
-            AND delivery.attempt = given.number AND delivery.leased_until = given.lease
+            AND delivery.attempt = given.number AND delivery.leased_until > 0
         RETURNING given.id
     )
     INSERT INTO webhooks.attempt (
@@ -71,7 +71,8 @@ BEGIN
     IF decided THEN
         UPDATE webhooks.endpoint SET
             failing_since = (state->>3)::bigint, disabled_reason = state->>4,
-            paced_until = greatest(paced_until, (state->>5)::double precision),
+            paused_at = coalesce((state->>5)::bigint, paused_at),
+            paused_until = coalesce((state->>6)::bigint, paused_until),
             updated_at = CASE WHEN disabled_reason IS DISTINCT FROM state->>4 THEN moment ELSE updated_at END
         FROM json_array_elements(states) AS state
         WHERE no = (state->>0)::bigint AND (stale IS NULL OR no <> ALL (stale));
@@ -81,7 +82,7 @@ BEGIN
         FOR notice IN SELECT * FROM json_array_elements(notices) LOOP
             IF stale IS NULL OR (notice->>'endpoint')::bigint <> ALL (stale) THEN
                 PERFORM webhooks.append_1(
-                    notice->>'id', notice->>'tenant', notice->>'type', notice->>'timestamp', '', '', '1',
+                    notice->>'id', notice->>'tenant', notice->>'type', notice->>'timestamp', '', '', '', '1',
                     octet_length(notice->>'payload')::text, convert_to(notice->>'payload', 'UTF8'), 0, true, false, NULL,
                     '', true
                 );

@@ -1,6 +1,6 @@
 -- Delivering again.
 
--- Makes the delivery of an event due now, whatever the endpoint's filters. Answers nothing where the tenant has no such
+-- Makes the delivery of an event urgent, whatever the endpoint's filters. Answers nothing where the tenant has no such
 -- event or endpoint, else why the endpoint is disabled, '' where it is not. An attempt by hand takes no step of the
 -- schedule away; one that is under way loses its lease.
 CREATE FUNCTION webhooks.resend_1(owner text, event_name text, endpoint_name text, moment bigint) RETURNS text
@@ -18,11 +18,12 @@ BEGIN
     ELSIF position IS NULL THEN
         RETURN NULL;
     END IF;
-    INSERT INTO webhooks.delivery AS waiting (event, endpoint, due, attempt, trigger)
-    SELECT position, target, moment, coalesce(max(attempt.number), 0), 'manual' FROM webhooks.attempt
+    INSERT INTO webhooks.delivery AS waiting (event, endpoint, due, stamped, attempt, trigger, urgent)
+    SELECT position, target, moment, moment, coalesce(max(attempt.number), 0), 'manual', true FROM webhooks.attempt
     WHERE attempt.event = position AND attempt.endpoint = target
     ON CONFLICT (event, endpoint) DO UPDATE
-    SET due = moment, leased_until = 0, step = greatest(waiting.step - 1, 0), trigger = 'manual';
+    SET due = moment, stamped = moment, leased_until = 0, step = greatest(waiting.step - 1, 0), trigger = 'manual',
+        urgent = true;
     RETURN '';
 END $$;
 
@@ -44,10 +45,10 @@ BEGIN
         ORDER BY attempt.id LIMIT batch
     ), chosen AS (
         SELECT DISTINCT event.seq FROM page JOIN webhooks.event ON event.seq = page.event
-        WHERE event.id >= lowest AND event.id < highest
+        WHERE event.id >= lowest AND event.id < highest AND NOT event.test
     ), again AS (
-        INSERT INTO webhooks.delivery AS waiting (event, endpoint, due, attempt, trigger)
-        SELECT chosen.seq, target, moment, known.number, 'manual'
+        INSERT INTO webhooks.delivery AS waiting (event, endpoint, due, stamped, attempt, trigger)
+        SELECT chosen.seq, target, moment, moment, known.number, 'manual'
         FROM chosen CROSS JOIN LATERAL (
             SELECT max(attempt.number) AS number, bool_or(attempt.ok) AS ok FROM webhooks.attempt
             WHERE attempt.event = chosen.seq AND attempt.endpoint = target
@@ -55,7 +56,7 @@ BEGIN
         WHERE NOT known.ok
         ORDER BY chosen.seq
         ON CONFLICT (event, endpoint) DO UPDATE
-        SET due = moment, step = greatest(waiting.step - 1, 0), trigger = 'manual'
+        SET due = moment, stamped = moment, step = greatest(waiting.step - 1, 0), trigger = 'manual'
         WHERE waiting.due > soon AND waiting.leased_until <= moment
         RETURNING 1
     )
@@ -76,13 +77,13 @@ BEGIN
     SELECT * INTO given FROM webhooks.endpoint WHERE no = target;
     RETURN QUERY
     WITH page AS MATERIALIZED (
-        SELECT event.id, event.seq, event.type, event.channels, event.made_for_one FROM webhooks.event
+        SELECT event.id, event.seq, event.type, event.channels, event.test FROM webhooks.event
         WHERE event.tenant = given.tenant AND event.id > after AND event.id < until
         ORDER BY event.id LIMIT batch
     ), missing AS (
-        INSERT INTO webhooks.delivery (event, endpoint, due, trigger)
-        SELECT page.seq, target, moment, 'manual' FROM page
-        WHERE NOT page.made_for_one
+        INSERT INTO webhooks.delivery (event, endpoint, due, stamped, trigger)
+        SELECT page.seq, target, moment, moment, 'manual' FROM page
+        WHERE NOT page.test
             AND (json_array_length(given.event_types) = 0
                 OR page.type IN (SELECT json_array_elements_text(given.event_types)))
             AND (json_array_length(given.channels) = 0

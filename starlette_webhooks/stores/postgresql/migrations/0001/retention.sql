@@ -28,7 +28,7 @@ BEGIN
     FROM (
         SELECT page.seq, EXISTS (
             SELECT FROM webhooks.delivery JOIN webhooks.endpoint ON endpoint.no = delivery.endpoint
-            WHERE delivery.event = page.seq AND endpoint.disabled_reason IS NULL
+            WHERE delivery.event = page.seq AND endpoint.disabled_reason IS NULL AND delivery.due < 9007199254740991
         ) AS pending
         FROM (SELECT seq, timestamp FROM webhooks.event WHERE seq > after ORDER BY seq LIMIT batch) AS page
         WHERE page.timestamp < cutoff

@@ -17,7 +17,7 @@ CREATE TABLE webhooks.event (
     event_id text COLLATE "C",      -- NULL where the host gave none: then it is `evt_` and the KSUID of `id`
     channels text COLLATE "C",      -- divided by commas, NULL for none
     payload bytea NOT NULL,
-    made_for_one boolean NOT NULL DEFAULT false     -- a test, of one endpoint alone
+    test boolean NOT NULL DEFAULT false     -- a test event, which is never recovered
 );
 CREATE UNIQUE INDEX event_by_id ON webhooks.event (tenant, id);
 CREATE INDEX event_by_type ON webhooks.event (tenant, type, id);
@@ -50,7 +50,9 @@ CREATE TABLE webhooks.endpoint (
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
     failing_since bigint,           -- first failure after the last success, NULL while it works
-    paced_until double precision NOT NULL DEFAULT 0     -- when the rate limit lets the next attempt go
+    paced_until double precision NOT NULL DEFAULT 0,    -- when the rate limit lets the next attempt go
+    paused_at bigint NOT NULL DEFAULT 0,                -- when the receiver asked for a pause (Retry-After)
+    paused_until bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX endpoint_by_tenant ON webhooks.endpoint (tenant, id);
 
@@ -72,7 +74,9 @@ CREATE TABLE webhooks.subscription (
 CREATE INDEX subscription_by_endpoint ON webhooks.subscription (endpoint);
 
 -- A delivery still to be made, deleted once it succeeded or is exhausted. `leased_until` is in no index, so that a
--- lease neither writes to one nor leaves a dead entry in it; room is kept in each page for the leased version.
+-- lease neither writes to one nor leaves a dead entry in it; room is kept in each page for the leased version. With
+-- `attempt` it is the token of the lease: 0 once nobody holds it. `stamped` is when `due` or the lease was set, later
+-- than now only if the clock was ahead then; `urgent` is for what a person asked for.
 CREATE TABLE webhooks.delivery (
     event bigint NOT NULL,
     endpoint bigint NOT NULL,
@@ -81,9 +85,12 @@ CREATE TABLE webhooks.delivery (
     attempt integer NOT NULL DEFAULT 0,
     step integer NOT NULL DEFAULT 0,
     trigger text NOT NULL DEFAULT 'scheduled',
+    stamped bigint NOT NULL DEFAULT 0,
+    urgent boolean NOT NULL DEFAULT false,
     PRIMARY KEY (event, endpoint)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 CREATE INDEX delivery_by_due ON webhooks.delivery (endpoint, due, event);
+CREATE INDEX delivery_urgent ON webhooks.delivery (endpoint, due, event) WHERE urgent;
 
 CREATE TABLE webhooks.attempt (
     id text COLLATE "C" NOT NULL,
