@@ -26,8 +26,9 @@ COMMANDS: dict[str, list[str]] = {
     "granian": ["-m", "granian", "--interface", "asgi", "{app}", "--port", "{port}", "--log-level", "warning"],
     "hypercorn": ["-m", "hypercorn", "{app}", "--bind", "127.0.0.1:{port}", "--log-level", "WARNING"],
     "gunicorn": ["-m", "gunicorn", "{app}", "--bind", "127.0.0.1:{port}", "-k", "uvicorn_worker.UvicornWorker"],
-    "stopping": ["-m", "tests.streams.stopping", "{app}", "{port}"],
 }
+# Servers that a program runs, and that stop without a signal. `{app}` is how they do it.
+PROGRAMS = {"stopping": ["-m", "tests.streams.stopping", "{app}", "{port}"]}
 
 
 def free_port() -> int:
@@ -77,7 +78,7 @@ def serving(
         env: Environment variables. Names in lower case are settings, without their prefix.
     """
     port = free_port()
-    command = [part.format(app=app, port=port) for part in COMMANDS[server]] + (args or [])
+    command = [part.format(app=app, port=port) for part in {**COMMANDS, **PROGRAMS}[server]] + (args or [])
     settings = {name if name.isupper() else f"WEBHOOKS_{name.upper()}": value for name, value in env.items()}
     defaults = {"WEBHOOKS_DATABASE": str(directory / "webhooks.db"), "WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8"}
     environment = {**os.environ, **defaults, **settings, "PYTHONPATH": "" if python else str(ROOT)}

@@ -58,8 +58,7 @@ def test_a_server_emits_streams_and_stops_cleanly_with_a_stream_open(tmp_path: P
             reader.start()
             code = running.stop(timeout=10)
             reader.join(5)
-        # Hypercorn's worker process gets no signal, so it cuts streams off after its own grace of 3 seconds.
-        assert endings == ["cut off" if server == "hypercorn" else "clean"]
+        assert endings == ["clean"]
         # Granian counts the signal as the reason of its end.
         assert code in (0, -signal.SIGTERM), running.log.read_text()
     assert origins(tmp_path) == ["startup", "client", "thread", "shutdown"]

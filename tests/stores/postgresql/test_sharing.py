@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import anyio
 import psycopg
@@ -44,15 +44,28 @@ async def test_stream_misses_nothing_while_several_stores_commit(postgresql_url:
         assert positions == list(range(1, 241))
 
 
+class Woken:
+    """A `DeliveryListener` that remembers the endpoints it was told of."""
+
+    def __init__(self) -> None:
+        self.endpoints: list[int] = []
+
+    def wake(self, endpoints: Iterable[int] = ()) -> None:
+        self.endpoints.extend(endpoints)
+
+    def wake_urgent(self, endpoints: Iterable[int]) -> None:
+        self.endpoints.extend(endpoints)
+
+
 async def test_hints_arrive_by_listen(postgresql_url: str, postgresql_schema: str) -> None:
     # Without hints, nothing would be read for an hour.
     options = {"schema": postgresql_schema, "poll": 3600.0}
     reader = PostgreSQLStore(postgresql_url, listen_url=postgresql_url, **options)  # type: ignore[arg-type]
     writer = PostgreSQLStore(postgresql_url, delivers=False, **options)  # type: ignore[arg-type]
     ears = Ears()
-    woken: list[int] = []
+    woken = Woken()
     reader.listen(ears)
-    reader.on_deliveries(woken.extend)
+    reader.on_deliveries(woken)
     async with reader.lifespan(), writer.lifespan():
         reader.watch("acme")
         await reader.replay("acme", StreamFilter(), None)
@@ -60,7 +73,7 @@ async def test_hints_arrive_by_listen(postgresql_url: str, postgresql_schema: st
         await add(writer)
         sent = await emit(writer)
         await eventually(lambda: [entry.event.id for entry in ears.entries] == [sent.id])
-        await eventually(lambda: woken == [1])
+        await eventually(lambda: woken.endpoints == [1])
 
 
 async def test_everything_works_behind_a_pooler_in_transaction_mode(pgbouncer_url: str, postgresql_schema: str) -> None:
