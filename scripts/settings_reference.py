@@ -35,7 +35,7 @@ from starlette_webhooks import Webhooks, WebhooksSettings
 webhooks = Webhooks(settings=WebhooksSettings(database="/tmp/events.db", heartbeat=5))
 ```
 
-The argument has the name of the variable in small letters, without `WEBHOOKS_`. Lists are divided by commas in the
+The argument has the name of the variable in small letters, without `WEBHOOKS_`. Lists are separated by commas in the
 environment.
 
 This page is written by `scripts/settings_reference.py`.

@@ -147,7 +147,7 @@ def _scalar(value: Any) -> Any:
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
     if isinstance(value, Decimal) and not value.is_finite():
-        raise ValueError(f"{value} is no number")
+        raise ValueError(f"{value} is not a number that JSON has")
     unknown = TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
     # Pydantic reads bytes as text, and sets and iterators as lists: a guess that no receiver could undo.
     if isinstance(value, (bytes, bytearray, memoryview)):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENDPOINT_DISABLED", "TEST_PING", "EventType", "EventTypes", "SyncResult", "is_event_type_name"]
 
-# Standard Webhooks allows `[a-zA-Z0-9_]` groups divided by full stops; Svix allows 256 characters.
+# Standard Webhooks allows `[a-zA-Z0-9_]` groups separated by full stops; Svix allows 256 characters.
 _NAME = re.compile(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*", re.ASCII)
 _NAME_LENGTH = 256
 # How much of a name is compared for a suggestion, and with how many others.
@@ -38,8 +38,8 @@ class EventType:
 
     Args:
         name: Dotted groups of `[a-zA-Z0-9_]`, such as `invoice.payment_failed` (Standard Webhooks, "Event types").
-        label: For people: `Invoice payment failed`. Derived from the name where not given.
-        category: The heading it stands under in the portal: `Billing`. Derived from the first group where not given.
+        label: For people: `Invoice payment failed`. Derived from the name by default.
+        category: The heading it stands under in the portal: `Billing`. Derived from the first group by default.
         description: When it is sent, in a sentence or two.
         schema: What `data` must look like: a class, or a JSON Schema (2020-12), which takes the extra
             `starlette-webhooks[schema]`. A class is a Pydantic model, a dataclass, a msgspec struct, whose instances
@@ -236,7 +236,7 @@ class EventTypes:
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What registering the catalog with the engine did, by name of event type."""
+    """What registering the catalog with the backend did, by name of event type."""
 
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()

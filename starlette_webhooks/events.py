@@ -25,9 +25,9 @@ class Event:
     """One thing that happened, once and for all.
 
     Attributes:
-        id: What customers see: `msg_` and a KSUID, the `webhook-id` of its deliveries. Empty on the Svix engine until
+        id: What customers see: `msg_` and a KSUID, the `webhook-id` of its deliveries. Empty on the Svix backend until
             Svix has accepted the event.
-        tenant: Whose event it is.
+        tenant: The tenant that the event belongs to.
         type: The name of its event type.
         payload: The bytes of the JSON object `{"type", "timestamp", "data"}`, encoded once; these bytes are signed,
             delivered, listed and streamed.

@@ -1,4 +1,4 @@
-"""Signatures of deliveries, as Standard Webhooks 1.0.0 lays them down.
+"""Signatures of deliveries, as Standard Webhooks 1.0.0 defines them.
 
 The signed content is `{id}.{timestamp}.{body}`, the very bytes that are sent; the signature is HMAC-SHA256 in base64,
 marked `v1`. A delivery carries one signature for each secret that is valid, so a secret can be rotated without a gap.
@@ -61,7 +61,7 @@ def parse_secret(text: str) -> bytes:
     """The key of a secret, which is 24 to 64 bytes in base64. The prefix `whsec_` and the padding may be missing.
 
     Raises:
-        ValueError: It is no such secret.
+        ValueError: It is not a valid secret.
     """
     encoded = text.removeprefix(_PREFIX)
     if _BASE64.fullmatch(encoded) is None:

@@ -26,8 +26,8 @@ class Delivery:
     """One genuine request that the receiver got.
 
     Attributes:
-        id: The event's id, the same for each try.
-        number: 1 for the first try of the event here.
+        id: The event's id, the same for each attempt.
+        number: 1 for the first attempt of the event here.
         status: What was answered.
         headers: By their names in lower case.
         body: The bytes that were signed.
@@ -86,7 +86,7 @@ class Receiver:
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """What came, in order, each try for itself."""
+        """What came, in order, each attempt by itself."""
         with self._changed:
             return list(self._deliveries)
 
@@ -119,7 +119,7 @@ class Receiver:
             self._changed.wait_for(lambda: len(self._deliveries) >= count or self.rejected, timeout)
             if len(self._deliveries) >= count:
                 return list(self._deliveries)
-            came = [f"  {each.event_type} {each.id}, try {each.number}: {each.status}" for each in self._deliveries]
+            came = [f"  {each.event_type} {each.id}, attempt {each.number}: {each.status}" for each in self._deliveries]
             came += [f"  rejected: {reason}" for reason in self.rejected]
         raise AssertionError("\n".join([f"{count} deliveries were to come, and {len(came)} came.", *came]))
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette_webhooks.attempts import Attempt
+from starlette_webhooks.encoding import escape_separators
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.event_types import EventType
 from starlette_webhooks.events import Event
@@ -79,7 +80,7 @@ def message_in(event: Event) -> MessageIn:
 
 def encode_payload(payload: Mapping[str, Any]) -> bytes:
     """A payload as the bytes that are listed and streamed."""
-    return _encode(payload).encode("utf-8", "replace")
+    return escape_separators(_encode(payload)).encode("utf-8", "replace")
 
 
 def event_from(message: MessageOut, tenant: str) -> Event:

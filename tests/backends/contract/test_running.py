@@ -143,3 +143,12 @@ async def test_the_key_that_signs_is_one_and_the_same(make_backend: MakeBackend)
         keys = await backend.secret_keys()
         assert min(map(len, keys)) >= 32
         assert await backend.secret_keys() == keys
+
+
+async def test_separators_that_break_lines_elsewhere_are_listed_escaped(make_backend: MakeBackend) -> None:
+    async with running(make_backend) as backend:
+        (event,) = await backend.send([make(backend, data={"text": "a\u2028b\u2029c\u0085d"})])
+        found = await backend.get_event(event.tenant, event.id)
+        assert found is not None
+        assert found.data == {"text": "a\u2028b\u2029c\u0085d"}
+        assert len(found.encode().decode().splitlines()) == 1
