@@ -14,13 +14,15 @@ import pytest
 
 from starlette_webhooks.backends.svix.messages import MAX_PAGE, MessagePage, Messages
 from starlette_webhooks.backends.svix.replay import open_replay
+from starlette_webhooks.backends.svix.streaming import Streaming
 from starlette_webhooks.backends.svix.tail import Tail
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import Entry, Replay, StreamFilter
+from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
 from tests.backends.svix.fake_store import Application, Message, ksuid, list_messages, seconds_of, start_id
-from tests.backends.svix.support import Ear, canonical, make, numbers, running
+from tests.backends.svix.support import Ear, VirtualTime, canonical, make, numbers, running
 from tests.eventually import eventually
 
 START = 1_800_000_000.0
@@ -288,7 +290,8 @@ async def test_messages_of_other_processes_are_streamed_and_late_ones_too(
         await eventually(lambda: len(ear.entries) == 2)
         assert numbers(ear.events) == [2, 1]
         assert not any(replay.covers(entry) for entry in ear.entries)
-        await anyio.sleep(0.2)
+        sweeps = len(fake.calls_to("/msg$", "GET"))
+        await eventually(lambda: len(fake.calls_to("/msg$", "GET")) > sweeps + 2)
         assert len(ear.entries) == 2
 
 
@@ -315,20 +318,26 @@ async def test_what_this_process_forwards_is_streamed_at_once_and_only_once(
     svix_settings: WebhooksSettings, tenant: str
 ) -> None:
     ear = Ear()
-    async with running(svix_settings, poll=(0.5, 0.5)) as backend:
+    event = make(tenant, 1)
+    # No sweep but the first would bring it within the time that is waited for.
+    async with running(svix_settings, poll=(60.0, 60.0)) as backend:
         backend.listen(ear)
         await backend.send([make(tenant, 0)])
         backend.watch(tenant)
-        await anyio.sleep(0.1)
-        started = time.monotonic()
-        event = make(tenant, 1)
+        replay = await backend.replay(tenant, ALL, None)
+        assert [page async for page in replay.pages()] == []
         backend.submit([event])
-        await eventually(lambda: len(ear.entries) == 1)
-        assert time.monotonic() - started < 0.4
-        await backend.send([make(tenant, 2)])
-        await anyio.sleep(0.7)
-        assert numbers(ear.events) == [1, 2]
+        await eventually(lambda: numbers(ear.events) == [1])
         assert ear.events[0].payload == event.payload
+    async with running(svix_settings) as backend, running(svix_settings) as other:
+        backend.listen(ear)
+        ear.entries.clear()
+        backend.watch(tenant)
+        sent = list(await backend.send([make(tenant, 2), make(tenant, 3)]))
+        # What the sweep finds of another process shows that it has passed the two.
+        sent += await other.send([make(tenant, 4)])
+        await eventually(lambda: 4 in numbers(ear.events))
+        assert [event.id for event in ear.events if event.id in {one.id for one in sent}] == [one.id for one in sent]
         listed = await backend.get_event(tenant, ear.events[0].id)
         assert listed is not None
         assert canonical(listed) == canonical(ear.events[0])
@@ -376,20 +385,26 @@ async def test_a_tenant_unknown_to_svix_can_be_streamed(svix_settings: WebhooksS
         await eventually(lambda: numbers(ear.events) == [1])
 
 
-async def test_one_poller_for_a_tenant_slows_down_when_idle_and_stops_with_the_last_reader(
-    fake: FakeSvix, svix_settings: WebhooksSettings
-) -> None:
-    async with running(svix_settings, poll=(0.02, 0.2)) as backend:
-        backend.listen(Ear())
-        backend.watch("a")
-        backend.watch("a")
-        await anyio.sleep(0.8)
-        calls = len(fake.calls_to("/msg$", "GET"))
-        assert 5 <= calls <= 18
-        backend.unwatch("a")
-        await anyio.sleep(0.3)
-        assert len(fake.calls_to("/msg$", "GET")) <= calls + 1
-        assert backend.health()["tails"] == 0
+async def test_one_poller_for_a_tenant_slows_down_when_idle_and_stops_with_the_last_reader() -> None:
+    source = StoreSource(Application("app", "a", "a", START))
+    virtual = VirtualTime(START)
+    clocks = TimeSource(virtual.clock, virtual.sleep, virtual.clock)
+    streaming = Streaming(cast(Messages, source), clocks, poll=(1.0, 10.0), overlap=15.0)
+    streaming.listen(Ear())
+    async with anyio.create_task_group() as tasks:
+        streaming.start(tasks)
+        streaming.watch("a")
+        streaming.watch("a")
+        await eventually(lambda: source.pages == 1)
+        await virtual.run(virtual.now + 200)
+        # Some nine within the first 40 seconds, then one every ten, give or take a fifth.
+        assert 20 <= source.pages <= 32
+        streaming.unwatch("a")
+        assert streaming.tails == 0
+        pages = source.pages
+        await virtual.run(virtual.now + 200)
+        assert source.pages == pages
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_stream_opened_while_svix_is_down_gets_what_comes_later(
@@ -402,7 +417,7 @@ async def test_a_stream_opened_while_svix_is_down_gets_what_comes_later(
         backend.listen(ear)
         backend.watch("a")
         replay = await backend.replay("a", ALL, None)
-        await anyio.sleep(0.1)
+        await eventually(lambda: len(fake.calls_to("/msg$", "GET")) > 1)
         fake.store(fake.application("a"), "invoice.paid", {"data": {"number": 1}})
         fake.heal()
         await eventually(lambda: numbers(ear.events) == [1])
@@ -410,11 +425,14 @@ async def test_a_stream_opened_while_svix_is_down_gets_what_comes_later(
 
 
 async def test_polling_waits_as_long_as_svix_asks_for(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
-    fake.fail("/msg$", method="GET", status=429, headers={"retry-after": "1"})
-    async with running(svix_settings) as backend:
+    fake.fail("/msg$", method="GET", status=429, headers={"retry-after": "100"})
+    virtual = VirtualTime(time.time())
+    clocks = {"clock": virtual.clock, "sleep": virtual.sleep, "monotonic": virtual.clock}
+    async with running(svix_settings, **clocks) as backend:
         backend.listen(Ear())
         backend.watch("a")
         await eventually(lambda: len(fake.calls_to("/msg$", "GET")) == 1)
-        await anyio.sleep(0.5)
+        await virtual.run(virtual.now + 99)
         assert len(fake.calls_to("/msg$", "GET")) == 1
-        await eventually(lambda: len(fake.calls_to("/msg$", "GET")) > 1)
+        async with virtual.passing():
+            await eventually(lambda: len(fake.calls_to("/msg$", "GET")) > 1)
