@@ -20,7 +20,7 @@ _SAY_AFTER = 5.0
 
 
 class RelayLock:
-    """A lock on `<database>.relay.lock`; None stands for a database that no other process can use."""
+    """A lock on `<database>.relay.lock`; None for a database that no other process can use."""
 
     def __init__(self, database: str | None, time: TimeSource) -> None:
         self._database = database

@@ -166,7 +166,7 @@ class OutboxStore(Outbox, Protocol):
     # What else the backend remembers
 
     async def owned_event_types(self) -> Sequence[str]:
-        """Event types that this host registered, so that those that left its catalog can be told from others'."""
+        """Event types that this host registered: of those that left its catalog, only these may be archived."""
 
     async def own_event_types(self, names: Collection[str]) -> None:
         """Remember event types as registered by this host."""

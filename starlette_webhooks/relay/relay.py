@@ -23,7 +23,7 @@ __all__ = ["Relay"]
 logger = logging.getLogger("starlette_webhooks")
 
 _ENTRIES = 20
-# Nothing should be missed in between. This is for what was, by a fault nobody thought of.
+# Nothing should be missed in between. This bounds how long an unknown fault can hide an event.
 _RESCAN = 30.0
 _PAUSE = 1.0
 
@@ -127,7 +127,7 @@ class Relay:
             for tenant in found:
                 tenants.add(tenant)
             due = tenants.release(self._time.monotonic())
-            # What other processes commit wakes nobody here, so it is polled for.
+            # Commits of other processes do not wake this one, so it polls.
             pause = min(self._poll, due)
             await self._time.wait(self._wake, None if pause == math.inf else pause)
             self._wake = anyio.Event()

@@ -1,4 +1,4 @@
-"""Where the outbox is in memory: an event counts as durable once Svix has it, and not when the outbox has it."""
+"""If the outbox is in memory, an event counts as durable once Svix has it, not when the outbox has it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Acceptances:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        # An outcome that nobody holds any more is nobody's concern.
+        # Dropped with the last submission that holds it.
         self._open: WeakValueDictionary[tuple[str, str], Outcome] = WeakValueDictionary()
 
     def outcome(self, event: Event) -> Outcome:

@@ -51,7 +51,7 @@ class Attempts:
         return Page(items, None if done or not found else found[-1].id, done or not found)
 
     async def _find(self, tenant: str, query: AttemptQuery) -> tuple[list[MessageAttemptOut], bool]:
-        # A failure is "fail" where it was the last try, and "sending" where Svix tries again.
+        # A failure is "fail" if it was the last attempt, and "sending" if Svix retries.
         statuses: list[int | None] = [None]
         if query.status is not None:
             statuses = [_SUCCESS] if query.status == "success" else [_FAIL, _SENDING]
@@ -113,7 +113,7 @@ class Attempts:
             return identifier, "" if event is None else event.type
 
         fetched = dict(await each(missing, fetch))
-        # Some servers do not tell the message along with its attempts, and its type never changes.
+        # Some servers do not send the message with its attempts. Its type never changes.
         if len(self._known_types) > _KNOWN_TYPES:
             self._known_types.clear()
         self._known_types |= fetched

@@ -127,7 +127,7 @@ class SvixClient:
             there = parsedate_to_datetime(date or "").timestamp()
         except ValueError:
             return
-        # By a clock that nobody sets: what was final to a stream would otherwise depend on the time of day here.
+        # Relative to a clock that is never set: what is final to a stream must not depend on the time of day here.
         now = self._time.monotonic()
         offset = there - now
         if self._offset is None or offset > self._offset or now - self._offset_from > _OFFSET_AGE:

@@ -70,7 +70,7 @@ class Endpoints:
         self._ready = ready
 
     async def all(self, tenant: str) -> AsyncIterator[EndpointOut]:
-        """Every endpoint, as Svix tells it."""
+        """Every endpoint, as Svix has it."""
         from svix.api import EndpointListOptions
 
         cursor: str | None = None
@@ -104,7 +104,7 @@ class Endpoints:
         return Page(await each(page.data, complete), None if done else page.iterator, done)
 
     async def raw(self, tenant: str, identifier: str) -> EndpointOut | None:
-        """One endpoint, as Svix tells it."""
+        """One endpoint, as Svix has it."""
         if not is_endpoint_id(identifier):
             return None
         try:

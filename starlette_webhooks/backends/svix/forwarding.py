@@ -27,7 +27,7 @@ _CLOCKS_APART = 60.0
 
 def _idempotency_key(event: Event) -> str:
     # Svix answers a known key as it did the first time, whatever the body says now: it would seem to have taken this
-    # event when it has another one of the same `event_id`. Only an id that was minted stands for one body.
+    # event when it has another one of the same `event_id`. Only a minted id belongs to one body.
     if is_implied_event_id(event.event_id):
         return event.event_id
     digest = hashlib.sha256(b"\n".join((event.type.encode(), ",".join(event.channels).encode(), event.payload)))

@@ -101,7 +101,7 @@ def event_from(message: MessageOut, tenant: str) -> Event:
 
 
 def endpoint_from(out: EndpointOut, tenant: str, headers: Mapping[str, str]) -> Endpoint:
-    """An endpoint of Svix as ours. Svix does not tell why one is disabled."""
+    """An endpoint of Svix as ours. Svix does not say why one is disabled."""
     return Endpoint(
         id=out.id,
         tenant=tenant,
@@ -140,7 +140,7 @@ def endpoint_in(changes: EndpointChanges) -> EndpointIn:
 
 
 def endpoint_patch(changes: EndpointChanges) -> EndpointPatch | None:
-    """What to change of an endpoint besides its headers; None for nothing."""
+    """What to change of an endpoint, except for its headers; None for nothing."""
     from svix.api import EndpointPatch
 
     fields = _endpoint_fields(changes)
@@ -152,7 +152,7 @@ def endpoint_patch(changes: EndpointChanges) -> EndpointPatch | None:
 
 
 def attempt_from(out: MessageAttemptOut, event_type: str, number: int) -> Attempt:
-    """An attempt of Svix as ours. Svix does not tell when the next one is due."""
+    """An attempt of Svix as ours. Svix does not say when the next one is due."""
     answered = out.response_status_code > 0
     body = "" if out.response in ("{}", "EXPUNGED") else out.response
     return Attempt(

@@ -1,4 +1,4 @@
-"""Reading events from Svix, with its traps stepped over.
+"""Reading events from Svix, around its traps.
 
 `message.list` (server 1.100, `v1/endpoints/message.rs`): without bounds it looks 90 days back; `after` alone scans
 upwards and loses all but the oldest page; an iterator `-msg_X` scans upwards from X, for 90 days; payloads are `{}`

@@ -1,4 +1,4 @@
-"""Copies endpoints from the embedded engine to Svix, secrets included.
+"""Copies endpoints from the SQLite backend to Svix, secrets included.
 
 Run it with `SVIX_API_KEY` set: `python -m starlette_webhooks.backends.svix.move webhooks.db`.
 """
@@ -24,10 +24,10 @@ _PAGE = 250
 
 
 def read_endpoints(database: str) -> list[tuple[Endpoint, str]]:
-    """All endpoints of all tenants of the embedded engine, oldest first, each with its secret.
+    """All endpoints of all tenants of the SQLite backend, oldest first, each with its secret.
 
     Raises:
-        sqlite3.Error: The file cannot be read, or is no database of the embedded engine.
+        sqlite3.Error: The file cannot be read, or is not a database of the SQLite backend.
     """
     with closing(sqlite3.connect(f"{Path(database).absolute().as_uri()}?mode=ro", uri=True)) as connection:
         tenants = [tenant for (tenant,) in connection.execute("SELECT DISTINCT tenant FROM endpoint ORDER BY tenant")]

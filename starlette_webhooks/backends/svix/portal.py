@@ -1,4 +1,4 @@
-"""Svix's own portal, where it has one."""
+"""Svix's own portal, if the server has one."""
 
 from __future__ import annotations
 

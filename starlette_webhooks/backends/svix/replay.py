@@ -29,7 +29,7 @@ class SvixReplay(Replay):
         start: The id behind which it begins; None replays nothing.
         after: The position behind which it begins, where that is known; 0 otherwise.
         skip: An id that the stream has for certain.
-        high: The last position as of now. What was told up to there, this replay brings.
+        high: The last position as of now. This replay brings what was published up to there.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class SvixReplay(Replay):
         self._high = high
         self._after = after
         self._skip = skip
-        # What lies up to `mark` is final and told, so only ids behind it can still be told to the stream.
+        # Ids up to `mark` are final and published, so only greater ones can still be published to the stream.
         self._mark = start if after and start is not None else max(start or "", tail.mark)
         self._brought: set[str] = set()
         self.gap = gap
 
     def covers(self, entry: Entry) -> bool:
-        """Whether the entry was told before the replay was made, or came in the replay."""
+        """Whether the entry was published before the replay was made, or came in the replay."""
         return entry.position <= self._high or entry.event.id in self._brought
 
     async def pages(self) -> AsyncIterator[Sequence[Event]]:
@@ -71,7 +71,7 @@ class SvixReplay(Replay):
             cursor = next_window(cursor, self._messages.now()) if page.done else page.events[-1].id
             if wanted:
                 yield wanted
-        late = await self._told_but_not_read()
+        late = await self._published_but_not_read()
         if late:
             yield late
 
@@ -82,21 +82,21 @@ class SvixReplay(Replay):
                 continue
             if event.id > self._mark:
                 self._brought.add(event.id)
-            position = self._tail.told(event.id)
+            position = self._tail.published(event.id)
             if (position is None or position > self._after) and self._filter.matches(event):
                 wanted.append(event)
         return wanted
 
-    async def _told_but_not_read(self) -> list[Event]:
-        # A replica that lags may not show what another one already showed to the tail, which tells nothing twice.
+    async def _published_but_not_read(self) -> list[Event]:
+        # A replica that lags may not show what another one has shown to the tail, which publishes nothing twice.
         try:
             with anyio.fail_after(_BEGIN_WITHIN):
                 await self._tail.begun.wait()
         except TimeoutError:
             raise BackendUnavailable("Svix cannot be read at the moment. Try again later.") from None
         tail = self._tail
-        told = tail.told_after(self._mark, self._after)
-        late = sorted(told - self._brought - {self._skip})
+        published = tail.published_after(self._mark, self._after)
+        late = sorted(published - self._brought - {self._skip})
         self._brought.update(late)
         events = [await self._messages.get(tail.tenant, identifier) for identifier in late]
         return [event for event in events if event is not None and self._filter.matches(event)]
@@ -111,7 +111,7 @@ async def open_replay(
     if isinstance(after, int):
         return SvixReplay(messages, tail, filter, start=tail.start_after(after), high=high, after=after)
     known = is_message_id(after) and (
-        tail.told(after) is not None or await messages.get(tail.tenant, after) is not None
+        tail.published(after) is not None or await messages.get(tail.tenant, after) is not None
     )
     if not known:
         oldest = await messages.oldest(tail.tenant)

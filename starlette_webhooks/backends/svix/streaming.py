@@ -37,7 +37,7 @@ _LONGEST = 30.0
 
 
 class Streaming:
-    """Tells the listener what happens to the tenants it watches.
+    """Publishes the events of watched tenants to the listener.
 
     Args:
         poll: Seconds between two sweeps: after activity, and at most when nothing happens.
@@ -114,7 +114,7 @@ class Streaming:
         with scope:
             while True:
                 try:
-                    told = await tail.sweep()
+                    count = await tail.sweep()
                 except Exception as exc:
                     failures += 1
                     self._log(tail, exc, failures)
@@ -122,7 +122,7 @@ class Streaming:
                     delay = backoff(failures, first=2 * self._fast, longest=_LONGEST, retry_after=retry_after)
                 else:
                     failures = 0
-                    pause = self._fast if told else min(self._slow, pause * _SLOWER)
+                    pause = self._fast if count else min(self._slow, pause * _SLOWER)
                     delay = pause * random.uniform(0.8, 1.2)
                 await self._time.sleep(delay)
 

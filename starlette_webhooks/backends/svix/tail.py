@@ -2,7 +2,7 @@
 
 Svix mints an id before it commits the message, on several machines with clocks apart; so a message can appear behind
 one that was read already. The tail therefore reads the last `overlap` seconds again at each sweep and remembers what it
-has told. All ids up to `mark` are final: told, and nothing can appear there any more.
+has published. All ids up to `mark` are final: published, and nothing can appear there any more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Source", "Tail"]
 
 _HISTORY = 20_000
 _CHECKPOINTS = 4_000
-# How far clocks may be apart where it is decided what was there before the first stream.
+# How far clocks may be apart when it is decided what was there before the first stream.
 _MARGIN = 0.25
 _PROMPT = 1.0
 
@@ -40,17 +40,17 @@ class Source(Protocol):
 
 
 class Tail:
-    """One tenant's messages, each told once.
+    """One tenant's messages, each published once.
 
     Args:
         known: Ids of messages that were there before, as far as this process knows.
         position: Gives the next position of this process.
-        publish: Is told of new entries.
+        publish: Called with new entries.
         overlap: Seconds that a message may take to appear, and that clocks and read replicas may be behind.
 
     Attributes:
         mark: All ids up to this one are final.
-        seen: Ids behind `mark` that were told, or were there before.
+        seen: Ids after `mark` that were published, or were there before.
         begun: Set once the first sweep was complete.
     """
 
@@ -78,7 +78,7 @@ class Tail:
         self._last = 0
 
     async def sweep(self) -> int:
-        """Read what is new, tell of it, and move `mark` on. Returns how many events were told of."""
+        """Read and publish what is new, and move `mark` on. Returns how many events were published."""
         source = self._source
         now = source.now()
         silent_before = ""
@@ -86,14 +86,14 @@ class Tail:
             # What was there before the first stream; late, it could be what the stream waits for.
             silent_before = id_at(self._since - _MARGIN)
         cursor: str | None = self.mark
-        told = 0
+        count = 0
         while cursor is not None:
             page = await source.upwards(self.tenant, cursor, content=False)
-            told += await self._take_page(page, cursor, silent_before)
+            count += await self._take_page(page, cursor, silent_before)
             cursor = next_window(cursor, now) if page.done else page.events[-1].id
         self._advance(id_at(now - self._overlap))
         self.begun.set()
-        return told
+        return count
 
     async def _take_page(self, page: MessagePage, cursor: str, silent_before: str) -> int:
         unseen = [event for event in page.events if event.id not in self.seen]
@@ -104,15 +104,15 @@ class Tail:
         filled = await self._source.fill(self.tenant, cursor, fresh)
         # Meanwhile this process may have forwarded one of them.
         new = [event for event in filled if event.id not in self.seen]
-        self._tell(new)
+        self._publish_all(new)
         return len(new)
 
     def take(self, event: Event) -> None:
         """This process just forwarded the event to Svix."""
         if event.id and event.id not in self.seen and event.id not in self._history:
-            self._tell([event])
+            self._publish_all([event])
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _publish_all(self, events: Sequence[Event]) -> None:
         entries = [Entry(self._position(), event) for event in events]
         for entry in entries:
             self.seen.add(entry.event.id)
@@ -134,16 +134,16 @@ class Tail:
             self._checkpoints.append((self._last, mark))
             del self._checkpoints[1:-_CHECKPOINTS]
 
-    def told(self, identifier: str) -> int | None:
-        """At which position an event was told, as far as it is remembered."""
+    def published(self, identifier: str) -> int | None:
+        """At which position an event was published, as far as that is remembered."""
         return self._history.get(identifier)
 
-    def told_after(self, identifier: str, position: int) -> set[str]:
-        """Ids greater than this one that were there, or were told after a position, as far as is remembered."""
-        told = {known for known, at in self._history.items() if known > identifier and at > position}
-        return told | {known for known in self.seen if known > identifier and known not in self._history}
+    def published_after(self, identifier: str, position: int) -> set[str]:
+        """Greater ids that were there, or were published after a position, as far as that is remembered."""
+        published = {known for known, at in self._history.items() if known > identifier and at > position}
+        return published | {known for known in self.seen if known > identifier and known not in self._history}
 
     def start_after(self, position: int) -> str:
-        """An id behind which all lies that was told after that position."""
+        """An id that is lower than all that were published after that position."""
         index = bisect_right(self._checkpoints, (position, "~")) - 1
         return self._checkpoints[max(index, 0)][1]

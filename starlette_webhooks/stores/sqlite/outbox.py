@@ -34,7 +34,7 @@ _ROW_SIZE = 200
 _BATCH = 500
 _BATCH_BYTES = 4_194_304
 _MOST_COUNTED = 100_000
-# Nobody but us mints such an id, so it is unlikely to come again; and Svix knows it by then, for a day at least.
+# Only the emitter mints such an id, so it is unlikely to come again; and Svix knows it for a day at least.
 _KEEP_MINTED = 86_400.0
 _QUEUE_PAUSE = 0.02
 # A check further ahead than that was planned before the clock was set back.

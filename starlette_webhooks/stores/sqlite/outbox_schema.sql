@@ -24,5 +24,5 @@ CREATE INDEX IF NOT EXISTS svix_outbox_dead_letters ON svix_outbox (seq) WHERE s
 CREATE INDEX IF NOT EXISTS svix_outbox_kept ON svix_outbox (keep_until) WHERE state = 1;
 CREATE INDEX IF NOT EXISTS svix_outbox_in_doubt ON svix_outbox (check_at) WHERE check_at IS NOT NULL;
 
--- Event types that `sync` registered, so that those which vanish from the catalog can be told from other people's.
+-- Event types that `sync` registered: of those that left the catalog, only these may be archived.
 CREATE TABLE IF NOT EXISTS svix_event_type (name TEXT PRIMARY KEY) WITHOUT ROWID;

@@ -90,7 +90,7 @@ def busy_application(randomness: random.Random, count: int, rate: float, *, slow
     return application
 
 
-async def test_of_30000_messages_with_late_commits_and_skewed_clocks_each_is_told_once() -> None:
+async def test_of_30000_messages_with_late_commits_and_skewed_clocks_each_is_published_once() -> None:
     randomness = random.Random(4)
     source = StoreSource(busy_application(randomness, 30_000, 200.0))
     ear = Ear()
@@ -238,7 +238,7 @@ class Reader:
             self.last = event.id
 
 
-async def test_what_the_tail_has_told_and_a_lagging_replica_does_not_show_is_replayed() -> None:
+async def test_what_the_tail_has_published_and_a_lagging_replica_does_not_show_is_replayed() -> None:
     source = StoreSource(Application("app", "a", "a", START))
     for number in range(2):
         at = START + 2 + number
