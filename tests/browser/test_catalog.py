@@ -7,11 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 from standardwebhooks import Webhook
 
+from starlette_webhooks.signing import generate_secret
 from tests.browser.host import EXAMPLE
 from tests.browser.visitor import Visit, verifies
 from tests.servers import Receiver
@@ -56,3 +59,36 @@ def test_the_commands_to_read_events_work_as_they_are(visit: Visit) -> None:
     environment = {**os.environ, "API_KEY": visitor.tenant}
     done = subprocess.run(["sh", "-eu", "-c", command], env=environment, check=True, capture_output=True, timeout=20)
     assert [one["id"] for one in json.loads(done.stdout)["events"]] == [event]
+
+
+@pytest.mark.parametrize("style", ["webhook", "svix", "both"])
+def test_the_python_snippet_takes_genuine_webhooks_and_answers_400_to_everything_else(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    page = visit().open("catalog")
+    module = page.locator("script[type=module]").get_attribute("src")
+    source = page.evaluate(
+        "async ([app, style]) => (await import(new URL('snippets.js', new URL(app, location.href)))).python(style)",
+        [module, style],
+    )
+    secret = generate_secret()
+    monkeypatch.setenv("WEBHOOK_SECRET", secret)
+    namespace: dict[str, Any] = {"__name__": "snippet"}
+    exec(compile(source, "snippet", "exec"), namespace)
+    client = namespace["app"].test_client()
+    prefix = "svix" if style == "svix" else "webhook"
+    body, now = b'{"type": "invoice.paid", "data": {}}', datetime.now(UTC)
+
+    def status(body: bytes = body, **changes: str) -> int:
+        signature = Webhook(secret).sign("msg_1", now, body.decode(errors="replace"))
+        values = {"id": "msg_1", "timestamp": str(int(now.timestamp())), "signature": signature, **changes}
+        headers = {f"{prefix}-{name}": value for name, value in values.items() if value}
+        return int(client.post("/webhooks", data=body, headers=headers, content_type="application/json").status_code)
+
+    assert status() == 204
+    for signature in ["", "garbage", "v1", "v1,", "v1,garbage", "v1,\xe9", "v1,a,b", "v2,AAAA", ","]:
+        assert status(signature=signature) == 400, signature
+    for timestamp in ["", "garbage", "1e400", "nan", "0"]:
+        assert status(timestamp=timestamp) == 400, timestamp
+    assert status(id="msg_2") == 400
+    assert status(b"\xff") == 400

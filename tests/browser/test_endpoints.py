@@ -28,18 +28,18 @@ def test_a_new_customer_goes_from_nothing_to_recovered_deliveries(visit: Visit, 
     # What is wrong is said before anything is sent.
     page.get_by_label("URL").fill("ftp://example.com")
     page.get_by_role("button", name="Add endpoint").click()
-    expect(page.get_by_role("alert")).to_contain_text("Give the full URL")
+    expect(page.get_by_role("alert")).to_contain_text("Enter the full URL")
     page.get_by_label("URL").fill(receiver.url)
     page.get_by_label("Description").fill("Production")
     page.get_by_label("Selected events").check()
     page.get_by_role("button", name="Add endpoint").click()
-    expect(page.get_by_role("alert")).to_contain_text("Pick at least one event type")
+    expect(page.get_by_role("alert")).to_contain_text("Select at least one event type")
     page.get_by_label("Search events").fill("paid")
     expect(page.get_by_label("Document created")).to_be_hidden()
     page.get_by_label("Invoice paid").check()
     page.get_by_label("Search events").fill("")
     page.get_by_label("Documents 2").check()
-    expect(page.get_by_role("status").filter(has_text="3 event types picked")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="3 event types selected")).to_be_visible()
     page.get_by_label("Rate limit").fill("100")
     page.get_by_role("button", name="Add header").click()
     page.get_by_label("Header name").fill("x-api-key")
@@ -96,7 +96,7 @@ def test_a_new_customer_goes_from_nothing_to_recovered_deliveries(visit: Visit, 
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Recover").click()
     page.get_by_role("dialog").get_by_role("button", name="Recover").click()
-    expect(page.get_by_role("dialog")).to_contain_text("All recovered.")
+    expect(page.get_by_role("dialog")).to_contain_text("All deliveries succeeded.")
     expect(page.get_by_role("dialog")).to_contain_text("1 of 1 delivery sent again: 1 succeeded, 0 failed.")
     page.keyboard.press("Escape")
     page.get_by_label("Result").select_option("success")
@@ -133,13 +133,13 @@ def test_an_endpoint_is_edited_disabled_enabled_and_deleted(visit: Visit, receiv
     assert visitor.api.get("endpoints").json()["endpoints"] == []
 
 
-def test_a_rotated_secret_is_shown_and_the_old_one_signs_along(visit: Visit, receiver: Receiver) -> None:
+def test_a_rotated_secret_is_shown_and_the_old_one_stays_valid(visit: Visit, receiver: Receiver) -> None:
     visitor = visit()
     identifier = visitor.endpoint(receiver.url)
     old = visitor.api.get(f"endpoints/{identifier}/secret").json()["key"]
     page = visitor.open(f"endpoints/{identifier}")
     page.get_by_role("button", name="Rotate").click()
-    expect(page.get_by_role("dialog")).to_contain_text("For the next 24 hours every delivery carries two signatures")
+    expect(page.get_by_role("dialog")).to_contain_text("For the next 24 hours, deliveries carry two signatures")
     page.get_by_role("button", name="Rotate secret").click()
     secret = page.locator(".secret")
     expect(secret).to_have_text(re.compile("whsec_[A-Za-z0-9+/=]{32,}"))
@@ -156,7 +156,7 @@ def test_headers_are_replaced_only_when_the_customer_says_so(visit: Visit, recei
     page = visitor.open(f"endpoints/{identifier}/edit")
     page.get_by_role("button", name="Replace headers").click()
     page.get_by_role("button", name="Save changes").click()
-    expect(page.get_by_role("alert")).to_contain_text("Give the header x-one a valid name and a value.")
+    expect(page.get_by_role("alert")).to_contain_text("The header x-one needs a valid name and a value.")
     page.get_by_label("Header name").fill("x-two")
     page.get_by_label("Header value").fill("2")
     page.get_by_role("button", name="Save changes").click()

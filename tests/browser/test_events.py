@@ -32,7 +32,7 @@ def test_events_are_listed_filtered_paged_and_resent(visit: Visit, receiver: Rec
     page.get_by_label("Time", exact=True).select_option("custom")
     page.get_by_label("To").fill("2020-01-01T00:00")
     page.get_by_label("To").blur()
-    expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No matches")).to_be_visible()
     page.get_by_label("To").fill("")
     page.get_by_label("To").blur()
     rows.get_by_role("link").click()
@@ -46,7 +46,7 @@ def test_events_are_listed_filtered_paged_and_resent(visit: Visit, receiver: Rec
     expect(pill(delivery, "Delivered")).to_be_visible()
     expect(delivery.locator("tbody tr")).to_have_count(2)
     delivery.get_by_role("button", name="Attempt 2").click()
-    expect(page.get_by_role("dialog")).to_contain_text("By hand")
+    expect(page.get_by_role("dialog")).to_contain_text("Manual")
 
 
 def test_live_shows_events_as_they_happen_and_holds_them_while_paused(visit: Visit) -> None:
@@ -88,12 +88,12 @@ def test_a_lost_connection_is_said_and_what_was_missed_arrives(visit: Visit) -> 
     rows = page.locator(".live li")
     expect(rows).to_have_count(1)
     visitor.context.set_offline(True)
-    expect(page.get_by_role("alert")).to_contain_text("Connection lost. Trying again…")
+    expect(page.get_by_role("alert")).to_contain_text("Connection lost. Reconnecting…")
     visitor.emit("document.created", {"number": 2})
     page.get_by_role("link", name="Endpoints").click()
     expect(page.get_by_role("heading", name="Connection lost")).to_be_visible()
     visitor.context.set_offline(False)
-    expect(page.get_by_text("Connected again")).to_be_visible()
+    expect(page.get_by_text("Reconnected")).to_be_visible()
     expect(page.locator(".banner")).to_be_hidden()
     expect(page.get_by_role("heading", name="No endpoints yet")).to_be_visible()
     page.get_by_role("link", name="Live").click()

@@ -1,6 +1,6 @@
-// The HTTP routes that customers use, and nothing else. One place knows whether the server can be reached.
+// The client of the public HTTP routes. It also tracks whether the server can be reached.
 
-/** What the server answered instead of a result: its `code` and `detail`, or a plain sentence where it sent neither. */
+/** An error response: its `code` and `detail`, or a generic sentence if it had neither. */
 export class ApiError extends Error {
   constructor(status, code, detail) {
     super(detail);
@@ -12,7 +12,7 @@ export class ApiError extends Error {
 const PROBE_DELAYS = [1000, 2000, 4000, 8000, 15000];
 const GATEWAY = new Set([502, 504]);
 
-/** Fires `lost` when the server stops answering, `recovered` when it is back, `ended` when the session is over. */
+/** Dispatches `lost` when the server stops answering, `recovered` when it is back, and `ended` when the session is over. */
 export class Api extends EventTarget {
   #probing = false;
 
@@ -79,7 +79,7 @@ export class Api extends EventTarget {
     throw new ApiError(response.status, String(document?.code ?? "error"), detail);
   }
 
-  /** Say that the server cannot be reached, and ask again until it can. */
+  /** Report that the server cannot be reached, and probe until it can. */
   async report() {
     if (this.#probing) return;
     this.#probing = true;

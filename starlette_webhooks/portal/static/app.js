@@ -43,7 +43,7 @@ class Portal {
     this.logo = settings.logo;
   }
 
-  /** The event types, asked for once. */
+  /** The event types, fetched once. */
   catalog() {
     this.#catalog ??= this.api.get("event-types").then(
       // The host's own types first, then those that come with the package.
@@ -111,11 +111,11 @@ class Portal {
       fill(this.banner, icon("warning"), h("span", {}, words), action);
       this.banner.hidden = false;
     };
-    this.api.addEventListener("lost", () => this.#ended || say("Connection lost. Trying again…"));
+    this.api.addEventListener("lost", () => this.#ended || say("Connection lost. Reconnecting…"));
     this.api.addEventListener("recovered", () => {
       if (this.#ended) return;
       this.banner.hidden = true;
-      toast("Connected again");
+      toast("Reconnected");
     });
     this.api.addEventListener("ended", () => {
       this.#ended = true;
@@ -154,7 +154,7 @@ class Portal {
     }
   }
 
-  // Where to begin: with what there is, or with how to begin.
+  // Without endpoints, the guide comes first.
   async #home() {
     const answer = await this.api.get("endpoints", { limit: 1 }).catch(() => null);
     location.replace(answer?.endpoints.length === 0 ? "#/start" : "#/endpoints");
@@ -177,7 +177,7 @@ function decode(text) {
   }
 }
 
-/** A page while it is shown: its place, its address, and a signal that fires when it is left. */
+/** A page while it is shown: its root element, its address, and a signal that aborts when the page is left. */
 class View {
   constructor(portal, address, query, signal) {
     this.brand = portal.brand;
@@ -190,7 +190,7 @@ class View {
     this.head = h("div", { class: "page-head" }, this.crumb, this.heading);
   }
 
-  /** The heading of the page, with what can be done on it. */
+  /** The heading of the page, with its actions. */
   title(text, { mono = false, badge = null, text: note = null, actions = null } = {}) {
     if (this.signal.aborted) return;
     document.title = visible(`${text} · ${this.brand}`);

@@ -1,4 +1,4 @@
-// Attempts: the table of an endpoint's or an event's, and one in detail.
+// Attempts: the table for an endpoint or an event, and the details of one attempt.
 
 import { h } from "./dom.js";
 import { path } from "./api.js";
@@ -10,15 +10,15 @@ import { button, card, codeBlock, copyButton, empty, facts, linkButton, notice, 
 
 const STATUSES = [["", "Any result"], ["success", "Succeeded"], ["fail", "Failed"]];
 const CLASSES = [["", "Any response"], ["2", "2xx"], ["3", "3xx"], ["4", "4xx"], ["5", "5xx"], ["0", "No response"]];
-const TRIGGERS = { scheduled: "By schedule", manual: "By hand", test: "Test" };
+const TRIGGERS = { scheduled: "Scheduled", manual: "Manual", test: "Test" };
 
-/** The result of an attempt in a word or a number. */
+/** The result of an attempt as a word or a number. */
 export function attemptPill(attempt) {
   const label = attempt.statusCode ? String(attempt.statusCode) : attempt.status === "success" ? "OK" : "No response";
   return pill(attempt.status === "success" ? "good" : "bad", label, attempt.error || undefined);
 }
 
-/** The log of an endpoint, with filters that stay in the address. */
+/** The attempts of an endpoint, with filters that are kept in the address. */
 export function attemptLog(app, view, endpoint, catalog) {
   const filters = Object.fromEntries(["status", "code", "type", "period", "from", "to"].map((name) => [name, view.query.get(name) ?? ""]));
   const change = (changes) => {
@@ -34,10 +34,10 @@ export function attemptLog(app, view, endpoint, catalog) {
   };
   const blank = () =>
     filtered()
-      ? empty({ glyph: "search", title: "Nothing matches", text: "No delivery fits these filters." })
-      : empty({ glyph: "inbox", title: "No deliveries yet", text: "As soon as an event is sent here, it shows up with the answer it got." });
+      ? empty({ glyph: "search", title: "No matches", text: "No deliveries match these filters." })
+      : empty({ glyph: "inbox", title: "No deliveries yet", text: "Deliveries appear here with your server's response as soon as an event is sent." });
   const row = (attempt) => attemptRow(app, attempt, () => showAttempt(app, attempt, endpoint, list.reload));
-  const head = [["Result", ""], ["Event", ""], ["Took", "wide number"], ["Time", "middle end"]];
+  const head = [["Result", ""], ["Event", ""], ["Duration", "wide number"], ["Time", "middle end"]];
   const list = pagedTable(app, view, { label: "Deliveries", head, fetch, row, blank });
   const tools = h(
     "div",
@@ -63,7 +63,7 @@ function attemptRow(app, attempt, show) {
   );
 }
 
-/** One attempt at the side of the page: what was sent, what came back, what happens next. */
+/** One attempt in a side panel: the request, the response, and what happens next. */
 export function showAttempt(app, attempt, endpoint, changed = () => {}) {
   const describe = h("p", { class: "dialog-note" }, attemptPill(attempt), h("span", {}, "Attempt ", attempt.number, " · "), time(attempt.timestamp));
   const closer = new AbortController();
@@ -75,17 +75,17 @@ export function showAttempt(app, attempt, endpoint, changed = () => {}) {
   const resend = app.write && button("Resend", { small: true, glyph: "send", action: () => again() });
   const again = async () => {
     await app.api.post(path`events/${attempt.eventId}/endpoints/${attempt.endpointId}/resend`);
-    toast("Queued for delivery. The result shows up in a moment.");
+    toast("Queued for delivery. The result will appear in a moment.");
     setTimeout(changed, 1200);
   };
   const response = attempt.response
     ? codeBlock(attempt.response, { language: looksJson(attempt.response) ? "json" : "text", label: "Response body" })
-    : h("p", { class: "note" }, attempt.statusCode ? "The response had no body." : "No response came.");
+    : h("p", { class: "note" }, attempt.statusCode ? "The response had no body." : "There was no response.");
   const request = loader(app, view, {
     rows: 2,
     fetch: () => app.api.get(path`events/${attempt.eventId}`, {}, view.signal).catch((error) => (error.status === 404 ? null : Promise.reject(error))),
     render: (event) =>
-      event ? codeBlock(event.payload, { label: "Request body" }) : h("p", { class: "note" }, "The event is older than what is kept."),
+      event ? codeBlock(event.payload, { label: "Request body" }) : h("p", { class: "note" }, "This event is no longer stored."),
   });
   dialog.body.append(
     h("div", { class: "actions" }, resend, go),
@@ -103,8 +103,8 @@ function outcome(attempt) {
   const made = facts(
     ["Event", h("span", { class: "mono break" }, attempt.eventId), copyButton(attempt.eventId, "Copy event id")],
     ["Status", attempt.statusCode ? `HTTP ${attempt.statusCode}` : "No response"],
-    ["Took", duration(attempt.durationMs)],
-    ["Sent", TRIGGERS[attempt.trigger] ?? attempt.trigger],
+    ["Duration", duration(attempt.durationMs)],
+    ["Trigger", TRIGGERS[attempt.trigger] ?? attempt.trigger],
     ["Next attempt", attempt.nextAttemptAt ? [time(attempt.nextAttemptAt), h("span", { class: "faint" }, " (", ago(attempt.nextAttemptAt), ")")] : "None"],
   );
   made.classList.add("pairs");
@@ -116,7 +116,7 @@ function requestHeaders(app, attempt, endpoint) {
   const styles = app.signature === "both" ? ["webhook", "svix"] : [app.signature];
   const lines = [
     ["content-type", "application/json"],
-    ...styles.flatMap((style) => [[`${style}-id`, attempt.eventId], [`${style}-timestamp`, seconds], [`${style}-signature`, "v1,… (made for each attempt, not kept)"]]),
+    ...styles.flatMap((style) => [[`${style}-id`, attempt.eventId], [`${style}-timestamp`, seconds], [`${style}-signature`, "v1,… (computed for each attempt, not stored)"]]),
     ...(endpoint?.headers ?? []).map((name) => [name, "•••••• (your value)"]),
   ];
   return h(
@@ -136,7 +136,7 @@ function requestHeaders(app, attempt, endpoint) {
 
 const looksJson = (text) => /^\s*[[{"]/.test(text);
 
-/** A card for the log of an endpoint. */
+/** A card with the attempts of an endpoint. */
 export function attemptCard(app, view, endpoint, catalog, actions) {
   const { tools, list } = attemptLog(app, view, endpoint, catalog);
   return { element: card("Deliveries", { actions }, tools, list), reload: () => list.reload() };

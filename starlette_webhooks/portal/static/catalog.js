@@ -9,13 +9,13 @@ import { examplePayload, verification } from "./snippets.js";
 import { card, codeBlock, copyButton, empty, failure, linkButton } from "./ui.js";
 
 export async function catalogPage(app, view) {
-  view.title("Event catalog", { text: "Every kind of event you can subscribe to, and what it carries." });
+  view.title("Event catalog", { text: "All event types that you can subscribe to, with their data." });
   view.root.append(loader(app, view, { fetch: () => app.catalog(), render: (catalog) => list(catalog), rows: 6 }));
 }
 
 function list(catalog) {
   const search = h("input", { class: "input", type: "search", placeholder: "Search events", "aria-label": "Search events" });
-  const nothing = h("div", { hidden: true }, empty({ glyph: "search", title: "Nothing matches", text: "No event type has these words." }));
+  const nothing = h("div", { hidden: true }, empty({ glyph: "search", title: "No matches", text: "No event types match this search." }));
   const groups = byCategory(catalog).map(([title, types]) => {
     const rows = types.map((type) => {
       const link = h("a", { class: "cover strong", href: `#/catalog/${encodeURIComponent(type.name)}` }, type.label || type.name);
@@ -49,7 +49,7 @@ export async function eventTypePage(app, view) {
         view.title(type.label || type.name, { text: [h("code", {}, type.name), copyButton(type.name, "Copy event type")], actions: see });
         return [
           type.description && h("p", { class: "lead" }, type.description),
-          card("Data", { className: "flush-table", note: "The fields of data." }, type.schema ? schemaTable(type.schema) : h("p", { class: "note" }, "This type has no schema. The example shows what to expect.")),
+          card("Data", { className: "flush-table", note: "The fields of the data object." }, type.schema ? schemaTable(type.schema) : h("p", { class: "note" }, "This event type has no schema. See the example for what to expect.")),
           card("Example", { note: "The body of a delivery." }, codeBlock(examplePayload(type), { label: "Payload" })),
           card("Verify and receive", { note: "Check the signature of each delivery before you trust it." }, verification(app, type)),
         ];

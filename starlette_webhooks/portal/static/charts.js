@@ -1,11 +1,11 @@
-// Deliveries by the hour, as a sparkline and as bars.
+// Deliveries per hour, as a sparkline and as bars.
 
 import { h, svg } from "./dom.js";
 import { count, hour, number } from "./format.js";
 
 const HOUR = 3_600_000;
 
-/** An entry for each hour of the window, also for those in which nothing happened. */
+/** One entry for each hour of the window, including hours without deliveries. */
 export function hours(stats) {
   const known = new Map(stats.buckets.map((bucket) => [Math.floor(Date.parse(bucket.start) / HOUR), bucket]));
   const last = Math.floor(Date.parse(stats.until) / HOUR);

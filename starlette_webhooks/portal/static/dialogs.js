@@ -31,7 +31,7 @@ function rescueToasts(dialog) {
   if (host) document.body.append(host);
 }
 
-/** Ask before something is done. `action` runs while the dialog is open; an error stays in it. Resolves to whether it was done. */
+/** Ask for confirmation. `action` runs while the dialog is open, and errors appear in it. Resolves to whether it was done. */
 export async function confirm({ title, text, label, danger = false, action }) {
   const error = h("p", { class: "field-error", role: "alert" });
   const cancel = button("Cancel", { action: () => made.close() });

@@ -1,10 +1,10 @@
-// Every element of the page is made here. Strings become text nodes and are never parsed as HTML, links stay within the
-// page, and styles are set as custom properties only: so no payload, URL or response body can become markup.
+// Every element of the page is created here. Strings become text nodes and are never parsed as HTML, links stay within the
+// page, and styles are set only as custom properties. So no payload, URL or response body can become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufeff]/g;
 
-/** Text with control and direction-changing characters spelled out, so that it reads as what it is. */
+/** Text with control characters and direction overrides escaped, so that it cannot look like something else. */
 export function visible(text) {
   return String(text).replace(CONTROLS, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

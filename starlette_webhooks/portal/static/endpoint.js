@@ -1,4 +1,4 @@
-// One endpoint: how it does, what was delivered, how it is set up.
+// One endpoint: its statistics, its deliveries and its settings.
 
 import { h } from "./dom.js";
 import { path } from "./api.js";
@@ -40,13 +40,13 @@ function content(app, view, endpoint, catalog, again) {
   view.title(endpoint.url, { mono: true, badge: statePill(endpoint), text: endpoint.description, actions: app.write && controls(app, endpoint, catalog, again, refresh) });
   const fresh = view.query.get("created") !== null && app.write;
   return [
-    fresh && notice("good", h("strong", {}, "Endpoint added. "), "Copy its signing secret into your receiver, then send a test event."),
+    fresh && notice("good", h("strong", {}, "Endpoint added. "), "Copy its signing secret to your server, then send a test event."),
     endpoint.disabled && notice("warn", h("strong", {}, "This endpoint is disabled. "), disabledWords(endpoint)),
     h("div", { class: "columns" }, h("div", {}, figures, deliveries.element), h("aside", {}, secretCard(app, endpoint), setup(endpoint, catalog))),
   ];
 }
 
-/** Whether the page may change by itself: not while somebody reads further down, looks at one attempt, or is within the table. */
+/** Whether the page may refresh by itself: not while someone reads further down, views an attempt, or has the focus in the table. */
 function idle(view) {
   const rows = view.root.querySelector("tbody");
   if (document.hidden || document.querySelector("dialog[open]") || !getSelection().isCollapsed) return false;
@@ -65,7 +65,7 @@ function statistics(app, view, endpoint) {
         tile("Success rate", rate(stats.success, stats.fail)),
         tile("Succeeded", number(stats.success)),
         tile("Failed", number(stats.fail), stats.fail ? "bad" : ""),
-        tile("Waiting", number(stats.pending)),
+        tile("Pending", number(stats.pending)),
       );
       return card("Last 24 hours", {}, tiles, chart(stats));
     },
@@ -88,7 +88,7 @@ function controls(app, endpoint, catalog, again, refresh) {
         action: async () => {
           const done = await confirm({
             title: "Disable this endpoint?",
-            text: [h("p", {}, name), h("p", {}, "Nothing is delivered to it until you enable it again. What happens meanwhile stays in the log and can be recovered.")],
+            text: [h("p", {}, name), h("p", {}, "Nothing is delivered to it until you enable it again. Events from that time are stored, and you can recover them.")],
             label: "Disable",
             action: () => app.api.patch(path`endpoints/${endpoint.id}`, { disabled: true }),
           });
@@ -101,7 +101,7 @@ function controls(app, endpoint, catalog, again, refresh) {
     action: async () => {
       const done = await confirm({
         title: "Delete this endpoint?",
-        text: [h("p", {}, name), h("p", {}, "Its secret, its settings and its deliveries go with it. This cannot be undone.")],
+        text: [h("p", {}, name), h("p", {}, "This also deletes its secret, its settings and its deliveries, and cannot be undone.")],
         label: "Delete endpoint",
         danger: true,
         action: () => app.api.delete(path`endpoints/${endpoint.id}`),
@@ -126,10 +126,10 @@ function setup(endpoint, catalog) {
       ["Id", h("span", { class: "mono break" }, endpoint.id), copyButton(endpoint.id, "Copy endpoint id")],
       ["Events", types.length ? h("div", { class: "chips" }, types) : "All events"],
       endpoint.channels.length > 0 && ["Channels", chips(endpoint.channels)],
-      ["Rate limit", endpoint.rateLimit ? `${number(endpoint.rateLimit)} a second` : "None"],
+      ["Rate limit", endpoint.rateLimit ? `${number(endpoint.rateLimit)} per second` : "None"],
       endpoint.headers?.length > 0 && ["Headers", chips(endpoint.headers)],
       ["Added", ago(endpoint.createdAt)],
-      ["Changed", ago(endpoint.updatedAt)],
+      ["Updated", ago(endpoint.updatedAt)],
     ),
     endpoint.disabled ? pill("quiet", "Not delivering") : null,
   );

@@ -12,7 +12,7 @@ const EMPTY = { url: "", description: "", eventTypes: [], channels: [], rateLimi
 
 export async function newEndpointPage(app, view) {
   view.back("Endpoints", "#/endpoints");
-  view.title("Add endpoint", { text: "Your server gets a signed POST request for each event." });
+  view.title("Add endpoint", { text: "Your server receives a signed POST request for each event." });
   view.root.append(
     loader(app, view, {
       fetch: () => app.catalog(),
@@ -59,15 +59,15 @@ function form(app, endpoint, catalog, label, home, save) {
     card(
       "Destination",
       {},
-      field("URL", url, { hint: "Must answer with a 2xx status within seconds, so leave long work for later. Redirects are not followed." }),
+      field("URL", url, { hint: "Your server must answer with a 2xx status within seconds, so do slow work afterwards. Redirects are not followed." }),
       field("Description", description, { optional: true }),
     ),
-    card("Events", { note: "Which events go here." }, types.element),
+    card("Events", { note: "Which events to send here." }, types.element),
     card(
       "Delivery",
       {},
-      field("Channels", channels, { optional: true, hint: "Only events with one of these labels. Divide them by commas; leave empty for all." }),
-      field("Rate limit", limit, { optional: true, hint: "Deliveries a second at most. What comes faster waits its turn." }),
+      field("Channels", channels, { optional: true, hint: "Send only events in one of these channels. Separate them with commas. Leave empty to send all." }),
+      field("Rate limit", limit, { optional: true, hint: "Maximum number of deliveries per second. Further deliveries wait." }),
       headers.element,
     ),
     h("div", { class: "form-foot" }, submit, linkButton("Cancel", home)),
@@ -102,15 +102,15 @@ function checkUrl(text) {
   } catch {
     // Falls through to the message.
   }
-  return "Give the full URL of your receiver, such as https://example.com/webhooks.";
+  return "Enter the full URL of your server, such as https://example.com/webhooks.";
 }
 
 function checkLimit(input) {
   if (!input.validity.badInput && (input.value === "" || /^[1-9]\d*$/.test(input.value))) return null;
-  return "The rate limit is a whole number, 1 or more. Leave it empty for none.";
+  return "The rate limit must be a whole number of 1 or more. Leave it empty for no limit.";
 }
 
-/** Custom headers. Their values are never shown, so they are left as they are or replaced all together. */
+/** Custom headers. Their values are never shown, so all of them are kept or all are replaced. */
 function headerEditor(names) {
   const rows = h("div", { class: "header-rows" });
   let editing = names.length === 0;
@@ -132,7 +132,7 @@ function headerEditor(names) {
         editing = true;
         names.forEach((name) => add(name));
         edit();
-        place.append(h("p", { class: "hint" }, "Values are never shown. Enter each one again: saving replaces all headers."));
+        place.append(h("p", { class: "hint" }, "Values are never shown. Enter all of them again, because saving replaces all headers."));
         rows.querySelector("[aria-label='Header value']")?.focus();
       },
     });
@@ -146,7 +146,7 @@ function headerEditor(names) {
     value: () => Object.fromEntries(read()),
     problem: () => {
       const bad = editing && read().find(([name, value]) => !HEADER_NAME.test(name) || value === "");
-      return bad ? `Give the header ${bad[0] || "without a name"} a valid name and a value.` : null;
+      return bad ? bad[0] ? `The header ${bad[0]} needs a valid name and a value.` : "Every header needs a name." : null;
     },
   };
 }

@@ -8,21 +8,21 @@ import { icon } from "./icons.js";
 import { pagedTable } from "./lists.js";
 import { empty, linkButton, pill } from "./ui.js";
 
-const REASONS = { gone: "Your server answered 410 Gone", failing: "Failed for days", manual: "Disabled by hand" };
+const REASONS = { gone: "Your server answered 410 Gone", failing: "Failed for days", manual: "Disabled manually" };
 const AT_A_TIME = 4;
 
-/** Whether an endpoint gets events, in a word. */
+/** Whether an endpoint receives events, in one word. */
 export function statePill(endpoint) {
   if (!endpoint.disabled) return pill("good", "Enabled");
   const failed = endpoint.disabledReason === "gone" || endpoint.disabledReason === "failing";
   return pill(failed ? "bad" : "quiet", "Disabled", REASONS[endpoint.disabledReason]);
 }
 
-/** Why an endpoint is disabled, in a sentence. */
+/** Why an endpoint is disabled, in one sentence. */
 export function disabledWords(endpoint) {
-  if (endpoint.disabledReason === "gone") return "Your server answered 410 Gone, which asks for no more deliveries.";
-  if (endpoint.disabledReason === "failing") return "Every delivery failed for days, so it was switched off.";
-  return "Nothing is delivered here. Events go on to the log.";
+  if (endpoint.disabledReason === "gone") return "Your server answered 410 Gone, which means that it wants no more deliveries.";
+  if (endpoint.disabledReason === "failing") return "Every delivery failed for days, so the endpoint was disabled.";
+  return "Nothing is delivered here. Events are still stored.";
 }
 
 export async function endpointsPage(app, view) {
@@ -40,8 +40,8 @@ export async function endpointsPage(app, view) {
       glyph: "endpoints",
       title: "No endpoints yet",
       text: app.write
-        ? "Add the URL of your server, and pick the events that it wants to hear of."
-        : "Somebody with write access can add the first one.",
+        ? "Add the URL of your server and choose the events to send there."
+        : "Someone with write access can add the first one.",
       action: app.write
         ? [linkButton("Add endpoint", "#/endpoints/new", { kind: "primary", glyph: "plus" }), linkButton("Getting started", "#/start")]
         : linkButton("Getting started", "#/start"),
@@ -75,7 +75,7 @@ function endpointRow(app, view, endpoint, queue) {
   );
 }
 
-/** Runs so many tasks at a time, in order. */
+/** Runs at most `size` tasks at a time, in order. */
 function limited(size) {
   const waiting = [];
   let running = 0;

@@ -1,4 +1,4 @@
-// The log of events, and one event with its deliveries.
+// The list of events, and one event with its deliveries.
 
 import { fill, h } from "./dom.js";
 import { path } from "./api.js";
@@ -12,7 +12,7 @@ import { button, card, codeBlock, copyButton, empty, linkButton, pill, toast } f
 const FILTERS = ["type", "channel", "period", "from", "to"];
 
 export async function eventsPage(app, view) {
-  view.title("Events", { text: "Everything that happened, whether or not it was delivered.", actions: linkButton("Watch live", "#/live", { glyph: "live" }) });
+  view.title("Events", { text: "Everything that happened, whether it was delivered or not.", actions: linkButton("Watch live", "#/live", { glyph: "live" }) });
   const filters = Object.fromEntries(FILTERS.map((name) => [name, view.query.get(name) ?? ""]));
   const change = (changes) => {
     Object.assign(filters, changes);
@@ -26,8 +26,8 @@ export async function eventsPage(app, view) {
   };
   const blank = () =>
     Object.values(filters).some(Boolean)
-      ? empty({ glyph: "search", title: "Nothing matches", text: "No event fits these filters." })
-      : empty({ glyph: "events", title: "No events yet", text: "The first one shows up here the moment it happens.", action: linkButton("Getting started", "#/start") });
+      ? empty({ glyph: "search", title: "No matches", text: "No events match these filters." })
+      : empty({ glyph: "events", title: "No events yet", text: "Events appear here as soon as they happen.", action: linkButton("Getting started", "#/start") });
   const list = pagedTable(app, view, { label: "Events", head: [["Event", ""], ["Id", "wide"], ["Time", "middle end"], ["", "wide"]], fetch, row: eventRow, blank });
   const types = h("span", { class: "slot" }, typeSelect("Event type", [], "", () => {}));
   app.catalog().then((catalog) => fill(types, typeSelect("Event type", catalog, filters.type, (type) => change({ type })))).catch(() => {});
@@ -49,7 +49,7 @@ function eventRow(event) {
   );
 }
 
-/** The beginning of some data on one line. */
+/** The start of some data, on one line. */
 export function preview(data) {
   const text = JSON.stringify(data ?? {}, (key, value) => (typeof value === "string" && value.length > 80 ? `${value.slice(0, 80)}…` : value));
   return text.length > 160 ? `${text.slice(0, 160)}…` : text;
@@ -79,7 +79,7 @@ function deliveries(app, view, event) {
       const tried = group(attempts);
       const shown = [...tried].map(([id, list]) => delivery(app, event, known.get(id), list, place.reload));
       const others = endpoints.filter((endpoint) => !tried.has(endpoint.id));
-      if (shown.length === 0) shown.push(h("p", { class: "note" }, "It was not delivered to any endpoint."));
+      if (shown.length === 0) shown.push(h("p", { class: "note" }, "This event was not delivered to any endpoint."));
       return [shown, others.length > 0 && rest(app, event, others, place.reload)];
     },
   });
@@ -109,7 +109,7 @@ function resendButton(app, event, id, label, changed) {
     glyph: "send",
     action: async () => {
       await app.api.post(path`events/${event.id}/endpoints/${id}/resend`);
-      toast("Queued for delivery. The result shows up in a moment.");
+      toast("Queued for delivery. The result will appear in a moment.");
       setTimeout(changed, 1200);
     },
   });
@@ -132,7 +132,7 @@ function delivery(app, event, endpoint, attempts, changed) {
     "article",
     { class: "delivery" },
     h("div", { class: "delivery-head" }, h("div", {}, h("h3", { class: "mono break" }, endpoint?.url ?? last.url), h("p", { class: "under" }, state, count(attempts.length, "attempt"), waits && [" · next ", ago(last.nextAttemptAt)])), app.write && endpoint && resendButton(app, event, endpoint.id, "Resend", changed)),
-    table("Attempts", [["Number", ""], ["Result", ""], ["Took", "wide number"], ["Time", "end"]], h("tbody", {}, attempts.map(row))),
+    table("Attempts", [["Number", ""], ["Result", ""], ["Duration", "wide number"], ["Time", "end"]], h("tbody", {}, attempts.map(row))),
   );
 }
 

@@ -14,7 +14,7 @@ const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 export const number = (value) => NUMBER.format(value);
 export const hour = (moment) => HOUR.format(moment);
 
-/** The moment in the reader's zone: the clock today, the day and the clock else. The exact time shows on hover. */
+/** The moment in the reader's zone: the time if it is today, otherwise the day and the time. The exact time shows on hover. */
 export function time(text) {
   const moment = new Date(text);
   return element(text, moment, short(moment));
@@ -69,7 +69,7 @@ export function size(text) {
   return bytes < 1e6 ? `${(bytes / 1000).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
-/** 99.9%, never 100% where something failed; a dash where there is nothing to count. */
+/** 99.9%, never 100% if something failed, and a dash if there is nothing to count. */
 export function rate(success, fail) {
   const total = success + fail;
   if (total === 0) return "–";
@@ -83,7 +83,7 @@ export function count(value, singular, plural = `${singular}s`) {
   return `${number(value)} ${value === 1 ? singular : plural}`;
 }
 
-/** Now minus so many seconds, or the time of a `datetime-local` input, as the API takes it. */
+/** Now minus a number of seconds, in the format of the API. */
 export function since(seconds) {
   return new Date(Date.now() - seconds * 1000).toISOString();
 }

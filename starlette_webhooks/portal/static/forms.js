@@ -3,7 +3,7 @@
 import { fill, h, uid } from "./dom.js";
 import { since } from "./format.js";
 
-/** A control with its label, and a hint that screen readers read along with it. */
+/** A control with its label, and a hint that screen readers read with it. */
 export function field(label, control, { hint = null, optional = false } = {}) {
   control.id ||= uid("field");
   const help = hint && h("p", { class: "hint", id: uid("hint") }, hint);
@@ -50,7 +50,7 @@ export function byCategory(catalog) {
 
 const PERIODS = [["", "Any time"], ["3600", "Last hour"], ["86400", "Last 24 hours"], ["604800", "Last 7 days"], ["custom", "Between…"]];
 
-/** A filter by time: a period up to now, or from one moment to another in the reader's zone. Calls `change({period, from, to})`. */
+/** A filter by time: a period up to now, or a range in the reader's time zone. Calls `change({period, from, to})`. */
 export function periodFilter(value, change) {
   const from = h("input", { class: "input", type: "datetime-local", "aria-label": "From", value: value.from ?? "" });
   const to = h("input", { class: "input", type: "datetime-local", "aria-label": "To", value: value.to ?? "" });
@@ -66,7 +66,7 @@ export function periodFilter(value, change) {
   return [period, range];
 }
 
-/** What the API takes for such a filter: `after` and `before`. */
+/** The query parameters for such a filter: `after` and `before`. */
 export function periodQuery({ period, from, to }) {
   if (period === "custom") return { after: moment(from), before: moment(to) };
   return period ? { after: since(Number(period)) } : {};
@@ -77,7 +77,7 @@ function moment(text) {
   return text && !Number.isNaN(value.getTime()) ? value.toISOString() : undefined;
 }
 
-/** Show what is wrong above a form, and bring it into view. */
+/** Show an error above a form, and scroll to it. */
 export function formError(place, message) {
   fill(place, message ? h("div", { class: "notice bad", role: "alert" }, h("div", {}, message)) : null);
   if (message) place.scrollIntoView({ block: "nearest" });

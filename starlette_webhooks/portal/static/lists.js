@@ -1,9 +1,9 @@
-// Loading: skeleton, content, error; and lists that are read page by page.
+// Loading (skeleton, content, error), and lists that load page by page.
 
 import { fill, h } from "./dom.js";
 import { busy, button, failure, skeleton } from "./ui.js";
 
-/** A place that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` gets it anew without a flash. */
+/** An element that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` fetches it again without flicker. */
 export function loader(app, view, { fetch, render, rows = 4 }) {
   const place = h("div", { class: "loader" });
   let failed = false;
@@ -29,7 +29,7 @@ export function loader(app, view, { fetch, render, rows = 4 }) {
   return place;
 }
 
-/** A table that is read page by page, newest first. `fetch(cursor)` gets `{items, nextCursor, done}`. */
+/** A table that loads page by page, newest first. `fetch(cursor)` gets `{items, nextCursor, done}`. */
 export function pagedTable(app, view, { label, head, fetch, row, blank }) {
   const render = (page) => {
     if (page.items.length === 0) return blank();
@@ -58,7 +58,7 @@ export function pagedTable(app, view, { label, head, fetch, row, blank }) {
 /** A table: `head` is `[[label, class], ...]`. */
 export function table(label, head, body) {
   const cells = head.map(([text, name]) => h("th", { scope: "col", class: name || null }, text || h("span", { class: "visually-hidden" }, "More")));
-  // The whole row opens what its link or button opens, also where something lies above the cover.
+  // The whole row is clickable, even where something covers its link or button.
   body.addEventListener("click", (event) => event.target.closest("a, button") || event.target.closest("tr").querySelector(".cover")?.click());
   return h("table", { class: "table", "aria-label": label }, h("thead", {}, h("tr", {}, cells)), body);
 }

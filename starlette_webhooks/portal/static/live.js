@@ -1,4 +1,4 @@
-// Events as they happen, over server-sent events.
+// Events as they happen, by Server-Sent Events.
 
 import { fill, h } from "./dom.js";
 import { open } from "./dialogs.js";
@@ -14,9 +14,9 @@ const BACKOFF = [1000, 2000, 5000, 10_000, 30_000];
 export async function livePage(app, view) {
   const state = h("span", { role: "status" }, pill("warn", "Connecting…"));
   const pause = button("Pause", { glyph: "pause" });
-  view.title("Live", { text: "New events appear at the top the moment they happen.", badge: state, actions: pause });
+  view.title("Live", { text: "New events appear at the top as they happen.", badge: state, actions: pause });
   const rows = h("ol", { class: "live", "aria-label": "Live events" });
-  const blank = empty({ glyph: "live", title: "Listening", text: "Nothing has happened since you opened this page." });
+  const blank = empty({ glyph: "live", title: "Listening", text: "No events since you opened this page." });
   const hint = h("div", {});
   const place = h("div", { class: "card flush" }, hint, rows, blank);
   const seen = new Set();
@@ -91,7 +91,7 @@ function showEvent(event) {
   go.addEventListener("click", () => made.close());
 }
 
-/** Keeps a stream open. The browser reconnects by itself and resumes by the last id; where it gives up, we go on. */
+/** Keeps a stream open. The browser reconnects by itself and resumes by the last id; where it gives up, we reconnect. */
 function follow(app, view, take, gap, tell) {
   let source = null;
   let timer = 0;
@@ -119,7 +119,7 @@ function follow(app, view, take, gap, tell) {
       if (message.lastEventId) last = message.lastEventId;
       if (message.data) take(JSON.parse(message.data));
     };
-    source.addEventListener("gap", () => gap("Some events in between are no longer kept."));
+    source.addEventListener("gap", () => gap("Some events in between are no longer stored."));
     source.onerror = () => {
       say("warn", "Reconnecting…");
       if (source.readyState !== EventSource.CLOSED) return;

@@ -1,4 +1,4 @@
-// Delivering again what failed since a moment, with progress.
+// Redelivering what failed since a given time, with progress.
 
 import { fill, h } from "./dom.js";
 import { path } from "./api.js";
@@ -25,20 +25,20 @@ export function recover(app, endpoint, changed = () => {}) {
   const form = h(
     "form",
     {},
-    h("p", { class: "prose" }, "Every event whose delivery failed in this time, and has not succeeded since, is sent again."),
-    field("Failed in", period),
+    h("p", { class: "prose" }, "Sends every event again whose delivery failed in this period and has not succeeded since."),
+    field("Period", period),
     custom,
-    h("label", { class: "check" }, missing, h("span", {}, "Also events that were never sent here", h("small", {}, "Such as those from before this endpoint existed, or while it was disabled."))),
+    h("label", { class: "check" }, missing, h("span", {}, "Also events that were never sent here", h("small", {}, "For example, from before this endpoint existed, or while it was disabled."))),
     h("div", { class: "dialog-foot" }, go),
   );
   const stop = new AbortController();
   const start = async () => {
     const from = period.value === "custom" ? new Date(moment.value) : new Date(Date.now() - Number(period.value) * 1000);
-    if (Number.isNaN(from.getTime())) return void fill(result, notice("bad", "Give a date and a time."));
+    if (Number.isNaN(from.getTime())) return void fill(result, notice("bad", "Enter a date and a time."));
     try {
       const before = await app.api.get(path`endpoints/${endpoint.id}/attempts`, { limit: PAGE }, stop.signal);
       const answer = await app.api.post(path`endpoints/${endpoint.id}/recover`, { since: from.toISOString(), missing: missing.checked });
-      if (answer.recovered === 0) return void fill(result, notice("good", "Nothing to recover: no delivery failed in this time."));
+      if (answer.recovered === 0) return void fill(result, notice("good", "Nothing to recover: no deliveries failed in this period."));
       form.hidden = true;
       await follow(app, endpoint, answer.recovered, before.attempts, result, stop.signal, changed);
     } catch (error) {
@@ -61,7 +61,7 @@ async function follow(app, endpoint, total, before, place, signal, changed) {
   const words = h("p", { class: "dialog-note" });
   fill(place, bar, words);
   const end = Date.now() + PATIENCE;
-  // Told apart by what was there before, and not by the time: the reader's clock need not agree with the server's.
+  // New attempts are recognised by their ids, because the browser's clock may differ from the server's.
   const known = new Set(before.map((attempt) => attempt.id));
   const after = before[0]?.timestamp;
   while (Date.now() < end) {
@@ -71,7 +71,7 @@ async function follow(app, endpoint, total, before, place, signal, changed) {
     fill(words, `${number(bar.value)} of ${count(total, "delivery", "deliveries")} sent again: ${number(good)} succeeded, ${number(results.size - good)} failed.`);
     if (results.size >= total) {
       const failed = results.size - good;
-      place.append(failed ? notice("warn", `${count(failed, "delivery", "deliveries")} failed again. They are retried on schedule.`) : notice("good", "All recovered."));
+      place.append(failed ? notice("warn", `${count(failed, "delivery", "deliveries")} failed again and will be retried on schedule.`) : notice("good", "All deliveries succeeded."));
       break;
     }
     changed();

@@ -7,10 +7,10 @@ import { button, card, copyButton, iconButton, notice, toast } from "./ui.js";
 
 const HIDDEN = "whsec_••••••••••••••••";
 
-/** The card with an endpoint's secret. It is asked for only when the reader wants to see or copy it. */
+/** The card with an endpoint's secret. It is fetched only when someone reveals or copies it. */
 export function secretCard(app, endpoint) {
   if (!app.write) {
-    return card("Signing secret", {}, h("p", { class: "note" }, "You can look at this endpoint, but not see its secret."));
+    return card("Signing secret", {}, h("p", { class: "note" }, "You need write access to see the secret."));
   }
   let key = null;
   let shown = false;
@@ -34,8 +34,8 @@ export function secretCard(app, endpoint) {
       const done = await confirm({
         title: "Rotate the signing secret?",
         text: [
-          h("p", {}, "A new secret takes over at once. For the next 24 hours every delivery carries two signatures, one by the new secret and one by the old, so nothing breaks while you change your receiver."),
-          h("p", {}, "After that the old secret no longer signs."),
+          h("p", {}, "The new secret is used at once. For the next 24 hours, deliveries carry two signatures, one with the new secret and one with the old one, so you have time to update your server."),
+          h("p", {}, "After that, the old secret is no longer valid."),
         ],
         label: "Rotate secret",
         action: async () => {
@@ -46,13 +46,13 @@ export function secretCard(app, endpoint) {
       shown = true;
       paint();
       reveal.setAttribute("aria-pressed", "true");
-      fill(note, notice("info", "This is the new secret. The old one signs along for 24 hours."));
+      fill(note, notice("info", "This is the new secret. The old one stays valid for 24 hours."));
       toast("Secret rotated");
     },
   });
   return card(
     "Signing secret",
-    { actions: rotate, note: "Your receiver checks each delivery with it." },
+    { actions: rotate, note: "Verify the signature of each delivery with it." },
     h("div", { class: "secret-row" }, text, reveal, copyButton(load, "Copy secret")),
     note,
   );

@@ -1,4 +1,4 @@
-// What customers paste into their own code.
+// Snippets for customers to paste into their own code.
 
 import { tabs, codeBlock } from "./ui.js";
 
@@ -9,7 +9,8 @@ export function examplePayload(type) {
   return JSON.stringify(example(type), null, 2);
 }
 
-function python(style) {
+/** A receiver in Python. Anyone can send anything, so a malformed signature is answered like a wrong one. */
+export function python(style) {
   const svix = style === "svix";
   return `# pip install ${svix ? "svix" : "standardwebhooks"} flask
 import os
@@ -24,9 +25,10 @@ webhook = Webhook(os.environ["WEBHOOK_SECRET"])  # whsec_...
 @app.post("/webhooks")
 def receive():
     try:
-        event = webhook.verify(request.get_data(), dict(request.headers))
-    except WebhookVerificationError:
+        webhook.verify(request.get_data(), dict(request.headers))
+    except (WebhookVerificationError, ValueError):
         return "", 400
+    event = request.get_json()
     print(event["type"], event["data"])
     return "", 204
 `;
@@ -56,11 +58,11 @@ app.listen(3000);
 `;
 }
 
-/** A shell script that signs an example and posts it: it tries out a receiver without this server. */
+/** A shell script that signs an example and sends it, to try a receiver without this server. */
 export function shell(type, style) {
   const prefix = style === "svix" ? "svix" : "webhook";
   const body = JSON.stringify(example(type)).replaceAll("'", "'\\''");
-  return `# Signs an example and sends it to your receiver. Needs openssl.
+  return `# Signs an example and sends it to your receiver. Requires openssl.
 secret="$WEBHOOK_SECRET"   # whsec_...
 url="\${RECEIVER_URL:-http://localhost:3000/webhooks}"
 id="msg_example"
@@ -97,7 +99,7 @@ export function reading(app) {
   const block = (text, name) => codeBlock(text, { language: "code", label: `${name} command`, title: name });
   return tabs("Way of reading", [
     ["List", () => block(`# The newest events\ncurl "${events}?limit=20" \\\n  -H "Authorization: Bearer $API_KEY"\n`, "List")],
-    ["Stream", () => block(`# Every event the moment it happens, as server-sent events\ncurl -N "${stream}" \\\n  -H "Authorization: Bearer $API_KEY"\n`, "Stream")],
-    ["Resume", () => block(`# Everything after the last event you saw, then live\ncurl -N "${stream}" \\\n  -H "Authorization: Bearer $API_KEY" \\\n  -H "Last-Event-ID: msg_..."\n`, "Resume")],
+    ["Stream", () => block(`# Every event as it happens, as Server-Sent Events\ncurl -N "${stream}" \\\n  -H "Authorization: Bearer $API_KEY"\n`, "Stream")],
+    ["Resume", () => block(`# Everything after the last event that you saw, then live\ncurl -N "${stream}" \\\n  -H "Authorization: Bearer $API_KEY" \\\n  -H "Last-Event-ID: msg_..."\n`, "Resume")],
   ]);
 }

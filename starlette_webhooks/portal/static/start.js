@@ -10,7 +10,7 @@ import { linkButton } from "./ui.js";
 const SAMPLE = { name: "test.ping", example: { hello: "world" } };
 
 export async function startPage(app, view) {
-  view.title("Getting started", { text: "From nothing to a verified delivery in four steps." });
+  view.title("Getting started", { text: "Receive your first verified webhook in four steps." });
   view.root.append(
     loader(app, view, {
       rows: 6,
@@ -30,10 +30,10 @@ function steps(app, endpoints, catalog) {
   return h(
     "ol",
     { class: "steps" },
-    step(Boolean(first), "Add an endpoint", "Give the URL of your server and pick the events it wants. It gets a signing secret of its own.", add),
-    step(false, "Verify the signature", "Every delivery is signed as Standard Webhooks has it. Put the endpoint's secret into WEBHOOK_SECRET, and check each request before you trust it.", verification(app, type)),
-    step(false, "Send a test event", first ? ["It goes to ", h("code", { class: "break" }, first.url), " the way real events do, and you see the answer at once."] : "Once there is an endpoint, send it a test event and see what it answers.", test),
-    step(false, "Or read events without a server", "List them, or hold a stream open. An API key takes the place of your session.", reading(app)),
+    step(Boolean(first), "Add an endpoint", "Enter the URL of your server and choose the events to send there. The endpoint gets its own signing secret.", add),
+    step(false, "Verify the signature", "Deliveries are signed according to Standard Webhooks. Put the endpoint's secret into WEBHOOK_SECRET, and verify each request before you trust it.", verification(app, type)),
+    step(false, "Send a test event", first ? ["It is delivered to ", h("code", { class: "break" }, first.url), " like a real event, and you see the response at once."] : "Once you have an endpoint, send it a test event and see its response.", test),
+    step(false, "Or read events without a server", "List events, or keep a stream open. Authenticate with an API key.", reading(app)),
   );
 }
 

@@ -1,4 +1,4 @@
-// Sending a test event, and seeing what came of it.
+// Sending a test event, and showing the result.
 
 import { fill, h } from "./dom.js";
 import { path } from "./api.js";
@@ -11,7 +11,7 @@ import { button, busy, codeBlock, notice } from "./ui.js";
 const PATIENCE = 25_000;
 const PING = "test.ping";
 
-/** The dialog that sends a test event to one endpoint. `changed` is called when an attempt came in. */
+/** The dialog that sends a test event to one endpoint. `changed` is called after an attempt was made. */
 export function sendTest(app, endpoint, catalog, changed = () => {}) {
   const exampleOf = (name) => JSON.stringify(catalog.find((type) => type.name === name)?.example ?? {}, null, 2);
   const first = catalog.some((type) => type.name === PING) ? PING : catalog[0]?.name;
@@ -24,7 +24,7 @@ export function sendTest(app, endpoint, catalog, changed = () => {}) {
     "form",
     {},
     field("Event type", type),
-    field("Data", data, { hint: "JSON. The example of the catalog to begin with." }),
+    field("Data", data, { hint: "JSON, initially the example from the catalog." }),
     h("div", { class: "dialog-foot" }, send),
   );
   const stop = new AbortController();
@@ -35,7 +35,7 @@ export function sendTest(app, endpoint, catalog, changed = () => {}) {
       try {
         body.data = JSON.parse(data.value || "{}");
       } catch (error) {
-        fill(result, notice("bad", `This is not JSON: ${error.message}`));
+        fill(result, notice("bad", `Invalid JSON: ${error.message}`));
         return;
       }
       fill(result, waiting("Sending…"));
@@ -65,12 +65,12 @@ async function follow(app, endpoint, id, place, signal) {
     const attempt = page.attempts.find((one) => one.endpointId === endpoint.id);
     if (attempt) return void fill(place, outcome(attempt));
   }
-  fill(place, notice("warn", "No answer yet. The attempt appears among the deliveries as soon as there is one."));
+  fill(place, notice("warn", "No response yet. The attempt will appear in the list of deliveries."));
 }
 
 function outcome(attempt) {
   const good = attempt.status === "success";
-  const words = good ? "Your endpoint accepted the event." : attempt.error || `Your endpoint answered ${attempt.statusCode}; only 2xx counts as received.`;
+  const words = good ? "Your endpoint accepted the event." : attempt.error || `Your endpoint answered ${attempt.statusCode}. Only 2xx counts as success.`;
   return h(
     "div",
     {},

@@ -1,4 +1,4 @@
-// Picking event types from the catalog: by category, with search.
+// Selecting event types from the catalog, by category and with search.
 
 import { fill, h, uid } from "./dom.js";
 import { byCategory } from "./forms.js";
@@ -13,10 +13,10 @@ export function typePicker(catalog, chosen) {
   const some = h("input", { type: "radio", name, checked: chosen.length > 0 });
   const search = h("input", { class: "input", type: "search", placeholder: "Search events", "aria-label": "Search events", autocomplete: "off" });
   const total = h("span", { class: "note", role: "status" });
-  const nothing = h("p", { class: "note", hidden: true }, "No event type matches.");
+  const nothing = h("p", { class: "note", hidden: true }, "No event types match.");
   const known = new Set(catalog.map((type) => type.name));
   const retired = chosen.filter((one) => !known.has(one)).map((one) => ({ name: one, label: one, description: "", category: "No longer in the catalog" }));
-  const tell = () => fill(total, `${count(picked.size, "event type")} picked`);
+  const tell = () => fill(total, `${count(picked.size, "event type")} selected`);
   const groups = byCategory([...catalog, ...retired]).map(([title, types]) => group(title, types, picked, tell));
   const panel = h(
     "div",
@@ -31,7 +31,7 @@ export function typePicker(catalog, chosen) {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     nothing.hidden = groups.map((one) => one.filter(words)).some(Boolean);
   });
-  // Enter searches, and does not send the form.
+  // Enter searches instead of submitting the form.
   search.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
   toggle();
   tell();
@@ -41,15 +41,15 @@ export function typePicker(catalog, chosen) {
     h(
       "div",
       { class: "choices", role: "radiogroup", "aria-label": "Which events" },
-      h("label", { class: "choice" }, all, h("span", {}, h("strong", {}, "All events"), h("small", {}, "Also those that are added to the catalog later."))),
-      h("label", { class: "choice" }, some, h("span", {}, h("strong", {}, "Selected events"), h("small", {}, "Only those that you pick."))),
+      h("label", { class: "choice" }, all, h("span", {}, h("strong", {}, "All events"), h("small", {}, "Including event types that are added later."))),
+      h("label", { class: "choice" }, some, h("span", {}, h("strong", {}, "Selected events"), h("small", {}, "Only the event types that you select."))),
     ),
     panel,
   );
   return {
     element,
     value: () => (all.checked ? [] : [...picked]),
-    problem: () => (some.checked && picked.size === 0 ? "Pick at least one event type, or choose all events." : null),
+    problem: () => (some.checked && picked.size === 0 ? "Select at least one event type, or choose all events." : null),
   };
 }
 

@@ -1,4 +1,4 @@
-// The parts that pages are made of.
+// The building blocks of pages.
 
 import { fill, h, uid } from "./dom.js";
 import { icon } from "./icons.js";
@@ -7,7 +7,7 @@ import { size } from "./format.js";
 
 const MAX_SHOWN = 100_000;
 
-/** A button. `kind` is primary, plain, ghost or danger. While its action runs it is busy and cannot be pressed again. */
+/** A button. `kind` is primary, plain, ghost or danger. It cannot be pressed again while its action runs. */
 export function button(label, { kind = "plain", glyph, action, small, ...rest } = {}) {
   const made = h(
     "button",
@@ -19,7 +19,7 @@ export function button(label, { kind = "plain", glyph, action, small, ...rest } 
   return made;
 }
 
-/** Run an action while a button shows that it runs. What goes wrong is said in a toast. */
+/** Run an action while a button shows that it is busy. Errors appear in a toast. */
 export async function busy(element, action) {
   if (element.getAttribute("aria-busy") === "true") return;
   element.setAttribute("aria-busy", "true");
@@ -44,7 +44,7 @@ export function iconButton(label, glyph, action) {
   return made;
 }
 
-/** A state in one word. `kind` is good, bad, warn or quiet. */
+/** A status in one word. `kind` is good, bad, warn or quiet. */
 export function pill(kind, label, title = undefined) {
   return h("span", { class: `pill ${kind}`, title }, label);
 }
@@ -74,7 +74,7 @@ async function copy(text) {
   area.remove();
 }
 
-/** A block of code that can be copied. JSON is set out and coloured; very long texts are cut until asked for. */
+/** A block of code that can be copied. JSON is formatted and highlighted; very long text is cut until requested. */
 export function codeBlock(value, { language = "json", label = "Code", title = null } = {}) {
   const full = language === "json" ? pretty(value) : String(value);
   const paint = language === "json" ? json : language === "text" ? (text) => [text] : code;
@@ -85,7 +85,7 @@ export function codeBlock(value, { language = "json", label = "Code", title = nu
   const block = h("div", { class: "code" }, head, body);
   if (cut) {
     const more = button(`Show all ${size(full)}`, { small: true });
-    const foot = h("div", { class: "code-foot" }, h("span", {}, "Only the beginning is shown."), more);
+    const foot = h("div", { class: "code-foot" }, h("span", {}, "Only the start is shown."), more);
     more.addEventListener("click", () => {
       fill(body, full);
       foot.remove();
@@ -127,7 +127,7 @@ export function tabs(label, entries) {
   return h("div", { class: "tab-group" }, list, panel);
 }
 
-/** What stands where there is nothing yet. */
+/** The placeholder for an empty list. */
 export function empty({ glyph = "inbox", title, text, action = null }) {
   return h(
     "div",
@@ -139,15 +139,15 @@ export function empty({ glyph = "inbox", title, text, action = null }) {
   );
 }
 
-/** What stands where loading failed. */
+/** The placeholder for content that failed to load. */
 export function failure(error, retry) {
   const missing = error.status === 404;
   return h(
     "div",
     { class: "blank", role: "alert" },
     h("div", { class: "blank-icon bad" }, icon(missing ? "search" : "warning")),
-    h("h2", {}, missing ? "Not found" : error.status === 0 ? "Connection lost" : "This could not be loaded"),
-    h("p", {}, missing ? "It may have been deleted, or it is older than what is kept." : error.message),
+    h("h2", {}, missing ? "Not found" : error.status === 0 ? "Connection lost" : "Loading failed"),
+    h("p", {}, missing ? "It may have been deleted, or it is no longer stored." : error.message),
     h("div", { class: "actions" }, missing ? null : button("Try again", { glyph: "rotate", action: retry })),
   );
 }
@@ -186,7 +186,7 @@ export function facts(...pairs) {
   return h("dl", { class: "facts" }, shown.map(([name, ...value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
-/** Say something that goes away by itself. */
+/** Show a message that disappears by itself. */
 export function toast(message, kind = "good") {
   const made = h("div", { class: `toast ${kind}` }, icon(kind === "good" ? "check" : "warning"), h("span", {}, message));
   const host = document.getElementById("toasts");
@@ -196,7 +196,7 @@ export function toast(message, kind = "good") {
   setTimeout(() => made.remove(), kind === "good" ? 4000 : 8000);
 }
 
-/** Say something to screen readers only. */
+/** Announce something to screen readers only. */
 export function announce(message) {
   document.getElementById("announcer").textContent = message;
 }
