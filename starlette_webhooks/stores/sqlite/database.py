@@ -310,6 +310,16 @@ class Database:
         except sqlite3.Error as exc:
             raise self._unavailable("read", exc) from exc
 
+    def _open_reader(self) -> Connection:
+        connection = connect(self._location, busy_seconds=self._busy_seconds)
+        try:
+            self._check_files()  # It might be another file by now.
+            connection.execute("PRAGMA query_only = 1")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def _read(self, fn: Callable[[Connection], T]) -> T:
         if self.path == MEMORY:
             with self._memory_lock:
@@ -318,9 +328,7 @@ class Database:
         try:
             connection = self._readers.pop()
         except IndexError:
-            connection = connect(self._location, busy_seconds=self._busy_seconds)
-            self._check_files()  # It might be another file by now.
-            connection.execute("PRAGMA query_only = 1")
+            connection = self._open_reader()
         try:
             connection.execute("BEGIN")
             return fn(connection)

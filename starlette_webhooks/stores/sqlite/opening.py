@@ -25,9 +25,16 @@ _TABLES = {"meta", "event", "endpoint", "delivery", "attempt"}
 
 
 def connect(path: str, *, busy_seconds: float) -> sqlite3.Connection:
-    """A connection that may be used by any thread, one at a time."""
+    """A connection that may be used by any thread, one at a time. It never creates the file."""
+    in_memory = path == MEMORY
     connection = sqlite3.connect(
-        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=256
+        # If it was moved away, SQLite would make an empty file in its place, and then delete the `-wal` beside it.
+        path if in_memory else f"{Path(path).absolute().as_uri()}?mode=rw",
+        timeout=busy_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        uri=not in_memory,
     )
     connection.execute("PRAGMA cache_size = -32768")
     # Else a statement that inserts several rows may make a file, for what it would undo.
