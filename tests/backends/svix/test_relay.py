@@ -87,7 +87,7 @@ async def test_a_tenant_for_which_rate_matters_more_than_order_is_forwarded_seve
 async def test_no_more_calls_run_at_a_time_than_the_setting_allows(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
-    fake.fail("/msg$", method="POST", times=10_000, status=None, delay=0.01)
+    fake.fail("/msg$", method="POST", times=10_000, status=None, delay=0.1)
     async with running(svix_settings.model_copy(update={"svix_concurrency": 3})) as backend:
         for number in range(24):
             backend.submit([make(f"tenant-{number}")])
