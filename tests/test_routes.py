@@ -54,11 +54,13 @@ def test_the_list_has_exactly_the_agreed_shape(client: TestClient) -> None:
     body = client.get("/events", headers=ACME).json()
     assert set(body) == {"events", "nextCursor", "done"}
     (event,) = body["events"]
-    assert set(event) == {"id", "eventType", "payload", "timestamp"}
-    assert event["id"] == first
+    # `POST /test` made it, so it carries the mark of a test event.
+    assert set(event) == {"id", "eventType", "payload", "timestamp", "test"}
+    assert (event["id"], event["test"]) == (first, True)
     assert event["payload"] == {
         "type": "invoice.paid",
         "timestamp": event["timestamp"],
+        "test": True,
         "data": {"amountPaid": 9900},
     }
     assert event["timestamp"].endswith("Z")
