@@ -86,7 +86,7 @@ def _choose(client: str) -> None:
 
 
 def ask(port: int, path: str) -> Any:
-    """What the receiver tells of itself."""
+    """What the receiver reports about itself."""
     sock = socket.create_connection(("127.0.0.1", port))
     if certificate := os.environ.get("BENCH_CERTIFICATE"):
         context = ssl.create_default_context(cafile=certificate)

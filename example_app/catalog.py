@@ -86,7 +86,7 @@ EVENT_TYPES = [
         "api_key.revoked",
         label="API key revoked",
         category="API keys",
-        description="Someone revoked an API key. It works no more.",
+        description="Someone revoked an API key. It no longer works.",
         schema=APIKeyRevoked,
         example={"apiKeyId": "key_4f1c", "name": "prod-key"},
     ),

@@ -12,7 +12,7 @@ __all__ = ["DeliveryListener", "DeliveryStore"]
 
 
 class DeliveryListener(Protocol):
-    """Whom a store tells of deliveries, on the event loop."""
+    """What is notified of new deliveries, on the event loop."""
 
     def wake(self, endpoints: Iterable[int] = ()) -> None:
         """Deliveries were added.

@@ -42,7 +42,7 @@ class MovableClock:
 
 
 class Listening:
-    """Whom a store tells of deliveries."""
+    """Records the deliveries that a store notifies it of."""
 
     def __init__(self) -> None:
         self.woken: list[int] = []

@@ -1,4 +1,4 @@
-"""What every store does with deliveries: leases, records, delivering again, and what it tells of attempts."""
+"""What every store does with deliveries: leases, records, delivering again, and what it reports about attempts."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Notifier:
             the event loop.
 
     Attributes:
-        listener: Whom to tell of deliveries.
+        listener: Who is notified of new deliveries.
     """
 
     def __init__(self, database: Database, tail: Tail, now: Callable[[], int], *, poll: float) -> None:

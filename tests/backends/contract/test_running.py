@@ -1,4 +1,4 @@
-"""The lifespan of a backend, and what it tells of itself, on every backend."""
+"""The lifespan of a backend, and what it reports about itself, on every backend."""
 
 from __future__ import annotations
 
