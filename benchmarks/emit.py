@@ -226,7 +226,7 @@ def _compare(report: Report, scale: Scale, servers: dict[str, tuple[int, int]], 
         "p99_ms": "p99 ms",
         "client_cpu": "client CPU %",
     }
-    report.table(f"A route under uvicorn, {callers} concurrent callers", figures, columns)
+    report.table(f"A route under uvicorn, callers: {callers}", figures, columns)
     if callers == 32:
         ratio = figures["emits, durable before the response"].median("ratio")
         report.goal("CPU of an emitting route over the bare one, 32 callers", ratio, 1.4)

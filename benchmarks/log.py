@@ -36,7 +36,7 @@ def run(scale: Scale) -> Report:
         }
         figures = interleave(contenders, scale.pick(scale.repeats, 1))
         columns = {"rate": "durable events/s", "cpu_us": "CPU µs/event"}
-        report.table(f"The log, synchronous=FULL, {callers} callers", figures, columns)
+        report.table(f"The log, synchronous=FULL, callers: {callers}", figures, columns)
         if callers == 256:
             ours, hand, floor = figures.values()
             report.goal("durable events/s at 256 callers", ours.median("rate"), 30_000, at_least=True)

@@ -50,9 +50,9 @@ def run(scale: Scale) -> Report:
     apps = {
         "bare Starlette app": "bare",
         "the same, and Pydantic's settings imported": "with_pydantic",
-        "with the embedded engine": "ours",
+        "with the SQLite backend": "ours",
         "bare FastAPI app": "bare_fastapi",
-        "FastAPI with the embedded engine": "ours_fastapi",
+        "FastAPI with the SQLite backend": "ours_fastapi",
     }
     seconds = scale.pick(2.0, 0.5)
     contenders = {title: partial(_weigh, factory, seconds) for title, factory in apps.items()}

@@ -67,12 +67,12 @@ def run(scale: Scale) -> Report:
         options = ["--readers", readers, "--burst", burst, "--seconds", scale.pick(3.0, 0.6)]
         contenders = {title: partial(_measure, "fan_out", name, *options) for title, name in names.items()}
         figures = interleave(contenders, scale.pick(scale.repeats, 1))
-        report.table(f"{readers} readers, {burst} events a wake, uvicorn with httptools", figures, _COLUMNS)
+        report.table(f"Readers: {readers}, events per wake-up: {burst}, uvicorn with httptools", figures, _COLUMNS)
         mine, peer, least = figures[_OURS], figures[_SSE], figures[_FLOOR]
         gain = mine.median("per_cpu_second") / peer.median("per_cpu_second")
         if readers != many or scale.short:
             goal = 2 if burst == 1 else 5
-            title = f"frames/CPU-second over sse-starlette, {readers} readers, {burst} a wake"
+            title = f"frames/CPU-second over sse-starlette, {readers} readers, {burst} per wake-up"
             report.goal(title, gain, goal, at_least=True)
         if burst == 1:
             report.goal(f"CPU over the floor, {readers} readers", mine.median("cpu_us") / least.median("cpu_us"), 3)
@@ -99,7 +99,7 @@ def _filters(report: Report, scale: Scale) -> None:
         title = f"{distinct} different filters"
         contenders[title] = partial(_measure, "fan_out", "ours", *options, "--distinct", distinct, path=own)
     figures = interleave(contenders, scale.pick(3, 1))
-    report.table(f"{options[1]} readers by their filters, 1 event a wake", figures, _COLUMNS)
+    report.table(f"Filters of {options[1]} readers", figures, _COLUMNS)
     none, one, *_, many = (figure.median("cpu_us") for figure in figures.values())
     report.goal("CPU with one filter for all over none", one / none, 1.15)
     report.goal(f"CPU with {FILTERS} different filters over none", many / none, 1.5)
@@ -174,4 +174,4 @@ def _end(report: Report, scale: Scale) -> None:
     storm = {"ours": partial(_measure, "storm", "ours", *options)}
     figures = interleave(storm, scale.pick(3, 1))
     columns = {"seconds": "seconds until all have it", "cpu_us": "server CPU µs/reader", "complete": "complete, %"}
-    report.table(f"{options[1]} readers resume at once, 100 events behind", figures, columns)
+    report.table(f"{options[1]} readers resume together, 100 events behind", figures, columns)
