@@ -96,7 +96,10 @@ class EndpointStore(Protocol):
         """Create an endpoint with a secret, up to `limit` of them for a tenant. Raises `Conflict` beyond that."""
 
     async def update_endpoint(self, tenant: str, endpoint_id: str, changes: EndpointChanges) -> Endpoint | None:
-        """Change an endpoint. Enabling it forgives its past failures."""
+        """Change an endpoint. Enabling it forgives its past failures.
+
+        A URL of another origin clears the headers, unless the same call gives new ones. See `bound_to_origin`.
+        """
 
     async def delete_endpoint(self, tenant: str, endpoint_id: str) -> bool:
         """Remove an endpoint with everything that depends on it. False if there is none."""

@@ -18,6 +18,7 @@ from starlette_webhooks.backends.svix.mapping import (
 )
 from starlette_webhooks.concurrency import each
 from starlette_webhooks.conflicts import endpoint_limit, same_secret, too_many_secrets
+from starlette_webhooks.delivery.origins import moves
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.exceptions import BackendRefused, Conflict, InvalidBody
 from starlette_webhooks.pagination import Page
@@ -154,7 +155,8 @@ class Endpoints:
 
     async def update(self, tenant: str, identifier: str, changes: EndpointChanges) -> Endpoint | None:
         """See `Backend.update_endpoint`."""
-        if await self.raw(tenant, identifier) is None:
+        before = await self.raw(tenant, identifier)
+        if before is None:
             return None
         if changes.event_types:
             await self._ready()
@@ -162,11 +164,14 @@ class Endpoints:
         patch = endpoint_patch(changes)
         try:
             with as_customers_fault():
-                if isinstance(changes.headers, Mapping):
-                    await self._set_headers(uid, identifier, changes.headers)
+                if moves(before.url, changes):
+                    # Before the URL changes, as no value may be sent to the other server. New ones follow below.
+                    await self._set_headers(uid, identifier, {})
                 if patch is not None:
                     out = await self._client.call(self._client.sdk.endpoint.patch, uid, identifier, patch)
                     _check_filter(out, changes)
+                if isinstance(changes.headers, Mapping):
+                    await self._set_headers(uid, identifier, changes.headers)
         except Missing:
             return None
         return await self.get(tenant, identifier)

@@ -50,6 +50,8 @@ function form(app, endpoint, catalog, label, home, save) {
   const limit = h("input", { class: "input short", type: "number", min: 1, step: 1, inputmode: "numeric", value: endpoint.rateLimit ?? "" });
   const types = typePicker(catalog, endpoint.eventTypes);
   const headers = headerEditor(endpoint.headers ?? []);
+  const origin = originOf(endpoint.url);
+  url.addEventListener("input", () => headers.moved(origin !== null && ![origin, null].includes(originOf(url.value))));
   const error = h("div", {});
   const submit = h("button", { type: "submit", class: "button primary" }, h("span", {}, label));
   const made = h(
@@ -96,6 +98,14 @@ function form(app, endpoint, catalog, label, home, save) {
   return made;
 }
 
+function originOf(text) {
+  try {
+    return new URL(text.trim()).origin;
+  } catch {
+    return null;
+  }
+}
+
 function checkUrl(text) {
   try {
     if (["http:", "https:"].includes(new URL(text.trim()).protocol)) return null;
@@ -123,6 +133,7 @@ function headerEditor(names) {
     return key;
   };
   const place = h("div", {});
+  const leaving = h("p", { class: "hint", role: "status" });
   const edit = () => fill(place, rows, button("Add header", { small: true, glyph: "plus", action: () => add().focus() }));
   if (editing) edit();
   else {
@@ -141,7 +152,11 @@ function headerEditor(names) {
   const read = () => [...rows.children].map((row) => row.read()).filter(([name, value]) => name || value);
   const id = uid("headers");
   return {
-    element: h("div", { class: "field", role: "group", "aria-labelledby": id }, h("span", { class: "label", id }, "Custom headers", h("span", { class: "optional" }, " optional")), place),
+    element: h("div", { class: "field", role: "group", "aria-labelledby": id }, h("span", { class: "label", id }, "Custom headers", h("span", { class: "optional" }, " optional")), place, leaving),
+    moved: (away) => {
+      const gone = away && names.length > 0 && !editing;
+      leaving.textContent = gone ? "Saving removes these headers, because the URL leads to another server. Replace the headers to send some there." : "";
+    },
     changed: () => editing && (names.length > 0 || read().length > 0),
     value: () => Object.fromEntries(read()),
     problem: () => {

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from starlette_webhooks.conflicts import endpoint_limit, same_secret, too_many_secrets
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges
+from starlette_webhooks.delivery.origins import bound_to_origin
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges, Unset
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
@@ -88,11 +89,25 @@ async def _existing(database: Database, tenant: str, identifier: str) -> Endpoin
 async def update_endpoint(
     database: Database, tenant: str, identifier: str, changes: EndpointChanges, *, now: int
 ) -> Endpoint | None:
-    """Change an endpoint. Enabling it forgives its past failures."""
+    """See `EndpointStore.update_endpoint`."""
+    if isinstance(changes.url, Unset):
+        return await _update(database, tenant, identifier, changes, now)
+    while (before := await get_endpoint(database, tenant, identifier)) is not None:
+        bound = bound_to_origin(before, changes)
+        # Only if the URL is still the one that was compared: another call may have moved the endpoint meanwhile.
+        updated = await _update(database, tenant, identifier, bound, now, url=before.url)
+        if updated is not None:
+            return updated
+    return None
+
+
+async def _update(
+    database: Database, tenant: str, identifier: str, changes: EndpointChanges, now: int, *, url: str | None = None
+) -> Endpoint | None:
     given: dict[str, Any] = {name: _plain(value) for name, value in changes.given().items() if name != "secret"}
     text = json.dumps(given)
-    values = (tenant, identifier, text, text, now)
-    ((found,),) = await database.call(database.queries(_FILE)["update"], values)
+    values = {"tenant": tenant, "id": identifier, "url": url, "changes": text, "now": now}
+    found = await database.call(database.queries(_FILE)["update"], values)
     return await get_endpoint(database, tenant, identifier) if found else None
 
 

@@ -18,7 +18,14 @@ SELECT id FROM webhooks.endpoint WHERE tenant = %s LIMIT 1
 SELECT webhooks.create_endpoint_1(%s, %s, %s, %s)
 
 -- name: update
-SELECT webhooks.update_endpoint_1(%s, %s, %s, %s, %s)
+-- With a URL, only while the endpoint has this one.
+WITH locked AS MATERIALIZED (
+    SELECT FROM webhooks.endpoint
+    WHERE tenant = %(tenant)s AND id = %(id)s AND (%(url)s::text IS NULL OR url = %(url)s) FOR UPDATE
+)
+SELECT webhooks.update_endpoint_1(
+    %(tenant)s, %(id)s, %(changes)s::text::jsonb, %(changes)s::text::json, %(now)s
+) FROM locked
 
 -- name: delete
 SELECT webhooks.delete_endpoint_1(%s, %s)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from starlette_webhooks.conflicts import endpoint_limit, same_secret, too_many_secrets
+from starlette_webhooks.delivery.origins import bound_to_origin
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
@@ -118,12 +119,12 @@ def create_endpoint(
 def update_endpoint(
     connection: sqlite3.Connection, tenant: str, identifier: str, changes: EndpointChanges, now: int
 ) -> Endpoint | None:
-    """Change an endpoint. Enabling it forgives its past failures."""
+    """See `EndpointStore.update_endpoint`."""
     row = _row(connection, tenant, identifier)
     if row is None:
         return None
     before = _endpoint(row)
-    endpoint = _changed(before, changes, now)
+    endpoint = _changed(before, bound_to_origin(before, changes), now)
     enabled = before.disabled and not endpoint.disabled
     connection.execute(_QUERIES["update"], {**_columns(endpoint), "no": row[0], "now": now, "enabled": enabled})
     _subscribe(connection, row[0], endpoint)
