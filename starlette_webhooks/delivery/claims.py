@@ -8,15 +8,37 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from starlette_webhooks.delivery.deliveries import Claim, LeasedDelivery
+from starlette_webhooks.delivery.deliveries import Claim, DueEndpoint, DuePage, LeasedDelivery
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest, allocate
 
-__all__ = ["Candidate", "ClaimPlan", "Holds", "plan_claim"]
+__all__ = ["Candidate", "ClaimPlan", "ClaimRequest", "Holds", "due_page", "plan_claim"]
 
 _BURST_SECONDS = 0.1
 # By how much the clocks of processes, and rounding, may differ.
 _TOLERANCE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """What a dispatcher asks a store for.
+
+    Attributes:
+        requests: The endpoints to look at.
+        capacity: The slots to fill.
+        tenants: Attempts under way by tenant.
+        now: The time by the store's clock.
+        lease: When the leases end.
+        urgent: Lease urgent deliveries alone, whatever rate limits and pauses their endpoints have.
+    """
+
+    requests: Sequence[SlotRequest]
+    capacity: Capacity
+    tenants: Mapping[str, int]
+    now: int
+    lease: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,31 +140,39 @@ class ClaimPlan:
         return claim
 
 
-def plan_claim(
-    requests: Sequence[SlotRequest],
-    candidates: Iterable[Candidate],
-    capacity: Capacity,
-    tenants: Mapping[str, int],
-    *,
-    now: int,
-    urgent: bool = False,
-) -> ClaimPlan:
+def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int) -> DuePage:
+    """Which endpoints are due by then, of those a store has looked at.
+
+    Args:
+        rows: In order of their numbers: the endpoint, when its first delivery is due (None if none waits or the
+            endpoint is disabled), whether its last attempt failed, and the values of its `Holds`. A last row that has
+            no endpoint says that there are no more.
+    """
+    found = []
+    for endpoint, first, failing, *holds in rows:
+        if first is not None and first <= due_by:
+            at = max(first, Holds(*holds).until(now))
+            if at <= due_by:
+                found.append(DueEndpoint(endpoint, at, bool(failing)))
+    return DuePage(found, rows[-1][0])
+
+
+def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimPlan:
     """Share the slots out fairly over tenants and endpoints, as far as rate limits and pauses allow.
 
     Args:
-        candidates: Those of the requests' endpoints that are enabled and have deliveries, in any order.
-        tenants: Attempts under way by tenant.
-        urgent: Plan for urgent deliveries, which neither rate limits nor pauses hold back.
+        candidates: Those of the requested endpoints that are enabled and have deliveries, in any order.
     """
+    now, urgent = request.now, request.urgent
     known = {candidate.endpoint: candidate for candidate in candidates}
     plan = ClaimPlan(now, {}, {}, urgent)
     ready: dict[int, Candidate] = {}
     granted: list[SlotRequest] = []
-    for request in requests:
-        candidate = known.get(request.endpoint)
+    for slot_request in request.requests:
+        candidate = known.get(slot_request.endpoint)
         if candidate is None:
             continue
-        lane = request.lane
+        lane = slot_request.lane
         if candidate.failing:
             plan.failing.append(candidate.endpoint)
             # Only the store knows of failures before this process started.
@@ -153,12 +183,12 @@ def plan_claim(
             plan.waiting.append((start, candidate.endpoint))
             continue
         ready[candidate.endpoint] = candidate
-        slots = request.slots
+        slots = slot_request.slots
         if candidate.holds.rate_limit is not None and not urgent:
             slots = min(slots, _allowed(candidate.holds.rate_limit, candidate.holds.paced(now), now))
-        granted.append(replace(request, tenant=candidate.tenant, lane=lane, slots=slots))
+        granted.append(replace(slot_request, tenant=candidate.tenant, lane=lane, slots=slots))
     plan.candidates = ready
-    plan.slots = allocate(granted, capacity, tenants)
+    plan.slots = allocate(granted, request.capacity, request.tenants)
     return plan
 
 

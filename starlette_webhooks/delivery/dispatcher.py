@@ -23,6 +23,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from starlette_webhooks.delivery.agenda import Agenda
+from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.client import DeliveryClient, OutOfResources
 from starlette_webhooks.delivery.clockwatch import ClockWatch
 from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
@@ -232,11 +233,13 @@ class Dispatcher:
         # If this were cancelled in between, deliveries would stay leased to nobody.
         with CancelScope(shield=True):
             claim = await self._store.claim(
-                requests,
-                self._limits.capacity(self._monotonic()),
-                dict(self._limits.tenants),
-                now=now,
-                lease=now + self._lease_ms,
+                ClaimRequest(
+                    requests=requests,
+                    capacity=self._limits.capacity(self._monotonic()),
+                    tenants=dict(self._limits.tenants),
+                    now=now,
+                    lease=now + self._lease_ms,
+                )
             )
         for endpoint in claim.failing:
             self._limits.known_to_fail(endpoint)
@@ -255,12 +258,14 @@ class Dispatcher:
         now = self._store.now()
         with CancelScope(shield=True):
             claim = await self._store.claim(
-                requests,
-                self._urgent.capacity,
-                dict(self._urgent.tenants),
-                now=now,
-                lease=now + self._lease_ms,
-                urgent=True,
+                ClaimRequest(
+                    requests=requests,
+                    capacity=self._urgent.capacity,
+                    tenants=dict(self._urgent.tenants),
+                    now=now,
+                    lease=now + self._lease_ms,
+                    urgent=True,
+                )
             )
         for delivery in claim.deliveries:
             self._urgent.started(delivery.endpoint, delivery.tenant)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
-from starlette_webhooks.delivery.slots import Capacity, SlotRequest
 
 __all__ = ["DeliveryListener", "DeliveryStore"]
 
@@ -48,26 +48,10 @@ class DeliveryStore(Protocol):
     async def urgent(self, *, due_by: int) -> Sequence[int]:
         """Enabled endpoints with urgent deliveries due by then: those that a person asked for by a test or a resend."""
 
-    async def claim(
-        self,
-        requests: Sequence[SlotRequest],
-        capacity: Capacity,
-        tenants: Mapping[str, int],
-        *,
-        now: int,
-        lease: int,
-        urgent: bool = False,
-    ) -> Claim:
-        """Lease deliveries that are due, so that no other process makes an attempt at them until `lease`.
+    async def claim(self, request: ClaimRequest) -> Claim:
+        """Lease deliveries that are due, so that no other process makes an attempt at them until the leases end.
 
         A lease that ends by itself, as that of a process that was killed, makes the delivery due again.
-
-        Args:
-            requests: The endpoints to look at.
-            capacity: The slots to fill.
-            tenants: Attempts under way by tenant.
-            lease: When the leases end.
-            urgent: Lease urgent deliveries alone, whatever rate limits and pauses their endpoints have.
         """
 
     async def release(self, deliveries: Sequence[LeasedDelivery], *, due: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from starlette_webhooks.delivery.claims import Candidate, Holds, plan_claim
+from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, ClaimRequest, Holds, plan_claim
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 
 NOW = 1_700_000_000_000
@@ -22,8 +23,15 @@ def candidate(
     return Candidate(endpoint, tenant, due, failing, Holds(**holds))
 
 
+def planned(
+    asked: Sequence[SlotRequest], found: Iterable[Candidate], capacity: Capacity = PLENTY, *, urgent: bool = False
+) -> ClaimPlan:
+    request = ClaimRequest(requests=asked, capacity=capacity, tenants={}, now=NOW, lease=NOW + MINUTE, urgent=urgent)
+    return plan_claim(request, found)
+
+
 def test_endpoints_that_are_not_there_or_have_nothing_due_get_nothing() -> None:
-    plan = plan_claim([request(1), request(2)], [candidate(2, due=NOW + 5)], PLENTY, {}, now=NOW)
+    plan = planned([request(1), request(2)], [candidate(2, due=NOW + 5)])
     claim = plan.claim([], {})
     assert (plan.slots, claim.waiting, claim.unserved) == ({}, [(NOW + 5, 2)], [])
 
@@ -31,12 +39,12 @@ def test_endpoints_that_are_not_there_or_have_nothing_due_get_nothing() -> None:
 def test_candidates_keep_the_order_in_which_they_were_asked() -> None:
     asked = [request(endpoint) for endpoint in (5, 3, 9)]
     full = Capacity(free=0, reserve=0, degraded=0)
-    plan = plan_claim(asked, [candidate(endpoint) for endpoint in (3, 5, 9)], full, {}, now=NOW)
+    plan = planned(asked, [candidate(endpoint) for endpoint in (3, 5, 9)], full)
     assert plan.claim([], {}).unserved == [5, 3, 9]
 
 
 def test_an_endpoint_with_fewer_deliveries_than_slots_has_none_left() -> None:
-    plan = plan_claim([request(1), request(2)], [candidate(1), candidate(2)], PLENTY, {}, now=NOW)
+    plan = planned([request(1), request(2)], [candidate(1), candidate(2)])
     assert plan.slots == {1: 8, 2: 8}
     assert plan.claim([], {1: 8, 2: 7}).remaining == [1]
 
@@ -45,39 +53,37 @@ def test_the_store_knows_of_failures_before_this_process_started() -> None:
     asked = [request(1, lane=Lane.UNKNOWN), request(2, lane=Lane.HEALTHY)]
     none_degraded = Capacity(free=10, reserve=0, degraded=0)
     found = [candidate(1, failing=True), candidate(2, failing=True)]
-    plan = plan_claim(asked, found, none_degraded, {}, now=NOW)
+    plan = planned(asked, found, none_degraded)
     assert plan.slots == {2: 8}, "what this process has seen itself counts more"
     assert plan.failing == [1, 2]
 
 
 def test_a_rate_limit_spaces_attempts_and_saves_nothing_up() -> None:
     for since in (NOW - 10 * MINUTE, NOW - 200):
-        plan = plan_claim([request()], [candidate(rate_limit=5, paced_until=since)], PLENTY, {}, now=NOW)
+        plan = planned([request()], [candidate(rate_limit=5, paced_until=since)])
         assert plan.slots == {1: 1}
         assert plan.paces({1: 1}) == {1: NOW + 200}
         assert plan.claim([], {1: 1}).waiting == [(NOW + 200, 1)]
-    held = plan_claim([request()], [candidate(rate_limit=5, paced_until=NOW + 1)], PLENTY, {}, now=NOW)
+    held = planned([request()], [candidate(rate_limit=5, paced_until=NOW + 1)])
     assert (held.slots, held.waiting) == ({}, [(NOW + 1, 1)])
 
 
 def test_a_high_rate_goes_a_tenth_of_a_second_at_a_time() -> None:
     def slots(paced_until: float) -> int:
-        plan = plan_claim(
-            [request(slots=50)], [candidate(rate_limit=100, paced_until=paced_until)], PLENTY, {}, now=NOW
-        )
+        plan = planned([request(slots=50)], [candidate(rate_limit=100, paced_until=paced_until)])
         return plan.slots[1]
 
     assert slots(0) == 10
     assert slots(NOW - 40) == 5
-    plan = plan_claim([request(slots=50)], [candidate(rate_limit=100)], PLENTY, {}, now=NOW)
+    plan = planned([request(slots=50)], [candidate(rate_limit=100)])
     assert plan.paces({1: 3}) == {1: NOW - 90 + 30}, "what was not leased stays allowed"
     assert plan.claim([], {1: 3}).remaining == []
 
 
 def test_neither_a_rate_limit_nor_a_pause_holds_urgent_deliveries() -> None:
     found = [candidate(rate_limit=1, paced_until=NOW + 500, paused_at=NOW, paused_until=NOW + MINUTE)]
-    assert plan_claim([request()], found, PLENTY, {}, now=NOW).waiting == [(NOW + MINUTE, 1)]
-    plan = plan_claim([request()], found, PLENTY, {}, now=NOW, urgent=True)
+    assert planned([request()], found).waiting == [(NOW + MINUTE, 1)]
+    plan = planned([request()], found, urgent=True)
     assert plan.slots == {1: 8}
     assert plan.paces({1: 8}) == {}
 
@@ -89,5 +95,5 @@ def test_what_was_stored_while_the_clock_was_ahead_holds_nothing() -> None:
     assert Holds(paced_until=NOW + 100).until(NOW) == 0, "there is no limit any longer"
     assert Holds(paused_at=NOW, paused_until=NOW + hour).until(NOW) == NOW + hour
     assert Holds(paused_at=NOW + hour, paused_until=NOW + hour + MINUTE).until(NOW) == 0
-    plan = plan_claim([request()], [candidate(rate_limit=10, paced_until=NOW + hour)], PLENTY, {}, now=NOW)
+    plan = planned([request()], [candidate(rate_limit=10, paced_until=NOW + hour)])
     assert plan.paces({1: 1}) == {1: NOW + 100}

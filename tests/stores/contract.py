@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, TypeAlias
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, LeasedDelivery, Outcome
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
@@ -110,7 +111,9 @@ async def claim(
     numbers = endpoints or tuple(await due(store))
     requests = [SlotRequest(number, lane, each, 0) for number in numbers]
     now = store.now()
-    return await store.claim(requests, capacity, tenants, now=now, lease=now + LEASE)
+    return await store.claim(
+        ClaimRequest(requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE)
+    )
 
 
 async def number_of(store: Store, endpoint: Endpoint) -> int:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from starlette_webhooks.attempts import AttemptQuery
+from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.slots import Capacity
 from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.events import EventQuery
@@ -60,7 +61,9 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "list_attempts": lambda store: store.list_attempts("acme", AttemptQuery()),
     "endpoint_stats": lambda store: store.endpoint_stats("acme", MISSING_ENDPOINT, moment(store), moment(store)),
     "due": lambda store: store.due(after=0, due_by=store.now()),
-    "claim": lambda store: store.claim([], Capacity(1, 0, 1), {}, now=store.now(), lease=store.now()),
+    "claim": lambda store: store.claim(
+        ClaimRequest(requests=[], capacity=Capacity(1, 0, 1), tenants={}, now=store.now(), lease=store.now())
+    ),
     "resend": lambda store: store.resend("acme", MISSING_EVENT, MISSING_ENDPOINT),
     "recover": lambda store: store.recover(
         "acme", MISSING_ENDPOINT, RecoverWindow(moment(store), None, missing=False), None

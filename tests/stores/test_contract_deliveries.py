@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from starlette_webhooks.attempts import AttemptQuery
+from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, LeasedDelivery
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 from starlette_webhooks.endpoints import EndpointChanges
@@ -290,7 +291,9 @@ async def test_processes_that_claim_at_once_share_the_work_without_duplicates(ma
 async def claim_urgent(store: Store, *endpoints: int, each: int = 4) -> Claim:
     requests = [SlotRequest(number, Lane.HEALTHY, each, 0) for number in endpoints]
     now = store.now()
-    return await store.claim(requests, CAPACITY, {}, now=now, lease=now + LEASE, urgent=True)
+    return await store.claim(
+        ClaimRequest(requests=requests, capacity=CAPACITY, tenants={}, now=now, lease=now + LEASE, urgent=True)
+    )
 
 
 async def test_a_test_and_a_resend_are_claimed_before_the_backlog_whatever_holds_the_endpoint(

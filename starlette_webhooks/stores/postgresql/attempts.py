@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.endpoints import EndpointStats
 from starlette_webhooks.identifiers import first_id
-from starlette_webhooks.pagination import Page, invalid_cursor
-from starlette_webhooks.stores.moments import from_ms, to_ms
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.limits import LOOKED_AT
+from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.queries import substitute
-from starlette_webhooks.stores.postgresql.rows import to_attempt
+from starlette_webhooks.stores.ranges import attempt_range
+from starlette_webhooks.stores.rows import to_attempt, to_stats
 
 __all__ = ["endpoint_stats", "list_attempts"]
 
 _FILE = "attempts.sql"
-_CURSOR = re.compile(r"atmpt_[0-9A-Za-z]{27}", re.ASCII)
-_AFTER_ALL_IDS = "atmpt_~"
-_LOOKED_AT = 5000
 _BATCH = 500
 _HOUR = 3_600_000
 
@@ -33,14 +31,12 @@ async def list_attempts(database: Database, tenant: str, query: AttemptQuery) ->
     Raises:
         InvalidRequest: The cursor is not valid.
     """
-    if query.cursor is not None and _CURSOR.fullmatch(query.cursor) is None:
-        raise invalid_cursor()
     queries = database.queries(_FILE)
     keys = queries["keys_of_endpoints" if query.event_id is None else "keys_of_event"]
     statement = substitute(queries["attempts_of_keys"], keys=keys)
     values = _values(tenant, query)
     items: list[Attempt] = []
-    for _ in range(0, _LOOKED_AT, values["batch"]):
+    for _ in range(0, LOOKED_AT, values["batch"]):
         rows = await database.call(statement, values)
         for row in rows:
             if len(items) == query.limit:
@@ -55,9 +51,7 @@ async def list_attempts(database: Database, tenant: str, query: AttemptQuery) ->
 
 
 def _values(tenant: str, query: AttemptQuery) -> dict[str, Any]:
-    high = query.cursor or _AFTER_ALL_IDS
-    if query.before is not None:
-        high = min(high, first_id("atmpt_", to_ms(query.before)))
+    high, low = attempt_range(query)
     filtered = query.status_code_class is not None or bool(query.event_types)
     return {
         "tenant": tenant,
@@ -67,7 +61,7 @@ def _values(tenant: str, query: AttemptQuery) -> dict[str, Any]:
         "class": query.status_code_class,
         "types": list(query.event_types),
         "high": high,
-        "low": "" if query.after is None else first_id("atmpt_", to_ms(query.after)),
+        "low": low,
         "limit": query.limit,
         "batch": max(_BATCH, query.limit + 1) if filtered else query.limit + 1,
     }
@@ -96,12 +90,4 @@ async def endpoint_stats(
         "highs": [first_id("atmpt_", hour + _HOUR) for hour in live],
     }
     *counted, (_, pending, _) = await database.call(queries["hours"], values)
-    hours = [row for row in counted if row[1] or row[2]]
-    return EndpointStats(
-        success=sum(hour[1] for hour in hours),
-        fail=sum(hour[2] for hour in hours),
-        pending=pending,
-        since=since,
-        until=until,
-        buckets=[(from_ms(hour), success, fail) for hour, success, fail in hours],
-    )
+    return to_stats([row for row in counted if row[1] or row[2]], pending, since, until)

@@ -8,77 +8,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, Holds, plan_claim
-from starlette_webhooks.delivery.deliveries import Claim, DueEndpoint, DuePage, LeasedDelivery
-from starlette_webhooks.delivery.slots import Capacity, SlotRequest
+from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, ClaimRequest, Holds, due_page, plan_claim
+from starlette_webhooks.delivery.deliveries import Claim, DuePage, LeasedDelivery
+from starlette_webhooks.stores.limits import DUE_ENDPOINTS
 from starlette_webhooks.stores.postgresql.connection import Row
 from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.targets import Target
 
 __all__ = ["claim", "due", "fix_times", "release", "set_aside", "urgent"]
 
 _FILE = "deliveries.sql"
-_DUE_ENDPOINTS = 1000
 _FIXED_AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Where the deliveries of an endpoint go."""
-
-    id: str
-    tenant: str
-    url: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    secrets: tuple[str, ...] = field(repr=False)
-
-
-async def due(database: Database, *, after: int, due_by: int, now: int, endpoints: int = _DUE_ENDPOINTS) -> DuePage:
+async def due(database: Database, *, after: int, due_by: int, now: int, endpoints: int = DUE_ENDPOINTS) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
     rows = await database.call(database.queries(_FILE)["due"], (after, endpoints, now))
-    found = []
-    for number, first, failing, *holds in rows:
-        if first is not None and first <= due_by:
-            at = max(first, Holds(*holds).until(now))
-            if at <= due_by:
-                found.append(DueEndpoint(number, at, failing))
-    return DuePage(found, rows[-1][0])
+    return due_page(rows, due_by=due_by, now=now)
 
 
 async def urgent(database: Database, *, due_by: int, now: int) -> list[int]:
     """Enabled endpoints with urgent deliveries. See `DeliveryStore`."""
-    return [row[0] for row in await database.call(database.queries(_FILE)["urgent"], (due_by, now, _DUE_ENDPOINTS))]
+    return [row[0] for row in await database.call(database.queries(_FILE)["urgent"], (due_by, now, DUE_ENDPOINTS))]
 
 
-async def claim(
-    database: Database,
-    *,
-    requests: Sequence[SlotRequest],
-    capacity: Capacity,
-    tenants: Mapping[str, int],
-    now: int,
-    lease: int,
-    urgent: bool = False,
-) -> Claim:
+async def claim(database: Database, request: ClaimRequest) -> Claim:
     """Lease deliveries that are due. See `DeliveryStore`.
 
     What is planned upon may have changed before it is leased. That does no harm: the server leases what it then finds,
     and of an endpoint with a rate limit only if nobody else has meanwhile.
     """
     queries = database.queries(_FILE)
-    numbers = [request.endpoint for request in requests]
+    numbers = [one.endpoint for one in request.requests]
+    lease = request.lease
     candidates = []
     targets = {}
-    for row in await database.call(queries["candidates"], (numbers, now, urgent)):
+    for row in await database.call(queries["candidates"], (numbers, request.now, request.urgent)):
         number, identifier, tenant, url, headers, failing, first, keys, *holds = row
         candidates.append(Candidate(number, tenant, first, failing, Holds(*holds)))
-        targets[number] = _Target(identifier, tenant, url, json.loads(headers), tuple(keys.split(" ")))
-    plan = plan_claim(requests, candidates, capacity, tenants, now=now, urgent=urgent)
+        targets[number] = Target(identifier, tenant, url, json.loads(headers), tuple(keys.split(" ")))
+    plan = plan_claim(request, candidates)
     rows: Sequence[Row] = []
-    if plan.slots and urgent:
-        values = (list(plan.slots), list(plan.slots.values()), now, lease)
+    if plan.slots and plan.urgent:
+        values = (list(plan.slots), list(plan.slots.values()), plan.now, lease)
         rows = await database.call(queries["lease_urgent"], values)
     elif plan.slots:
         rows = await database.call(queries["lease"], _lease_values(plan, lease))
@@ -104,33 +78,25 @@ def _lease_values(plan: ClaimPlan, lease: int) -> tuple[Any, ...]:
     return (list(plan.slots), list(plan.slots.values()), paces, starts, intervals, plan.now, lease)
 
 
-def _leased(rows: Sequence[Row], targets: Mapping[int, _Target], lease: int) -> dict[int, list[LeasedDelivery]]:
+def _leased(rows: Sequence[Row], targets: Mapping[int, Target], lease: int) -> dict[int, list[LeasedDelivery]]:
     leased: dict[int, list[LeasedDelivery]] = {}
     for seq, event_id, event_type, payload, leases in sorted(rows):
         if event_id is None:
             continue
         for one in leases.split(","):
             number, attempt, step, trigger = one.split(":")
-            target = targets[int(number)]
-            delivery = LeasedDelivery(
+            endpoint = int(number)
+            delivery = targets[endpoint].delivery(
+                (seq, event_id, event_type, payload),
                 # Rows are named by event and endpoint together; this is both in one number.
-                id=seq << 64 | int(number),
-                event=seq,
-                endpoint=int(number),
+                id=seq << 64 | endpoint,
+                endpoint=endpoint,
                 number=int(attempt),
                 step=int(step),
                 trigger=trigger,
                 lease=lease,
-                event_id=event_id,
-                event_type=event_type,
-                payload=payload,
-                tenant=target.tenant,
-                endpoint_id=target.id,
-                url=target.url,
-                headers=target.headers,
-                secrets=target.secrets,
             )
-            leased.setdefault(int(number), []).append(delivery)
+            leased.setdefault(endpoint, []).append(delivery)
     return leased
 
 

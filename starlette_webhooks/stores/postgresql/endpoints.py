@@ -12,8 +12,9 @@ from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
+from starlette_webhooks.stores.limits import LIVE_SECRETS, OVERLAP_MS
 from starlette_webhooks.stores.postgresql.database import Database
-from starlette_webhooks.stores.postgresql.rows import to_endpoint
+from starlette_webhooks.stores.rows import to_endpoint
 
 __all__ = [
     "create_endpoint",
@@ -28,8 +29,6 @@ __all__ = [
 
 _FILE = "endpoints.sql"
 _AFTER_ALL_IDS = "ep_~"
-_OVERLAP_MS = 24 * 3600 * 1000
-_LIVE_SECRETS = 10
 _LEFTOVERS = 500
 
 
@@ -145,7 +144,7 @@ async def get_secret(database: Database, tenant: str, identifier: str) -> str | 
 
 async def rotate_secret(database: Database, tenant: str, identifier: str, key: str, *, now: int) -> str | None:
     """Make `key` the secret of an endpoint; the one before stays valid for 24 hours."""
-    values = (tenant, identifier, key, _LIVE_SECRETS, now + _OVERLAP_MS, now)
+    values = (tenant, identifier, key, LIVE_SECRETS, now + OVERLAP_MS, now)
     ((problem,),) = await database.call(database.queries(_FILE)["rotate"], values)
     if problem == "none":
         return None

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
-from starlette_webhooks.identifiers import first_id, is_message_id
+from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.moments import to_ms
+from starlette_webhooks.stores.limits import PAGE_BYTES, REPLAY_EVENTS
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.queries import substitute
 from starlette_webhooks.stores.postgresql.rows import to_event
+from starlette_webhooks.stores.ranges import event_range
 from starlette_webhooks.stores.tail import ReplayPage, ReplayStart
 
 __all__ = ["get_event", "high_water", "list_events", "read_replay", "read_tail", "start_replay"]
 
 _FILE = "log.sql"
-_AFTER_ALL_IDS = "msg_~"
-_PAGE_BYTES = 8_388_608
-_REPLAY_EVENTS = 500
 
 
 async def get_event(database: Database, tenant: str, identifier: str) -> Event | None:
@@ -30,17 +28,15 @@ async def get_event(database: Database, tenant: str, identifier: str) -> Event |
 
 async def list_events(database: Database, tenant: str, query: EventQuery) -> Page[Event]:
     """A page, newest first. A page that grows beyond 8 MiB ends early."""
-    high = query.cursor or _AFTER_ALL_IDS
-    if query.before is not None:
-        high = min(high, first_id("msg_", to_ms(query.before)))
+    high, low = event_range(query)
     values = {
         "tenant": tenant,
         "high": high,
-        "low": "" if query.after is None else first_id("msg_", to_ms(query.after)),
+        "low": low,
         "types": list(query.event_types),
         "channel": query.channel,
         "limit": query.limit + 1,
-        "bytes": _PAGE_BYTES,
+        "bytes": PAGE_BYTES,
     }
     queries = database.queries(_FILE)
     statement = substitute(queries["events_of_keys"], keys=queries[_keys(query)])
@@ -82,7 +78,7 @@ async def start_replay(database: Database, tenant: str, after: str | int | None)
 
 
 async def read_replay(
-    database: Database, tenant: str, filter: StreamFilter, after: int, until: int, limit: int = _REPLAY_EVENTS
+    database: Database, tenant: str, filter: StreamFilter, after: int, until: int, limit: int = REPLAY_EVENTS
 ) -> ReplayPage:
     """The next events that pass, of 500 that are looked at: `REPLAY_BYTES` of them at most, or one."""
     values = {
@@ -105,7 +101,7 @@ async def read_replay(
 
 async def read_tail(database: Database, after: int, limit: int) -> tuple[Sequence[Entry], bool]:
     """What was committed after a position, of all tenants, in order; and whether it was more than 8 MiB."""
-    values = {"after": after, "limit": limit, "bytes": _PAGE_BYTES}
+    values = {"after": after, "limit": limit, "bytes": PAGE_BYTES}
     rows = await database.call(database.queries(_FILE)["tail"], values)
     entries = [Entry(row[0], to_event(row[:9])) for row in rows]
     return entries, bool(rows) and len(rows) < rows[0][9]

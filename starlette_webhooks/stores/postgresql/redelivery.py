@@ -5,13 +5,13 @@ from __future__ import annotations
 from starlette_webhooks.conflicts import endpoint_disabled
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow
+from starlette_webhooks.stores.limits import SOON_MS
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.postgresql.database import Database
 
 __all__ = ["recover", "resend"]
 
 _FILE = "deliveries.sql"
-_SOON = 30_000
 
 
 async def resend(database: Database, tenant: str, event_id: str, endpoint_id: str, *, now: int) -> bool:
@@ -47,7 +47,7 @@ async def recover(
         ((queued, seen, last),) = await database.call(database.queries(_FILE)["recover_missing"], values)
         return Recovered(queued, RecoverCursor("missing", cursor.until, last) if seen == batch else None)
     after = cursor.after or first_id("atmpt_", to_ms(window.since))
-    failed = (number, after, cursor.until, low, high, batch, now, now + _SOON)
+    failed = (number, after, cursor.until, low, high, batch, now, now + SOON_MS)
     ((queued, seen, last),) = await database.call(database.queries(_FILE)["recover_failed"], failed)
     if seen == batch:
         return Recovered(queued, RecoverCursor("failed", cursor.until, last))

@@ -1,72 +1,19 @@
-"""From rows to objects and back."""
+"""Events of PostgreSQL's rows, in which channels are separated by commas."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from starlette_webhooks.attempts import Attempt
-from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.events import Event
-from starlette_webhooks.payloads import implied_event_id
-from starlette_webhooks.stores.moments import from_ms
+from starlette_webhooks.stores import rows
 
-__all__ = ["to_attempt", "to_endpoint", "to_event"]
-
-
-def to_event(row: Sequence[Any]) -> Event:
-    """An event of the columns `seq, id, tenant, type, timestamp, event_id, channels, payload, test`."""
-    _, identifier, tenant, event_type, timestamp, event_id, channels, payload, test = row
-    return Event(
-        identifier,
-        tenant,
-        event_type,
-        payload,
-        from_ms(timestamp),
-        event_id or implied_event_id(identifier),
-        tuple(channels.split(",")) if channels else (),
-        test,
-    )
+__all__ = ["to_event"]
 
 
-def to_endpoint(row: Sequence[Any]) -> Endpoint:
-    """An endpoint of the columns that `endpoints.sql` selects."""
-    identifier, tenant, url, description, types, channels, reason, rate, metadata, headers, created, updated = row
-    return Endpoint(
-        id=identifier,
-        tenant=tenant,
-        url=url,
-        description=description,
-        event_types=tuple(json.loads(types)),
-        channels=tuple(json.loads(channels)),
-        disabled=reason is not None,
-        disabled_reason=reason,
-        rate_limit=rate,
-        metadata=json.loads(metadata),
-        headers=json.loads(headers),
-        created_at=from_ms(created),
-        updated_at=from_ms(updated),
-    )
+def _split(channels: str) -> list[str]:
+    return channels.split(",")
 
 
-def to_attempt(row: Sequence[Any]) -> Attempt:
-    """An attempt of the columns that `attempts.sql` selects."""
-    (identifier, event_id, event_type, endpoint_id, url, number, timestamp, ok, *rest) = row
-    status_code, duration_ms, response, error, trigger, next_attempt_at = rest
-    return Attempt(
-        id=identifier,
-        event_id=event_id,
-        event_type=event_type,
-        endpoint_id=endpoint_id,
-        url=url,
-        number=number,
-        timestamp=from_ms(timestamp),
-        status="success" if ok else "fail",
-        status_code=status_code,
-        duration_ms=duration_ms,
-        response=response,
-        error=error,
-        trigger=trigger,
-        next_attempt_at=None if next_attempt_at is None else from_ms(next_attempt_at),
-    )
+to_event: Callable[[Sequence[Any]], Event] = partial(rows.to_event, _split)

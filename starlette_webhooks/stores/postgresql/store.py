@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,8 @@ import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
-from starlette_webhooks.delivery.slots import Capacity, SlotRequest
 from starlette_webhooks.delivery.store import DeliveryListener
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
@@ -324,26 +324,9 @@ class PostgreSQLStore(Store):
         """See `DeliveryStore.urgent`."""
         return await deliveries.urgent(self.database, due_by=due_by, now=self.now())
 
-    async def claim(
-        self,
-        requests: Sequence[SlotRequest],
-        capacity: Capacity,
-        tenants: Mapping[str, int],
-        *,
-        now: int,
-        lease: int,
-        urgent: bool = False,
-    ) -> Claim:
+    async def claim(self, request: ClaimRequest) -> Claim:
         """See `DeliveryStore.claim`."""
-        return await deliveries.claim(
-            self.database,
-            requests=requests,
-            capacity=capacity,
-            tenants=tenants,
-            now=now,
-            lease=lease,
-            urgent=urgent,
-        )
+        return await deliveries.claim(self.database, request)
 
     async def release(self, deliveries: Sequence[LeasedDelivery], *, due: int) -> None:
         """See `DeliveryStore.release`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -11,22 +10,21 @@ from typing import Any
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.endpoints import EndpointStats
-from starlette_webhooks.identifiers import first_id
-from starlette_webhooks.pagination import Page, invalid_cursor
-from starlette_webhooks.stores.moments import from_ms, to_ms
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.limits import LOOKED_AT
+from starlette_webhooks.stores.moments import to_ms
+from starlette_webhooks.stores.ranges import attempt_range
+from starlette_webhooks.stores.rows import to_attempt, to_stats
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
 __all__ = ["list_attempts", "stats"]
 
 _QUERIES = load_queries("attempts.sql")
-_CURSOR = re.compile(r"atmpt_[0-9A-Za-z]{27}", re.ASCII)
-_AFTER_ALL_IDS = "atmpt_~"
-_LOOKED_AT = 5000
 _HOUR = 3_600_000
 
 
 def list_attempts(
-    connection: sqlite3.Connection, tenant: str, query: AttemptQuery, *, most: int = _LOOKED_AT
+    connection: sqlite3.Connection, tenant: str, query: AttemptQuery, *, most: int = LOOKED_AT
 ) -> Page[Attempt]:
     """A page, newest first. Empty where the tenant has no such event or endpoint.
 
@@ -35,8 +33,6 @@ def list_attempts(
     Raises:
         InvalidRequest: The cursor is invalid.
     """
-    if query.cursor is not None and _CURSOR.fullmatch(query.cursor) is None:
-        raise invalid_cursor()
     numbers: list[int] = []
     last = ""
     for looked_at, (identifier, no, status_code, event_type) in enumerate(_keys(connection, tenant, query)):
@@ -56,10 +52,7 @@ def _passes(query: AttemptQuery, status_code: int, event_type: str) -> bool:
 
 def _keys(connection: sqlite3.Connection, tenant: str, query: AttemptQuery) -> Iterator[Sequence[Any]]:
     """Ids, newest first: one ordered walk through the index for each endpoint and status, merged."""
-    high = query.cursor or _AFTER_ALL_IDS
-    if query.before is not None:
-        high = min(high, first_id("atmpt_", to_ms(query.before)))
-    low = "" if query.after is None else first_id("atmpt_", to_ms(query.after))
+    high, low = attempt_range(query)
     outcomes = (0, 1) if query.status is None else (int(query.status == "success"),)
     endpoints: Sequence[int | None] = [None]
     if query.endpoint_id is not None:
@@ -76,28 +69,7 @@ def _keys(connection: sqlite3.Connection, tenant: str, query: AttemptQuery) -> I
 
 def _attempts(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[Attempt]:
     rows = (connection.execute(_QUERIES["attempt"], (no,)).fetchone() for no in numbers)
-    return [_attempt(row) for row in rows if row is not None]
-
-
-def _attempt(row: Sequence[Any]) -> Attempt:
-    (identifier, event_id, event_type, endpoint_id, url, number, timestamp, ok, *rest) = row
-    status_code, duration_ms, response, error, trigger, next_attempt_at = rest
-    return Attempt(
-        id=identifier,
-        event_id=event_id,
-        event_type=event_type,
-        endpoint_id=endpoint_id,
-        url=url,
-        number=number,
-        timestamp=from_ms(timestamp),
-        status="success" if ok else "fail",
-        status_code=status_code,
-        duration_ms=duration_ms,
-        response=response,
-        error=error,
-        trigger=trigger,
-        next_attempt_at=None if next_attempt_at is None else from_ms(next_attempt_at),
-    )
+    return [to_attempt(row) for row in rows if row is not None]
 
 
 def stats(
@@ -113,11 +85,4 @@ def stats(
     start = to_ms(since)
     hours = connection.execute(_QUERIES["hours"], (row[0], start - start % _HOUR, to_ms(until))).fetchall()
     (pending,) = connection.execute(_QUERIES["pending"], (row[0],)).fetchone()
-    return EndpointStats(
-        success=sum(hour[1] for hour in hours),
-        fail=sum(hour[2] for hour in hours),
-        pending=pending,
-        since=since,
-        until=until,
-        buckets=[(from_ms(hour), success, fail) for hour, success, fail in hours],
-    )
+    return to_stats(hours, pending, since, until)

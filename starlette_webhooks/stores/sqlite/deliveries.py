@@ -12,79 +12,54 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, Holds, plan_claim
-from starlette_webhooks.delivery.deliveries import Claim, DueEndpoint, DuePage, LeasedDelivery
-from starlette_webhooks.delivery.slots import Capacity, SlotRequest
+from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, ClaimRequest, Holds, due_page, plan_claim
+from starlette_webhooks.delivery.deliveries import Claim, DuePage, LeasedDelivery
+from starlette_webhooks.stores.limits import DUE_ENDPOINTS
 from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
+from starlette_webhooks.stores.targets import Target
 
 __all__ = ["News", "claim", "due", "fix_times", "news", "orphans", "release", "set_aside", "urgent"]
 
 _QUERIES = load_queries("deliveries.sql")
-_DUE_ENDPOINTS = 1000
 _FIXED_AT_ONCE = 1000
 # Events of 16 MiB at most, the largest value of `max_event_bytes`; SQLite's strings end at a billion bytes.
 _EVENTS_AT_ONCE = 32
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Where the deliveries of an endpoint go."""
-
-    id: str
-    tenant: str
-    url: str = field(repr=False)
-    headers: str = field(repr=False)
-
-
 def due(
-    connection: sqlite3.Connection, *, after: int = 0, due_by: int, now: int, endpoints: int = _DUE_ENDPOINTS
+    connection: sqlite3.Connection, *, after: int = 0, due_by: int, now: int, endpoints: int = DUE_ENDPOINTS
 ) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
     rows = connection.execute(_QUERIES["due"], {"after": after, "endpoints": endpoints}).fetchall()
-    found = []
-    for no, first, failing, *holds, enabled in rows:
-        if enabled and first <= due_by:
-            at = max(first, Holds(*holds).until(now))
-            if at <= due_by:
-                found.append(DueEndpoint(no, at, bool(failing)))
-    return DuePage(found, rows[-1][0])
+    return due_page(rows, due_by=due_by, now=now)
 
 
-def urgent(connection: sqlite3.Connection, *, due_by: int, endpoints: int = _DUE_ENDPOINTS) -> list[int]:
+def urgent(connection: sqlite3.Connection, *, due_by: int, endpoints: int = DUE_ENDPOINTS) -> list[int]:
     """Enabled endpoints with urgent deliveries. See `DeliveryStore`."""
     rows = connection.execute(_QUERIES["urgent"], {"due_by": due_by, "endpoints": endpoints})
     return [no for (no,) in rows]
 
 
-def claim(
-    connection: sqlite3.Connection,
-    *,
-    requests: Sequence[SlotRequest],
-    capacity: Capacity,
-    tenants: Mapping[str, int],
-    now: int,
-    lease: int,
-    urgent: bool = False,
-) -> Claim:
+def claim(connection: sqlite3.Connection, *, request: ClaimRequest) -> Claim:
     """Lease deliveries that are due. See `DeliveryStore`."""
-    numbers = json.dumps([request.endpoint for request in requests])
+    numbers = json.dumps([one.endpoint for one in request.requests])
+    statement = _QUERIES["urgent_candidates" if request.urgent else "candidates"]
     candidates = []
     targets = {}
-    for row in in_one_row(connection, _QUERIES["urgent_candidates" if urgent else "candidates"], (numbers,)):
-        no, identifier, tenant, url, headers, failing, first, *holds = row
+    for no, identifier, tenant, url, headers, failing, first, *holds in in_one_row(connection, statement, (numbers,)):
         if first is not None:
             candidates.append(Candidate(no, tenant, first, bool(failing), Holds(*holds)))
-            targets[no] = _Target(identifier, tenant, url, headers)
-    plan = plan_claim(requests, candidates, capacity, tenants, now=now, urgent=urgent)
-    leased = _lease(connection, plan, lease)
+            targets[no] = (identifier, tenant, url, headers)
+    plan = plan_claim(request, candidates)
+    leased = _lease(connection, plan, request.lease)
     counts = {no: len(rows) for no, rows in leased.items()}
     for no, until in plan.paces(counts).items():
         connection.execute(_QUERIES["pace"], (until, no))
     rows = [row for no in plan.candidates for row in leased.get(no, ())]
-    return plan.claim(_deliveries(connection, rows, targets, now, lease) if rows else (), counts)
+    return plan.claim(_deliveries(connection, rows, targets, request) if rows else (), counts)
 
 
 def _lease(connection: sqlite3.Connection, plan: ClaimPlan, lease: int) -> dict[int, list[Sequence[Any]]]:
@@ -109,37 +84,31 @@ def _lease(connection: sqlite3.Connection, plan: ClaimPlan, lease: int) -> dict[
 
 
 def _deliveries(
-    connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], targets: Mapping[int, _Target], now: int, lease: int
+    connection: sqlite3.Connection,
+    rows: Sequence[Sequence[Any]],
+    found: Mapping[int, tuple[str, str, str, str]],
+    request: ClaimRequest,
 ) -> list[LeasedDelivery]:
     events = _events(connection, sorted({row[1] for row in rows}))
-    secrets = _secrets(connection, sorted({row[2] for row in rows}), now)
-    headers = {endpoint: json.loads(targets[endpoint].headers) for endpoint in secrets}
+    targets = {}
+    for endpoint, secrets in _secrets(connection, sorted({row[2] for row in rows}), request.now).items():
+        identifier, tenant, url, headers = found[endpoint]
+        targets[endpoint] = Target(identifier, tenant, url, json.loads(headers), secrets)
     deliveries = []
     for id, seq, endpoint, number, step, trigger in rows:
         if seq not in events:
             connection.execute(_QUERIES["drop"], (id,))
             continue
-        event_id, event_type, payload = events[seq]
-        target = targets[endpoint]
-        deliveries.append(
-            LeasedDelivery(
-                id=id,
-                event=seq,
-                endpoint=endpoint,
-                number=number,
-                step=step,
-                trigger=trigger,
-                lease=lease,
-                event_id=event_id,
-                event_type=event_type,
-                payload=payload,
-                tenant=target.tenant,
-                endpoint_id=target.id,
-                url=target.url,
-                headers=headers[endpoint],
-                secrets=secrets[endpoint],
-            )
+        delivery = targets[endpoint].delivery(
+            (seq, *events[seq]),
+            id=id,
+            endpoint=endpoint,
+            number=number,
+            step=step,
+            trigger=trigger,
+            lease=request.lease,
         )
+        deliveries.append(delivery)
     return deliveries
 
 

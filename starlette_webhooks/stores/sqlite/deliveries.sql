@@ -9,9 +9,9 @@ WITH RECURSIVE waiting (endpoint) AS (
 )
 SELECT
     waiting.endpoint,
-    (SELECT due FROM delivery WHERE endpoint = waiting.endpoint ORDER BY due LIMIT 1),
+    (SELECT due FROM delivery WHERE endpoint = endpoint.no ORDER BY due LIMIT 1),
     endpoint.failing_since IS NOT NULL, endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at,
-    endpoint.paused_until, endpoint.no IS NOT NULL
+    endpoint.paused_until
 FROM waiting LEFT JOIN endpoint ON endpoint.no = waiting.endpoint AND endpoint.disabled_reason IS NULL
 
 -- name: urgent

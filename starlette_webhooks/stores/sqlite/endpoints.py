@@ -13,7 +13,9 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
+from starlette_webhooks.stores.limits import LIVE_SECRETS, OVERLAP_MS
 from starlette_webhooks.stores.moments import from_ms
+from starlette_webhooks.stores.rows import to_endpoint
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
 __all__ = [
@@ -28,27 +30,6 @@ __all__ = [
 ]
 
 _QUERIES = load_queries("endpoints.sql")
-OVERLAP_MS = 24 * 3600 * 1000
-_LIVE_SECRETS = 10
-
-
-def _endpoint(row: Sequence[Any]) -> Endpoint:
-    _, identifier, tenant, url, description, types, channels, reason, rate, metadata, headers, created, updated = row
-    return Endpoint(
-        id=identifier,
-        tenant=tenant,
-        url=url,
-        description=description,
-        event_types=tuple(json.loads(types)),
-        channels=tuple(json.loads(channels)),
-        disabled=reason is not None,
-        disabled_reason=reason,
-        rate_limit=rate,
-        metadata=json.loads(metadata),
-        headers=json.loads(headers),
-        created_at=from_ms(created),
-        updated_at=from_ms(updated),
-    )
 
 
 def _row(connection: sqlite3.Connection, tenant: str, identifier: str) -> Sequence[Any] | None:
@@ -81,7 +62,7 @@ def _changed(endpoint: Endpoint, changes: EndpointChanges, now: int) -> Endpoint
 def list_endpoints(connection: sqlite3.Connection, tenant: str, limit: int, cursor: str | None) -> Page[Endpoint]:
     """A page, newest first."""
     rows = connection.execute(_QUERIES["list"], (tenant, cursor or "ep_~", limit + 1)).fetchall()
-    items = [_endpoint(row) for row in rows[:limit]]
+    items = [to_endpoint(row[1:]) for row in rows[:limit]]
     done = len(rows) <= limit
     return Page(items, None if done else items[-1].id, done)
 
@@ -89,7 +70,7 @@ def list_endpoints(connection: sqlite3.Connection, tenant: str, limit: int, curs
 def get_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -> Endpoint | None:
     """One endpoint of the tenant."""
     row = _row(connection, tenant, identifier)
-    return None if row is None else _endpoint(row)
+    return None if row is None else to_endpoint(row[1:])
 
 
 def number_of(connection: sqlite3.Connection, tenant: str, identifier: str) -> int | None:
@@ -123,7 +104,7 @@ def update_endpoint(
     row = _row(connection, tenant, identifier)
     if row is None:
         return None
-    before = _endpoint(row)
+    before = to_endpoint(row[1:])
     endpoint = _changed(before, bound_to_origin(before, changes), now)
     enabled = before.disabled and not endpoint.disabled
     connection.execute(_QUERIES["update"], {**_columns(endpoint), "no": row[0], "now": now, "enabled": enabled})
@@ -186,7 +167,7 @@ def rotate_secret(connection: sqlite3.Connection, tenant: str, identifier: str, 
     no = row[0]
     connection.execute(_QUERIES["drop_expired_secrets"], (no, now))
     (live,) = connection.execute(_QUERIES["live_secrets"], (no, now)).fetchone()
-    if live >= _LIVE_SECRETS:
+    if live >= LIVE_SECRETS:
         raise too_many_secrets()
     (current,) = connection.execute(_QUERIES["secret"], (no,)).fetchone()
     if current == key:

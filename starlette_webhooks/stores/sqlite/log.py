@@ -10,9 +10,10 @@ import sqlite3
 
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
-from starlette_webhooks.identifiers import first_id, is_message_id
+from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.moments import to_ms
+from starlette_webhooks.stores.limits import PAGE_BYTES, REPLAY_EVENTS
+from starlette_webhooks.stores.ranges import event_range
 from starlette_webhooks.stores.sqlite.queries import load_queries, substitute
 from starlette_webhooks.stores.sqlite.rows import to_event
 from starlette_webhooks.stores.tail import ReplayPage, ReplayStart
@@ -20,9 +21,6 @@ from starlette_webhooks.stores.tail import ReplayPage, ReplayStart
 __all__ = ["get_event", "high_water", "list_events", "read_replay", "read_tail", "start_replay"]
 
 _QUERIES = load_queries("log.sql")
-_AFTER_ALL_IDS = "msg_~"
-_PAGE_BYTES = 8_388_608
-_REPLAY_EVENTS = 500
 
 
 def get_event(connection: sqlite3.Connection, tenant: str, identifier: str) -> Event | None:
@@ -33,23 +31,19 @@ def get_event(connection: sqlite3.Connection, tenant: str, identifier: str) -> E
 
 def list_events(connection: sqlite3.Connection, tenant: str, query: EventQuery) -> Page[Event]:
     """A page, newest first. A page that grows beyond 8 MiB ends early."""
-    high = query.cursor or _AFTER_ALL_IDS
-    if query.before is not None:
-        high = min(high, first_id("msg_", to_ms(query.before)))
-    low = "" if query.after is None else first_id("msg_", to_ms(query.after))
     events: list[Event] = []
     size = 0
-    for row in _select(connection, tenant, query, high, low):
-        if len(events) == query.limit or size > _PAGE_BYTES:
+    for row in _select(connection, tenant, query):
+        if len(events) == query.limit or size > PAGE_BYTES:
             return Page(events, events[-1].id, False)
         events.append(to_event(row))
         size += len(events[-1].payload)
     return Page(events, None, True)
 
 
-def _select(connection: sqlite3.Connection, tenant: str, query: EventQuery, high: str, low: str) -> sqlite3.Cursor:
+def _select(connection: sqlite3.Connection, tenant: str, query: EventQuery) -> sqlite3.Cursor:
     limit = query.limit + 1
-    bounds = (high, low, limit)
+    bounds = (*event_range(query), limit)
     if query.channel is None and not query.event_types:
         return connection.execute(_QUERIES["list_events"], (tenant, *bounds))
     # A keyset for each type, merged: `type IN (...)` walks the whole log for rare types.
@@ -105,7 +99,7 @@ def read_replay(
     filter: StreamFilter,
     after: int,
     until: int,
-    limit: int = _REPLAY_EVENTS,
+    limit: int = REPLAY_EVENTS,
 ) -> ReplayPage:
     """The next events that pass: `REPLAY_BYTES` of them, or as many as 500 events or 8 MiB of them contain."""
     events: list[Event] = []
@@ -118,7 +112,7 @@ def read_replay(
         if filter.matches(event):
             events.append(event)
             size += len(event.payload)
-        if size > REPLAY_BYTES or looked_at > _PAGE_BYTES:
+        if size > REPLAY_BYTES or looked_at > PAGE_BYTES:
             return ReplayPage(events, after, False)
     done = seen < limit
     return ReplayPage(events, until if done else after, done)

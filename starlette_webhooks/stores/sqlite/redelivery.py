@@ -10,13 +10,13 @@ from starlette_webhooks.conflicts import endpoint_disabled
 from starlette_webhooks.event_types import TEST_PING
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow
+from starlette_webhooks.stores.limits import SOON_MS
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
 __all__ = ["Resent", "recover", "resend"]
 
 _QUERIES = load_queries("redelivery.sql")
-_SOON = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _recover_failed(
     count = 0
     # Tests were made up for one endpoint, and are over.
     for seq in {seq for _, seq, event_id, test in rows if low <= event_id < high and not test}:
-        again = {"event": seq, "endpoint": endpoint.no, "now": now, "soon": now + _SOON}
+        again = {"event": seq, "endpoint": endpoint.no, "now": now, "soon": now + SOON_MS}
         count += connection.execute(_QUERIES["recover_failed"], again).rowcount
     if len(rows) == batch:
         return Recovered(count, RecoverCursor("failed", cursor.until, rows[-1][0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +15,8 @@ import anyio
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.database_url import MEMORY
+from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
-from starlette_webhooks.delivery.slots import Capacity, SlotRequest
 from starlette_webhooks.delivery.store import DeliveryListener
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
@@ -256,28 +256,9 @@ class SQLiteStore(Store):
         """See `DeliveryStore.urgent`."""
         return await self.database.read(partial(deliveries.urgent, due_by=due_by))
 
-    async def claim(
-        self,
-        requests: Sequence[SlotRequest],
-        capacity: Capacity,
-        tenants: Mapping[str, int],
-        *,
-        now: int,
-        lease: int,
-        urgent: bool = False,
-    ) -> Claim:
+    async def claim(self, request: ClaimRequest) -> Claim:
         """See `DeliveryStore.claim`."""
-        return await self.database.write(
-            partial(
-                deliveries.claim,
-                requests=requests,
-                capacity=capacity,
-                tenants=tenants,
-                now=now,
-                lease=lease,
-                urgent=urgent,
-            )
-        )
+        return await self.database.write(partial(deliveries.claim, request=request))
 
     async def release(self, deliveries: Sequence[LeasedDelivery], *, due: int) -> None:
         """See `DeliveryStore.release`."""

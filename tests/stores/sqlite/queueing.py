@@ -7,6 +7,7 @@ import time
 from itertools import count
 from typing import Any
 
+from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, LeasedDelivery, Outcome
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 from starlette_webhooks.identifiers import first_id
@@ -36,7 +37,8 @@ def take(
     """Claim as a process would that has attempts under way for these tenants."""
     found = numbers or tuple(one.endpoint for one in due(db, due_by=now, now=now).endpoints)
     requests = [SlotRequest(endpoint, Lane.HEALTHY, each, 0) for endpoint in found]
-    return claim(db, requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE)
+    request = ClaimRequest(requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE)
+    return claim(db, request=request)
 
 
 def outcome(

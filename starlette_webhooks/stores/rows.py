@@ -1,0 +1,93 @@
+"""From the rows of a store to objects: both stores select the same columns in the same order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from starlette_webhooks.attempts import Attempt
+from starlette_webhooks.endpoints import Endpoint, EndpointStats
+from starlette_webhooks.events import Event
+from starlette_webhooks.payloads import implied_event_id
+from starlette_webhooks.stores.moments import from_ms
+
+__all__ = ["to_attempt", "to_endpoint", "to_event", "to_stats"]
+
+
+def to_event(split: Callable[[str], Sequence[str]], row: Sequence[Any]) -> Event:
+    """An event of the columns `seq, id, tenant, type, timestamp, event_id, channels, payload, test`.
+
+    Args:
+        split: Reads the channels, which each store keeps in its own form.
+    """
+    _, identifier, tenant, event_type, timestamp, event_id, channels, payload, test = row
+    return Event(
+        identifier,
+        tenant,
+        event_type,
+        payload,
+        from_ms(timestamp),
+        event_id or implied_event_id(identifier),
+        tuple(split(channels)) if channels else (),
+        bool(test),
+    )
+
+
+def to_endpoint(row: Sequence[Any]) -> Endpoint:
+    """An endpoint of the columns that `endpoints.sql` selects, without its number."""
+    identifier, tenant, url, description, types, channels, reason, rate, metadata, headers, created, updated = row
+    return Endpoint(
+        id=identifier,
+        tenant=tenant,
+        url=url,
+        description=description,
+        event_types=tuple(json.loads(types)),
+        channels=tuple(json.loads(channels)),
+        disabled=reason is not None,
+        disabled_reason=reason,
+        rate_limit=rate,
+        metadata=json.loads(metadata),
+        headers=json.loads(headers),
+        created_at=from_ms(created),
+        updated_at=from_ms(updated),
+    )
+
+
+def to_attempt(row: Sequence[Any]) -> Attempt:
+    """An attempt of the columns that `attempts.sql` selects."""
+    (identifier, event_id, event_type, endpoint_id, url, number, timestamp, ok, *rest) = row
+    status_code, duration_ms, response, error, trigger, next_attempt_at = rest
+    return Attempt(
+        id=identifier,
+        event_id=event_id,
+        event_type=event_type,
+        endpoint_id=endpoint_id,
+        url=url,
+        number=number,
+        timestamp=from_ms(timestamp),
+        status="success" if ok else "fail",
+        status_code=status_code,
+        duration_ms=duration_ms,
+        response=response,
+        error=error,
+        trigger=trigger,
+        next_attempt_at=None if next_attempt_at is None else from_ms(next_attempt_at),
+    )
+
+
+def to_stats(hours: Sequence[Sequence[Any]], pending: int, since: datetime, until: datetime) -> EndpointStats:
+    """The statistics of an endpoint.
+
+    Args:
+        hours: Rows of the start of an hour, its successes and its failures.
+    """
+    return EndpointStats(
+        success=sum(hour[1] for hour in hours),
+        fail=sum(hour[2] for hour in hours),
+        pending=pending,
+        since=since,
+        until=until,
+        buckets=[(from_ms(hour), success, fail) for hour, success, fail in hours],
+    )

@@ -1,0 +1,56 @@
+"""Where the deliveries of an endpoint go, as a store reads it for the deliveries it leases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette_webhooks.delivery.deliveries import LeasedDelivery
+
+__all__ = ["Target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint with everything that an attempt needs to know of it. For the attributes see `LeasedDelivery`."""
+
+    id: str
+    tenant: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+
+    def delivery(
+        self,
+        event: tuple[int, str, str, bytes],
+        *,
+        id: int,
+        endpoint: int,
+        number: int,
+        step: int,
+        trigger: str,
+        lease: int,
+    ) -> LeasedDelivery:
+        """A delivery to this endpoint.
+
+        Args:
+            event: Its position in the log, its id, its type and its payload.
+        """
+        position, event_id, event_type, payload = event
+        return LeasedDelivery(
+            id=id,
+            event=position,
+            endpoint=endpoint,
+            number=number,
+            step=step,
+            trigger=trigger,
+            lease=lease,
+            event_id=event_id,
+            event_type=event_type,
+            payload=payload,
+            tenant=self.tenant,
+            endpoint_id=self.id,
+            url=self.url,
+            headers=self.headers,
+            secrets=self.secrets,
+        )
