@@ -26,6 +26,7 @@ _DEPTH = 100
 # Line breaks to some readers of Server-Sent Events and of JavaScript, though not to JSON.
 _SEPARATORS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _SCALARS = (str, int, float, bool, type(None))
+_LEAVES = frozenset(_SCALARS)
 
 
 def encode_data(data: object) -> bytes:
@@ -101,16 +102,16 @@ def _check(value: Any, depth: int) -> None:
         raise InvalidEvent(f"`data` is nested too deeply, or holds itself. {_DEPTH} levels are allowed. Flatten it.")
     if isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str):
+            if type(key) is not str and not isinstance(key, str):
                 raise InvalidEvent(
                     f"`data` has the key {excerpt(repr(key))}, and JSON knows string keys only. Use "
                     f"`{excerpt(repr(str(key)))}`."
                 )
-            if isinstance(item, (dict, list, tuple)):
+            if type(item) not in _LEAVES and isinstance(item, (dict, list, tuple)):
                 _check(item, depth - 1)
     else:
         for item in value:
-            if isinstance(item, (dict, list, tuple)):
+            if type(item) not in _LEAVES and isinstance(item, (dict, list, tuple)):
                 _check(item, depth - 1)
 
 

@@ -72,6 +72,7 @@ class StoredBackend(Backend):
         self._pause = pause
         self._monotonic: Clock = time.monotonic
         self._running: _Running | None = None
+        self._first_due_in = int(settings.retry_schedule[0] * 1000)
 
     @asynccontextmanager
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
@@ -144,7 +145,7 @@ class StoredBackend(Backend):
 
     def submit(self, events: Sequence[Event]) -> Submission:
         """See `Backend.submit`."""
-        return self.store.submit(events, due_in=int(self.settings.retry_schedule[0] * 1000))
+        return self.store.submit(events, due_in=self._first_due_in)
 
     # Reading
 

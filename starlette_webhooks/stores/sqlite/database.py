@@ -268,12 +268,13 @@ class Database:
         except Exception as exc:
             for write in writes:
                 write.error = write.error or exc
-        wrong = next((write.error for write in writes if concerns_database(write.error)), None)
+        failed = [write for write in writes if write.error is not None]
+        wrong = next((write.error for write in failed if concerns_database(write.error)), None)
         if wrong is None:
             self._problem.end()
         else:
             self._problem.begin(str(self._unavailable("written", wrong)))
-        for write in writes:
+        for write in failed:
             if isinstance(write.error, sqlite3.Error):
                 write.error = self._as_backend_error(write.error)
 
