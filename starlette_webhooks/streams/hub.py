@@ -20,13 +20,13 @@ from starlette_webhooks.health import StreamsHealth
 from starlette_webhooks.streams.buffer import Buffer
 from starlette_webhooks.streams.connection import Connection
 from starlette_webhooks.streams.counts import Counts
-from starlette_webhooks.streams.frames import Frame, response_start
+from starlette_webhooks.streams.feeds import Feeds
+from starlette_webhooks.streams.frames import response_start
 from starlette_webhooks.streams.heartbeats import Heartbeats
 from starlette_webhooks.streams.past import LogReader, LogSource
 from starlette_webhooks.streams.servers import ServerWatch
 from starlette_webhooks.streams.shared import Shared
 from starlette_webhooks.streams.shutdown import SignalChain
-from starlette_webhooks.streams.views import TenantFeed, View
 from starlette_webhooks.streams.wakes import Wakes
 from starlette_webhooks.waiting import Waiter, running_loop
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
 
 __all__ = ["StreamHub", "Timing", "Unavailable"]
-
-_IDLE_VIEWS = 256
 
 
 class Unavailable(RequestError):
@@ -98,9 +96,8 @@ class StreamHub:
         self._running = False
         self._draining = False
         self._buffer = Buffer(settings.stream_buffer_bytes)
-        self._feeds: dict[str, TenantFeed] = {}
+        self._feeds = Feeds(backend, self._buffer)
         self._connections: dict[Connection, None] = {}
-        self._idle: dict[View, float] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[StreamHub]:
@@ -120,9 +117,8 @@ class StreamHub:
         # Anew for each run, since waiters and events belong to an event loop.
         settings = self._settings
         self._buffer = Buffer(settings.stream_buffer_bytes)
-        self._feeds = {}
+        self._feeds = Feeds(self._backend, self._buffer)
         self._connections = {}
-        self._idle = {}
         self._shared = Shared(
             self._buffer,
             self._counts,
@@ -158,9 +154,7 @@ class StreamHub:
                 await self._emptied.wait()
             for connection in tuple(self._connections):
                 connection.abort("drained")
-        for feed in tuple(self._feeds.values()):
-            for view in tuple(feed.views.values()):
-                self._drop(view)
+        self._feeds.drop_all()
         self._signals.restore()
         self._servers.forget()
 
@@ -169,35 +163,17 @@ class StreamHub:
     @property
     def tenants(self) -> Collection[str]:
         """Tenants with open streams, or with streams that were open a moment ago and may come back."""
-        return self._feeds.keys()
+        return self._feeds.tenants
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Take new entries, in order of position."""
-        woken: list[Waiter] = []
-        for entry in entries:
-            feed = self._feeds.get(entry.event.tenant)
-            if feed is None:
-                continue
-            if feed.floor is None:
-                feed.floor = entry.position - 1
-            feed.last = entry
-            frame = None
-            for view in feed.views.values():
-                if view.filter.matches(entry.event):
-                    frame = frame or Frame(entry)
-                    self._buffer.append(view, frame)
-                    if view.waiting:
-                        woken += view.waiting
-                        view.waiting.clear()
+        woken = self._feeds.publish(entries)
         if woken:
             self._wakes.add(woken)
 
     def forget(self, tenant: str) -> None:
         """Drop what memory holds of a tenant's events, as when they are erased. Its streams go on."""
-        feed = self._feeds.get(tenant)
-        if feed is not None:
-            for view in feed.views.values():
-                self._buffer.clear(view)
+        self._feeds.forget(tenant)
 
     # The streams' side
 
@@ -220,8 +196,7 @@ class StreamHub:
             raise NotRunning
         if self._draining:
             raise Unavailable
-        feed = self._feeds.get(tenant)
-        held = 0 if feed is None else feed.streams
+        held = self._feeds.streams_of(tenant)
         if held >= self._settings.streams_per_tenant:
             raise TooManyRequests(
                 f"{held} streams are open, which is the limit. Close one of them first.", code="too_many_streams"
@@ -286,8 +261,8 @@ class StreamHub:
         counts = self._counts
         return {
             "streams": len(self._connections),
-            "tenants": sum(feed.streams > 0 for feed in self._feeds.values()),
-            "views": sum(len(feed.views) for feed in self._feeds.values()),
+            "tenants": self._feeds.open,
+            "views": self._feeds.views,
             "bufferBytes": self._buffer.size + self._buffer.history_size,
             "pageBytes": self.budget.held,
             "draining": self._draining,
@@ -307,17 +282,11 @@ class StreamHub:
 
     def _open(self, tenant: str, filter: StreamFilter, last_event_id: str | None, expires: float | None) -> Connection:
         shared = self._shared
-        if not self._feeds:
+        if not self._feeds.tenants:
             shared.now = self._clock()
             self._heartbeats.start(shared.now)
-        feed = self._feeds.get(tenant)
-        if feed is None:
-            feed = self._feeds[tenant] = TenantFeed(tenant)
-            self._backend.watch(tenant)
             self._ticker.wake()
-        view = feed.views.get(filter)
-        if view is None:
-            view = feed.views[filter] = View(feed, filter)
+        view = self._feeds.view(tenant, filter)
         connection = Connection(
             shared,
             view,
@@ -327,9 +296,7 @@ class StreamHub:
             deadline=shared.now + self._settings.stream_max_age * random.uniform(0.8, 1.0),
             expires=math.inf if expires is None else shared.now + expires - time.time(),
         )
-        self._idle.pop(view, None)
-        view.streams += 1
-        feed.streams += 1
+        self._feeds.join(view)
         connection.slot = self._heartbeats.add(connection)
         if not self._connections:
             # Not before the first stream, as servers set their own handlers late.
@@ -348,31 +315,17 @@ class StreamHub:
         del self._connections[connection]
         self._heartbeats.remove(connection, connection.slot)
         view.waiting.pop(connection.waiter, None)
-        view.streams -= 1
-        view.feed.streams -= 1
-        if not view.streams:
-            self._idle[view] = self._shared.now
-            if len(self._idle) > _IDLE_VIEWS:
-                self._drop(next(iter(self._idle)))
+        self._feeds.leave(view, self._shared.now)
         if not self._connections:
             self._signals.restore()
             self._emptied.set()
         self._counts.closed[connection.reason or "cancelled"] += 1
 
-    def _drop(self, view: View) -> None:
-        feed = view.feed
-        self._idle.pop(view, None)
-        self._buffer.clear(view)
-        del feed.views[view.filter]
-        if not feed.views:
-            del self._feeds[feed.tenant]
-            self._backend.unwatch(feed.tenant)
-
     # The clock
 
     async def _tick(self) -> None:
         while True:
-            if not self._feeds:
+            if not self._feeds.tenants:
                 await self._ticker.wait()
             await anyio.sleep(self._heartbeats.delay(self._clock()))
             now = self._shared.now = self._clock()
@@ -380,7 +333,7 @@ class StreamHub:
                 self._look_after(connection, beat, now)
             if self._servers.stopping and not self._draining:
                 self.drain()
-            self._sweep(now - self._timing.linger)
+            self._feeds.expire(now - self._timing.linger)
 
     def _look_after(self, connection: Connection, beat: bool, now: float) -> None:
         patience = self._settings.stream_send_timeout
@@ -401,11 +354,3 @@ class StreamHub:
         elif beat:
             connection.beat = True
             connection.waiter.wake()
-
-    def _sweep(self, before: float) -> None:
-        self._buffer.expire(before)
-        while self._idle:
-            view, since = next(iter(self._idle.items()))
-            if since >= before:
-                return
-            self._drop(view)

@@ -1,0 +1,132 @@
+"""The feeds of all tenants with streams, and how long memory keeps what no stream reads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from starlette_webhooks.feed import Entry, StreamFilter
+from starlette_webhooks.streams.buffer import Buffer
+from starlette_webhooks.streams.frames import Frame
+from starlette_webhooks.streams.past import LogSource
+from starlette_webhooks.streams.views import TenantFeed, View
+from starlette_webhooks.waiting import Waiter
+
+__all__ = ["Feeds"]
+
+_IDLE_VIEWS = 256
+
+
+class Feeds:
+    """Feeds by tenant. A tenant is watched at the backend for as long as it has one.
+
+    Nothing here awaits, so none of it can be cancelled half way.
+    """
+
+    def __init__(self, backend: LogSource, buffer: Buffer) -> None:
+        self._backend = backend
+        self._buffer = buffer
+        self._feeds: dict[str, TenantFeed] = {}
+        self._idle: dict[View, float] = {}
+
+    @property
+    def tenants(self) -> Collection[str]:
+        """Tenants with open streams, or with streams that were open a moment ago and may come back."""
+        return self._feeds.keys()
+
+    @property
+    def open(self) -> int:
+        """Tenants with open streams."""
+        return sum(feed.streams > 0 for feed in self._feeds.values())
+
+    @property
+    def views(self) -> int:
+        """Views of all tenants."""
+        return sum(len(feed.views) for feed in self._feeds.values())
+
+    def streams_of(self, tenant: str) -> int:
+        """How many streams of a tenant are open."""
+        feed = self._feeds.get(tenant)
+        return 0 if feed is None else feed.streams
+
+    # Events
+
+    def publish(self, entries: Sequence[Entry]) -> list[Waiter]:
+        """Take new entries, in order of position. Returns the streams to wake."""
+        woken: list[Waiter] = []
+        for entry in entries:
+            feed = self._feeds.get(entry.event.tenant)
+            if feed is None:
+                continue
+            if feed.floor is None:
+                feed.floor = entry.position - 1
+            feed.last = entry
+            frame = None
+            for view in feed.views.values():
+                if view.filter.matches(entry.event):
+                    frame = frame or Frame(entry)
+                    self._buffer.append(view, frame)
+                    if view.waiting:
+                        woken += view.waiting
+                        view.waiting.clear()
+        return woken
+
+    def forget(self, tenant: str) -> None:
+        """Drop what memory holds of a tenant's events."""
+        feed = self._feeds.get(tenant)
+        if feed is not None:
+            for view in feed.views.values():
+                self._buffer.clear(view)
+
+    # Streams
+
+    def view(self, tenant: str, filter: StreamFilter) -> View:
+        """The view that a stream reads, begun if there is none."""
+        feed = self._feeds.get(tenant)
+        if feed is None:
+            feed = self._feeds[tenant] = TenantFeed(tenant)
+            self._backend.watch(tenant)
+        view = feed.views.get(filter)
+        if view is None:
+            view = feed.views[filter] = View(feed, filter)
+        return view
+
+    def join(self, view: View) -> None:
+        """A stream reads this view."""
+        self._idle.pop(view, None)
+        view.streams += 1
+        view.feed.streams += 1
+
+    def leave(self, view: View, now: float) -> None:
+        """A stream no longer reads this view. The last one leaves it idle, for clients that come back."""
+        view.streams -= 1
+        view.feed.streams -= 1
+        if not view.streams:
+            self._idle[view] = now
+            if len(self._idle) > _IDLE_VIEWS:
+                self._drop(next(iter(self._idle)))
+
+    # Memory
+
+    def expire(self, before: float) -> None:
+        """Drop replays and views that have been idle since before that time."""
+        self._buffer.expire(before)
+        while self._idle:
+            view, since = next(iter(self._idle.items()))
+            if since >= before:
+                return
+            self._drop(view)
+
+    def drop_all(self) -> None:
+        """Drop all views, and stop watching their tenants."""
+        for feed in tuple(self._feeds.values()):
+            for view in tuple(feed.views.values()):
+                self._drop(view)
+
+    def _drop(self, view: View) -> None:
+        feed = view.feed
+        self._idle.pop(view, None)
+        self._buffer.clear(view)
+        del feed.views[view.filter]
+        if not feed.views:
+            del self._feeds[feed.tenant]
+            self._backend.unwatch(feed.tenant)
