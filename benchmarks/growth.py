@@ -74,11 +74,14 @@ async def measure(dimension: str, size: int) -> dict[str, float]:
 
 
 def _mark_version(path: str) -> None:
-    from starlette_webhooks.stores.sqlite.opening import APPLICATION_ID, SCHEMA_VERSION
+    from starlette_webhooks.stores.sqlite.migrations import package_migrations
+    from starlette_webhooks.stores.sqlite.opening import APPLICATION_ID
 
-    connection = sqlite3.connect(path)
+    latest = package_migrations()[-1]
+    connection = sqlite3.connect(path, isolation_level=None)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {latest.version}")
+    connection.execute("INSERT INTO migration (version, works_with) VALUES (?, ?)", (latest.version, latest.works_with))
     connection.close()
 
 

@@ -81,7 +81,15 @@ class WebhooksSettings(BaseSettings):
         "deliveries then hear of other processes by `LISTEN` at once; by polling otherwise.",
     )
     migrate: bool = Field(
-        default=True, description="PostgreSQL: whether the schema is brought up to date at the start."
+        default=True,
+        description="Whether the schema is brought up to date at the start. If not, a process refuses to start on an "
+        "older schema until `starlette-webhooks migrate` was run.",
+    )
+    environment: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="The name of this deployment, such as `production`. The database is bound to the first one, and a "
+        "process with another one, or none, refuses to start on a copy of it.",
     )
     secret_key: SecretStr | None = Field(
         default=None,

@@ -39,6 +39,7 @@ class PostgreSQLBackend(StoredBackend):
             deadline=settings.database_timeout,
             patience=settings.database_wait,
             migrates=settings.migrate,
+            environment=settings.environment,
             clock=clock,
         )
         super().__init__(store, settings, **options)

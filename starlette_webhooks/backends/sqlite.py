@@ -33,6 +33,8 @@ class SQLiteBackend(StoredBackend):
             max_writes=settings.queue_events,
             max_bytes=settings.queue_bytes,
             lock_seconds=settings.database_timeout,
+            migrates=settings.migrate,
+            environment=settings.environment,
             clock=clock,
         )
         super().__init__(store, settings, **options)

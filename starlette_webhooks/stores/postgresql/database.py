@@ -13,6 +13,8 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
+from starlette_webhooks.stores.environments import META_ENVIRONMENT, check_environment
+from starlette_webhooks.stores.migrations import Migration
 from starlette_webhooks.stores.postgresql.clock import ServerClock
 from starlette_webhooks.stores.postgresql.connection import CallLost, Link, Row
 from starlette_webhooks.stores.postgresql.conninfo import ConnectionInfo
@@ -75,6 +77,8 @@ class Database:
         deadline: Seconds that a call may take.
         patience: Seconds to wait at the start for a server that is away.
         migrates: Whether the schema is brought up to date at the start.
+        migrations: Those of the package by default.
+        environment: The environment of this process; see `check_environment`.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class Database:
         deadline: float = 5.0,
         patience: float = 30.0,
         migrates: bool = True,
+        migrations: Sequence[Migration] | None = None,
+        environment: str | None = None,
     ) -> None:
         self.info = info
         self.schema = schema
@@ -96,6 +102,8 @@ class Database:
         self._connections = connections
         self._patience = patience
         self._migrates = migrates
+        self._migrations = migrations
+        self._environment = environment
         self._idle: list[Link] = []
         self._slots: CapacityLimiter | None = None
 
@@ -146,13 +154,24 @@ class Database:
                 raise _Away(str(exc)) from exc
             # Another process may be at work on the schema, or a large one to be changed.
             connection.deadline = time.monotonic() + 3600
-            (migrate if self._migrates else check)(connection, self.schema)
+            (migrate if self._migrates else check)(connection, self.schema, self._migrations)
+            self._check_environment(link)
             self.version = ".".join(map(str, divmod(connection.info.server_version, 10_000)))
             self._measure(link)
         except BaseException:
             link.close()
             raise
         self._idle.append(link)
+
+    def _check_environment(self, link: Link) -> None:
+        queries = self.queries("maintenance.sql")
+        deadline = time.monotonic() + self.deadline
+        rows = link.call(queries["get_meta"], (META_ENVIRONMENT,), deadline=deadline)
+        bound = bytes(rows[0][0]) if rows else None
+        if check_environment(bound, self._environment, f"the schema {self.schema!r}"):
+            assert self._environment is not None
+            values = {"name": META_ENVIRONMENT, "value": self._environment.encode()}
+            link.call(queries["read_meta"], values, deadline=deadline)
 
     def _close(self) -> None:
         while self._idle:

@@ -5,6 +5,9 @@ WITH given AS (
 )
 SELECT value FROM given UNION ALL SELECT value FROM webhooks.meta WHERE name = %(name)s
 
+-- name: get_meta
+SELECT value FROM webhooks.meta WHERE name = %s
+
 -- name: orphans
 SELECT * FROM webhooks.orphans_1()
 

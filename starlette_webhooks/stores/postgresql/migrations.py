@@ -1,85 +1,162 @@
-"""Bringing the schema up to date, one process at a time, in one transaction."""
+"""Bringing the schema up to date, one process at a time, and never with long locks."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from functools import cache
+
 import psycopg
+from psycopg import errors
 
 from starlette_webhooks.exceptions import BackendUnavailable
-from starlette_webhooks.stores.postgresql.queries import quote_name, read_migrations
+from starlette_webhooks.stores.migrations import (
+    Applied,
+    Installed,
+    Migration,
+    missing_migrations,
+    outdated,
+    read_migrations,
+)
+from starlette_webhooks.stores.postgresql.connection import explain
+from starlette_webhooks.stores.postgresql.queries import qualify, quote_name
 
-__all__ = ["SCHEMA_VERSION", "check", "migrate"]
+__all__ = ["Connection", "check", "grant", "installed", "migrate", "package_migrations"]
 
-SCHEMA_VERSION = 1
-# The oldest version of this package's schema that works on the current one, so that a rolling deploy may go on.
-_WORKS_WITH = 1
+Connection = psycopg.Connection[tuple[object, ...]]
+
 _LOCK = 5747
+_PAUSE = 1.0
+_PATIENCE = 120.0
 
 
-def migrate(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> None:
+@cache
+def package_migrations() -> tuple[Migration, ...]:
+    """The migrations of this version of the package."""
+    return read_migrations("starlette_webhooks.stores.postgresql")
+
+
+def migrate(
+    connection: Connection,
+    schema: str,
+    migrations: Sequence[Migration] | None = None,
+    *,
+    applied: Applied | None = None,
+    patience: float = _PATIENCE,
+    lock_timeout: float = 2.0,
+) -> Installed:
     """Make the schema, or bring it up to date. Nothing is done where it is.
 
+    Args:
+        migrations: Those of the package by default.
+        patience: Seconds to try again while other programs hold locks on the tables.
+        lock_timeout: Seconds to wait for such a lock at a time: others queue up behind whoever waits.
+
     Raises:
-        BackendUnavailable: A newer version of the package made it, which this one does not work with.
+        BackendUnavailable: A newer version of the package made the schema, which this one does not work with; or the
+            server refuses the change, of which nothing is left then.
     """
-    if _version(connection, schema) >= SCHEMA_VERSION:
-        check(connection, schema)
-        return
+    migrations = migrations or package_migrations()
+    where = _where(schema)
+    until = time.monotonic() + patience
+    while missing_migrations(migrations, installed(connection, schema), where):
+        try:
+            done = _migrate_once(connection, schema, migrations, lock_timeout)
+        except errors.InsufficientPrivilege as exc:
+            raise BackendUnavailable(
+                f"The schema {schema!r} cannot be brought up to date: {explain(exc)} Run `starlette-webhooks migrate` "
+                "as the role that owns it."
+            ) from exc
+        except errors.LockNotAvailable as exc:
+            if time.monotonic() > until:
+                raise BackendUnavailable(
+                    f"The schema {schema!r} cannot be brought up to date: another program holds locks on its tables. "
+                    "See `pg_stat_activity` for old transactions."
+                ) from exc
+            time.sleep(_PAUSE)
+            continue
+        except psycopg.Error as exc:
+            raise BackendUnavailable(f"The schema {schema!r} cannot be brought up to date: {explain(exc)}") from exc
+        if done is not None and applied is not None:
+            applied(done)
+    return installed(connection, schema)
+
+
+def _migrate_once(
+    connection: Connection, schema: str, migrations: Sequence[Migration], lock_timeout: float
+) -> Migration | None:
+    """Apply the next migration, in a transaction of its own."""
+    name = quote_name(schema)
     with connection.transaction():
         # Held until the commit, so also behind a pooler.
         connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, schema))
-        name = quote_name(schema)
-        version = _version(connection, schema)
-        if version == 0:
-            if not _schema_exists(connection, schema):
-                connection.execute(f"CREATE SCHEMA {name}")
-            connection.execute(
-                f"CREATE TABLE {name}.migration (version integer PRIMARY KEY, works_with integer NOT NULL, "
-                "applied_at timestamptz NOT NULL DEFAULT now())"
-            )
-        for number, script in read_migrations(schema).items():
-            if number > version:
-                connection.execute(script)
-                connection.execute(
-                    f"INSERT INTO {name}.migration (version, works_with) VALUES (%s, %s)", (number, _WORKS_WITH)
-                )
-    check(connection, schema)
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{lock_timeout * 1000:.0f}ms",))
+        connection.execute("SET LOCAL statement_timeout = 0")
+        found = installed(connection, schema)
+        missing = missing_migrations(migrations, found, _where(schema))
+        if not missing:
+            # Another process has just done it.
+            return None
+        if not found.version:
+            _make_schema(connection, schema)
+        migration = missing[0]
+        connection.execute(qualify(migration.script, schema))
+        connection.execute(
+            f"INSERT INTO {name}.migration (version, works_with) VALUES (%s, %s)",
+            (migration.version, migration.works_with),
+        )
+    return migration
 
 
-def check(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> None:
+def _make_schema(connection: Connection, schema: str) -> None:
+    name = quote_name(schema)
+    # `CREATE SCHEMA IF NOT EXISTS` needs the right to create one even where it exists.
+    if connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone() is None:
+        connection.execute(f"CREATE SCHEMA {name}")
+    connection.execute(
+        f"CREATE TABLE {name}.migration (version integer PRIMARY KEY, works_with integer NOT NULL, "
+        "applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+
+
+def check(connection: Connection, schema: str, migrations: Sequence[Migration] | None = None) -> Installed:
     """See that this version of the package works on the schema.
 
     Raises:
         BackendUnavailable: It does not.
     """
-    version = _version(connection, schema)
-    if version < SCHEMA_VERSION:
-        raise BackendUnavailable(
-            f"The schema {schema!r} has version {version}, and this package needs {SCHEMA_VERSION}. Set "
-            "`WEBHOOKS_MIGRATE=true`, or migrate it before the start."
-        )
-    row = connection.execute(f"SELECT max(works_with) FROM {quote_name(schema)}.migration").fetchone()
-    assert row is not None
-    works_with = row[0]
-    assert isinstance(works_with, int)
-    if works_with > SCHEMA_VERSION:
-        raise BackendUnavailable(
-            f"A newer version of starlette_webhooks made the schema {schema!r} (version {version}), which works with "
-            f"{works_with} at least; this one knows {SCHEMA_VERSION}. Upgrade the package."
-        )
+    migrations = migrations or package_migrations()
+    found = installed(connection, schema)
+    if missing_migrations(migrations, found, _where(schema)):
+        raise outdated(migrations, found, _where(schema))
+    return found
 
 
-def _schema_exists(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> bool:
-    # `CREATE SCHEMA IF NOT EXISTS` needs the right to create one even where it exists.
-    return connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone() is not None
+def grant(connection: Connection, schema: str, role: str) -> None:
+    """Let a role use the schema, and change nothing of it. To be repeated after each migration."""
+    name, grantee = quote_name(schema), quote_name(role)
+    connection.execute(
+        f"GRANT USAGE ON SCHEMA {name} TO {grantee};"
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} TO {grantee};"
+        f"REVOKE INSERT, UPDATE, DELETE ON {name}.migration FROM {grantee};"
+        f"GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA {name} TO {grantee};"
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {name} TO {grantee};"
+    )
 
 
-def _version(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> int:
+def installed(connection: Connection, schema: str) -> Installed:
+    """What the schema has."""
     # Not `to_regclass`: behind the lock it would remember that the table was not there before.
     found = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'migration'"
     if connection.execute(found, (schema,)).fetchone() is None:
-        return 0
-    row = connection.execute(f"SELECT coalesce(max(version), 0) FROM {quote_name(schema)}.migration").fetchone()
-    assert row is not None
-    version = row[0]
+        return Installed()
+    name = quote_name(schema)
+    row = connection.execute(f"SELECT coalesce(max(version), 0), coalesce(max(works_with), 0) FROM {name}.migration")
+    version, works_with = row.fetchone() or (0, 0)
     assert isinstance(version, int)
-    return version
+    assert isinstance(works_with, int)
+    return Installed(version, works_with)
+
+
+def _where(schema: str) -> str:
+    return f"the schema {schema!r}"

@@ -1,4 +1,4 @@
-"""The SQL of this store: named statements, and the scripts of migrations, for the schema of the setting."""
+"""The SQL of this store: named statements, for the schema of the setting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-__all__ = ["load_queries", "qualify", "quote_name", "read_migrations", "substitute"]
+__all__ = ["load_queries", "qualify", "quote_name", "substitute"]
 
 _PACKAGE = "starlette_webhooks.stores.postgresql"
 _MARK = "-- name:"
@@ -34,18 +34,6 @@ def load_queries(file: str, schema: str) -> Mapping[str, str]:
         name, _, statement = part.partition("\n")
         queries[name.strip()] = qualify(statement.strip().rstrip(";"), schema)
     return MappingProxyType(queries)
-
-
-@cache
-def read_migrations(schema: str) -> Mapping[int, str]:
-    """The script of each version, in order. Each is a directory of files, of which `tables.sql` comes first."""
-    scripts = {}
-    directories = [one for one in files(_PACKAGE).joinpath("migrations").iterdir() if one.name.isdigit()]
-    for directory in sorted(directories, key=lambda one: one.name):
-        parts = sorted(directory.iterdir(), key=lambda one: (one.name != "tables.sql", one.name))
-        script = "\n".join(part.read_text("utf-8") for part in parts if part.name.endswith(".sql"))
-        scripts[int(directory.name)] = qualify(script, schema)
-    return MappingProxyType(scripts)
 
 
 def substitute(statement: str, **parts: str) -> str:

@@ -26,6 +26,9 @@ from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendU
 from starlette_webhooks.file_locks import FileLock
 from starlette_webhooks.forks import call_in_children
 from starlette_webhooks.problems import Problem
+from starlette_webhooks.stores.migrations import Migration
+from starlette_webhooks.stores.sqlite.meta import check_meta
+from starlette_webhooks.stores.sqlite.migrations import check, migrate
 from starlette_webhooks.stores.sqlite.opening import check_for_damage, connect, open_database
 from starlette_webhooks.stores.sqlite.presence import Presence
 from starlette_webhooks.stores.sqlite.transactions import concerns_database, write_together
@@ -56,6 +59,9 @@ class Database:
         busy_seconds: How long to wait for another program that holds SQLite's own lock.
         check_seconds: How long to look for damage when the file is opened.
         watch_every: Seconds between two looks whether the file is still there and, after a problem, usable again.
+        migrates: Whether the schema is brought up to date at the start.
+        migrations: Those of the package by default.
+        environment: The environment of this process; see `check_environment`.
     """
 
     def __init__(
@@ -68,12 +74,19 @@ class Database:
         busy_seconds: float = 2.0,
         check_seconds: float = 1.0,
         watch_every: float = 1.0,
+        migrates: bool = True,
+        migrations: Sequence[Migration] | None = None,
+        environment: str | None = None,
     ) -> None:
         self.path = path
         self._lock_seconds = lock_seconds
         self._busy_seconds = busy_seconds
         self._check_seconds = check_seconds
         self._watch_every = watch_every
+        # There is nobody else to do it in memory.
+        self._migrates = migrates or path == MEMORY
+        self._migrations = migrations
+        self._environment = environment
         self._writer = Writer(self._commit, max_writes=max_writes, max_bytes=max_bytes)
         self.on_commit = self._writer.on_commit
         self._problem = Problem(f"The database {path!r} can be written again.")
@@ -129,7 +142,9 @@ class Database:
                 self._lock = FileLock(f"{location}-lock")
                 self._lock.open()
             with self._exclusive(self._lock_seconds):
-                self._connection = open_database(location, busy_seconds=self._busy_seconds)
+                connection = self._connection = open_database(location, busy_seconds=self._busy_seconds)
+                (migrate if self._migrates else check)(connection, self.path, self._migrations)
+                check_meta(connection, self.path, self._environment)
                 if location != MEMORY:
                     self._presence = Presence(location)
         except BaseException as exc:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
+from starlette_webhooks.database_url import MEMORY
+from starlette_webhooks.stores.environments import META_ENVIRONMENT, check_environment
+from starlette_webhooks.stores.moves import META_MOVED_TO, check_moved
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
-__all__ = ["read_meta"]
+__all__ = ["check_meta", "get_meta", "read_meta"]
 
 _QUERIES = load_queries("meta.sql")
 
@@ -16,3 +19,23 @@ def read_meta(connection: sqlite3.Connection, name: str, default: bytes) -> byte
     connection.execute(_QUERIES["put_meta"], (name, default))
     row = connection.execute(_QUERIES["get_meta"], (name,)).fetchone()
     return bytes(row[0])
+
+
+def get_meta(connection: sqlite3.Connection, name: str) -> bytes | None:
+    """A value kept in the database; None if there is none."""
+    row = connection.execute(_QUERIES["get_meta"], (name,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def check_meta(connection: sqlite3.Connection, path: str, environment: str | None) -> None:
+    """Refuse a file that was moved away, or that belongs to another environment, and bind it to this one.
+
+    Raises:
+        BackendUnavailable: It is refused.
+    """
+    check_moved(get_meta(connection, META_MOVED_TO), path)
+    if path != MEMORY and check_environment(
+        get_meta(connection, META_ENVIRONMENT), environment, f"the database {path!r}"
+    ):
+        assert environment is not None
+        connection.execute(_QUERIES["put_meta"], (META_ENVIRONMENT, environment.encode()))

@@ -11,13 +11,11 @@ from pathlib import Path
 
 from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.exceptions import BackendUnavailable
-from starlette_webhooks.stores.sqlite.queries import read_sql
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "check_for_damage", "connect", "open_database"]
+__all__ = ["APPLICATION_ID", "check_for_damage", "check_ownership", "connect", "open_database"]
 
 logger = logging.getLogger("starlette_webhooks")
 
-SCHEMA_VERSION = 2
 APPLICATION_ID = int.from_bytes(b"whks")
 """Marks a file as ours, in the header that `file(1)` and SQLite read: https://sqlite.org/fileformat.html."""
 
@@ -43,24 +41,22 @@ def connect(path: str, *, busy_seconds: float) -> sqlite3.Connection:
 
 
 def open_database(path: str, *, busy_seconds: float) -> sqlite3.Connection:
-    """The connection that writes, with the schema up to date. No other process may do this at the same time.
+    """The connection that writes. No other process may do this at the same time.
 
     Raises:
-        BackendUnavailable: The file belongs to another application, or to a newer version.
+        BackendUnavailable: The file belongs to another application.
         sqlite3.Error: It cannot be opened.
     """
     if path != MEMORY:
         _create(path)
     connection = connect(path, busy_seconds=busy_seconds)
     try:
-        version = _version(connection, path)
+        check_ownership(connection, path)
         if path != MEMORY:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         # Makes `-wal` and `-shm`, if they are not there yet.
         connection.execute("PRAGMA schema_version").fetchone()
-        if version < SCHEMA_VERSION:
-            _migrate(connection, version)
     except BaseException:
         connection.close()
         raise
@@ -77,7 +73,12 @@ def _create(path: str) -> None:
         )
 
 
-def _version(connection: sqlite3.Connection, path: str) -> int:
+def check_ownership(connection: sqlite3.Connection, path: str) -> None:
+    """Refuse a database of another application.
+
+    Raises:
+        BackendUnavailable: It is one.
+    """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -87,24 +88,8 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
         raise BackendUnavailable(
             f"The file {path!r} is a database of another application. Set `WEBHOOKS_DATABASE` to a path of its own."
         )
-    if version > SCHEMA_VERSION:
-        raise BackendUnavailable(
-            f"The database {path!r} was made by a newer version of starlette_webhooks (schema {version}, this one "
-            f"knows {SCHEMA_VERSION}). Upgrade the package."
-        )
     if version and application != APPLICATION_ID:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    return int(version)
-
-
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    if version == 0:
-        script = read_sql("schema.sql")
-    else:
-        script = "\n".join(read_sql(f"migrations/{n:04}.sql") for n in range(version + 1, SCHEMA_VERSION + 1))
-    marks = f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {SCHEMA_VERSION};"
-    # Not `executescript` alone: it would commit a transaction that is open, and a crash could leave half a schema.
-    connection.executescript(f"BEGIN IMMEDIATE;\n{script}\n{marks}\nCOMMIT;")
 
 
 def check_for_damage(path: str, *, seconds: float) -> None:

@@ -22,7 +22,7 @@ from starlette_webhooks.relay.lock import RelayLock
 from starlette_webhooks.relay.outbox import DeadLetter, EntryState, OutboxCounts, OutboxEntry
 from starlette_webhooks.stores.sqlite.database import Database, Write
 from starlette_webhooks.stores.sqlite.meta import read_meta
-from starlette_webhooks.stores.sqlite.queries import load_queries, read_sql
+from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.writes import Submitted
 from starlette_webhooks.types import Clock
 
@@ -100,6 +100,7 @@ class SQLiteOutbox:
 
     Args:
         retention: Seconds that an accepted event answers for its `event_id`.
+        options: See `Database`.
     """
 
     def __init__(
@@ -111,9 +112,12 @@ class SQLiteOutbox:
         max_events: int,
         max_bytes: int,
         lock_seconds: float = 5.0,
+        **options: Any,
     ) -> None:
         self._path = path
-        self._database = Database(path, max_writes=max_events, max_bytes=max_bytes, lock_seconds=lock_seconds)
+        self._database = Database(
+            path, max_writes=max_events, max_bytes=max_bytes, lock_seconds=lock_seconds, **options
+        )
         self._clock = clock
         self._retention = retention
 
@@ -140,7 +144,6 @@ class SQLiteOutbox:
         self._database.on_commit.append(committed)
         try:
             async with self._database.lifespan():
-                await self._database.write(_create_tables)
                 yield
         finally:
             self._database.on_commit.remove(committed)
@@ -288,16 +291,6 @@ class SQLiteOutbox:
     async def read_meta(self, name: str, default: bytes) -> bytes:
         """See `OutboxStore.read_meta`."""
         return await self._database.write(partial(read_meta, name=name, default=default))
-
-
-def _create_tables(connection: sqlite3.Connection) -> None:
-    # Not `executescript`, which would commit what others wrote in this transaction.
-    statement = ""
-    for line in read_sql("outbox_schema.sql").splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            connection.execute(statement)
-            statement = ""
 
 
 def _execute(connection: sqlite3.Connection, *, name: str, values: Any) -> None:

@@ -1,4 +1,4 @@
--- Version 2. A later change goes into migrations/NNNN.sql and here: new columns at the end of their table.
+-- Version 3. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -118,3 +118,37 @@ CREATE TABLE endpoint_hour (
     PRIMARY KEY (endpoint, hour)
 ) WITHOUT ROWID;
 CREATE INDEX endpoint_hour_by_hour ON endpoint_hour (hour);
+
+-- Events on their way to Svix. `seq` is the order of commits, in which a tenant's events are forwarded.
+CREATE TABLE svix_outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    timestamp INTEGER NOT NULL,
+    channels TEXT,                  -- JSON array, NULL for none
+    payload BLOB NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0,   -- 0 waiting, 1 accepted by Svix, 2 dead-lettered: refused permanently
+    message_id TEXT,                -- Svix's id, once accepted
+    settled_at INTEGER,             -- when it was accepted or dead-lettered
+    keep_until INTEGER,             -- until when an accepted one answers for its `event_id`
+    check_at INTEGER,               -- when to check whether Svix began to deliver it, if that is in doubt
+    code TEXT,                      -- why it was dead-lettered, in Svix's words
+    detail TEXT
+);
+CREATE UNIQUE INDEX svix_outbox_by_event_id ON svix_outbox (tenant, event_id);
+CREATE INDEX svix_outbox_waiting ON svix_outbox (tenant, seq) WHERE state = 0;
+CREATE INDEX svix_outbox_waiting_by_seq ON svix_outbox (seq) WHERE state = 0;
+CREATE INDEX svix_outbox_dead_letters ON svix_outbox (seq) WHERE state = 2;
+CREATE INDEX svix_outbox_kept ON svix_outbox (keep_until) WHERE state = 1;
+CREATE INDEX svix_outbox_in_doubt ON svix_outbox (check_at) WHERE check_at IS NOT NULL;
+
+-- Event types that `sync` registered: of those that left the catalog, only these may be archived.
+CREATE TABLE svix_event_type (name TEXT PRIMARY KEY) WITHOUT ROWID;
+
+-- Each version that this file has had, and the oldest version of the package's schema whose code works on it.
+CREATE TABLE migration (
+    version INTEGER PRIMARY KEY,
+    works_with INTEGER NOT NULL,
+    applied_at INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER))
+);

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import anyio
 
@@ -61,6 +62,7 @@ class SQLiteStore(Store):
         lock_seconds: How long to wait for another process that writes; see `Database`.
         clock: Seconds since the epoch.
         poll: Seconds between two looks for commits of other processes.
+        options: See `Database`.
     """
 
     def __init__(
@@ -72,9 +74,10 @@ class SQLiteStore(Store):
         lock_seconds: float = 5.0,
         clock: Clock = time.time,
         poll: float = _POLL,
+        **options: Any,
     ) -> None:
         self.clock = clock
-        self.database = Database(path, max_writes=max_writes, max_bytes=max_bytes, lock_seconds=lock_seconds)
+        self.database = Database(path, max_writes=max_writes, max_bytes=max_bytes, lock_seconds=lock_seconds, **options)
         self._poll = poll
         self._listener: Listener | None = None
         self._running: _Running | None = None

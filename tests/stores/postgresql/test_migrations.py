@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from starlette_webhooks.exceptions import BackendUnavailable
-from starlette_webhooks.stores.postgresql.migrations import SCHEMA_VERSION, check, migrate
-from starlette_webhooks.stores.postgresql.queries import read_migrations
+from starlette_webhooks.stores.migrations import Migration
+from starlette_webhooks.stores.postgresql.migrations import Connection, check, migrate, package_migrations
 
-Connection = psycopg.Connection[tuple[object, ...]]
+VERSION = package_migrations()[-1].version
 
 
 @pytest.fixture
@@ -27,10 +27,6 @@ def version(connection: Connection, schema: str) -> object:
     row = connection.execute(f"SELECT max(version) FROM {schema}.migration").fetchone()
     assert row is not None
     return row[0]
-
-
-def test_every_version_has_a_script() -> None:
-    assert list(read_migrations("webhooks")) == list(range(1, SCHEMA_VERSION + 1))
 
 
 def test_schema_is_made_once_by_processes_that_start_together(postgresql_url: str, postgresql_schema: str) -> None:
@@ -50,7 +46,7 @@ def test_schema_is_made_once_by_processes_that_start_together(postgresql_url: st
         thread.join()
     assert errors == []
     with psycopg.connect(postgresql_url) as own:
-        assert version(own, postgresql_schema) == SCHEMA_VERSION
+        assert version(own, postgresql_schema) == VERSION
 
 
 def test_migrating_again_changes_nothing(connection: Connection, postgresql_schema: str) -> None:
@@ -66,7 +62,7 @@ def test_failed_migration_leaves_nothing_behind(
     # A table that is in the way of one of ours.
     connection.execute(f"CREATE SCHEMA {postgresql_schema}")
     connection.execute(f"CREATE TABLE {postgresql_schema}.delivery (wrong text)")
-    with pytest.raises(psycopg.errors.DuplicateTable):
+    with pytest.raises(BackendUnavailable, match="already exists"):
         migrate(connection, postgresql_schema)
     left = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (postgresql_schema,)).fetchall()
     assert left == [("delivery",)]
@@ -83,10 +79,10 @@ def test_names_of_schemas_are_quoted(connection: Connection) -> None:
 
 def test_older_version_works_on_a_newer_schema_that_says_so(connection: Connection, postgresql_schema: str) -> None:
     migrate(connection, postgresql_schema)
-    newer = f"INSERT INTO {postgresql_schema}.migration (version, works_with) VALUES (%s, %s)"
-    connection.execute(newer, (SCHEMA_VERSION + 1, SCHEMA_VERSION))
+    newer = [*package_migrations(), Migration(VERSION + 1, VERSION, "SELECT 1")]
+    migrate(connection, postgresql_schema, newer)
     migrate(connection, postgresql_schema)
-    connection.execute(newer, (SCHEMA_VERSION + 2, SCHEMA_VERSION + 1))
+    migrate(connection, postgresql_schema, [*newer, Migration(VERSION + 2, VERSION + 1, "SELECT 1")])
     with pytest.raises(BackendUnavailable, match="Upgrade the package"):
         migrate(connection, postgresql_schema)
 
@@ -94,3 +90,19 @@ def test_older_version_works_on_a_newer_schema_that_says_so(connection: Connecti
 def test_schema_that_is_missing_is_named_if_it_must_not_be_made(connection: Connection, postgresql_schema: str) -> None:
     with pytest.raises(BackendUnavailable, match=postgresql_schema):
         check(connection, postgresql_schema)
+
+
+def test_migration_gives_way_to_a_program_that_holds_a_lock_and_is_made_once_it_is_gone(
+    connection: Connection, postgresql_schema: str, postgresql_url: str
+) -> None:
+    migrate(connection, postgresql_schema)
+    newer = [
+        *package_migrations(),
+        Migration(VERSION + 1, VERSION, "ALTER TABLE webhooks.event ADD COLUMN more text"),
+    ]
+    with psycopg.connect(postgresql_url) as other:
+        other.execute(f"SELECT count(*) FROM {postgresql_schema}.event")
+        with pytest.raises(BackendUnavailable, match="holds locks"):
+            migrate(connection, postgresql_schema, newer, patience=0, lock_timeout=0.1)
+    # Nobody waits in the queue for the lock meanwhile.
+    assert migrate(connection, postgresql_schema, newer).version == VERSION + 1

@@ -1,5 +1,6 @@
--- Events on their way to Svix, beside the tables of `schema.sql`. `seq` is the order of commits, in which a tenant's
--- events are forwarded. Times in milliseconds.
+-- The outbox for Svix, which files of the Svix backend have already; and which versions of the package a file is good for.
+-- Columns are described in schema.sql.
+
 CREATE TABLE IF NOT EXISTS svix_outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
@@ -26,3 +27,9 @@ CREATE INDEX IF NOT EXISTS svix_outbox_in_doubt ON svix_outbox (check_at) WHERE 
 
 -- Event types that `sync` registered: of those that left the catalog, only these may be archived.
 CREATE TABLE IF NOT EXISTS svix_event_type (name TEXT PRIMARY KEY) WITHOUT ROWID;
+
+CREATE TABLE migration (
+    version INTEGER PRIMARY KEY,
+    works_with INTEGER NOT NULL,
+    applied_at INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER))
+);

@@ -1,0 +1,35 @@
+"""Which environment a database belongs to, so that a copy of production calls nobody's endpoints from elsewhere.
+
+The first process with `WEBHOOKS_ENVIRONMENT` writes that name into the database, and a dump or a copy of the file takes
+it along. From then on only processes of the same environment work on it.
+"""
+
+from __future__ import annotations
+
+from starlette_webhooks.exceptions import BackendUnavailable
+
+__all__ = ["META_ENVIRONMENT", "check_environment"]
+
+META_ENVIRONMENT = "environment"
+
+
+def check_environment(bound: bytes | None, own: str | None, where: str) -> bool:
+    """Refuse the database of another environment. Returns whether it is still to be bound to this one.
+
+    Args:
+        bound: What the database says, None for nothing.
+        own: The environment of this process, None if it has none.
+
+    Raises:
+        BackendUnavailable: It belongs to another environment.
+    """
+    if bound is None:
+        return own is not None
+    name = bound.decode()
+    if name != own:
+        here = f"runs in {own!r}" if own is not None else "names no environment"
+        raise BackendUnavailable(
+            f"{where[0].upper()}{where[1:]} belongs to the environment {name!r}, and this process {here} "
+            "(`WEBHOOKS_ENVIRONMENT`). Nothing is delivered from it. If it is a copy, run `starlette-webhooks adopt`."
+        )
+    return False

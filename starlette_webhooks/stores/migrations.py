@@ -1,0 +1,98 @@
+"""Migrations: the steps by which a schema follows the package. The same for all stores.
+
+They only go forward. Each one first expands the schema, so that processes of the version before go on working beside
+those of the new one; what nothing uses any longer is removed by a later version.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import TypeAlias
+
+from starlette_webhooks.exceptions import BackendUnavailable
+
+__all__ = ["Applied", "Installed", "Migration", "missing_migrations", "outdated", "read_migrations"]
+
+_HEADER = re.compile(r"-- Works with version (\d+) and later\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A step to the next version of a schema.
+
+    Attributes:
+        version: The version of the schema that it leads to.
+        works_with: The oldest version of the package's schema whose code works on the result.
+    """
+
+    version: int
+    works_with: int
+    script: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What a database has: version 0 for nothing."""
+
+    version: int = 0
+    works_with: int = 0
+
+
+Applied: TypeAlias = Callable[[Migration], None]
+"""Called after each migration that was applied."""
+
+
+def read_migrations(package: str) -> tuple[Migration, ...]:
+    """The migrations of a store, in order: each a file `NNNN.sql`, or a directory of files with `tables.sql` first.
+
+    Where the first line does not say `-- Works with version N and later.`, no older version works on the result.
+    """
+    directory = files(package).joinpath("migrations")
+    found = {int(name): one for one in directory.iterdir() if (name := one.name.removesuffix(".sql")).isdigit()}
+    return tuple(_migration(version, found[version]) for version in sorted(found))
+
+
+def _migration(version: int, found: Traversable) -> Migration:
+    script = _script(found)
+    header = _HEADER.match(script)
+    return Migration(version, version if header is None else int(header[1]), script)
+
+
+def _script(found: Traversable) -> str:
+    if found.is_file():
+        return found.read_text("utf-8")
+    parts = [part for part in found.iterdir() if part.name.endswith(".sql")]
+    parts.sort(key=lambda part: (part.name != "tables.sql", part.name))
+    return "\n".join(part.read_text("utf-8") for part in parts)
+
+
+def missing_migrations(migrations: Sequence[Migration], installed: Installed, where: str) -> Sequence[Migration]:
+    """The migrations that a database lacks.
+
+    Args:
+        where: The database, for messages.
+
+    Raises:
+        BackendUnavailable: A newer version of the package made it, which this one does not work with.
+    """
+    known = migrations[-1].version
+    if installed.works_with > known:
+        raise BackendUnavailable(
+            f"A newer version of starlette_webhooks made {where} (schema {installed.version}), which works with schema "
+            f"{installed.works_with} and later; this version has {known}. Upgrade the package."
+        )
+    return [one for one in migrations if one.version > installed.version]
+
+
+def outdated(migrations: Sequence[Migration], installed: Installed, where: str) -> BackendUnavailable:
+    """The error for a database that lacks migrations which this process must not make."""
+    needs = f"this version of starlette_webhooks needs schema {migrations[-1].version}"
+    has = f"has schema {installed.version}" if installed.version else "has no schema yet"
+    return BackendUnavailable(
+        f"{where[0].upper()}{where[1:]} {has}, and {needs}. Run `starlette-webhooks migrate`, or set "
+        "`WEBHOOKS_MIGRATE=true`."
+    )
