@@ -1,4 +1,4 @@
-"""Writes `docs/reference/settings.md` from the fields of `WebhooksSettings`. Run it when they change."""
+"""Write `docs/reference/settings.md` from the fields of `WebhooksSettings`. Run it when they change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette_webhooks.settings import WebhooksSettings, variable_of
 
 PATH = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 
-# The field that each section begins with.
+# The first field of each section.
 SECTIONS = {
     "database": "Storage and access",
     "max_event_bytes": "Events",
@@ -25,9 +25,10 @@ SECTIONS = {
 INTRODUCTION = """\
 # Settings
 
-`Webhooks` reads its settings from the environment. A wrong value stops the start, and the message names the variable.
+`Webhooks` reads its settings from environment variables. If a value is not valid, the app does not start, and the
+error names the variable.
 
-To set them in code, pass them yourself. What you pass wins over the environment:
+You can also pass settings in code. They take precedence over the environment:
 
 ```python
 from starlette_webhooks import Webhooks, WebhooksSettings
@@ -35,20 +36,20 @@ from starlette_webhooks import Webhooks, WebhooksSettings
 webhooks = Webhooks(settings=WebhooksSettings(database="/tmp/events.db", heartbeat=5))
 ```
 
-The argument has the name of the variable in small letters, without `WEBHOOKS_`. Lists are separated by commas in the
-environment.
+The name of an argument is that of the variable in lower case, without `WEBHOOKS_`. In variables, separate the items of
+a list by commas.
 
-This page is written by `scripts/settings_reference.py`.
+`scripts/settings_reference.py` generates this page.
 """
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "", "max_length": ""}
 
 
 def render() -> str:
-    """The page."""
+    """Return the page as Markdown."""
     parts = [INTRODUCTION]
     for name, field in WebhooksSettings.model_fields.items():
         if name in SECTIONS:
-            parts.append(f"\n## {SECTIONS[name]}\n\n| variable | default | what it is |\n|---|---|---|\n")
+            parts.append(f"\n## {SECTIONS[name]}\n\n| variable | default | meaning |\n|---|---|---|\n")
         parts.append(f"| `{variable_of(name)}` | {_default(field)} | {field.description}{_limits(field)} |\n")
     return "".join(parts)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WebhooksSettings", "load_settings", "variable_of"]
 
-# Both end up in a Content-Security-Policy, where a space or a semicolon would begin something else.
+# Both are part of a Content-Security-Policy, where a space or a semicolon would start something else.
 _ORIGIN = re.compile(r"https?://(\*\.)?[a-zA-Z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:.]+\](:\d{1,5})?", re.ASCII)
 _LOGO = re.compile(
     r"/(?!/)[^\s\\]*|https://[a-zA-Z0-9.-]+(:\d{1,5})?/[^\s\\]*|data:image/[a-z0-9.+-]+[;,]\S+", re.ASCII
@@ -29,15 +29,15 @@ _SVIX_OWN = frozenset({"svix_api_key", "svix_server_url"})
 
 
 class WebhooksSettings(BaseSettings):
-    """How `Webhooks` behaves. Each field is read from `WEBHOOKS_<FIELD>`; explicit arguments win over the environment.
+    """The settings of `Webhooks`. Each field is read from `WEBHOOKS_<FIELD>`. Arguments take precedence.
 
     Raises:
-        pydantic.ValidationError: A value is wrong. The message names the variable.
+        pydantic.ValidationError: A value is not valid. The message names the variable.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="WEBHOOKS_",
-        # Compose and the like pass a variable that is not set as an empty one.
+        # Docker Compose and similar tools pass unset variables as empty ones.
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
@@ -49,162 +49,167 @@ class WebhooksSettings(BaseSettings):
     database: str = Field(
         default="webhooks.db",
         min_length=1,
-        # A URL may hold a password.
+        # A URL may contain a password.
         repr=False,
-        description="Path of the SQLite file, or `:memory:`; or a URL: `sqlite:///webhooks.db`, `postgresql://user@host/name`.",
+        description="The path of the SQLite file, `:memory:`, or a URL: `sqlite:///webhooks.db`, "
+        "`postgresql://user@host/name`.",
     )
     database_timeout: float = Field(
         default=5,
         ge=0.1,
         le=3600,
-        description="Seconds to wait for another process that holds the SQLite file, or for PostgreSQL, before a call "
-        "fails with 503.",
+        description="Seconds to wait for PostgreSQL, or for another process that has locked the SQLite file, before a "
+        "call fails with 503.",
     )
     database_schema: str = Field(
         default="webhooks",
         pattern=r"^[A-Za-z_][A-Za-z0-9_$-]{0,62}$",
-        description="PostgreSQL: the schema that holds the tables.",
+        description="PostgreSQL: the schema that contains the tables.",
     )
     database_connections: int = Field(
         default=4,
         ge=1,
         le=1000,
-        description="PostgreSQL: connections of a process, besides two that commit events and record attempts, and one "
-        "that listens.",
+        description="PostgreSQL: connections per process, in addition to three: one commits events, one records "
+        "attempts, one listens.",
     )
     database_wait: float = Field(
-        default=30.0, ge=0, le=3600, description="PostgreSQL: seconds to wait at the start for a server that is away."
+        default=30.0, ge=0, le=3600, description="PostgreSQL: seconds to wait for an unavailable server at startup."
     )
     database_listen: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL: a URL of the same database that leads to the server without a pooler. Streams and "
-        "deliveries then hear of other processes by `LISTEN` at once; by polling otherwise.",
+        description="PostgreSQL: a URL of the same database without a pooler in between. Other processes' events then "
+        "arrive immediately, by `LISTEN`. By default, processes poll.",
     )
     migrate: bool = Field(
         default=True,
-        description="Whether the schema is brought up to date at the start. If not, a process refuses to start on an "
-        "older schema until `starlette-webhooks migrate` was run.",
+        description="Whether the schema is migrated at startup. If not, a process with an older schema does not start "
+        "until you run `starlette-webhooks migrate`.",
     )
     environment: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
-        description="The name of this deployment, such as `production`. The database is bound to the first one, and a "
-        "process with another one, or none, refuses to start on a copy of it.",
+        description="The name of this deployment, such as `production`. The database stores the first one. A process "
+        "with another name, or none, does not start with this database or a copy of it.",
     )
     secret_key: SecretStr | None = Field(
         default=None,
-        description="Signs stream tickets and portal sessions: 32 bytes or more. For rotation several, separated by "
-        "commas: the first one signs, each of them verifies. Generated and kept in the database by default.",
+        description="Signs stream tickets and portal sessions. At least 32 bytes. For rotation, separate several keys "
+        "by commas: the first one signs, and all of them verify. By default, a key is generated and stored in the "
+        "database.",
     )
     read_scope: str = Field(default="webhooks:read", min_length=1, description="The scope required to read.")
     write_scope: str = Field(default="webhooks:write", min_length=1, description="The scope required to make changes.")
 
     max_event_bytes: int = Field(
-        default=1_048_576, ge=1024, le=16_777_216, description="Largest payload of an event, in bytes."
+        default=1_048_576, ge=1024, le=16_777_216, description="The maximum size of an event's payload, in bytes."
     )
     queue_events: int = Field(
-        default=10_000, ge=1, le=10_000_000, description="Events that may wait for their commit, in a process."
+        default=10_000, ge=1, le=10_000_000, description="Events that may wait for their commit, per process."
     )
     queue_bytes: int = Field(
-        default=67_108_864, ge=65_536, le=68_719_476_736, description="Bytes of events that may wait for their commit."
+        default=67_108_864,
+        ge=65_536,
+        le=68_719_476_736,
+        description="Bytes of events that may wait for their commit, per process.",
     )
-    flush_before_response: bool = Field(default=True, description="Hold an answer back until its events are durable.")
-    retention_days: float = Field(default=30, ge=1, le=36_500, description="Days that events and attempts are kept.")
+    flush_before_response: bool = Field(
+        default=True, description="Whether a response waits until its events are durable."
+    )
+    retention_days: float = Field(
+        default=30, ge=1, le=36_500, description="Days for which events and attempts are stored."
+    )
 
     heartbeat: float = Field(default=2.0, ge=0.1, le=60, description="Seconds between heartbeats of a stream.")
     stream_max_age: float = Field(
-        default=900.0, ge=1, le=604_800, description="Seconds after which a stream is ended; clients reconnect."
+        default=900.0, ge=1, le=604_800, description="Seconds after which a stream ends. Clients reconnect."
     )
     stream_send_timeout: float = Field(
-        default=20.0, ge=0.5, le=3600, description="Seconds a reader may block before its stream is aborted."
+        default=20.0, ge=0.5, le=3600, description="Seconds that a reader may block before its stream is aborted."
     )
     calls_per_second: float = Field(
         default=100.0,
         ge=0,
         le=1_000_000,
-        description="Calls of the routes a tenant may make a second, in a process; 0 for any number.",
+        description="Calls of the routes that a tenant may make per second and process. 0 means no limit.",
     )
     calls_burst: int = Field(
-        default=200, ge=1, le=1_000_000, description="Calls a tenant may make at once after a pause, in a process."
+        default=200, ge=1, le=1_000_000, description="Calls that a tenant may make together after a pause, per process."
     )
     calls_in_flight: int = Field(
-        default=50, ge=0, le=1_000_000, description="Calls of a tenant at a time, in a process; 0 for any number."
+        default=50, ge=0, le=1_000_000, description="Calls of a tenant at a time, per process. 0 means no limit."
     )
-    body_timeout: float = Field(default=10.0, ge=0.1, le=3600, description="Seconds that a caller has to send a body.")
-    streams_per_tenant: int = Field(
-        default=100, ge=1, le=1_000_000, description="Open streams of a tenant, in a process."
-    )
+    body_timeout: float = Field(default=10.0, ge=0.1, le=3600, description="Seconds within which a body must arrive.")
+    streams_per_tenant: int = Field(default=100, ge=1, le=1_000_000, description="Open streams per tenant and process.")
     streams_per_process: int = Field(
         default=10_000,
         ge=1,
         le=1_000_000,
-        description="Open streams in a process. One tenant gets half of them at most.",
+        description="Open streams per process. One tenant gets at most half of them.",
     )
     stream_buffer_bytes: int = Field(
         default=16_777_216,
         ge=65_536,
         le=68_719_476_736,
-        description="Memory for the tail of all streams, in a process.",
+        description="Bytes of recent events that are cached for all streams, per process.",
     )
     page_memory_bytes: int = Field(
         default=67_108_864,
         ge=1_048_576,
-        description="Memory for pages of events on their way to clients, in replays and lists, in a process.",
+        description="Bytes of event pages that are being sent to clients, in replays and lists, per process.",
     )
     ticket_max_age: float = Field(
-        default=3600.0, ge=1, le=604_800, description="Seconds that a stream ticket stays valid."
+        default=3600.0, ge=1, le=604_800, description="Seconds for which a stream ticket is valid."
     )
     handle_signals: bool = Field(
-        default=True, description="End open streams at SIGTERM and SIGINT, by a chained handler."
+        default=True, description="Whether a chained signal handler ends open streams at SIGTERM and SIGINT."
     )
 
     deliver: bool = Field(
-        default=True, description="Whether this process delivers to endpoints. Off for processes that only emit."
+        default=True, description="Whether this process delivers to endpoints. Turn it off in processes that only emit."
     )
     retry_schedule: Annotated[tuple[float, ...], NoDecode] = Field(
         default=(0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
-        description="Seconds before each attempt of a delivery, counted from the attempt before.",
+        description="Seconds before each attempt of a delivery, counted from the previous attempt.",
     )
-    attempt_timeout: float = Field(
-        default=15.0, gt=0, le=300, description="Seconds for one attempt, over the whole exchange."
-    )
+    attempt_timeout: float = Field(default=15.0, gt=0, le=300, description="Seconds for one attempt as a whole.")
     shutdown_grace: float = Field(
-        default=5.0, ge=0, le=300, description="Seconds that attempts under way have to end when the process stops."
+        default=5.0, ge=0, le=300, description="Seconds that running attempts have to end when the process stops."
     )
-    concurrency: int = Field(default=128, ge=1, le=10_000, description="Attempts at a time, in a process.")
+    concurrency: int = Field(default=128, ge=1, le=10_000, description="Attempts at a time, per process.")
     endpoint_concurrency: int = Field(
-        default=8, ge=1, le=10_000, description="Attempts at a time to one endpoint, in a process."
+        default=8, ge=1, le=10_000, description="Attempts at a time to one endpoint, per process."
     )
-    endpoints_per_tenant: int = Field(default=50, ge=1, le=1_000_000, description="Endpoints a tenant may have.")
+    endpoints_per_tenant: int = Field(default=50, ge=1, le=1_000_000, description="Endpoints per tenant.")
     disable_after: float = Field(
         default=432_000,
         ge=0,
         le=31_536_000,
-        description="Seconds of nothing but failures after which an endpoint is disabled; 0 for never.",
+        description="Seconds without a success after which a failing endpoint is disabled. 0 means never.",
     )
     signature_headers: Literal["webhook", "svix", "both"] = Field(
-        default="webhook", description="Names of the signature headers."
+        default="webhook", description="The prefix of the signature headers."
     )
     allow_http: bool = Field(default=True, description="Whether endpoints may have `http:` URLs.")
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),
-        description="Networks that deliveries may go to besides the public ones, such as `127.0.0.0/8` in development.",
+        description="Networks that deliveries may go to besides public ones, such as `127.0.0.0/8` in development.",
     )
 
     public_url: str | None = Field(
         default=None,
-        description="Where customers reach the routes, such as `https://example.com/api/v1/webhooks`. Needed behind a "
-        "proxy that strips a path prefix or changes the host; otherwise the request tells.",
+        description="The URL at which customers reach the routes, such as `https://example.com/api/v1/webhooks`. "
+        "Set it behind a proxy that strips a path prefix or changes the host. By default, requests tell the URL.",
     )
     portal_brand: str = Field(
         default="Webhooks", min_length=1, max_length=60, description="The name at the top of the portal."
     )
     portal_accent: str = Field(
-        default="#4f46e5", pattern=r"^#[0-9a-fA-F]{6}$", description="The portal's colour for buttons and links."
+        default="#4f46e5", pattern=r"^#[0-9a-fA-F]{6}$", description="The colour of the portal's buttons and links."
     )
     portal_logo: str | None = Field(
         default=None,
-        description="An image for the portal: a path of this host, an `https:` URL, or a `data:image/` URL.",
+        description="The logo of the portal: a path of this host, an `https:` URL, or a `data:image/` URL.",
     )
     portal_frame_ancestors: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Other origins that may show the portal in a frame, such as `https://app.example.com`."
@@ -214,28 +219,28 @@ class WebhooksSettings(BaseSettings):
         default=None,
         validation_alias=AliasChoices("SVIX_API_KEY", "svix_api_key"),
         min_length=1,
-        description="Selects the Svix backend.",
+        description="The API key of Svix. Setting it selects the Svix backend.",
     )
     svix_server_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices("SVIX_SERVER_URL", "svix_server_url"),
         min_length=1,
-        description="A self-hosted Svix server.",
+        description="The URL of a self-hosted Svix server.",
     )
-    svix_timeout: float = Field(default=15.0, gt=0, le=300, description="Seconds for one call of Svix.")
-    svix_concurrency: int = Field(default=16, ge=1, le=64, description="Calls of Svix at a time, in a process.")
+    svix_timeout: float = Field(default=15.0, gt=0, le=300, description="Seconds for one call to Svix.")
+    svix_concurrency: int = Field(default=16, ge=1, le=64, description="Calls to Svix at a time, per process.")
     svix_tenant_concurrency: int = Field(
         default=1,
         ge=1,
         le=64,
-        description="Events of one tenant that are forwarded to Svix at a time. More than 1 gives up their order.",
+        description="Events of one tenant that are forwarded to Svix at a time. More than 1 loses their order.",
     )
     svix_memory_wait: float = Field(
         default=5.0,
         ge=0,
         le=300,
-        description="Seconds that a response waits until Svix has its events, if `WEBHOOKS_DATABASE` is `:memory:`; "
-        "0 does not wait, and a crash loses them.",
+        description="Seconds that a response waits for Svix if `WEBHOOKS_DATABASE` is `:memory:`. With 0, it does not "
+        "wait, and a crash loses its events.",
     )
 
     @property
@@ -245,7 +250,7 @@ class WebhooksSettings(BaseSettings):
 
     @property
     def secret_keys(self) -> tuple[bytes, ...]:
-        """The keys of `secret_key`, the one that signs first; empty where none is given."""
+        """The keys of `secret_key`. The first one signs. Empty if the setting is not set."""
         return () if self.secret_key is None else _keys(self.secret_key)
 
     @field_validator("database")
@@ -259,7 +264,7 @@ class WebhooksSettings(BaseSettings):
     def _secret_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and any(len(key) < _KEY_BYTES for key in _keys(value)):
             raise ValueError(
-                f"a key must have {_KEY_BYTES} bytes or more, several keys are separated by commas. Make one with "
+                f"a key must have at least {_KEY_BYTES} bytes, and several keys are separated by commas. Make one with "
                 "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
             )
         return value
@@ -306,15 +311,15 @@ class WebhooksSettings(BaseSettings):
 
 
 def load_settings() -> WebhooksSettings:
-    """The settings of the environment.
+    """Read the settings from the environment.
 
     Raises:
-        ValueError: A value is wrong. The message names the variable.
+        ValueError: A value is not valid. The message names the variable.
     """
     try:
         return WebhooksSettings()
     except ValidationError as exc:
-        raise ValueError("The settings are wrong. " + " ".join(map(_describe, exc.errors()))) from None
+        raise ValueError("The settings are not valid. " + " ".join(map(_describe, exc.errors()))) from None
 
 
 def _describe(error: ErrorDetails) -> str:

@@ -1,12 +1,12 @@
-"""Which addresses deliveries may go to: the guard against requests forged to reach the host's own network (SSRF).
+"""Decides which addresses deliveries may go to: the guard against server-side request forgery (SSRF).
 
-A customer chooses the URL and owns its DNS, so neither is trusted. A URL is taken apart strictly; the host is resolved
-here, every address is judged here, and the client connects to the very address that was judged. A name that answers
-differently a moment later (DNS rebinding) gains nothing.
+A customer chooses the URL and controls its DNS, so neither is trusted. URLs are parsed strictly. The host is resolved
+here, each address is checked here, and the client connects to exactly the address that was checked. DNS rebinding,
+where a name resolves differently a moment later, has no effect.
 
-Judged by an explicit list, so that the outcome does not depend on the version of Python, whose `ipaddress` changed its
-mind several times. `ipaddress` has a veto besides. Sources: the IANA special-purpose address registries (RFC 6890 and
-its successors) for IPv4 and IPv6, and the metadata services of cloud providers.
+Addresses are checked against an explicit list, because the results of `ipaddress` differ between versions of Python.
+Addresses that `ipaddress` does not call global are refused too. Sources: the IANA special-purpose address registries
+(RFC 6890 and its successors) for IPv4 and IPv6, and the metadata services of cloud providers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BLOCKED = tuple(
         "10.0.0.0/8",  # private
         "100.64.0.0/10",  # shared, behind carriers' NAT; metadata of Alibaba Cloud
         "127.0.0.0/8",  # loopback
-        "168.63.129.16/32",  # a public number, but inside Azure it is the host's own agent
+        "168.63.129.16/32",  # a public address, but inside Azure it is the agent of the host
         "169.254.0.0/16",  # link-local; metadata of most clouds
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments; metadata of Oracle Cloud
@@ -53,8 +53,8 @@ _BLOCKED = tuple(
         "203.0.113.0/24",  # documentation
         "224.0.0.0/4",  # multicast
         "240.0.0.0/4",  # reserved, and broadcast
-        # Global unicast is 2000::/3 alone. Outside of it are loopback, mapped and compatible IPv4, NAT64, discard-only,
-        # segment routing, unique local, link-local, site-local and multicast addresses, and what is not assigned yet.
+        # Global unicast is 2000::/3 only. Outside are loopback, mapped and compatible IPv4, NAT64, discard-only,
+        # segment routing, unique local, link-local, site-local, multicast and unassigned addresses.
         "::/3",
         "4000::/2",
         "8000::/1",
@@ -89,7 +89,7 @@ _lookups: RunVar[CapacityLimiter] = RunVar("starlette_webhooks.delivery.addresse
 class InvalidURL(WebhooksError, ValueError):
     """Raised for a URL that webhooks cannot be delivered to."""
 
-    message = "The URL is not one that webhooks can be delivered to. It looks like `https://example.com/webhooks`."
+    message = "Webhooks cannot be delivered to this URL. Use one like `https://example.com/webhooks`."
 
 
 class ForbiddenAddress(WebhooksError, ValueError):
@@ -102,11 +102,11 @@ class ForbiddenAddress(WebhooksError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ParsedURL:
-    """A URL taken apart, as it goes over the wire.
+    """A parsed URL, as it is sent.
 
     Attributes:
-        host: In lower case and ASCII, without brackets. IPv4 in its usual form, however it was written.
-        authority: For the `Host` header; the port is left out where it is the scheme's own.
+        host: In lower case and ASCII, without brackets. IPv4 addresses are in dotted decimal form.
+        authority: For the `Host` header, without the default port of the scheme.
         target: Path and query, percent-encoded.
         literal: Whether the host is an IP address.
     """
@@ -120,32 +120,32 @@ class ParsedURL:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """What connections are kept by."""
+        """The key of the connection pool: scheme, host and port."""
         return (self.scheme, self.host, self.port)
 
 
 @lru_cache(maxsize=4096)
 def parse_url(url: str) -> ParsedURL:
-    """Take an endpoint's URL apart.
+    """Parse an endpoint's URL.
 
     Raises:
-        InvalidURL: It is not an absolute `http:` or `https:` URL, or one that programs read in different ways.
+        InvalidURL: It is not an absolute `http:` or `https:` URL, or it is ambiguous between programs.
     """
     if len(url) > _MAX_URL:
         raise InvalidURL(f"The URL is longer than {_MAX_URL} characters.")
     if not url.isprintable() or " " in url or "\\" in url:
-        raise InvalidURL("The URL holds a space, a backslash or a control character. Percent-encode it, as in `%20`.")
+        raise InvalidURL("The URL contains a space, a backslash or a control character. Percent-encode it: `%20`.")
     parts = _URL.fullmatch(url)
     scheme = parts[1].lower() if parts is not None else ""
     if parts is None or scheme not in _PORTS:
         raise InvalidURL("The URL must begin with `https://` or `http://`.")
     if "@" in parts[2]:
-        raise InvalidURL("The URL must not hold a user name or a password. Put credentials into a header instead.")
+        raise InvalidURL("The URL must not contain a user name or a password. Put credentials into a header instead.")
     if parts[5] is not None:
-        raise InvalidURL("The URL must not have a fragment (`#...`): it would not be sent.")
+        raise InvalidURL("The URL must not have a fragment (`#...`), since fragments are not sent.")
     authority = _AUTHORITY.fullmatch(parts[2])
     if authority is None or not authority[1]:
-        raise InvalidURL("The URL has no valid host. It looks like `https://example.com/webhooks`.")
+        raise InvalidURL("The URL has no valid host. Use a URL like `https://example.com/webhooks`.")
     host, literal = _host(authority[1])
     port = _port(authority[2], _PORTS[scheme])
     shown = f"[{host}]" if ":" in host else host
@@ -177,17 +177,17 @@ def _host(text: str) -> tuple[str, bool]:
             return str(IPv6Address(text[1:-1])), True
         except ValueError:
             raise InvalidURL("The host of the URL is not a valid IPv6 address.") from None
-    # Full-width digits and the like are folded here, so that they are seen as the address that they mean.
+    # Full-width digits and similar characters are normalised first, so that the address they represent is checked.
     host = (text.lower() if text.isascii() else _idna(text)).removesuffix(".")
     if _HOST.fullmatch(host) is None:
-        raise InvalidURL("The host of the URL is not a valid name. It looks like `example.com`.")
+        raise InvalidURL("The host of the URL is not a valid name. Use one like `example.com`.")
     if _NUMERIC.fullmatch(host.rpartition(".")[2]):
         return str(_ipv4(host)), True
     return host, False
 
 
 def _idna(text: str) -> str:
-    import idna  # AnyIO brings it. Few URLs need it, and its tables are large.
+    import idna  # A dependency of AnyIO. Imported late, because few URLs need it and its tables are large.
 
     try:
         return idna.encode(text, uts46=True).decode("ascii")
@@ -196,7 +196,7 @@ def _idna(text: str) -> str:
 
 
 def _ipv4(host: str) -> IPv4Address:
-    """Read an address as `inet_aton` and browsers do: `127.1`, `0x7f000001`, `0177.0.0.1` and `2130706433` are one."""
+    """Parse an address like `inet_aton`: `127.1`, `0x7f000001`, `0177.0.0.1` and `2130706433` are the same."""
     try:
         numbers = [_number(part) for part in host.split(".")]
         *heads, last = numbers
@@ -216,13 +216,13 @@ def _number(part: str) -> int:
 
 
 def _unwrap(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
-    """All addresses that a packet to this one may end at. Each must be allowed."""
+    """Return all addresses that a packet to this one may reach. Each must be allowed."""
     if isinstance(address, IPv4Address):
         return [address]
     number = int(address)
     last = IPv4Address(number & 0xFFFFFFFF)
     if address in _MAPPED or address in _NAT64:
-        # Other spellings of an IPv4 address, no places of their own. Hosts with IPv6 alone see the rest as `_NAT64`.
+        # Other spellings of an IPv4 address. IPv6-only hosts see IPv4 addresses below `_NAT64`.
         return [last]
     if address in _6TO4:
         return [address, IPv4Address(number >> 80 & 0xFFFFFFFF)]
@@ -234,8 +234,8 @@ def _unwrap(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Addres
 
 
 async def _lookup(host: str, port: int) -> list[str]:
-    # Not the event loop's own lookup: its few threads are shared with the host, and a customer whose DNS server never
-    # answers would occupy all of them.
+    # The event loop's own lookup shares its few threads with the host. A customer whose DNS server never answers would
+    # occupy all of them.
     try:
         limiter = _lookups.get()
     except LookupError:
@@ -250,9 +250,9 @@ class AddressGuard:
     """Decides where deliveries may go.
 
     Args:
-        networks_allowed: Networks opened besides the public internet, such as `127.0.0.0/8` in development.
-        allow_http: Whether `http:` URLs are taken, or `https:` alone.
-        resolve: Finds the addresses of a host; the system's resolver by default.
+        networks_allowed: Networks allowed in addition to public ones, such as `127.0.0.0/8` in development.
+        allow_http: Whether `http:` URLs are allowed in addition to `https:`.
+        resolve: Finds the addresses of a host. The system's resolver by default.
         check_seconds: How long `check_host` waits for the resolver.
     """
 
@@ -271,7 +271,7 @@ class AddressGuard:
         self._judged = lru_cache(maxsize=4096)(self._judge)
 
     def is_allowed(self, address: str | IPv4Address | IPv6Address) -> bool:
-        """Whether deliveries may go to this IP address. False if it is not one, and for `fe80::1%eth0`."""
+        """Return whether deliveries may go to this IP address. False for other texts, and for `fe80::1%eth0`."""
         return self._judged(str(address))
 
     def _judge(self, text: str) -> bool:
@@ -289,10 +289,10 @@ class AddressGuard:
         return not any(address in network for network in _BLOCKED) and address.is_global and not address.is_multicast
 
     def check_url(self, url: str) -> ParsedURL:
-        """Take a URL apart and refuse forbidden IP addresses in it, in any spelling. Names are not resolved.
+        """Parse a URL and refuse forbidden IP addresses in it, in any spelling. Does not resolve names.
 
         Raises:
-            InvalidURL: It is not a URL that webhooks can be delivered to.
+            InvalidURL: Webhooks cannot be delivered to this URL.
             ForbiddenAddress: Its host is an IP address that is not allowed.
         """
         parsed = parse_url(url)
@@ -303,7 +303,7 @@ class AddressGuard:
         return parsed
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of a host that may be connected to, in the resolver's order. Never those that are not allowed.
+        """Return the allowed addresses of a host, in the resolver's order.
 
         Raises:
             ForbiddenAddress: None of its addresses is allowed.
@@ -315,21 +315,21 @@ class AddressGuard:
             found = list(dict.fromkeys(await self._resolve(host, port)))
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        # What a name lists besides public addresses is dropped, not held against it: connecting to the others is safe.
+        # A name with some forbidden addresses is not refused: connecting to the others is safe.
         allowed = [address for address in found if self.is_allowed(address)]
         if not allowed:
             raise ForbiddenAddress()
         return allowed
 
     async def check_host(self, url: str) -> ParsedURL:
-        """Like `check_url`, and resolve the host. For a new endpoint.
+        """Check a URL and the addresses of its host. Used when an endpoint is saved.
 
-        A name that is not found, or not in time, is accepted: its DNS record may come later, and every
-        connection is checked again.
+        A name that is not found in time is accepted: its DNS record may be added later, and each connection is checked
+        again.
 
         Raises:
-            InvalidURL: It is not a URL that webhooks can be delivered to.
-            ForbiddenAddress: The host leads to forbidden addresses only.
+            InvalidURL: Webhooks cannot be delivered to this URL.
+            ForbiddenAddress: The host has forbidden addresses only.
         """
         parsed = self.check_url(url)
         with move_on_after(self._check_seconds):

@@ -1,4 +1,4 @@
-"""When to ask the store for which endpoint's deliveries: now, at a certain time, or at the next look at all of them."""
+"""Decides when to ask the store for which endpoints: now, at a certain time, or at the next scan of all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette_webhooks.delivery.store import DeliveryStore
 __all__ = ["Agenda"]
 
 _SCAN_SHARE = 0.05
-# A scan looks ahead by more than the time to the next one, so that what becomes due in between is made on time.
+# A scan looks ahead further than the next scan, so that deliveries that become due in between are made on time.
 _HORIZON = 1.5
 
 
@@ -23,7 +23,7 @@ class Agenda:
 
     Args:
         monotonic: Seconds of a clock that only moves forward.
-        scan_every: Seconds between two looks at all endpoints.
+        scan_every: Seconds between two scans of all endpoints.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Agenda:
         self._limits = limits
         self._monotonic = monotonic
         self._ready = Ready(limits)
-        # `_timed` has the earliest time of each endpoint. Later timers of it are left to pass.
+        # `_timed` has the earliest time of each endpoint. Later timers of an endpoint expire without effect.
         self._timers: list[tuple[float, int]] = []
         self._timed: dict[int, float] = {}
         self._scan_at = -math.inf
@@ -44,7 +44,7 @@ class Agenda:
         return bool(self._ready or self._timers)
 
     def scan_soon(self) -> None:
-        """Look at all endpoints at the next opportunity."""
+        """Scan all endpoints at the next opportunity."""
         self._scan_at = -math.inf
 
     def ask(self, endpoints: Iterable[int]) -> None:
@@ -74,7 +74,7 @@ class Agenda:
             self._ask_at(-math.inf, endpoint)
 
     def put_back(self, endpoints: Iterable[int]) -> None:
-        """These endpoints were asked for, and got no slot. They keep their turn unless they are paused by now."""
+        """Return endpoints that got no slot. They keep their place in the queue unless they have been paused since."""
         now = self._monotonic()
         keep = []
         for endpoint in endpoints:
@@ -85,12 +85,12 @@ class Agenda:
         self._ready.put_back(keep)
 
     def take(self) -> list[SlotRequest]:
-        """Take out the endpoints whose turn it is. See `Ready.take`."""
+        """Remove and return the endpoints whose turn it is. See `Ready.take`."""
         return self._ready.take(self._monotonic())
 
     @property
     def next_at(self) -> float:
-        """When there is something to do next, by the clock that only moves forward."""
+        """Return when there is something to do next, by the monotonic clock."""
         at = min(self._scan_at, self._ready.degraded_from())
         return min(at, self._timers[0][0]) if self._timers else at
 
@@ -100,7 +100,7 @@ class Agenda:
         return self._monotonic() >= self._scan_at
 
     def pass_time(self) -> None:
-        """Turn to the endpoints whose time has come."""
+        """Ask for the endpoints whose time has come."""
         now = self._monotonic()
         while self._timers and self._timers[0][0] <= now:
             at, endpoint = heapq.heappop(self._timers)

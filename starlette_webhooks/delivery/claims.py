@@ -1,6 +1,6 @@
-"""Planning a claim: how many deliveries to lease of each endpoint, and when a rate limit allows more.
+"""Plans a claim: how many deliveries of each endpoint to lease, and when a rate limit allows more.
 
-Pure functions, which each store calls between its statements. Times are milliseconds since the epoch.
+The functions are pure. Each store calls them between its statements. Times are milliseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest, alloc
 __all__ = ["Candidate", "ClaimPlan", "ClaimRequest", "Holds", "due_page", "plan_claim"]
 
 _BURST_SECONDS = 0.1
-# By how much the clocks of processes, and rounding, may differ.
+# How far the clocks of processes may differ, including rounding.
 _TOLERANCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
-    """What a dispatcher asks a store for.
+    """What a dispatcher requests from a store.
 
     Attributes:
         requests: The endpoints to look at.
         capacity: The slots to fill.
-        tenants: Attempts under way by tenant.
+        tenants: Running attempts by tenant.
         now: The time by the store's clock.
         lease: When the leases end.
-        urgent: Lease urgent deliveries alone, whatever rate limits and pauses their endpoints have.
+        urgent: Lease only urgent deliveries, ignoring rate limits and pauses.
     """
 
     requests: Sequence[SlotRequest]
@@ -43,11 +43,11 @@ class ClaimRequest:
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """What may hold an endpoint's deliveries back.
+    """What may delay an endpoint's deliveries.
 
     Attributes:
-        rate_limit: Deliveries a second, or None.
-        paced_until: When the rate limit lets the next attempt go.
+        rate_limit: Deliveries per second, or None.
+        paced_until: When the rate limit allows the next attempt.
         paused_at: When its receiver asked for a pause.
         paused_until: When that pause ends.
     """
@@ -58,16 +58,16 @@ class Holds:
     paused_until: int = 0
 
     def until(self, now: int) -> float:
-        """When the next attempt may go; 0 for now.
+        """Return when the next attempt may start; 0 for now.
 
-        What was stored while the clock was ahead is ignored: a pause that was asked for later than now, and a rate
-        limit that reaches further than it can. An endpoint would otherwise stand still until the clock gets there.
+        Ignores what was stored while the clock was ahead: a pause that was requested in the future, and a rate limit
+        that reaches further than possible. The endpoint would otherwise get nothing until the clock catches up.
         """
         paused = 0 if self.paused_at > now + _TOLERANCE else self.paused_until
         return max(paused, self.paced(now))
 
     def paced(self, now: int) -> float:
-        """When the rate limit alone lets the next attempt go; 0 for now."""
+        """Return when the rate limit allows the next attempt, regardless of pauses; 0 for now."""
         if self.rate_limit is None or self.paced_until > now + 1000 / self.rate_limit + _TOLERANCE:
             return 0.0
         return self.paced_until
@@ -75,7 +75,7 @@ class Holds:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An endpoint that asked for slots, as the store knows it.
+    """An endpoint that requested slots, with what the store knows about it.
 
     Attributes:
         due: When its first delivery is due.
@@ -94,8 +94,8 @@ class ClaimPlan:
     """What a claim leases.
 
     Attributes:
-        slots: How many deliveries to lease at most, by endpoint.
-        candidates: The endpoints that have deliveries due, in the order of the requests: they take turns by it.
+        slots: The maximum of deliveries to lease, by endpoint.
+        candidates: The endpoints with due deliveries, in the order of the requests, by which they take turns.
         waiting, failing: See `Claim`.
     """
 
@@ -107,7 +107,7 @@ class ClaimPlan:
     failing: list[int] = field(default_factory=list)
 
     def paces(self, leased: Mapping[int, int]) -> dict[int, float]:
-        """The new `paced_until` of endpoints with a rate limit, to be stored where all processes see it.
+        """Return the new `paced_until` of endpoints with a rate limit, to be stored for all processes.
 
         Args:
             leased: How many deliveries were leased, by endpoint.
@@ -123,7 +123,7 @@ class ClaimPlan:
         return paces
 
     def claim(self, deliveries: Iterable[LeasedDelivery], leased: Mapping[int, int]) -> Claim:
-        """The claim as the dispatcher gets it. `leased` as for `paces`."""
+        """Return the claim for the dispatcher. `leased` as for `paces`."""
         claim = Claim(list(deliveries), waiting=self.waiting, failing=self.failing)
         paces = self.paces(leased)
         for endpoint in self.candidates:
@@ -132,7 +132,7 @@ class ClaimPlan:
             if not wanted:
                 claim.unserved.append(endpoint)
             elif got < wanted:
-                pass  # It has no more deliveries due.
+                pass  # The endpoint has no more deliveries due.
             elif pace > self.now:
                 claim.waiting.append((pace, endpoint))
             else:
@@ -141,12 +141,12 @@ class ClaimPlan:
 
 
 def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int) -> DuePage:
-    """Which endpoints are due by then, of those a store has looked at.
+    """Return which of the endpoints that a store looked at are due by then.
 
     Args:
-        rows: In order of their numbers: the endpoint, when its first delivery is due (None if none waits or the
-            endpoint is disabled), whether its last attempt failed, and the values of its `Holds`. A last row that has
-            no endpoint says that there are no more.
+        rows: Sorted by number: the endpoint, when its first delivery is due (None if none waits or the endpoint is
+            disabled), whether its last attempt failed, and the values of its `Holds`. A last row without an endpoint
+            means that there are no more.
     """
     found = []
     for endpoint, first, failing, *holds in rows:
@@ -158,7 +158,7 @@ def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int) -> DuePage
 
 
 def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimPlan:
-    """Share the slots out fairly over tenants and endpoints, as far as rate limits and pauses allow.
+    """Distribute the slots fairly over tenants and endpoints, within rate limits and pauses.
 
     Args:
         candidates: Those of the requested endpoints that are enabled and have deliveries, in any order.
@@ -175,7 +175,7 @@ def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimP
         lane = slot_request.lane
         if candidate.failing:
             plan.failing.append(candidate.endpoint)
-            # Only the store knows of failures before this process started.
+            # Only the store knows about failures from before this process started.
             if lane is Lane.UNKNOWN:
                 lane = Lane.DEGRADED
         start = candidate.due if urgent else max(candidate.due, candidate.holds.until(now))
@@ -193,7 +193,7 @@ def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimP
 
 
 def _paced_from(rate: int, paced_until: float, now: int) -> float:
-    # A tenth of a second's worth may go at once, so that high rates need no claim for each delivery.
+    # Deliveries for a tenth of a second may start together, so that high rates need no claim for each delivery.
     burst = max(int(rate * _BURST_SECONDS), 1)
     return max(paced_until, now - (burst - 1) * 1000 / rate)
 

@@ -1,11 +1,11 @@
-"""The HTTP client of deliveries: one POST to a receiver that is not trusted.
+"""The HTTP client of deliveries: sends a POST to an untrusted receiver.
 
-Receivers are chosen by customers, so every part of the exchange is bounded: one deadline from the lookup to the last
-byte of the response, 16 KiB of headers, a limit of the body, and no redirects, proxies or decompression. A connection
-goes to an address that the guard has judged, with the original `Host` and SNI.
+Customers choose the receivers, so every part of the exchange is limited: one deadline from the lookup to the last byte
+of the response, 16 KiB of headers, a maximum size of the body, and no redirects, proxies or decompression. A connection
+goes to an address that the guard has checked, with the original `Host` and SNI.
 
-AnyIO and h11 rather than a general client: those look through every open connection for each request, which is slow
-with as many hosts as webhooks have, and offer no place to pin the address.
+It uses AnyIO and h11 instead of a general client. Those look at every open connection for each request, which is slow
+with many hosts, and do not allow choosing the address to connect to.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _MAX_ADDRESSES = 4
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a receiver answered, whatever its status.
+    """The response of a receiver, with any status.
 
     Attributes:
-        body: As it came over the wire, and no more than the client's limit of it.
-        headers: `content-type` and `retry-after`, where they are there.
+        body: As it was received, up to the client's limit.
+        headers: `content-type` and `retry-after`, if present.
     """
 
     status: int
@@ -72,13 +72,14 @@ class DeliveryClient(AsyncContextManagerMixin):
 
     Args:
         guard: Decides which addresses may be connected to.
-        timeout: Seconds for an attempt as a whole: lookup, connection, TLS, request and response.
-        max_response: Bytes of a response body that are kept; the connection is closed where there are more.
-        max_idle: Idle connections kept over all hosts. The one idle for the longest is closed for a newer one.
+        timeout: Seconds for the whole attempt: lookup, connection, TLS, request and response.
+        max_response: Bytes of a response body that are kept. If there are more, the connection is closed.
+        max_idle: Idle connections to keep over all hosts. Above this, the one that has been idle longest is closed.
         idle_seconds: How long a connection is kept idle.
-        max_age: Seconds after which a connection is used no longer, so that a receiver can move to another address.
-        stale_seconds: Where a kept connection ends within this time of a request, the request is sent on another one.
-        ssl_context: For tests and private authorities; the system's certificates by default.
+        max_age: Seconds after which a connection is not used again, so that a receiver can move to another address.
+        stale_seconds: If a kept connection ends within this time of a request, the request is sent again on another
+            one.
+        ssl_context: For tests and private authorities. The system's certificates by default.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class DeliveryClient(AsyncContextManagerMixin):
         self._stale_seconds = stale_seconds
         self._ssl_context = ssl_context
         self._entered = False
-        # Both hold the same connections, the one that rested last at the end.
+        # Both contain the same connections, the most recently used one last.
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._by_origin: dict[tuple[str, str, int], list[Connection]] = {}
 
@@ -119,24 +120,24 @@ class DeliveryClient(AsyncContextManagerMixin):
 
     @property
     def idle_connections(self) -> int:
-        """How many connections are kept idle now."""
+        """The number of idle connections."""
         return len(self._idle)
 
     async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Reply:
-        """Send one POST request and return the response, whatever its status. Redirects are not followed.
+        """Send one POST request and return the response, with any status. Does not follow redirects.
 
         Args:
-            headers: All but those that `RESERVED_HEADERS` names.
+            headers: Any headers except those in `RESERVED_HEADERS`.
 
         Raises:
             DeliveryFailed: There was no response, or the request cannot be sent.
-            OutOfResources: This process lacks what an attempt needs, which is not the receiver's fault.
+            OutOfResources: This process lacks a resource that an attempt needs. This is not the receiver's fault.
         """
         if not self._entered:
             raise RuntimeError("`DeliveryClient` is not running. Enter it with `async with` before posting.")
         started = time.monotonic()
         failure = DeliveryFailed("timeout")
-        # One deadline over everything, so that a receiver gains no time by being slow in each step by turns.
+        # One deadline for everything, so that a receiver gains no time by being slow in every step.
         with move_on_after(self._timeout):
             try:
                 head, content = await self._attempt(url, headers, body)
@@ -172,8 +173,8 @@ class DeliveryClient(AsyncContextManagerMixin):
             try:
                 return await self._exchange(connection, request)
             except Dropped:
-                # The receiver hung up on an idle connection while this request was under way, so it did not read it.
-                # Anything slower may have been read, and is left to the schedule of retries.
+                # The receiver closed an idle connection while this request was being sent, so it has not read it.
+                # If this took longer, it may have read the request, so the retry schedule decides.
                 if time.monotonic() - started > self._stale_seconds:
                     raise
         return await self._exchange(await self._connect(target), request)
@@ -182,8 +183,8 @@ class DeliveryClient(AsyncContextManagerMixin):
         while stack := self._by_origin.get(origin):
             connection = stack[-1]
             self._forget(connection)
-            # The host is not resolved again: this connection ends where its checked address ended, whatever the name
-            # says by now. `max_age` lets the receiver move nevertheless.
+            # The host is not resolved again: this connection still goes to the address that was checked, even if the
+            # name has another one now. `max_age` lets the receiver move to another address.
             if self._is_alive(connection, time.monotonic()) and self._guard.is_allowed(connection.peer):
                 return connection
             await connection.close()
@@ -228,7 +229,7 @@ class DeliveryClient(AsyncContextManagerMixin):
         addresses = (await self._resolve(target))[:_MAX_ADDRESSES]
         reason = ""
         for tried, address in enumerate(addresses):
-            # A share of the time each, or an address that leads nowhere would keep the others from their turn.
+            # Each address gets a share of the time, so that one that does not respond does not block the others.
             share = (current_effective_deadline() - current_time()) / (len(addresses) - tried)
             try:
                 with fail_after(share):
@@ -287,7 +288,8 @@ def _elapsed_ms(started: float) -> int:
 def _load_certificates() -> ssl.SSLContext:
     file = ssl.get_default_verify_paths().cafile
     if file is not None:
-        # OpenSSL skips what it cannot open, and a context without authorities would refuse every receiver for good.
+        # OpenSSL skips files that it cannot open, and a context without authorities would refuse every receiver
+        # forever.
         with open(file):
             pass
     return ssl.create_default_context()

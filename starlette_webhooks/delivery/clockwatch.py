@@ -1,4 +1,4 @@
-"""Notices that the system's clock was set, by hand, by a time server or after a pause of the machine."""
+"""Detects that the system's clock was set, manually, by a time server or after the machine was suspended."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _SETTLING = 600.0
 
 
 class ClockWatch:
-    """Compares the time of day with a clock that only moves forward.
+    """Compares the time of day with a monotonic clock.
 
     Args:
         now: Milliseconds since the epoch.
-        monotonic: Seconds of a clock that only moves forward.
-        tolerance: Seconds between two looks that are not counted: clocks drift, and are corrected little by little.
-        settling: Seconds after a jump in which the clock is not to be trusted: it may be set again.
+        monotonic: Seconds of a monotonic clock.
+        tolerance: Seconds of difference between two calls that are ignored, since clocks drift and are adjusted slowly.
+        settling: Seconds after a jump during which the clock is not trusted, since it may be set again.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ClockWatch:
         return self._now() / 1000 - self._monotonic()
 
     def look(self) -> float:
-        """By how many seconds the clock was set since the last look: positive for ahead, negative for back."""
+        """Return by how many seconds the clock was set since the last call: positive for ahead, negative for back."""
         offset = self._measure()
         moved, self._offset = offset - self._offset, offset
         if abs(moved) <= self._tolerance:
@@ -50,5 +50,5 @@ class ClockWatch:
 
     @property
     def settled(self) -> bool:
-        """Whether the last jump was long ago. Before, long spans of time may be none: nothing should be concluded."""
+        """Return whether the last jump was long ago. Until then, a long time between two moments may not be real."""
         return self._monotonic() >= self._settled_at

@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection to a receiver that is not trusted, and one exchange at a time on it.
+"""One HTTP/1.1 connection to an untrusted receiver, with one exchange at a time.
 
-Everything that the receiver can make large or endless is bounded here, except for time: the caller holds the deadline.
+Everything that the receiver can make large or endless is limited here, except time: the caller has the deadline.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RESERVED_HEADERS = frozenset(
     b"accept-encoding connection content-length expect host keep-alive proxy-authorization proxy-connection te trailer"
     b" transfer-encoding upgrade".split()
 )
-"""Names of headers, in lower case, that the client sets itself or that would change how the request is framed."""
+"""Headers, in lower case, that the client sets itself or that would change how the request is framed."""
 
 _MAX_HEAD = 16_384
 _MAX_FRAMING = 16_384
@@ -37,8 +37,8 @@ _READ = 4096
 _ONE_WRITE = 16_384
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
-# h11 checks every header on its own, a quarter of the cost of an exchange. Requests are written and checked here, and
-# h11 is shown this one in their place, to be ready for the response.
+# h11 checks every header separately, a quarter of the cost of an exchange. Requests are therefore written and checked
+# here, and h11 gets this one instead, so that it expects a response.
 _STAND_IN = h11.Request(method=b"POST", target=b"/", headers=[(b"host", b"stand.in"), (b"content-length", b"0")])
 
 
@@ -46,10 +46,10 @@ class Connection:
     """An open connection.
 
     Attributes:
-        origin: Scheme, host and port that it was opened for.
-        peer: The IP address that it leads to.
-        born, expires: On the monotonic clock, in seconds. `expires` is the keeper's to set.
-        reusable: Whether the last exchange left it ready for another.
+        origin: The scheme, host and port that it was opened for.
+        peer: The IP address that it is connected to.
+        born, expires: In seconds of the monotonic clock. The pool sets `expires`.
+        reusable: Whether it is ready for another exchange.
     """
 
     __slots__ = (
@@ -82,12 +82,12 @@ class Connection:
         self._sloppy = False
 
     async def close(self) -> None:
-        """Close it at once, without a closing handshake."""
+        """Close the connection immediately, without a closing handshake."""
         with CancelScope(shield=True):
             await self._stream.aclose()
 
     def is_silent(self) -> bool:
-        """Whether the peer has neither hung up nor sent anything. What comes on an idle connection answers nothing."""
+        """Return whether the peer has neither closed an idle connection nor sent anything unasked."""
         descriptor = self._socket.fileno()
         if descriptor < 0:  # pragma: no cover - only where the event loop has closed it by itself
             return False
@@ -102,7 +102,7 @@ class Connection:
 
         Raises:
             Dropped: The connection ended before a response began.
-            DeliveryFailed: What came is no response.
+            DeliveryFailed: The received data is not a response.
             OutOfResources: The system had no memory for the exchange.
         """
         self.reusable = False
@@ -117,7 +117,7 @@ class Connection:
         return head, content
 
     async def _send(self, data: bytes) -> bool:
-        """Whether all was sent. Where it was not, there may be a response nevertheless."""
+        """Send the request and return whether all of it was sent. If not, there may still be a response."""
         try:
             await self._stream.send(data)
         except (BrokenResourceError, ssl.SSLError) as exc:
@@ -127,7 +127,7 @@ class Connection:
         return True
 
     async def _send_and_receive(self, data: bytes, limit: int) -> tuple[bool, tuple[h11.Response, bytes, bool]]:
-        """Do both at once, for a receiver that answers without reading all, such as with 413."""
+        """Send and receive concurrently, since a receiver may answer before it has read everything, as with 413."""
         sent = False
 
         async def send() -> None:
@@ -141,7 +141,7 @@ class Connection:
         return sent, received
 
     async def _receive(self, limit: int) -> tuple[h11.Response, bytes, bool]:
-        """The response, its body up to the limit, and whether that was all of it."""
+        """Return the response, its body up to the limit, and whether that was the whole body."""
         try:
             head = await self._receive_head()
         except DeliveryFailed:
@@ -152,7 +152,7 @@ class Connection:
         finally:
             self._received.clear()
         body = bytearray()
-        # What goes over the wire may be far more than the body, in chunks of a byte each.
+        # With chunks of one byte, much more than the body is received.
         budget = limit + _MAX_FRAMING
         try:
             while len(body) <= limit:
@@ -166,7 +166,7 @@ class Connection:
                 else:
                     return head, bytes(body), isinstance(event, h11.EndOfMessage)
         except (Dropped, h11.RemoteProtocolError):
-            # The receiver has answered: a body that breaks off, and is only shown, does not change that.
+            # The receiver has answered. A truncated body does not change that, since it is only displayed.
             pass
         return head, bytes(body[:limit]), False
 
@@ -196,7 +196,7 @@ class Connection:
             self._received += data
             if begun or not data:
                 return data
-            # h11 would take line ends before the status line for an empty head.
+            # h11 would treat line ends before the status line as an empty head.
             rest = data.lstrip(b"\r\n")
             self._sloppy = self._sloppy or len(rest) < len(data)
             if rest:
@@ -207,7 +207,7 @@ class Connection:
         try:
             return self._http.next_event()
         except h11.RemoteProtocolError as exc:
-            # 431, "request header fields too large", is h11's way to tell this case apart.
+            # h11 marks this case with 431, "request header fields too large".
             too_large = exc.error_status_hint == 431
             reason = "response headers are too large" if too_large else "not an HTTP/1.1 response"
             raise DeliveryFailed(reason) from None
@@ -223,16 +223,16 @@ class Connection:
             raise Dropped("connection reset") from None
         except ssl.SSLError as exc:
             raise Dropped(tls_reason(exc)) from None
-        # What did not fit waits inside of AnyIO, where `is_silent` cannot see it.
+        # The rest waits inside AnyIO, where `is_silent` cannot see it.
         self._drained = len(data) < _READ
         return data
 
     def _rest(self) -> bool:
-        """Make ready for the next request. False where this connection cannot carry one."""
+        """Prepare for the next request. Returns False if this connection cannot be used again."""
         http = self._http
         if self._sloppy:
             return False
-        # Bytes after the response would be taken for the response to the next request.
+        # Bytes after the response would be read as the response to the next request.
         if http.our_state is not h11.DONE or http.their_state is not h11.DONE or http.trailing_data != (b"", False):
             return False
         if not self._drained or (self._tls is not None and _has_more(self._tls)):
@@ -252,7 +252,7 @@ def _has_more(tls: ssl.SSLObject) -> bool:
 
 
 def build_request(target: ParsedURL, headers: Sequence[tuple[bytes, bytes]], size: int) -> bytes:
-    """The head of a POST request with a body of `size` bytes.
+    """Return the head of a POST request with a body of `size` bytes.
 
     Raises:
         DeliveryFailed: A header is reserved or malformed.

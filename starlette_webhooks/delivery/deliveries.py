@@ -1,7 +1,7 @@
-"""Deliveries on their way from a store to the dispatcher and back: what is due, what was leased, and what became of it.
+"""What a store and the dispatcher exchange: due endpoints, leased deliveries, and the outcomes of attempts.
 
-Times are whole milliseconds since the epoch by the store's clock. Endpoints, events and deliveries are named by the
-numbers under which the store keeps them.
+Times are whole milliseconds since the epoch by the store's clock. Endpoints, events and deliveries are identified by
+the numbers that the store gave them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Claim", "DisabledEndpoint", "DueEndpoint", "DuePage", "LeasedDeliver
 
 @dataclass(frozen=True, slots=True)
 class DueEndpoint:
-    """An enabled endpoint with deliveries: when the first one is due, and whether its last attempt failed."""
+    """An enabled endpoint with deliveries, when the first one is due, and whether the last attempt failed."""
 
     endpoint: int
     due: float
@@ -23,7 +23,7 @@ class DueEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class DuePage:
-    """Some of the endpoints with deliveries, and the number to continue after; None if these were the last."""
+    """A page of endpoints with deliveries, and the number to continue after, or None on the last page."""
 
     endpoints: Sequence[DueEndpoint]
     after: int | None
@@ -31,7 +31,7 @@ class DuePage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedDelivery:
-    """A delivery leased to this process, with everything its attempt needs.
+    """A delivery leased to this process, with everything that an attempt needs.
 
     Attributes:
         number: 1 for the first attempt.
@@ -59,12 +59,12 @@ class LeasedDelivery:
 
 @dataclass(slots=True)
 class Claim:
-    """What was leased, and what to do about the other endpoints that asked for slots.
+    """What was leased, and the state of the other endpoints that requested slots.
 
     Attributes:
-        remaining: Endpoints that have more deliveries due than they got slots.
-        unserved: Endpoints that have deliveries due and got no slot, in the order of the requests.
-        waiting: When the first delivery of an endpoint is due, or when its rate limit allows one; (time, endpoint).
+        remaining: Endpoints with more due deliveries than slots.
+        unserved: Endpoints with due deliveries that got no slot, in the order of the requests.
+        waiting: Pairs of a time and an endpoint: when its first delivery is due, or when its rate limit allows one.
         failing: Endpoints whose last attempt failed.
     """
 
@@ -77,12 +77,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of an attempt.
+    """The result of an attempt.
 
     Attributes:
-        started, ended: When.
-        next_due: When to try again after a failure; None for never.
-        pause_until: Until when the receiver wants no attempts at all, or 0.
+        started, ended: When the attempt started and ended.
+        next_due: When to retry after a failure. None means never.
+        pause_until: Until when the receiver wants no attempts, or 0.
     """
 
     delivery: LeasedDelivery
@@ -100,7 +100,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class DisabledEndpoint:
-    """An endpoint that was disabled just now. `reason` is `gone` or `failing`."""
+    """An endpoint that has just been disabled. `reason` is `gone` or `failing`."""
 
     id: str
     tenant: str

@@ -1,11 +1,12 @@
-"""The dispatcher: leases deliveries that are due, makes an attempt at each, and records what became of it.
+"""The dispatcher: leases due deliveries, makes an attempt at each, and records the result.
 
-At least once: an attempt is recorded after the receiver has answered, so a crash between the two repeats it, with the
-same `webhook-id`. Processes that share a store share the work by leases.
+Delivers at least once: an attempt is recorded after the receiver has answered, so a crash between the two repeats it
+    with
+the same `webhook-id`. Processes that share a store share the work by leases.
 
-Two kinds of time meet here. What is stored, such as when a delivery is due, goes by the store's clock, in milliseconds
-since the epoch. What concerns this process alone, such as pauses and timers, goes by a clock that only moves forward,
-in seconds: the system's clock may be set back or ahead at any time.
+There are two kinds of time here. Stored times, such as when a delivery is due, use the store's clock, in milliseconds
+since the epoch. Times of this process only, such as pauses and timers, use a monotonic clock, in seconds, because the
+system's clock may be set back or ahead at any time.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ _RELEASE_SECONDS = 2.0
 
 
 class Dispatcher:
-    """Delivers what is due, for as long as `run` runs.
+    """Delivers what is due while `run` is running.
 
     Args:
         random: A number from 0 to 1, for the jitter of retries.
-        monotonic: Seconds of a clock that only moves forward; tests set it forward.
-        scan_every: Seconds between two looks for due deliveries of all endpoints.
-        pause: Seconds to wait after an error of the store, or without resources for an attempt.
+        monotonic: Seconds of a monotonic clock. Tests advance it.
+        scan_every: Seconds between two scans for due deliveries of all endpoints.
+        pause: Seconds to wait after an error of the store, or if resources for an attempt are missing.
     """
 
     def __init__(
@@ -87,20 +88,20 @@ class Dispatcher:
         self._agenda = Agenda(store, self._limits, monotonic=monotonic, scan_every=scan_every)
         self._urgent = Urgent(settings.concurrency)
         self._under_way: dict[int, LeasedDelivery] = {}
-        self._problem = Problem("Deliveries go on.", level=logging.WARNING)
+        self._problem = Problem("Deliveries continue.", level=logging.WARNING)
         self.busy = 0
-        """Attempts under way, or not recorded yet."""
+        """Attempts that are running or not recorded yet."""
         self._wakeup: anyio.Event | None = None
         self._clock = ClockWatch(store.now, monotonic)
         self._resting_until = -math.inf
 
     @property
     def in_flight(self) -> int:
-        """Attempts under way now."""
+        """The number of running attempts."""
         return self._limits.in_flight + self._urgent.in_flight
 
     def wake(self, endpoints: Iterable[int] = ()) -> None:
-        """See `DeliveryListener.wake`. Unknown endpoints take a look at all that have deliveries."""
+        """See `DeliveryListener.wake`. If the endpoints are unknown, all endpoints with deliveries are scanned."""
         known = list(endpoints)
         if known:
             self._agenda.ask(known)
@@ -114,7 +115,7 @@ class Dispatcher:
         self._go_on()
 
     def resume(self, endpoint: int) -> None:
-        """Try an endpoint now although it fails, because somebody asked for it. Called on the event loop."""
+        """Try a failing endpoint now, because somebody asked for it. Called on the event loop."""
         self._limits.resume(endpoint)
         self.wake((endpoint,))
 
@@ -125,13 +126,13 @@ class Dispatcher:
     async def run(self) -> None:
         """Deliver until cancelled.
 
-        Attempts under way then have `settings.shutdown_grace` seconds to end. The leases of those that do not are given
-        back, so that another process makes them at once.
+        Running attempts then have `settings.shutdown_grace` seconds to end. The leases of the others are released, so
+        that another process makes these attempts immediately.
         """
         self._hosting, self._stopped = anyio.Event(), anyio.Event()
         self._scope = CancelScope(shield=True)
         async with create_task_group() as tasks:
-            # Not `start`: if this is cancelled meanwhile, that would wait for a host that nobody tells to end.
+            # Not `start`: if this were cancelled meanwhile, `start` would wait for a host that nobody stops.
             tasks.start_soon(self._host)
             try:
                 await self._hosting.wait()
@@ -157,7 +158,7 @@ class Dispatcher:
             try:
                 await self._store.release(rest, due=self._store.now())
             except Exception as exc:
-                logger.warning("Attempts that were cut off are repeated only after their leases: %s", exc)
+                logger.warning("Aborted attempts are repeated only after their leases end: %s", exc)
 
     async def _dispatch(self, attempts: TaskGroup) -> None:
         self._agenda.scan_soon()
@@ -165,16 +166,16 @@ class Dispatcher:
         while True:
             self._wakeup = anyio.Event()
             try:
-                # With records waiting for the store, more attempts would only add to them.
+                # While records wait for the store, more attempts would only add to them.
                 if not self._recorder.waiting:
                     await self._work(attempts)
                     self._problem.end()
             except (BackendUnavailable, QueueFull) as exc:
-                self._problem.begin(f"Deliveries are waiting because the database cannot be used: {exc}")
+                self._problem.begin(f"Deliveries are waiting because the database is unavailable: {exc}")
                 self._agenda.scan_soon()
                 await sleep(self._pause)
             except Exception:
-                logger.exception("Deliveries could not be taken from the queue; trying again.")
+                logger.exception("Deliveries could not be claimed. Trying again.")
                 self._agenda.scan_soon()
                 await sleep(self._pause)
             with move_on_after(self._idle_seconds()):
@@ -194,7 +195,7 @@ class Dispatcher:
             await self._check_clock()
             self._urgent.add(await self._store.urgent(due_by=self._store.now()))
             await self._agenda.scan()
-        # Somebody is waiting for these, so they go before everything else.
+        # A person is waiting for these, so they come first.
         await self._claim_urgent(attempts)
 
     async def _rest(self) -> None:
@@ -221,16 +222,16 @@ class Dispatcher:
         try:
             moved = await self._store.fix_times()
         except (BackendUnavailable, QueueFull) as exc:
-            logger.warning("Deliveries may wait too long, since the clock was ahead when they were stored: %s", exc)
+            logger.warning("Deliveries may wait too long, because the clock was ahead when they were stored: %s", exc)
             return
         if moved:
-            logger.warning("%d deliveries were stored while the clock was ahead, and have been moved back.", moved)
+            logger.warning("Moved back %d deliveries that were stored while the clock was ahead.", moved)
 
     # Claiming
 
     async def _claim(self, attempts: TaskGroup, requests: Sequence[SlotRequest]) -> None:
         now = self._store.now()
-        # If this were cancelled in between, deliveries would stay leased to nobody.
+        # If this were cancelled in between, deliveries would stay leased without an attempt.
         with CancelScope(shield=True):
             claim = await self._store.claim(
                 ClaimRequest(
@@ -280,21 +281,21 @@ class Dispatcher:
         attempts.start_soon(self._deliver, delivery, lane)
 
     async def _deliver(self, delivery: LeasedDelivery, lane: Lane | None) -> None:
-        """Make an attempt, and record it. `lane` is None for an urgent one."""
+        """Make an attempt and record it. `lane` is None for an urgent one."""
         try:
             try:
                 outcome = await self._sender.attempt(delivery)
                 self._learn(outcome)
                 del self._under_way[delivery.id]
             finally:
-                # Before it is recorded: what is claimed next is then committed together with the record.
+                # Before recording: the next claim is then committed together with the record.
                 self._finished(delivery, lane)
             await self._record(outcome)
         except OutOfResources as exc:
             await self._put_off(delivery, exc)
         except Exception:
-            # One delivery must not end all others. If it was not recorded, its lease runs out and it is repeated.
-            logger.exception("Something went wrong with a delivery to the endpoint %s.", delivery.endpoint_id)
+            # One delivery must not end all others. If it was not recorded, it is repeated after its lease ends.
+            logger.exception("A delivery to the endpoint %s failed unexpectedly.", delivery.endpoint_id)
         finally:
             self.busy -= 1
 
@@ -320,7 +321,7 @@ class Dispatcher:
             self._go_on()
 
     async def _record(self, outcome: Outcome) -> None:
-        # Right after a jump of the clock, "failing for days" may be seconds.
+        # Right after the clock was set, "failing for days" may be a few seconds.
         disable_after = self._disable_after_ms if self._clock.settled else 0
         disabled = await self._recorder.record(outcome, disable_after=disable_after)
         if disabled is not None:
@@ -330,10 +331,10 @@ class Dispatcher:
             self._go_on()
 
     async def _put_off(self, delivery: LeasedDelivery, reason: OutOfResources) -> None:
-        """Make the attempt a little later, and as if nothing had been tried: the receiver has no part in it."""
+        """Make the attempt again a little later, without counting it: the receiver was not involved."""
         del self._under_way[delivery.id]
         if self._resting_until < self._monotonic():
-            logger.error("Deliveries pause for %g s. %s", self._pause, reason)
+            logger.error("Pausing deliveries for %g s. %s", self._pause, reason)
         self._resting_until = self._monotonic() + self._pause
         due = self._store.now() + int(self._pause * 1000)
         await self._recorder.release(delivery, due=due)

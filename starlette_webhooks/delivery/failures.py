@@ -1,7 +1,7 @@
-"""Why an attempt got no response: what is the receiver's doing, and what is this process's own.
+"""Why an attempt got no response: because of the receiver, or because of this process.
 
-`DeliveryFailed` counts against the endpoint. `OutOfResources` does not: the customer must not pay for a sender that
-has no free descriptor, thread or memory.
+`DeliveryFailed` counts as a failure of the endpoint. `OutOfResources` does not, because it is not the customer's fault
+if the sender has no free descriptor, thread or memory.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _NO_MEMORY = getattr(socket, "EAI_MEMORY", None)
 
 
 class DeliveryFailed(WebhooksError):
-    """No response came. The reason is for the customer, and tells nothing of the host's own network.
+    """There was no response. The reason is shown to the customer and reveals nothing about the host's own network.
 
     Attributes:
         reason: Such as `timeout`, `connection refused`, `name not found` or `address is not allowed`.
         duration_ms: How long the attempt took, in milliseconds.
     """
 
-    message: ClassVar[str] = "No response came."
+    message: ClassVar[str] = "There was no response."
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -54,9 +54,9 @@ class OutOfResources(WebhooksError):
 
 
 def own_fault(error: BaseException | None) -> OutOfResources | None:
-    """The error to raise where this process lacks resources; None for every other error.
+    """Return the error to raise if this process lacks resources, or None for other errors.
 
-    AnyIO raises its own errors from the system's, so causes are looked at, too.
+    AnyIO raises its own errors from those of the system, so causes count too.
     """
     while error is not None:
         if isinstance(error, MemoryError):
@@ -70,7 +70,7 @@ def own_fault(error: BaseException | None) -> OutOfResources | None:
 
 
 def lookup_failure(error: OSError) -> WebhooksError:
-    """The error to raise where the name of a host could not be resolved."""
+    """Return the error to raise if the name of a host could not be resolved."""
     if isinstance(error, socket.gaierror) and (error.errno == _NO_MEMORY or not _has_free_descriptor()):
         return OutOfResources("This process has no free descriptor or memory to resolve a name.")
     temporary = error.errno in (socket.EAI_AGAIN, socket.EAI_FAIL)
@@ -78,7 +78,7 @@ def lookup_failure(error: OSError) -> WebhooksError:
 
 
 def _has_free_descriptor() -> bool:
-    # The resolver reports that it could open no socket as a failure of the name server.
+    # If the resolver cannot open a socket, it reports a failure of the name server.
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as exc:
@@ -87,10 +87,10 @@ def _has_free_descriptor() -> bool:
 
 
 def connect_reason(error: OSError) -> str:
-    """Why a connection could not be opened, for the customer."""
+    """Return why a connection could not be opened, for the customer."""
     if isinstance(error, ssl.SSLError):
         return tls_reason(error)
-    # AnyIO raises its own error from the system's.
+    # AnyIO raises its own error from that of the system.
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
     if isinstance(cause, TimeoutError):
         return "timeout"
@@ -98,7 +98,7 @@ def connect_reason(error: OSError) -> str:
 
 
 def tls_reason(error: ssl.SSLError) -> str:
-    """What went wrong with TLS, in OpenSSL's words."""
+    """Return what went wrong with TLS, as OpenSSL describes it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: certificate verify failed: {error.verify_message}"
     return f"TLS: {(error.reason or 'handshake failed').replace('_', ' ').lower()}"

@@ -1,14 +1,13 @@
-"""How many attempts may be under way: in total, to one endpoint, and to endpoints that are slow or fail.
+"""Limits how many attempts run at a time: in total, to one endpoint, and to endpoints that are slow or fail.
 
-An endpoint starts with one attempt at a time. Each success doubles that, up to the setting; a failure halves it. Where
-most attempts fail, a failure takes it back to one, and further failures to none for a moment that grows with each; an
-endpoint that fails now and then keeps its queue moving. Degraded endpoints share half of the slots, and a
-quarter is kept for healthy ones. So a healthy endpoint finds a slot, and a process with time for it, however many dead
-endpoints there are. Degraded endpoints start a few at a time: those that ran into the same timeout would otherwise all
-start again at once and keep the process from everything else meanwhile.
+An endpoint starts with one attempt at a time. Each success doubles this, up to the setting, and each failure halves it.
+If most attempts fail, a failure reduces it to one, and each further failure pauses the endpoint for longer. An endpoint
+that fails occasionally keeps its queue moving. Degraded endpoints share half of the slots, and a quarter is reserved
+for healthy ones. A healthy endpoint therefore gets a slot, and time of the process, however many dead endpoints there
+are. Degraded endpoints start in small groups: otherwise, those that ran into the same timeout would all start together
+again and keep the event loop busy.
 
-All times here are seconds of one clock that only moves forward, never the time of day: a pause is over when it should
-be, whatever happens to the system's clock.
+All times here are seconds of a monotonic clock, so that pauses end in time even if the system's clock is set.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ _KNOWN = 10_000
 _DEGRADED_PARTS = 8
 _DEGRADED_LEAST = 4
 _DEGRADED_EVERY = 0.02
-# How much one attempt counts in the rate of failure: about the last 32 matter.
+# The weight of one attempt in the failure rate: about the last 32 attempts matter.
 _WEIGHT = 1 / 32
 _MOSTLY = 0.5
 
 
 class _Endpoint:
-    """What is known of an endpoint.
+    """What this process knows about an endpoint.
 
     Attributes:
-        most: How many attempts it may have at a time.
-        failures: Failures in a row that counted.
-        failing: The share of attempts that failed lately, from 0 to 1.
+        most: The maximum of attempts at a time.
+        failures: Counted failures in a row.
+        failing: The recent failure rate, from 0 to 1.
     """
 
     __slots__ = ("failing", "failures", "in_flight", "lane", "most", "paused_until")
@@ -53,13 +52,13 @@ class _Endpoint:
 
 
 class Limits:
-    """The attempts under way, and what is known of the endpoints. Belongs to the event loop.
+    """Tracks the running attempts and the state of the endpoints. Used on the event loop only.
 
     Args:
         concurrency: Attempts at a time.
         per_endpoint: Attempts at a time to one endpoint.
         random: A number from 0 to 1, for the jitter of pauses.
-        known: Endpoints to remember. The least recently added one without attempts is forgotten for a new one.
+        known: The maximum of endpoints to remember. Above it, the oldest one without attempts is forgotten.
     """
 
     def __init__(
@@ -80,13 +79,13 @@ class Limits:
         self._degraded_at = -math.inf
         self.in_flight = 0
         self.tenants: dict[str, int] = {}
-        """Attempts under way by tenant."""
+        """Running attempts by tenant."""
 
     def __len__(self) -> int:
         return len(self._endpoints)
 
     def capacity(self, now: float) -> Capacity:
-        """The slots that may be given away."""
+        """Return the free slots."""
         degraded = 0
         if now >= self._degraded_at:
             at_once = max(self._most_degraded // _DEGRADED_PARTS, _DEGRADED_LEAST)
@@ -94,28 +93,28 @@ class Limits:
         return Capacity(self._concurrency - self.in_flight, self._concurrency // 4, degraded)
 
     def degraded_from(self) -> float:
-        """When degraded endpoints may have more slots; infinity if one must be given back first."""
+        """Return when degraded endpoints may get more slots, or infinity if one must be released first."""
         return self._degraded_at if self.capacity(math.inf).of(Lane.DEGRADED) > 0 else math.inf
 
     def lane(self, endpoint: int) -> Lane:
-        """The lane of an endpoint."""
+        """Return the lane of an endpoint."""
         known = self._endpoints.get(endpoint)
         return Lane.UNKNOWN if known is None else known.lane
 
     def request(self, endpoint: int) -> SlotRequest:
-        """What an endpoint may have now."""
+        """Return the slots that an endpoint may have now."""
         known = self._endpoints.get(endpoint)
         if known is None:
             return SlotRequest(endpoint, Lane.UNKNOWN, 1, 0)
         return SlotRequest(endpoint, known.lane, known.most - known.in_flight, known.in_flight)
 
     def known_to_fail(self, endpoint: int) -> None:
-        """The store says that the last attempt failed. What this process has seen itself counts more."""
+        """Note that the last attempt failed, as the store says. What this process has observed takes precedence."""
         if self.lane(endpoint) is Lane.UNKNOWN:
             self._endpoint(endpoint).lane = Lane.DEGRADED
 
     def started(self, endpoint: int, tenant: str, now: float) -> Lane:
-        """An attempt starts. Returns the lane in which it counts."""
+        """Count an attempt that starts, and return the lane in which it counts."""
         known = self._endpoint(endpoint)
         known.in_flight += 1
         self.in_flight += 1
@@ -126,7 +125,7 @@ class Limits:
         return known.lane
 
     def finished(self, endpoint: int, tenant: str, lane: Lane) -> None:
-        """An attempt is over."""
+        """Count an attempt that has ended."""
         self._endpoint(endpoint).in_flight -= 1
         self.in_flight -= 1
         self._degraded -= lane is Lane.DEGRADED
@@ -135,7 +134,7 @@ class Limits:
             del self.tenants[tenant]
 
     def paused_until(self, endpoint: int) -> float:
-        """When an endpoint may have another attempt; minus infinity if it is not paused."""
+        """Return when an endpoint may have another attempt, or minus infinity if it is not paused."""
         known = self._endpoints.get(endpoint)
         return -math.inf if known is None else known.paused_until
 
@@ -146,10 +145,10 @@ class Limits:
             known.paused_until = -math.inf
 
     def learn(self, endpoint: int, now: float, *, ok: bool, slow: bool, throttled: bool) -> None:
-        """How an attempt went. `throttled` halves what the endpoint gets, however many others fail."""
+        """Learn from the result of an attempt. `throttled` only halves the slots of an endpoint that mostly fails."""
         known = self._endpoint(endpoint)
         if ok:
-            # From mostly failing to working takes one success, or a queue would take minutes to get going again.
+            # After one success, the endpoint no longer mostly fails. Its queue would otherwise take minutes to recover.
             known.failing = min(known.failing * (1 - _WEIGHT), _MOSTLY)
             known.most = min(known.most * 2, self._per_endpoint)
             known.failures = 0
@@ -157,12 +156,12 @@ class Limits:
             known.lane = Lane.DEGRADED if slow else Lane.HEALTHY
             return
         known.failing += (1 - known.failing) * _WEIGHT
-        # A failure that takes long, as a timeout, holds a slot for as long. A single one is enough.
+        # A slow failure, such as a timeout, occupies a slot for as long. A single one is enough.
         mostly = slow or known.failing >= _MOSTLY
         known.most = 1 if mostly and not throttled else max(known.most // 2, 1)
         if mostly:
             known.lane = Lane.DEGRADED
-            # Attempts that were already under way when it began to fail say nothing new.
+            # Attempts that were already running when the endpoint began to fail say nothing new.
             if now >= known.paused_until:
                 known.failures += 1
                 known.paused_until = now + pause(known.failures, self._random)
@@ -171,7 +170,7 @@ class Limits:
         known = self._endpoints.get(endpoint)
         if known is None:
             if len(self._endpoints) >= self._known:
-                # At most `concurrency` of them are busy, so this ends soon.
+                # At most `concurrency` endpoints have attempts, so this ends soon.
                 idle = next((number for number, one in self._endpoints.items() if not one.in_flight), None)
                 if idle is not None:
                     del self._endpoints[idle]

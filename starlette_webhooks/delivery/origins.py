@@ -1,4 +1,4 @@
-"""What an endpoint loses when it moves to another server."""
+"""Custom headers stay with their origin when the URL of an endpoint changes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["bound_to_origin", "moves"]
 
 
 def moves(url: str, changes: EndpointChanges) -> bool:
-    """Whether a change leads an endpoint at this URL to another origin: another scheme, host or port."""
+    """Return whether a change moves an endpoint from this URL to another scheme, host or port."""
     return isinstance(changes.url, str) and _origin(changes.url) != _origin(url)
 
 
 def bound_to_origin(endpoint: Endpoint, changes: EndpointChanges) -> EndpointChanges:
-    """The changes, with the headers cleared if the endpoint moves and no new ones are given.
+    """Return the changes, with empty headers if the endpoint moves to another origin without new ones.
 
-    Their values are often credentials. Whoever may change the URL cannot read them, and must not have them sent to a
-    server of their own.
+    Header values are often credentials. A user who can change the URL cannot read them, and must not be able to send
+    them to another server.
     """
     if not isinstance(changes.headers, Unset) or not moves(endpoint.url, changes):
         return changes
@@ -30,5 +30,5 @@ def _origin(url: str) -> tuple[str, str, int] | str:
     try:
         return parse_url(url).origin
     except InvalidURL:
-        # Stored before a rule was added. It is then its own origin.
+        # A URL from before a rule was added may not be valid. It counts as its own origin.
         return url

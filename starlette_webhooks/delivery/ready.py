@@ -1,4 +1,4 @@
-"""Endpoints that are waiting for a slot, in turn."""
+"""The queue of endpoints that wait for a slot."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _SPARE = 16
 
 
 class Ready:
-    """Endpoints that are believed to have deliveries due, in turn. Belongs to the event loop.
+    """A queue of endpoints that probably have due deliveries. Used on the event loop only.
 
     Args:
-        most: Endpoints that may wait in one lane. Others are left to the next look into the store.
+        most: The maximum of endpoints per lane. The next scan of the store finds the others.
     """
 
     def __init__(self, limits: Limits, *, most: int = _MOST) -> None:
         self._limits = limits
         self._most = most
         self._queues: dict[Lane, OrderedDict[int, None]] = {lane: OrderedDict() for lane in Lane}
-        # Endpoints with as many attempts under way as they may have.
+        # Endpoints that already have as many attempts as they may have.
         self._busy: OrderedDict[int, None] = OrderedDict()
         self._places: dict[int, OrderedDict[int, None]] = {}
 
@@ -35,11 +35,11 @@ class Ready:
 
     @property
     def full(self) -> bool:
-        """Whether no more unknown endpoints are taken."""
+        """Whether there is no place for more endpoints of unknown state."""
         return len(self._queues[Lane.UNKNOWN]) >= self._most
 
     def add(self, endpoint: int) -> None:
-        """Put an endpoint at the end of its lane. One that is already waiting there keeps its place."""
+        """Add an endpoint to the end of its lane. If it is already there, it keeps its place."""
         place = self._places.get(endpoint)
         queue = self._queues[self._limits.lane(endpoint)]
         if place is queue or (place is None and len(queue) >= self._most):
@@ -50,7 +50,7 @@ class Ready:
         self._places[endpoint] = queue
 
     def put_back(self, endpoints: Sequence[int]) -> None:
-        """Put endpoints that got no slot back at the head of their lanes, or some would never get their turn."""
+        """Return endpoints that got no slot to the head of their lanes, so that each gets its turn."""
         for endpoint in reversed(endpoints):
             self.remove(endpoint)
             queue = self._places[endpoint] = self._queues[self._limits.lane(endpoint)]
@@ -58,12 +58,12 @@ class Ready:
             queue.move_to_end(endpoint, last=False)
 
     def finished(self, endpoint: int) -> None:
-        """An attempt to the endpoint is over: it may have another, and perhaps in another lane."""
+        """Note that an attempt has ended: the endpoint may have another, possibly in another lane."""
         if endpoint in self._places:
             self.add(endpoint)
 
     def remove(self, endpoint: int) -> bool:
-        """Take an endpoint out, and return whether it was in."""
+        """Remove an endpoint, and return whether it was there."""
         place = self._places.pop(endpoint, None)
         if place is None:
             return False
@@ -71,11 +71,11 @@ class Ready:
         return True
 
     def degraded_from(self) -> float:
-        """When degraded endpoints that wait here may have slots, as `Limits.degraded_from`; infinity if none waits."""
+        """Return when waiting degraded endpoints may get slots (see `Limits.degraded_from`); infinity if none waits."""
         return self._limits.degraded_from() if self._queues[Lane.DEGRADED] else math.inf
 
     def take(self, now: float) -> list[SlotRequest]:
-        """Take out those whose turn it is: more than there are slots, to choose from. Empty if none can be used."""
+        """Remove and return the next endpoints, more than there are slots. Empty if no endpoint can use a slot."""
         capacity = self._limits.capacity(now)
         return [
             request

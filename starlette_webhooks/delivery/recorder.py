@@ -1,4 +1,4 @@
-"""Records attempts, whatever happens: an attempt that was answered must not be made again because of us."""
+"""Records attempts, also after errors: an answered attempt must not be repeated because of us."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ class Recorder:
 
     Args:
         pause: Seconds to wait while the store is unavailable.
-        settled: Called when nothing waits for the store any longer.
+        settled: Called when no record waits for the store any longer.
     """
 
     def __init__(self, store: DeliveryStore, *, pause: float, settled: Callable[[], None]) -> None:
         self._store = store
         self._pause = pause
         self._settled = settled
-        self._problem = Problem("Attempts are recorded again.", level=logging.WARNING)
+        self._problem = Problem("Attempts are being recorded again.", level=logging.WARNING)
         self.waiting = 0
-        """Records that wait because the store is unavailable."""
+        """The number of records that wait because the store is unavailable."""
 
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """Record an attempt. See `DeliveryStore.record`.
 
-        Without what may be at fault if it cannot be recorded as it is; if not even that is possible, the delivery is
-        set aside, so that it is not made again and again. An unavailable store is waited for, even beyond the lease:
-        the delivery is removed unless another process has claimed it since.
+        If an attempt cannot be recorded as it is, only its result is recorded. If that fails too, the delivery is set
+        aside, so that it is not repeated without end. If the store is unavailable, the record waits for it, even
+        beyond the lease: the delivery is then removed unless another process has claimed it since.
         """
         delivery = outcome.delivery
         try:
@@ -70,14 +70,14 @@ class Recorder:
         return None
 
     async def release(self, delivery: LeasedDelivery, *, due: int) -> None:
-        """Give a lease back. See `DeliveryStore.release`."""
+        """Release a lease. See `DeliveryStore.release`."""
         await self._keep_trying(partial(self._store.release, [delivery], due=due))
 
     async def _keep_trying(self, operation: Callable[[], Awaitable[T]]) -> T:
         try:
             return await operation()
         except (BackendUnavailable, QueueFull) as exc:
-            self._problem.begin(f"Attempts are waiting to be recorded because the database cannot be used: {exc}")
+            self._problem.begin(f"Attempts are waiting to be recorded because the database is unavailable: {exc}")
         self.waiting += 1
         try:
             while True:

@@ -1,6 +1,6 @@
-"""The policy of a record: what an outcome changes about its delivery and its endpoint.
+"""Decides how an outcome changes its delivery and its endpoint.
 
-Pure functions, which each store calls within the transaction that records the attempt.
+The functions are pure. Each store calls them within the transaction that records the attempt.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """How an endpoint fares.
+    """The state of an endpoint.
 
     Attributes:
-        failing_since: The first failure after the last success, in milliseconds; None while it works.
+        failing_since: When it first failed after its last success, in milliseconds. None while it works.
         disabled_reason: None while it is enabled.
         paused_at: When its receiver asked for a pause.
         paused_until: When that pause ends.
@@ -35,21 +35,21 @@ class EndpointState:
 
 
 def is_finished(outcome: Outcome) -> bool:
-    """Whether the delivery is over: it succeeded, or it has no attempt left."""
+    """Return whether the delivery has ended: it succeeded, or it has no attempts left."""
     return outcome.ok or outcome.next_due is None
 
 
 def next_state(outcome: Outcome, state: EndpointState, *, disable_after: int) -> EndpointState:
-    """The endpoint's state after the attempt.
+    """Return the endpoint's state after the attempt.
 
     Args:
-        disable_after: Milliseconds of nothing but failures that disable an endpoint; 0 for never.
+        disable_after: Milliseconds without a success after which a failing endpoint is disabled. 0 means never.
     """
     if outcome.ok:
         return replace(state, failing_since=None)
     failing_since = outcome.started
     if state.failing_since is not None:
-        # Not later than now, as it would be if the clock was ahead then.
+        # Not later than now: the clock may have been ahead.
         failing_since = min(state.failing_since, failing_since)
     reason = state.disabled_reason
     if reason is None:
@@ -64,6 +64,6 @@ def next_state(outcome: Outcome, state: EndpointState, *, disable_after: int) ->
 
 
 def disabled_event(endpoint: DisabledEndpoint, *, milliseconds: int | None = None) -> Event:
-    """The event by which the endpoint's tenant learns that it was disabled. `milliseconds` as for `new_event`."""
+    """Return the event that tells a tenant that an endpoint was disabled. `milliseconds` as for `new_event`."""
     data = {"endpointId": endpoint.id, "url": endpoint.url, "reason": endpoint.reason}
     return new_event(ENDPOINT_DISABLED.name, data, tenant=endpoint.tenant, milliseconds=milliseconds)

@@ -1,4 +1,4 @@
-"""When an attempt is repeated, and how long an endpoint that fails is left alone."""
+"""Decides when an attempt is repeated, and how long a failing endpoint is paused."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 def next_attempt(
     schedule: Sequence[float], step: int, *, now: float, retry_after: float | None, random: Callable[[], float]
 ) -> float | None:
-    """When to try again after a failure, in seconds since the epoch; None where the schedule is exhausted.
+    """Return when to retry after a failure, in seconds since the epoch, or None at the end of the schedule.
 
     Args:
-        schedule: Seconds before each attempt, of which 20 % more or less are taken at random.
-        step: The index in it of the attempt that failed.
-        retry_after: Seconds that the receiver asked for. The later of both counts.
+        schedule: Seconds before each attempt. Each is varied by up to 20 % at random.
+        step: The index of the failed attempt in the schedule.
+        retry_after: Seconds that the receiver asked for. The later of the two times counts.
         random: A number from 0 to 1.
     """
     if step + 1 >= len(schedule):
@@ -33,10 +33,10 @@ def next_attempt(
 
 
 def pause(failures: int, random: Callable[[], float]) -> float:
-    """Seconds without any attempt to an endpoint that has failed that often in a row.
+    """Return the seconds for which to pause an endpoint that has failed this often in a row.
 
-    None after a first failure, as one event may be at fault; then a tenth of a second, doubled up to five seconds.
-    No longer than the schedule's own first steps, so it is felt only where many deliveries wait for such an endpoint.
+    Zero after the first failure, which may be due to one event. Then a tenth of a second, doubled up to five seconds.
+    This is not longer than the first steps of the schedule, so only endpoints with many waiting deliveries notice it.
     """
     if failures < 2:
         return 0.0
@@ -48,9 +48,9 @@ def _jittered(seconds: float, random: Callable[[], float]) -> float:
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait by a `Retry-After` header (RFC 9110, section 10.2.3: seconds, or a date), 24 hours at most.
+    """Parse a `Retry-After` header (RFC 9110, section 10.2.3: seconds or a date) to seconds, 24 hours at most.
 
-    None where there is no header, or where it is malformed.
+    Returns None if there is no header or if it is malformed.
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""One attempt at a delivery: the signed request, and what its answer means for the next attempt."""
+"""One attempt at a delivery: the signed request, and what its response means for the next attempt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Sender"]
 logger = logging.getLogger("starlette_webhooks")
 
 _MAX_PAUSE = 3600.0
-# With these, `Retry-After` is about the receiver and not about one request (RFC 9110, section 10.2.3; RFC 6585).
+# With these, `Retry-After` applies to the receiver and not to one request (RFC 9110, section 10.2.3; RFC 6585).
 _RESTING = frozenset((429, 503))
 _OURS = frozenset((b"content-type", b"user-agent")) | RESERVED_HEADERS
 _FAMILIES = (b"webhook-", b"svix-")
@@ -33,7 +33,7 @@ class Sender:
     Args:
         now: Milliseconds since the epoch.
         schedule: Seconds before each attempt.
-        headers: Names of the signature headers.
+        headers: Which signature headers to send.
         random: A number from 0 to 1, for the jitter of retries.
     """
 
@@ -55,10 +55,10 @@ class Sender:
         self._common_headers = [(b"content-type", b"application/json"), (b"user-agent", user_agent.encode())]
 
     async def attempt(self, delivery: LeasedDelivery) -> Outcome:
-        """Make an attempt. Whatever goes wrong with the receiver is an outcome, too.
+        """Make an attempt. Errors of the receiver are outcomes.
 
         Raises:
-            OutOfResources: This process could not make the attempt.
+            OutOfResources: This process has no resources for the attempt.
         """
         started = self._now()
         outcome = partial(Outcome, delivery=delivery, attempt_id=mint("atmpt_", started), started=started)

@@ -1,7 +1,7 @@
-"""Responses that break the rules of HTTP/1.1, of which the status can be told nevertheless.
+"""Reads responses that violate HTTP/1.1 but have a clear status.
 
-A receiver that sent a status line has handled the webhook. Whether its headers are well-formed is not worth an attempt
-that fails, and in the end a disabled endpoint. Only the response is read this way: its connection is closed.
+A receiver that sent a status line has handled the webhook. Malformed headers should not fail the attempt and in the end
+disable the endpoint. Only this response is read tolerantly, and its connection is closed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SWITCHING_PROTOCOLS = 101
 
 
 def read_sloppily(data: bytes) -> tuple[h11.Response, bytes] | None:
-    """The response and as much of its body as there is, or None where no status can be told.
+    """Return the response with the body received so far, or None if there is no clear status.
 
     Args:
         data: What was received, from the first byte of the first response.
@@ -29,7 +29,7 @@ def read_sloppily(data: bytes) -> tuple[h11.Response, bytes] | None:
     data = data.lstrip(b"\r\n")
     while (line := _STATUS_LINE.match(data)) is not None:
         status = int(line[1])
-        # From the end of the status line's own text, as a head may have no headers.
+        # Starts at the end of the status line's text, because there may be no headers.
         end = _END_OF_HEAD.search(data, line.end() - len(_line_end(line[0])))
         lines, body = (data[line.end() :], b"") if end is None else (data[line.end() : end.start()], data[end.end() :])
         if status >= 200:
@@ -52,7 +52,7 @@ def _headers(lines: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _decode(headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """The body without its chunks. As it is where the headers contradict each other."""
+    """Return the body without chunk framing, or unchanged if the headers contradict each other."""
     framing = b"".join(b"%s: %s\r\n" % pair for pair in headers if pair[0] in _FRAMING)
     http = h11.Connection(our_role=h11.CLIENT)
     http.send(_REQUEST)

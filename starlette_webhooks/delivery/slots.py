@@ -1,4 +1,4 @@
-"""Slots for attempts, and how they are shared out over tenants and endpoints. Pure functions: no clock, no database."""
+"""Slots for attempts, and their distribution over tenants and endpoints. Pure functions without clock or database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Capacity", "Lane", "SlotRequest", "allocate"]
 
 
 class Lane(IntEnum):
-    """What this process knows of an endpoint."""
+    """What this process knows about an endpoint."""
 
     HEALTHY = 0
     """Its last attempt succeeded within 2 seconds."""
@@ -23,13 +23,13 @@ class Lane(IntEnum):
 
 @dataclass(slots=True)
 class Capacity:
-    """Free slots.
+    """The free slots.
 
     Attributes:
         free: In total.
-        reserve: Of these, the ones kept for healthy endpoints.
-        degraded: The most that degraded endpoints may get.
-        per_tenant: Attempts of one tenant that may be under way.
+        reserve: How many of these are reserved for healthy endpoints.
+        degraded: The maximum for degraded endpoints.
+        per_tenant: The maximum of running attempts per tenant.
     """
 
     free: int
@@ -38,14 +38,14 @@ class Capacity:
     per_tenant: float = math.inf
 
     def of(self, lane: Lane) -> int:
-        """How many slots an endpoint of this lane may get."""
+        """Return how many slots an endpoint of this lane may get."""
         if lane is Lane.HEALTHY:
             return self.free
         shared = max(self.free - self.reserve, 0)
         return shared if lane is Lane.UNKNOWN else min(shared, self.degraded)
 
     def take(self, lane: Lane) -> bool:
-        """Give one slot away. False if there is none for this lane."""
+        """Allocate one slot. Returns False if there is none for this lane."""
         if self.of(lane) <= 0:
             return False
         self.free -= 1
@@ -56,12 +56,12 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class SlotRequest:
-    """An endpoint that asks for slots, because it may have deliveries due.
+    """An endpoint that requests slots, because it may have due deliveries.
 
     Attributes:
-        slots: How many more it may have.
-        in_flight: How many attempts it has under way.
-        tenant: Empty until the store has told.
+        slots: How many more slots it may have.
+        in_flight: How many attempts it has running.
+        tenant: Empty until the store has named it.
     """
 
     endpoint: int
@@ -72,14 +72,14 @@ class SlotRequest:
 
 
 def allocate(requests: Sequence[SlotRequest], capacity: Capacity, tenants: Mapping[str, int]) -> dict[int, int]:
-    """Share out the slots: each goes to the tenant with the fewest attempts under way, and there to the endpoint with
+    """Distribute the slots: each goes to the tenant with the fewest running attempts, and there to the endpoint with
     the fewest.
 
     Args:
         tenants: Attempts under way by tenant.
 
     Returns:
-        How many slots each endpoint gets, without those that get none.
+        The number of slots by endpoint, without endpoints that get none.
     """
     left = replace(capacity)
     loads = dict(tenants)

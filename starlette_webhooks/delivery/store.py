@@ -1,4 +1,4 @@
-"""What the dispatcher needs of a store."""
+"""What the dispatcher needs from a store."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["DeliveryListener", "DeliveryStore"]
 
 
 class DeliveryListener(Protocol):
-    """What is notified of new deliveries, on the event loop."""
+    """Is notified of new deliveries, on the event loop."""
 
     def wake(self, endpoints: Iterable[int] = ()) -> None:
         """Deliveries were added.
 
         Args:
-            endpoints: The numbers of their endpoints; none if they are unknown.
+            endpoints: The numbers of their endpoints. Empty if they are unknown.
         """
 
     def wake_urgent(self, endpoints: Iterable[int]) -> None:
@@ -26,55 +26,54 @@ class DeliveryListener(Protocol):
 
 
 class DeliveryStore(Protocol):
-    """Where deliveries wait, shared by the dispatchers of all processes.
+    """Stores deliveries for the dispatchers of all processes.
 
-    Each call happens as a whole or not at all. Its work grows with what it is asked for and never with the number of
-    deliveries that wait. `delivery.claims` plans a claim and `delivery.records` decides what an outcome changes, so
-    that all stores agree.
+    Each call is atomic. Its cost grows with what is requested, and never with the number of waiting deliveries.
+    `delivery.claims` plans claims and `delivery.records` decides what an outcome changes, so that all stores agree.
 
     Raises:
-        BackendUnavailable: The store cannot be reached or cannot write at the moment. Call again later.
+        BackendUnavailable: The store cannot be reached or cannot write. Call again later.
     """
 
     def now(self) -> int:
-        """The time by which stored times go, in milliseconds since the epoch."""
+        """Return the time by the store's clock, in milliseconds since the epoch."""
 
     async def due(self, *, after: int, due_by: int) -> DuePage:
-        """The next enabled endpoints, by number above `after`, that have a delivery due by then.
+        """Return the next enabled endpoints, by number above `after`, that have a delivery due by then.
 
-        An endpoint whose rate limit or `Retry-After` holds it back is due when that ends (see `claims.Holds`).
+        An endpoint that a rate limit or `Retry-After` delays is due when that ends (see `claims.Holds`).
         """
 
     async def urgent(self, *, due_by: int) -> Sequence[int]:
-        """Enabled endpoints with urgent deliveries due by then: those that a person asked for by a test or a resend."""
+        """Return enabled endpoints with urgent deliveries due by then: those requested by a test or a resend."""
 
     async def claim(self, request: ClaimRequest) -> Claim:
-        """Lease deliveries that are due, so that no other process makes an attempt at them until the leases end.
+        """Lease due deliveries, so that no other process makes an attempt at them until the leases end.
 
-        A lease that ends by itself, as that of a process that was killed, makes the delivery due again.
+        When a lease expires, for example because its process was killed, the delivery is due again.
         """
 
     async def release(self, deliveries: Sequence[LeasedDelivery], *, due: int) -> None:
-        """Give leases back that are still held: the deliveries are due at that time, as if they had not been leased."""
+        """Release leases that are still held: the deliveries are due at that time, as if they had not been leased."""
 
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """Record an attempt, and remove or reschedule its delivery if its lease is still held.
 
-        What belongs to an endpoint that was deleted meanwhile is dropped. An endpoint that is disabled by the outcome
-        gets its `endpoint.disabled` event in the same transaction (see `delivery.records.disabled_event`).
+        Drops records of endpoints that have been deleted. If the outcome disables an endpoint, its `endpoint.disabled`
+        event is stored in the same transaction (see `delivery.records.disabled_event`).
 
         Args:
-            disable_after: Milliseconds of nothing but failures that disable an endpoint; 0 for never.
+            disable_after: Milliseconds without a success after which a failing endpoint is disabled. 0 means never.
 
         Returns:
             The endpoint, if this attempt has disabled it.
         """
 
     async def set_aside(self, delivery: LeasedDelivery) -> None:
-        """Make no further attempt at a delivery unless somebody resends it: its outcome cannot be recorded."""
+        """Make no further attempts at a delivery whose outcome cannot be recorded, unless somebody resends it."""
 
     async def fix_times(self) -> int:
-        """Move what was stored by a clock that was ahead, so that it is as far from now as it was from then.
+        """Move times that were stored while the clock was ahead, so that they are as far from now as from then.
 
-        Called at the start, and when the clock was set back. Returns how many deliveries it moved.
+        Called at startup, and when the clock was set back. Returns how many deliveries it moved.
         """

@@ -1,4 +1,4 @@
-"""Deliveries that a person asked for, by a test or a resend, and is waiting for."""
+"""Deliveries that a person requested, by a test or a resend, and waits for."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ _PER_ENDPOINT = 4
 
 
 class Urgent:
-    """Endpoints with urgent deliveries, and the slots for them. Belongs to the event loop.
+    """Endpoints with urgent deliveries, and their slots. Used on the event loop only.
 
-    They have slots of their own, so that neither a backlog nor a pause or a rate limit holds them up. One endpoint gets
-    several, so that a test that hangs does not hold up the next; one tenant gets a quarter of them at most.
+    Urgent deliveries have their own slots, so that a backlog, a pause or a rate limit does not delay them. One endpoint
+    gets several, so that a test that hangs does not delay the next. One tenant gets at most a quarter of them.
 
     Args:
-        concurrency: Attempts at a time in this process, of which a quarter more may be urgent.
+        concurrency: The maximum of other attempts. A quarter of this number may run in addition, as urgent ones.
     """
 
     def __init__(self, concurrency: int) -> None:
         self._slots = max(concurrency // _PARTS, _LEAST_SLOTS)
         self._per_tenant = max(self._slots // _PARTS, _LEAST_PER_TENANT)
         self._waiting: dict[int, None] = {}
-        # Endpoints that got no slot, or not enough: they ask again when an urgent attempt is over.
+        # Endpoints that got too few slots. They ask again when an urgent attempt has ended.
         self._blocked: dict[int, None] = {}
         self._in_flight: dict[int, int] = {}
         self.in_flight = 0
         self.tenants: dict[str, int] = {}
-        """Urgent attempts under way by tenant."""
+        """Running urgent attempts by tenant."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     @property
     def capacity(self) -> Capacity:
-        """The slots that may be given away."""
+        """Return the free slots."""
         free = self._slots - self.in_flight
         return Capacity(free, 0, free, self._per_tenant)
 
@@ -49,7 +49,7 @@ class Urgent:
         self._waiting.update(dict.fromkeys(endpoints))
 
     def take(self) -> list[SlotRequest]:
-        """Take the endpoints out. Those for which there is no slot now are blocked."""
+        """Remove and return the endpoints. Those without a free slot are blocked."""
         requests = []
         for endpoint in self._waiting:
             slots = min(_PER_ENDPOINT - self._in_flight.get(endpoint, 0), self._slots - self.in_flight)
@@ -61,17 +61,17 @@ class Urgent:
         return requests
 
     def block(self, endpoints: Iterable[int]) -> None:
-        """These got no slot, or have more urgent deliveries than they got slots."""
+        """Note endpoints that got fewer slots than they have urgent deliveries."""
         self._blocked.update(dict.fromkeys(endpoints))
 
     def started(self, endpoint: int, tenant: str) -> None:
-        """An urgent attempt starts."""
+        """Count an urgent attempt that starts."""
         self.in_flight += 1
         self._in_flight[endpoint] = self._in_flight.get(endpoint, 0) + 1
         self.tenants[tenant] = self.tenants.get(tenant, 0) + 1
 
     def finished(self, endpoint: int, tenant: str) -> None:
-        """An urgent attempt is over."""
+        """Count an urgent attempt that has ended."""
         self.in_flight -= 1
         self._in_flight[endpoint] -= 1
         if not self._in_flight[endpoint]:

@@ -1,1 +1,1 @@
-"""The page where customers manage their webhooks, and the sessions that links to it carry."""
+"""The portal, where customers manage their webhooks, and its sessions."""

@@ -1,4 +1,4 @@
-"""The files of the portal, read once, with one hash over all of them in their URLs."""
+"""The files of the portal. They are read once, and their URLs contain one hash of all of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FOREVER = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file, and its compressed form."""
+    """A file and its compressed form."""
 
     body: bytes
     compressed: bytes
@@ -35,7 +35,7 @@ class Assets:
     """All files.
 
     Attributes:
-        version: The hash over all of them. Modules import each other by relative URLs, so one hash has to do.
+        version: The hash of all files. There is only one, because modules import each other by relative URLs.
     """
 
     version: str
@@ -43,12 +43,12 @@ class Assets:
     pages: Mapping[str, str]
 
     def respond(self, request: Request, version: str, name: str) -> Response | None:
-        """A file as a response, kept by the browser for good where the URL has the version; None where it is not."""
+        """Return a file, or None if there is no such file. Browsers cache it forever if the URL has the version."""
         asset = self.files.get(name)
         if asset is None:
             return None
         headers = {
-            # After a deployment an open page still asks for its own version: it gets what there is.
+            # A page that was opened before a deployment asks for its own version, and gets the current one.
             "Cache-Control": _FOREVER if version == self.version else "no-cache",
             "ETag": asset.etag,
             "Vary": "Accept-Encoding",
@@ -66,7 +66,7 @@ class Assets:
 
 @cache
 def load_assets(accent: str) -> Assets:
-    """Read and compress the files. Blocks for some milliseconds, once for an accent colour."""
+    """Read and compress the files. Blocks for some milliseconds, once per accent colour."""
     folder = files("starlette_webhooks.portal")
     bodies = {entry.name: entry.read_bytes() for entry in folder.joinpath("static").iterdir() if entry.is_file()}
     bodies["theme.css"] = theme_css(accent).encode()
@@ -80,6 +80,6 @@ def load_assets(accent: str) -> Assets:
 
 
 def _asset(name: str, body: bytes) -> Asset:
-    # Weak, as the compressed form goes by the same tag.
+    # Weak, because the compressed form has the same tag.
     etag = f'W/"{hashlib.sha256(body).hexdigest()[:16]}"'
     return Asset(body, gzip.compress(body, mtime=0), _TYPES[name.rpartition(".")[2]], etag)

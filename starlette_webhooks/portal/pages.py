@@ -33,37 +33,37 @@ _STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "page
 
 
 class PortalHost(Protocol):
-    """What the portal needs of the `Webhooks` that runs."""
+    """What the portal needs from `Webhooks`."""
 
     @property
     def keys(self) -> Sequence[bytes]:
-        """Sign portal sessions."""
+        """The keys that sign portal sessions."""
 
     @property
     def clock(self) -> Clock:
-        """Seconds since the epoch."""
+        """The time in seconds since the epoch."""
 
     async def find_principal(self, connection: HTTPConnection) -> Principal | None:
-        """Who opens the page. May raise `RequestError`."""
+        """Return who opens the page. May raise `RequestError`."""
 
     async def backend_portal(self, principal: Principal) -> PortalAccess | None:
-        """Access to the backend's own portal, or None where ours serves."""
+        """Return access to the backend's own portal, or None if it uses ours."""
 
 
 class Portal:
-    """The page where customers manage their webhooks: an ASGI app for any mount.
+    """The portal, where customers manage their webhooks. An ASGI app for any mount.
 
     Args:
-        settings: The look, the names of the scopes, and who may frame the page.
-        host: Returns what serves the page. Raises `NotRunning` while nothing does.
-        api: The routes, where the page stands apart from them; it serves them at `api/` below itself. None where the
-            page is one of the routes, and finds the others beside itself.
-        signature: Names of the signature headers that deliveries carry, `webhook`, `svix` or `both`, where the backend
-            decides on them; else those of the settings.
+        settings: The appearance, the names of the scopes, and which sites may frame the page.
+        host: Returns what the portal needs from `Webhooks`. Raises `NotRunning` if it is not running.
+        api: The routes, if the portal is mounted separately. It serves them at `api/` below itself. None if the portal
+            is one of the routes.
+        signature: The signature headers of deliveries, `webhook`, `svix` or `both`, if the backend determines them.
+            By default, those of the settings.
 
     Attributes:
-        public_path: Where customers find the routes, for the commands that the page shows; below the host's root path.
-            None for the URL that the page itself calls.
+        public_path: The path of the routes below the host's root path, for the commands that the portal shows. None
+            for the URL that the portal itself calls.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Portal:
         await self.serve(scope, receive, send, scope.get("root_path", ""))
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, root: str) -> None:
-        """Serve one request; `root` is the path that the page stands at."""
+        """Serve one request. `root` is the path of the portal."""
         path = scope["path"].removeprefix(root)
         if self._api is not None and path.startswith("/api/"):
             await self._api({**scope, "root_path": f"{root}/api"}, receive, send)
@@ -99,7 +99,7 @@ class Portal:
     async def _respond(self, visit: _Visit) -> Response:
         request = visit.request
         if request.method not in _METHODS:
-            return visit.message(405, "This page is only read", "Open it in a browser.", {"Allow": ", ".join(_METHODS)})
+            return visit.message(405, "Method not allowed", "Open it in a browser.", {"Allow": ", ".join(_METHODS)})
         _, kind, *rest = visit.path.split("/") if visit.path.count("/") == 3 else ("", "")
         if kind == "static":
             return visit.assets.respond(request, *rest) or visit.not_found()
@@ -118,7 +118,7 @@ class Portal:
             return visit.message(503, "Not available at the moment", text, {"Retry-After": "30"})
 
     def _enter(self, visit: _Visit, token: str, host: PortalHost) -> Response:
-        """Turn the token of a link into a cookie, so that the address, which people share, does not hold it."""
+        """Turn the token of a link into a cookie, because people share addresses."""
         visit.redact()
         opened = open_session(host.keys, token, now=host.clock())
         if opened is None:
@@ -136,14 +136,14 @@ class Portal:
         return Response(status_code=303, headers={**visit.headers(), "Location": location, "Set-Cookie": cookie})
 
     def _cookie_path(self, visit: _Visit) -> str:
-        """The path that the page and the routes share, as the browser sees it."""
+        """Return the path that the portal and the routes share, as the browser sees it."""
         inside = visit.root if self._api is not None else visit.root.rpartition("/")[0]
         if self._settings.public_url is None:
             return inside
         public = unquote(urlsplit(self._settings.public_url).path)
         if self._api is None:
             return public
-        # Apart from the routes, the page lies below the same prefix as they do.
+        # A separate mount of the portal is below the same prefix as the routes.
         prefix = public.removesuffix(self.public_path or "\0")
         outer: str = visit.request.scope.get("app_root_path", "")
         return "/" if prefix == public else prefix + inside.removeprefix(outer)
@@ -154,8 +154,8 @@ class Portal:
             text = "Sign in, then open this page again. If a link brought you here, it may have expired."
             return visit.message(401, "Please sign in", text, {"WWW-Authenticate": "Bearer"})
         if self._settings.read_scope not in principal.scopes:
-            text = f"Your account may not see webhooks. It requires the scope {self._settings.read_scope}."
-            return visit.message(403, "You may not see this page", text)
+            text = f"Your account cannot open this page. It requires the scope {self._settings.read_scope}."
+            return visit.message(403, "Access denied", text)
         access = await host.backend_portal(principal)
         if access is not None:
             parts = urlsplit(access.url)
@@ -177,7 +177,7 @@ class Portal:
 
 
 class _Visit:
-    """One request of the page. All URLs that it gives out are relative, so that they hold behind any proxy."""
+    """One request to the portal. All URLs that it returns are relative, so that they work behind any proxy."""
 
     def __init__(self, request: Request, root: str, path: str, assets: Assets, settings: WebhooksSettings) -> None:
         self.request = request
@@ -186,26 +186,26 @@ class _Visit:
         self.assets = assets
         self.theme = next((name for name in _THEMES if name == request.query_params.get("theme")), "")
         self._settings = settings
-        # What the browser resolves relative URLs by. Some frameworks change `path`, none the path as it was sent.
+        # The browser resolves relative URLs by this path. Some frameworks change `path`, but not `raw_path`.
         sent = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
         self.slash = sent.partition(b"?")[0].endswith(b"/")
 
     def beside(self, name: str) -> str:
-        """A URL below the page, relative to the address that the browser has."""
+        """Return a URL below the portal, relative to the browser's address."""
         return name if self.slash else f"{quote(self.root.rpartition('/')[2])}/{name}"
 
     def redact(self) -> None:
-        """Take the token out of what servers log."""
+        """Remove the token from the scope, which servers log."""
         pairs = parse_qsl(self.request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         kept = [(name, "redacted" if name == "token" else value) for name, value in pairs]
         self.request.scope["query_string"] = urlencode(kept).encode("latin-1")
 
     def headers(self, frames: Iterable[str] = ()) -> dict[str, str]:
-        """What keeps the page safe."""
+        """Return the security headers."""
         headers = {
             "Cache-Control": "no-store",
             "Content-Security-Policy": self._policy(frames),
-            # No window of another site keeps a handle on the page.
+            # Windows of other sites cannot keep a reference to the page.
             "Cross-Origin-Opener-Policy": "same-origin",
             "Referrer-Policy": "same-origin",
             "X-Content-Type-Options": "nosniff",
@@ -232,7 +232,7 @@ class _Visit:
         return "; ".join(f"{name} {value}" for name, value in directives.items())
 
     def page(self, name: str, facts: dict[str, str], headers: dict[str, str], status_code: int = 200) -> Response:
-        """A page from its template, every fact escaped."""
+        """Render a page from its template. Escapes all values."""
         on_page = self.path in ("", "/")
         static = self.beside("") if on_page else "../" * (self.path.count("/") - 1)
         static += f"static/{self.assets.version}"
@@ -250,16 +250,16 @@ class _Visit:
         return HTMLResponse(Template(self.assets.pages[name]).substitute(filled), status_code, headers)
 
     def message(self, status: int, title: str, text: str, headers: dict[str, str] | None = None) -> Response:
-        """A page with a few words only."""
+        """Return a page with a short message."""
         return self.page("message", {"title": title, "text": text}, {**self.headers(), **(headers or {})}, status)
 
     def not_found(self) -> Response:
-        """There is nothing at this path."""
+        """Return the page for unknown paths."""
         return self.message(404, "Not found", "There is nothing at this address.")
 
 
 def portal_routes(portal: Portal, path: str) -> list[BaseRoute]:
-    """Routes for a router that serve the page at `path`, with a slash at the end and without, and its files below."""
+    """Return routes that serve the portal at `path`, with and without a trailing slash, and its files below."""
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
         await portal.serve(scope, receive, send, scope.get("root_path", "") + path)
@@ -268,7 +268,7 @@ def portal_routes(portal: Portal, path: str) -> list[BaseRoute]:
 
 
 class _App:
-    """An ASGI app that `Route` does not take for a function of a request."""
+    """An ASGI app that `Route` does not mistake for a request handler."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Sessions of our own portal, for hosts whose users have API keys only: a signed token in a link, then in a cookie."""
+"""Portal sessions, for hosts whose users only have API keys: a signed token in a link, then in a cookie."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["SESSION_COOKIE", "SESSION_SECONDS", "mint_session", "open_session", 
 
 SESSION_COOKIE = "starlette_webhooks_session"
 SESSION_SECONDS = 3600
-"""How long a session lasts where nothing else is asked for."""
+"""How long a session lasts by default."""
 
 _LONGEST = 7 * 86_400
 _PURPOSE = "portal session"
 
 
 def mint_session(keys: Sequence[bytes], principal: Principal, *, now: float, expires_in: int = SESSION_SECONDS) -> str:
-    """A token that stands for this principal for `expires_in` seconds. It goes into the link as `?token=`.
+    """Return a token that represents the principal for `expires_in` seconds. The link has it as `?token=`.
 
     Raises:
-        ValueError: `expires_in` is over seven days, or not positive.
+        ValueError: `expires_in` is more than seven days, or not positive.
     """
     if not 0 < expires_in <= _LONGEST:
         raise ValueError(f"`expires_in` must lie between 1 and {_LONGEST} seconds.")
@@ -33,7 +33,7 @@ def mint_session(keys: Sequence[bytes], principal: Principal, *, now: float, exp
 
 
 def open_session(keys: Sequence[bytes], token: str, *, now: float) -> tuple[Principal, int] | None:
-    """Whom a token stands for, and the seconds that are left; None where it is not ours or has expired."""
+    """Return the principal of a token and the seconds left, or None if it is invalid or has expired."""
     claims = read_token(keys, _PURPOSE, token, now=now)
     if claims is None:
         return None
@@ -41,22 +41,22 @@ def open_session(keys: Sequence[bytes], token: str, *, now: float) -> tuple[Prin
 
 
 def read_session(keys: Sequence[bytes], connection: HTTPConnection, *, now: float) -> tuple[Principal, int] | None:
-    """Whom the session cookie of a request stands for, and the seconds that are left; None for no session."""
+    """Return the principal of a request's session cookie and the seconds left, or None if there is no session."""
     token = connection.cookies.get(SESSION_COOKIE)
     return open_session(keys, token, now=now) if token else None
 
 
 def session_cookie(token: str, *, path: str, max_age: int, secure: bool, framed: bool) -> str:
-    """The `Set-Cookie` header.
+    """Return the `Set-Cookie` header.
 
     Args:
-        path: What the cookie is sent to: the page and the routes.
+        path: The path that the cookie is sent to, which contains the portal and the routes.
         max_age: In seconds.
         secure: Whether the page is served over HTTPS.
-        framed: Whether pages of other sites may hold ours in a frame.
+        framed: Whether pages of other sites may show ours in a frame.
     """
-    # `Strict` would keep the cookie from the very redirect that follows a link on another site. In a frame of another
-    # site only `None` is sent; the routes refuse changes that other sites cause in any case.
+    # With `Strict`, the cookie would be missing after the redirect from a link on another site. In a frame of another
+    # site, only `None` is sent. The routes refuse cross-site changes in any case.
     site = "None; Partitioned" if framed and secure else "Lax"
     cookie = f"{SESSION_COOKIE}={token}; Path={quote(path) or '/'}; Max-Age={max_age}; HttpOnly; SameSite={site}"
     return f"{cookie}; Secure" if secure else cookie

@@ -1,4 +1,4 @@
-"""The look of the portal: shades of the accent colour that stay readable on light and on dark."""
+"""The colours of the portal: shades of the accent colour that are readable on light and on dark backgrounds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["favicon", "theme_css"]
 
 _WHITE = (255, 255, 255)
 _INK = (17, 17, 20)
-# The lightest and the darkest surfaces that accented text stands on; see `base.css`.
+# The lightest and the darkest background of accented text. See `base.css`.
 _LIGHT = (244, 244, 246)
 _DARK = (29, 31, 37)
 _READABLE = 4.5
@@ -16,7 +16,7 @@ RGB = tuple[int, int, int]
 
 
 def theme_css(accent: str) -> str:
-    """Custom properties for an accent such as `#4f46e5`."""
+    """Return CSS custom properties for an accent such as `#4f46e5`."""
     colour = _parse(accent)
     on_accent = (
         _WHITE if _contrast(colour, _WHITE) >= _READABLE else max((_WHITE, _INK), key=lambda c: _contrast(colour, c))
@@ -29,7 +29,7 @@ def theme_css(accent: str) -> str:
 
 
 def favicon(accent: str) -> str:
-    """A small SVG image in the accent colour."""
+    """Return a small SVG image in the accent colour."""
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
         f'<rect width="32" height="32" rx="8" fill="{_hex(_parse(accent))}"/>'
@@ -48,7 +48,7 @@ def _hex(colour: RGB) -> str:
 
 
 def _luminance(colour: RGB) -> float:
-    """Relative luminance, as WCAG 2.2 defines it."""
+    """Return the relative luminance, as WCAG 2.2 defines it."""
     parts = (part / 255 for part in colour)
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -60,7 +60,7 @@ def _contrast(one: RGB, other: RGB) -> float:
 
 
 def _toward(colour: RGB, end: RGB, surface: RGB) -> RGB:
-    """The colour, moved toward `end` as far as it takes to be readable on the surface."""
+    """Return the colour, moved toward `end` until it is readable on the surface."""
     for step in range(21):
         mixed = tuple(round(part + (goal - part) * step / 20) for part, goal in zip(colour, end, strict=True))
         if _contrast(mixed, surface) >= _READABLE:  # type: ignore[arg-type]
