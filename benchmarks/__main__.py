@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.harness import Scale, facts
 
-SUBJECTS = ("emit", "log", "stream", "dispatcher", "reading", "growth", "start")
+SUBJECTS = ("emit", "log", "stream", "dispatcher", "reading", "growth", "start", "postgresql")
 
 
 def main() -> None:

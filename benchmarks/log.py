@@ -46,7 +46,8 @@ def run(scale: Scale) -> Report:
     return report
 
 
-async def _call(one: Callable[[], Awaitable[object]], callers: int, seconds: float) -> dict[str, float]:
+async def call(one: Callable[[], Awaitable[object]], callers: int, seconds: float) -> dict[str, float]:
+    """Call it from many tasks for so many seconds. Returns calls a second, and the CPU of this process for each."""
     count = 0
     running = True
 
@@ -80,7 +81,7 @@ async def ours(callers: int, seconds: float) -> dict[str, float]:
             async def emit() -> None:
                 await emitter.emit(EVENT_TYPE, data)
 
-            return await _call(emit, callers, seconds)
+            return await call(emit, callers, seconds)
 
 
 class BareGroupCommit:
@@ -164,7 +165,7 @@ async def by_hand(callers: int, seconds: float) -> dict[str, float]:
             payload = json.dumps({"type": EVENT_TYPE, "timestamp": now.isoformat(), "data": data}).encode()
             await log.emit((f"msg_{uuid4().hex}", "acme", EVENT_TYPE, int(now.timestamp() * 1000), payload))
 
-        result = await _call(emit, callers, seconds)
+        result = await call(emit, callers, seconds)
         log.close()
         return result
 
@@ -173,7 +174,7 @@ async def floor(callers: int, seconds: float) -> dict[str, float]:
     """Ready-made rows in bare group commits."""
     with workdir() as directory:
         log = BareGroupCommit(str(directory / "log.db"))
-        result = await _call(log.emit, callers, seconds)
+        result = await call(log.emit, callers, seconds)
         log.close()
         return result
 
