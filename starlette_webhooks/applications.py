@@ -14,6 +14,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starlette_webhooks.authentication import Authenticate, default_authenticate
+from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.emissions import Pending
 from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
 from starlette_webhooks.event_types import EventType, EventTypes
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from starlette_webhooks.management import TenantEndpoints
     from starlette_webhooks.portal.pages import Portal
     from starlette_webhooks.routes.services import Services
+    from starlette_webhooks.sessions import SessionValid
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.streams import StreamHub, StreamResponse
     from starlette_webhooks.types import Clock, TenantResolver
@@ -51,6 +53,9 @@ class Webhooks:
             look nothing up.
         settings: How it behaves; read from the environment where not given.
         backend: The backend. By default Svix where `SVIX_API_KEY` is set, else SQLite.
+        session_valid: Tells whether the key or user that a portal session or a stream ticket came from still exists:
+            `(principal) -> bool`, by its `tenant` and `subject`. A sync one runs in a thread. Asked once a minute at
+            most for each principal, in a process.
 
     Raises:
         ValueError: An event type is registered twice, or a setting is wrong.
@@ -64,6 +69,7 @@ class Webhooks:
         tenant: TenantResolver | None = None,
         settings: WebhooksSettings | None = None,
         backend: Backend | None = None,
+        session_valid: SessionValid | None = None,
     ) -> None:
         # Imported here, as Pydantic takes a tenth of a second that `import starlette_webhooks` need not.
         from starlette_webhooks.backends import default_backend
@@ -80,6 +86,7 @@ class Webhooks:
             self.backend, self.event_types, settings.max_event_bytes, tenant or resolve_user
         )
         self._authenticate = authenticate or default_authenticate
+        self._session_valid = session_valid
         self._clock: Clock = time.time
         self._document = OpenAPIDocument(
             OPERATIONS,
@@ -133,8 +140,9 @@ class Webhooks:
         self.backend.listen(hub)
         async with self.backend.lifespan(self.event_types):
             keys = await self.backend.secret_keys()
-            async with hub.running():
-                self._services = self._make_services(hub, keys)
+            services = self._make_services(hub, keys)
+            async with hub.running(), running_beside(services.watch_sessions):
+                self._services = services
                 try:
                     yield
                 finally:
@@ -143,6 +151,7 @@ class Webhooks:
     def _make_services(self, hub: StreamHub, keys: Sequence[bytes]) -> Services:
         from starlette_webhooks.routes.limits import TenantLimits
         from starlette_webhooks.routes.services import CatalogRegistration, Services
+        from starlette_webhooks.sessions import SessionRegister
 
         return Services(
             backend=self.backend,
@@ -151,7 +160,7 @@ class Webhooks:
             authenticate=self._authenticate,
             emit_context=self._emit_context,
             hub=hub,
-            keys=keys,
+            sessions=SessionRegister(keys, self.backend.meta, clock=self._now, valid=self._session_valid),
             clock=self._now,
             document=self._document.render,
             catalog=CatalogRegistration(self.backend, self.event_types),
@@ -216,6 +225,18 @@ class Webhooks:
         """End all open streams of this process soon, and refuse new ones; their clients connect elsewhere."""
         if self._services is not None and self._lifespan.running:
             self._services.hub.drain()
+
+    async def revoke_sessions(self, tenant: str | int | UUID) -> None:
+        """End all portal sessions, portal links and stream tickets of a tenant that exist now.
+
+        Open streams that they authorised end, too: in this process at once, in others within ten seconds. Calls with
+        them are refused within five seconds. API keys and sessions of the host are the host's to revoke.
+
+        Raises:
+            NotRunning: Outside the lifespan.
+            BackendError: The database, or Svix, cannot be reached.
+        """
+        await self._running_services().revoke_sessions(str(tenant))
 
     async def erase(self, tenant: str | int | UUID) -> None:
         """Remove all that is kept of a tenant: events, endpoints, attempts."""

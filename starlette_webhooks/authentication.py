@@ -21,6 +21,7 @@ __all__ = [
     "Authenticate",
     "Principal",
     "call_authenticate",
+    "call_function",
     "check_same_origin",
     "default_authenticate",
     "sends_key",
@@ -42,12 +43,15 @@ class Principal:
     Args:
         tenant: Whose events and endpoints the call sees and touches.
         scopes: What it may do: `webhooks:read`, `webhooks:write`, or as the settings name them.
+        subject: The id of the key or user behind the call, never the key itself. `session_valid` and the audit log name
+            it. Empty if there is none.
     """
 
     tenant: str
     scopes: frozenset[str]
+    subject: str
 
-    def __init__(self, tenant: str | int | UUID, scopes: Collection[str] = ()) -> None:
+    def __init__(self, tenant: str | int | UUID, scopes: Collection[str] = (), subject: str | int | UUID = "") -> None:
         if isinstance(tenant, (int, UUID)) and not isinstance(tenant, bool):
             tenant = str(tenant)
         if not isinstance(tenant, str) or not tenant:
@@ -56,6 +60,7 @@ class Principal:
             raise TypeError(f"`scopes` must be a collection of strings. Use `[{scopes!r}]`.")
         object.__setattr__(self, "tenant", tenant)
         object.__setattr__(self, "scopes", frozenset(scopes))
+        object.__setattr__(self, "subject", str(subject))
 
 
 Authenticate: TypeAlias = Callable[[HTTPConnection], Principal | None | Awaitable[Principal | None]]
@@ -104,19 +109,22 @@ async def call_authenticate(authenticate: Authenticate, connection: HTTPConnecti
 
 
 async def _call(function: Callable[[T], Any], argument: T) -> Principal | None:
-    if _is_async(function):
-        principal = await function(argument)
-    else:
-        # In a list, as Trio refuses a function that returns a coroutine.
-        (principal,) = await to_thread.run_sync(lambda: [function(argument)], limiter=_threads())
-        if inspect.isawaitable(principal):
-            # A sync function that returns a coroutine, such as a lambda around an async one.
-            principal = await principal
+    principal = await call_function(function, argument)
     if principal is not None and not isinstance(principal, Principal):
         raise TypeError(
             f"`authenticate` returned {type(principal).__name__}. Return `Principal(tenant, scopes)` or None."
         )
     return principal
+
+
+async def call_function(function: Callable[[T], Any], argument: T) -> Any:
+    """Call a function of the host: an async one here, a sync one in a thread, since it may read a database."""
+    if _is_async(function):
+        return await function(argument)
+    # In a list, as Trio refuses a function that returns a coroutine.
+    (found,) = await to_thread.run_sync(lambda: [function(argument)], limiter=_threads())
+    # A sync function may return a coroutine, such as a lambda around an async one.
+    return await found if inspect.isawaitable(found) else found
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["BY_KEY", "DEFERRED", "EXPIRES", "SERVICES"]
+__all__ = ["BY_KEY", "DEFERRED", "SERVICES", "SESSION"]
 
 BY_KEY = "starlette_webhooks.by_key"
 """Whether an API key authenticated the request."""
 SERVICES = "starlette_webhooks.services"
 """What the routes work with."""
-EXPIRES = "starlette_webhooks.expires"
-"""When the caller's session ends, in seconds since the epoch; not set for keys and for sessions of the host."""
+SESSION = "starlette_webhooks.session"
+"""The portal session that authenticated the request; not set for keys and for sessions of the host."""
 DEFERRED = "starlette_webhooks.deferred"
 """A list. The `StreamResponse` in it is served once the router is left."""

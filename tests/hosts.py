@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser
@@ -113,6 +114,23 @@ def make_app(webhooks: Webhooks, **options: Any) -> Starlette:
         Middleware(AuthenticationMiddleware, backend=HeaderUsers()),
     ]
     return Starlette(routes=routes, middleware=middleware, **options)
+
+
+def enter(client: Any, link: str, **fields: str) -> Any:
+    """Press the button of the page that a portal link leads to, and return the answer."""
+    address, _, query = link.partition("?")
+    (token,) = parse_qs(query)["token"]
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    data = {"token": token, **fields}
+    return client.post(f"{address.rstrip('/')}/enter", data=data, headers=headers, follow_redirects=False)
+
+
+def session_of(client: Any, key: str, **options: Any) -> str:
+    """The cookie of a portal session that a key has opened."""
+    link = client.post(f"http://testserver{MOUNT}/portal", json=options, headers=bearer(key)).json()["url"]
+    cookie: str = enter(client, link).headers["set-cookie"]
+    client.cookies.clear()
+    return cookie.partition(";")[0]
 
 
 def bearer(key: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ LAYERS = [
     ["management", "openapi"],
     ["portal"],
     ["streams"],
-    ["emitter", "authentication", "responding", "bodies", "event_type_names"],
+    ["emitter", "authentication", "sessions", "responding", "bodies", "event_type_names"],
     ["backends"],
     ["stores"],
     ["delivery", "relay", "outbox"],
@@ -34,7 +34,7 @@ LAYERS = [
     ["times"],
     ["conflicts", "database_url", "signing", "tokens"],
     ["concurrency", "file_locks", "lifespans"],
-    ["_version", "budget", "exceptions", "forks", "health", "problems", "scope", "types", "waiting"],
+    ["_version", "budget", "exceptions", "forks", "health", "meta", "problems", "scope", "types", "waiting"],
 ]
 FRAMEWORKS = {
     "fastapi": "starlette_webhooks.fastapi",

@@ -15,7 +15,7 @@ from starlette_webhooks import Principal, Webhooks
 from starlette_webhooks.exceptions import Forbidden
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.settings import WebhooksSettings
-from tests.hosts import KEYS, MOUNT, READ, WRITE, bearer, make_app, make_webhooks
+from tests.hosts import KEYS, MOUNT, READ, WRITE, bearer, make_app, make_webhooks, session_of
 
 ACME = bearer("acme")
 URL = "http://127.0.0.1:9/hook"
@@ -399,17 +399,15 @@ def test_a_key_works_from_anywhere_whatever_cookies_come_along(client: TestClien
 def test_a_header_that_fails_never_falls_back_to_the_session_of_a_portal(
     client: TestClient, authorization: str
 ) -> None:
-    token = client.post("/portal", headers=ACME).json()["url"].partition("?token=")[2]
-    session = {"Cookie": f"starlette_webhooks_session={token}", "Sec-Fetch-Site": "same-origin"}
+    session = {"Cookie": session_of(client, "acme"), "Sec-Fetch-Site": "same-origin"}
     assert client.post("/test", headers=session).status_code == 202
     assert client.post("/test", headers={**session, "Authorization": authorization}).status_code == 401
     assert client.get("/events", headers={**session, "Authorization": authorization}).status_code == 401
 
 
 def test_what_a_browser_sends_by_itself_hides_no_session_and_opens_no_other_site(client: TestClient) -> None:
-    token = client.post("/portal", headers=ACME).json()["url"].partition("?token=")[2]
     # As behind a staging proxy with a password of its own.
-    session = {"Cookie": f"starlette_webhooks_session={token}", "Authorization": "Basic YTpi"}
+    session = {"Cookie": session_of(client, "acme"), "Authorization": "Basic YTpi"}
     assert client.get("/events", headers=session).status_code == 200
     assert client.post("/test", headers={**session, "Sec-Fetch-Site": "same-origin"}).status_code == 202
     assert client.post("/test", headers={**session, "Sec-Fetch-Site": "cross-site"}).status_code == 403
@@ -668,9 +666,7 @@ def test_a_test_of_a_disabled_endpoint_is_refused(client: TestClient) -> None:
 
 
 def test_a_portal_link_lasts_as_asked_and_cannot_renew_itself(client: TestClient) -> None:
-    link = client.post("/portal", json={"expiresIn": 60}, headers=bearer("acme-read")).json()["url"]
-    token = link.partition("?token=")[2]
-    session = {"Cookie": f"starlette_webhooks_session={token}", "Sec-Fetch-Site": "same-origin"}
+    session = {"Cookie": session_of(client, "acme-read", expiresIn=60), "Sec-Fetch-Site": "same-origin"}
     assert client.get("/events", headers=session).status_code == 200
     assert client.post("/test", headers=session).status_code == 403
     again = client.post("/portal", json={"expiresIn": 604_800}, headers=session)

@@ -20,11 +20,13 @@ from starlette.testclient import TestClient
 
 from starlette_webhooks import Principal, Webhooks
 from starlette_webhooks.identifiers import first_id, mint
-from starlette_webhooks.portal.session import mint_session
+from starlette_webhooks.portal.session import SESSION_COOKIE
 from starlette_webhooks.scope import DEFERRED
+from starlette_webhooks.sessions import Session
 from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.tokens import sign_token
 from tests.eventually import wait_for
-from tests.hosts import MOUNT, READ, bearer, make_app, make_webhooks
+from tests.hosts import MOUNT, READ, bearer, enter, make_app, make_webhooks, session_of
 from tests.servers import serving
 
 ACME = bearer("acme")
@@ -172,10 +174,9 @@ def test_a_ticket_that_has_expired_is_answered_by_a_stream_that_says_so(webhooks
 
 def test_a_ticket_does_not_outlive_the_session_that_it_came_from(client: TestClient) -> None:
     link = client.post(f"{MOUNT}/portal", json={"expiresIn": 60}, headers=ACME).json()
-    session = {
-        "Cookie": f"starlette_webhooks_session={link['url'].partition('?token=')[2]}",
-        "Sec-Fetch-Site": "same-origin",
-    }
+    cookie = enter(client, link["url"]).headers["set-cookie"].partition(";")[0]
+    client.cookies.clear()
+    session = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
     by_session = client.post(f"{STREAM}/ticket", headers=session).json()
     by_key = client.post(f"{STREAM}/ticket", headers=ACME).json()
     assert by_session["expiresAt"] <= link["expiresAt"] < by_key["expiresAt"]
@@ -185,13 +186,34 @@ def test_a_stream_does_not_outlive_the_session_that_opened_it(settings: Webhooks
     key = "k" * 32
     webhooks = make_webhooks(settings.model_copy(update={"secret_key": SecretStr(key)}))
     with TestClient(make_app(webhooks)) as client:
-        token = mint_session([key.encode()], Principal("acme", [READ]), now=time.time(), expires_in=2)
-        session = {"Cookie": f"starlette_webhooks_session={token}"}
+        claims = Session(Principal("acme", [READ]), int(time.time()) + 2, "1", "").claims()
+        session = {"Cookie": f"{SESSION_COOKIE}={sign_token([key.encode()], 'portal session', claims)}"}
         with client.stream("GET", STREAM, headers=session) as response:
             assert response.status_code == 200
             for _ in response.iter_raw():
                 pass
         assert webhooks.health()["streams"]["closed"]["expired"] == 1
+
+
+def test_revoking_the_sessions_of_a_tenant_ends_its_tickets_and_their_open_streams(
+    webhooks: Webhooks, client: TestClient
+) -> None:
+    ticket = client.post(f"{STREAM}/ticket", headers=ACME).json()["ticket"]
+    session = {"Cookie": session_of(client, "acme")}
+    other = {"Cookie": session_of(client, "globex")}
+    assert client.portal is not None
+    with client.stream("GET", STREAM, params={"ticket": ticket}) as by_ticket:
+        with client.stream("GET", STREAM, headers=session) as by_session:
+            client.portal.call(webhooks.revoke_sessions, "acme")
+            for stream in (by_ticket, by_session):
+                for _ in stream.iter_raw():
+                    pass
+    assert webhooks.health()["streams"]["closed"]["revoked"] == 2
+    refused = client.get(STREAM, params={"ticket": ticket})
+    assert (refused.status_code, refused.json()["code"]) == (401, "ticket_revoked")
+    assert client.get(f"{MOUNT}/events", headers=session).status_code == 401
+    assert client.get(f"{MOUNT}/events", headers=other).status_code == 200
+    assert client.get(f"{MOUNT}/events", headers=ACME).status_code == 200
 
 
 def test_a_ticket_does_not_serve_for_anything_else(client: TestClient) -> None:

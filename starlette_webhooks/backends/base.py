@@ -16,6 +16,7 @@ from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.health import Health
+from starlette_webhooks.meta import Meta
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.submissions import Submission
 from starlette_webhooks.types import Clock
@@ -167,6 +168,15 @@ class Backend(ABC):
     @abstractmethod
     async def erase(self, tenant: str) -> None:
         """Remove all that is kept of a tenant: events, endpoints, attempts."""
+
+    async def end_portal_access(self, tenant: str) -> None:
+        """End what `portal` has given out so far, if the backend can. Our own sessions are not the backend's."""
+        return None
+
+    @property
+    @abstractmethod
+    def meta(self) -> Meta:
+        """Small values that all processes of the host share."""
 
     @abstractmethod
     async def secret_keys(self) -> Sequence[bytes]:

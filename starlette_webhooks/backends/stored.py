@@ -26,6 +26,7 @@ from starlette_webhooks.exceptions import InvalidBody, NotRunning
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
+from starlette_webhooks.meta import Meta
 from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.signing import generate_secret
 from starlette_webhooks.stores.base import RecoverCursor, RecoverWindow, Store
@@ -269,6 +270,11 @@ class StoredBackend(Backend):
 
     async def erase(self, tenant: str) -> None:
         await self._open_store.erase(tenant)
+
+    @property
+    def meta(self) -> Meta:
+        """See `Backend.meta`."""
+        return self._open_store
 
     async def secret_keys(self) -> Sequence[bytes]:
         """See `Backend.secret_keys`. If the settings give none, one is made once and kept in the store."""

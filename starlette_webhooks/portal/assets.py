@@ -74,7 +74,7 @@ def load_assets(accent: str) -> Assets:
     digest = hashlib.sha256()
     for name in sorted(bodies):
         digest.update(name.encode() + b"\0" + bodies[name] + b"\0")
-    pages = {name: folder.joinpath(f"{name}.html").read_text("utf-8") for name in ("page", "frame", "message")}
+    pages = {name: folder.joinpath(f"{name}.html").read_text("utf-8") for name in ("page", "frame", "message", "enter")}
     made = {name: _asset(name, body) for name, body in bodies.items() if name.rpartition(".")[2] in _TYPES}
     return Assets(digest.hexdigest()[:16], made, pages)
 

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+import anyio
 import anyio.to_thread
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from starlette_webhooks.authentication import check_same_origin
 from starlette_webhooks.exceptions import BackendError, RequestError
 from starlette_webhooks.portal.assets import Assets, load_assets
-from starlette_webhooks.portal.session import open_session, session_cookie
+from starlette_webhooks.portal.session import session_cookie
+from starlette_webhooks.scope import SESSION
 
 if TYPE_CHECKING:
     from starlette_webhooks.authentication import Principal
     from starlette_webhooks.backends.base import PortalAccess
+    from starlette_webhooks.sessions import Session, SessionRegister
     from starlette_webhooks.settings import WebhooksSettings
-    from starlette_webhooks.types import Clock
 
 __all__ = ["Portal", "PortalHost", "portal_routes"]
 
 _METHODS = ("GET", "HEAD")
+_FORMS = ("/enter", "/sign-out")
+_MAX_FORM = 8192
 _THEMES = ("light", "dark")
 _STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "pages")
 
@@ -36,15 +42,17 @@ class PortalHost(Protocol):
     """What the portal needs from `Webhooks`."""
 
     @property
-    def keys(self) -> Sequence[bytes]:
-        """The keys that sign portal sessions."""
-
-    @property
-    def clock(self) -> Clock:
-        """The time in seconds since the epoch."""
+    def sessions(self) -> SessionRegister:
+        """Gives out sessions for links."""
 
     async def find_principal(self, connection: HTTPConnection) -> Principal | None:
         """Return who opens the page. May raise `RequestError`."""
+
+    async def find_session(self, connection: HTTPConnection) -> Session | None:
+        """The session of the portal that the cookie names."""
+
+    async def sign_out(self, session: Session) -> None:
+        """End a session."""
 
     async def backend_portal(self, principal: Principal) -> PortalAccess | None:
         """Return access to the backend's own portal, or None if it uses ours."""
@@ -98,41 +106,85 @@ class Portal:
 
     async def _respond(self, visit: _Visit) -> Response:
         request = visit.request
-        if request.method not in _METHODS:
-            return visit.message(405, "Method not allowed", "Open it in a browser.", {"Allow": ", ".join(_METHODS)})
+        methods = ("POST",) if visit.path in _FORMS else _METHODS
+        if request.method not in methods:
+            return visit.message(405, "Method not allowed", "Open it in a browser.", {"Allow": ", ".join(methods)})
         _, kind, *rest = visit.path.split("/") if visit.path.count("/") == 3 else ("", "")
         if kind == "static":
             return visit.assets.respond(request, *rest) or visit.not_found()
-        if visit.path not in ("", "/"):
+        if visit.path not in ("", "/", *_FORMS):
             return visit.not_found()
-        host = self._host()
-        token = request.query_params.get("token")
-        if token is not None:
-            return self._enter(visit, token, host)
         try:
-            return await self._show(visit, host)
+            return await self._answer(visit, self._host())
         except RequestError as exc:
             return visit.message(exc.status_code, "This page cannot be shown", exc.detail, exc.headers)
         except BackendError:
             text = "Your webhooks are safe, but their settings cannot be reached at the moment. Try again in a minute."
             return visit.message(503, "Not available at the moment", text, {"Retry-After": "30"})
 
-    def _enter(self, visit: _Visit, token: str, host: PortalHost) -> Response:
-        """Turn the token of a link into a cookie, because people share addresses."""
+    async def _answer(self, visit: _Visit, host: PortalHost) -> Response:
+        token = visit.request.query_params.get("token")
+        if visit.path == "/enter":
+            return await self._enter(visit, host)
+        if visit.path == "/sign-out":
+            return await self._sign_out(visit, host)
+        return await self._show(visit, host) if token is None else await self._offer(visit, token, host)
+
+    async def _offer(self, visit: _Visit, token: str, host: PortalHost) -> Response:
+        """Name whose portal a link opens, with a button that opens it.
+
+        Programs that look at links, as those of mail servers do, would use up a link that opens by `GET`. And no page
+        can sign its visitors in to somebody else's portal without their noticing.
+        """
         visit.redact()
-        opened = open_session(host.keys, token, now=host.clock())
+        session = await host.sessions.read_link(token)
+        if session is None:
+            return visit.expired()
+        tenant = session.principal.tenant
+        text = f"This link signs this browser in to the webhooks of {tenant}."
+        here = await host.find_session(visit.request)
+        if here is not None and here.principal.tenant != tenant:
+            text += f" It is signed in to those of {here.principal.tenant} now, and will be signed out there."
+        facts = {
+            "title": f"Open the webhooks of {tenant}",
+            "text": text,
+            "label": "Open",
+            "action": visit.beside("enter"),
+            "token": token,
+            "chosen": visit.theme,
+        }
+        return visit.page("enter", facts, visit.headers())
+
+    async def _enter(self, visit: _Visit, host: PortalHost) -> Response:
+        """Turn the token of a link into a cookie, so that the address, which people share, does not hold it."""
+        check_same_origin(visit.request, self._settings.public_url)
+        form = await visit.form(self._settings.body_timeout)
+        opened = await host.sessions.follow_link(form.get("token", ""))
         if opened is None:
-            text = "Links to this page work for a limited time. Ask for a new one where you got this one."
-            return visit.message(401, "This link has expired", text)
+            return visit.expired()
+        token, session = opened
+        before = await host.find_session(visit.request)
+        if before is not None:
+            await host.sign_out(before)
+        theme = next((f"?theme={name}" for name in _THEMES if name == form.get("theme")), "")
+        left = max(1, int(session.expires - host.sessions.clock()))
+        return self._redirect(visit, f"./{theme}", token, left)
+
+    async def _sign_out(self, visit: _Visit, host: PortalHost) -> Response:
+        check_same_origin(visit.request, self._settings.public_url)
+        session = await host.find_session(visit.request)
+        if session is not None:
+            await host.sign_out(session)
+        return self._redirect(visit, "./", "", 0)
+
+    def _redirect(self, visit: _Visit, location: str, token: str, max_age: int) -> Response:
         cookie = session_cookie(
             token,
             path=self._cookie_path(visit),
-            max_age=opened[1],
+            max_age=max_age,
             secure="https" in (visit.request.scope.get("scheme"), urlsplit(self._settings.public_url or "").scheme),
             framed=bool(self._settings.portal_frame_ancestors),
         )
-        theme = f"?theme={visit.theme}" if visit.theme else ""
-        location = f"./{visit.beside('')}".rstrip("/") + ("/" if visit.slash else "") + theme
         return Response(status_code=303, headers={**visit.headers(), "Location": location, "Set-Cookie": cookie})
 
     def _cookie_path(self, visit: _Visit) -> str:
@@ -161,9 +213,10 @@ class Portal:
             parts = urlsplit(access.url)
             headers = visit.headers(frames=[f"{parts.scheme}://{parts.netloc}"])
             return visit.page("frame", {"url": access.url}, headers)
-        return visit.page("page", self._facts(visit, principal), visit.headers())
+        signed_in = SESSION in visit.request.scope
+        return visit.page("page", self._facts(visit, principal, signed_in), visit.headers())
 
-    def _facts(self, visit: _Visit, principal: Principal) -> dict[str, str]:
+    def _facts(self, visit: _Visit, principal: Principal, signed_in: bool) -> dict[str, str]:
         settings = self._settings
         outer: str = visit.request.scope.get("app_root_path", "")
         installed = "" if self.public_path is None else f"{outer}{self.public_path}"
@@ -173,6 +226,7 @@ class Portal:
             "logo": settings.portal_logo or "",
             "write": "true" if settings.write_scope in principal.scopes else "false",
             "signature": self._signature,
+            "out": visit.beside("sign-out") if signed_in else "",
         }
 
 
@@ -252,6 +306,21 @@ class _Visit:
     def message(self, status: int, title: str, text: str, headers: dict[str, str] | None = None) -> Response:
         """Return a page with a short message."""
         return self.page("message", {"title": title, "text": text}, {**self.headers(), **(headers or {})}, status)
+
+    def expired(self) -> Response:
+        """The link of the visit opens nothing."""
+        text = "Links to this page open once, and work for a limited time. Ask for a new one where you got this one."
+        return self.message(401, "This link has expired", text)
+
+    async def form(self, timeout: float) -> dict[str, str]:
+        """The fields of the form that was sent; none of a body that is too large or too slow."""
+        body = b""
+        with suppress(ClientDisconnect), anyio.move_on_after(timeout):
+            async for chunk in self.request.stream():
+                body += chunk
+                if len(body) > _MAX_FORM:
+                    return {}
+        return dict(parse_qsl(body.decode("latin-1")))
 
     def not_found(self) -> Response:
         """Return the page for unknown paths."""

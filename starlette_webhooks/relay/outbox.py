@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from starlette_webhooks.events import Event
+from starlette_webhooks.meta import Meta
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.submissions import Submission
 
@@ -100,7 +101,7 @@ class Outbox(Protocol):
         """Record that the target will never take the event as it is."""
 
 
-class OutboxStore(Outbox, Protocol):
+class OutboxStore(Outbox, Meta, Protocol):
     """The outbox of a backend that keeps its events elsewhere, with what else that backend must remember."""
 
     @property
@@ -173,6 +174,3 @@ class OutboxStore(Outbox, Protocol):
 
     async def disown_event_type(self, name: str) -> None:
         """Forget that this host registered an event type."""
-
-    async def read_meta(self, name: str, default: bytes) -> bytes:
-        """A value that all processes share, stored as `default` the first time."""

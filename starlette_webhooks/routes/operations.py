@@ -17,7 +17,8 @@ from starlette_webhooks.exceptions import InvalidRequest, WebhooksError
 from starlette_webhooks.routes.messages import read_body
 from starlette_webhooks.routes.parameters import EVENT_TYPES, TICKET, Parameter, read_parameters
 from starlette_webhooks.routes.services import Access, Services, authorize, services_of
-from starlette_webhooks.scope import EXPIRES
+from starlette_webhooks.scope import SESSION
+from starlette_webhooks.sessions import Session
 
 __all__ = ["Call", "Operation", "Options", "operation", "operation_with_body"]
 
@@ -53,10 +54,10 @@ class Call(Generic[B_co]):
         return self.principal.tenant
 
     @property
-    def expires(self) -> float | None:
-        """When the caller's session ends, in seconds since the epoch; None for a key."""
-        expires: float | None = self.request.scope.get(EXPIRES)
-        return expires
+    def session(self) -> Session | None:
+        """The portal session that the caller was authenticated by; None for a key, and for a session of the host."""
+        session: Session | None = self.request.scope.get(SESSION)
+        return session
 
     def __getitem__(self, parameter: Parameter[T]) -> T:
         value: T = self.parameters[parameter]

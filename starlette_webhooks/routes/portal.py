@@ -11,7 +11,6 @@ from starlette_webhooks.backends.base import PortalAccess
 from starlette_webhooks.bodies import Body, PortalRequest
 from starlette_webhooks.events import format_time
 from starlette_webhooks.exceptions import Forbidden
-from starlette_webhooks.portal.session import mint_session
 from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, Operation, operation, operation_with_body
 from starlette_webhooks.routes.parameters import THEME, TOKEN
@@ -34,7 +33,7 @@ show_portal = Operation(
 
 @operation("GET", "/portal", "A link to the portal", scope="read", answer="PortalAccess")
 async def get_portal(call: Call[None]) -> Response:
-    """A link with a session that may do what the caller may do, for an hour."""
+    """A link that opens once, to a session that may do what the caller may do, for an hour."""
     return await _give_access(call, PortalRequest())
 
 
@@ -42,7 +41,7 @@ async def get_portal(call: Call[None]) -> Response:
     "POST", "/portal", "A link to the portal, for a time", PortalRequest, scope="read", answer="PortalAccess"
 )
 async def create_portal(call: Call[PortalRequest]) -> Response:
-    """A link with a session that may do what the caller may do, for as long as asked."""
+    """A link that opens once, to a session that may do what the caller may do, for as long as asked."""
     return await _give_access(call, call.body)
 
 
@@ -53,15 +52,16 @@ async def _give_access(call: Call[Body | None], asked: PortalRequest) -> Respons
         raise Forbidden("A portal session cannot make another. Ask for a link with an API key.", code="portal_session")
     access = await services.backend_portal(principal, asked.expires_in)
     if access is None:
-        access = _own_portal(call, asked.expires_in)
+        access = await _own_portal(call, asked.expires_in)
     return json_response({"url": access.url, "expiresAt": format_time(access.expires_at)})
 
 
-def _own_portal(call: Call[Body | None], expires_in: int) -> PortalAccess:
+async def _own_portal(call: Call[Body | None], expires_in: int) -> PortalAccess:
     services, principal, request = call.services, call.principal, call.request
     now = services.clock()
     scopes = principal.scopes & {services.settings.read_scope, services.settings.write_scope}
-    token = mint_session(services.keys, Principal(principal.tenant, scopes), now=now, expires_in=expires_in)
+    owner = Principal(principal.tenant, scopes, principal.subject)
+    token = await services.sessions.link(owner, expires_in)
     base = services.settings.public_url or str(
         request.url.replace(path=request.scope.get("root_path", ""), query="", fragment="")
     )

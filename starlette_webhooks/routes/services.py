@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+import anyio
 from starlette.requests import HTTPConnection, Request
 
 from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin, sends_key
 from starlette_webhooks.exceptions import Forbidden, Unauthorized
-from starlette_webhooks.portal.session import read_session
+from starlette_webhooks.portal.session import SESSION_COOKIE
 from starlette_webhooks.routes.limits import TenantLimits
-from starlette_webhooks.scope import EXPIRES, SERVICES
+from starlette_webhooks.scope import SERVICES, SESSION
+from starlette_webhooks.sessions import Session, SessionRegister
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.base import Backend, PortalAccess
@@ -52,7 +54,7 @@ class Services:
     """What all routes of a running `Webhooks` share.
 
     Attributes:
-        keys: Sign tickets and sessions: the first signs, all are accepted.
+        sessions: Gives out portal sessions and what tickets stand for.
         document: The OpenAPI document, for routes at this server: a path or a URL.
     """
 
@@ -62,7 +64,7 @@ class Services:
     authenticate: Authenticate
     emit_context: EmitContext
     hub: StreamHub
-    keys: Sequence[bytes] = field(repr=False)
+    sessions: SessionRegister = field(repr=False)
     clock: Clock
     document: Callable[[str], bytes] = field(repr=False)
     catalog: CatalogRegistration = field(repr=False)
@@ -77,13 +79,43 @@ class Services:
         principal = await call_authenticate(self.authenticate, connection)
         if principal is not None:
             return principal
-        now = self.clock()
-        session = None if sends_key(connection) else read_session(self.keys, connection, now=now)
+        session = None if sends_key(connection) else await self.find_session(connection)
         if session is None:
             return None
-        principal, left = session
-        connection.scope[EXPIRES] = now + left
-        return principal
+        connection.scope[SESSION] = session
+        return session.principal
+
+    async def find_session(self, connection: HTTPConnection) -> Session | None:
+        """The session of our own portal that the cookie of a request names."""
+        token = connection.cookies.get(SESSION_COOKIE)
+        return await self.sessions.read(token) if token else None
+
+    async def sign_out(self, session: Session) -> None:
+        """End a session, and the streams that it opened."""
+        await self.sessions.end(session)
+        await self.end_streams()
+
+    async def revoke_sessions(self, tenant: str) -> None:
+        """End all sessions of a tenant, with their links, tickets and streams."""
+        await self.sessions.revoke(tenant)
+        await self.backend.end_portal_access(tenant)
+        await self.end_streams()
+
+    async def end_streams(self) -> None:
+        """End the streams of this process whose sessions have ended."""
+        sessions = self.hub.sessions()
+        if sessions:
+            self.hub.end_sessions(await self.sessions.ended_among(sessions))
+
+    async def watch_sessions(self, every: float = 10.0, forget_every: float = 3600.0) -> None:
+        """End streams whose sessions other processes have ended, or the host has; and drop what has expired."""
+        forget_at = anyio.current_time()
+        while True:
+            if anyio.current_time() >= forget_at:
+                forget_at += forget_every
+                await self.sessions.forget_expired()
+            await anyio.sleep(every)
+            await self.end_streams()
 
     async def backend_portal(self, principal: Principal, expires_in: int = 3600) -> PortalAccess | None:
         """Access to the backend's own portal, after the catalog was registered once; None where ours serves."""

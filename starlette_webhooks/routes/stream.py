@@ -33,6 +33,7 @@ from starlette_webhooks.routes.parameters import (
     LAST_EVENT_ID_HEADER,
     TICKET,
 )
+from starlette_webhooks.sessions import Session
 from starlette_webhooks.streams import StreamResponse, TemporaryRefusal
 from starlette_webhooks.tokens import sign_token, verify_token
 
@@ -85,13 +86,12 @@ async def create_ticket(call: Call[TicketRequest]) -> Response:
     services, body = call.services, call.body
     types = tuple(dict.fromkeys(body.event_types))
     await check_in_log(types, services.event_types, backend=services.backend, tenant=call.tenant, error=InvalidBody)
-    expires = int(services.clock() + services.settings.ticket_max_age)
-    if call.expires is not None:
-        # What a session gives must not outlive it.
-        expires = min(expires, int(call.expires))
-    claims = {"tenant": call.tenant, "types": types, "channel": body.channel, "exp": expires}
-    ticket = sign_token(services.keys, _PURPOSE, claims)
-    moment = datetime.fromtimestamp(expires, UTC)
+    expires = services.clock() + services.settings.ticket_max_age
+    # What a session gives must not outlive it.
+    session = await services.sessions.open(call.principal, expires, within=call.session)
+    claims = {**session.claims(), "types": types, "channel": body.channel}
+    ticket = sign_token(services.sessions.keys, _PURPOSE, claims)
+    moment = datetime.fromtimestamp(session.expires, UTC)
     return json_response({"ticket": ticket, "expiresAt": format_time(moment)}, 201)
 
 
@@ -108,30 +108,34 @@ async def create_ticket(call: Call[TicketRequest]) -> Response:
 async def stream_events(call: Call[None]) -> ASGIApp:
     """Server-Sent Events."""
     ticket, hub = call[TICKET], call.services.hub
-    expires = call.expires
+    session = call.session
     if ticket is None:
         tenant, filter = call.tenant, _filter(call[EVENT_TYPES], call[CHANNEL])
     else:
-        tenant, filter, expires = _read_ticket(call, ticket)
+        session, filter = await _read_ticket(call, ticket)
+        tenant = session.principal.tenant
         with call.services.limits.admit(tenant):
             pass
     last = call[LAST_EVENT_ID] or call[LAST_EVENT_ID_CAMEL]
     header = call[LAST_EVENT_ID_HEADER]
     last = last if header is None else header
     hub.check_capacity(tenant)
-    return StreamResponse(hub, tenant, filter, last_event_id=last or None, expires=expires)
+    return StreamResponse(hub, tenant, filter, last_event_id=last or None, session=session)
 
 
-def _read_ticket(call: Call[None], ticket: str) -> tuple[str, StreamFilter, float]:
+async def _read_ticket(call: Call[None], ticket: str) -> tuple[Session, StreamFilter]:
     services = call.services
-    claims = verify_token(services.keys, _PURPOSE, ticket)
+    claims = verify_token(services.sessions.keys, _PURPOSE, ticket)
     if claims is None:
         raise Unauthorized("The ticket is not valid. Get one from `POST /events/stream/ticket`.")
     if claims["exp"] <= services.clock():
         raise _ExpiredTicket
     if call[EVENT_TYPES] or call[CHANNEL] is not None:
         raise InvalidRequest("A ticket carries its filter. Give `eventTypes` and `channel` when you get it.")
-    return claims["tenant"], _filter(claims["types"], claims["channel"]), claims["exp"]
+    session = Session.of(claims)
+    if not await services.sessions.is_current(session):
+        raise Unauthorized("The ticket was revoked. Sign in again, then get another.", code="ticket_revoked")
+    return session, _filter(claims["types"], claims["channel"])
 
 
 def _filter(types: Sequence[str], channel: str | None) -> StreamFilter:

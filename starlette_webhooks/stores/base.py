@@ -19,6 +19,7 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStat
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.health import DatabaseHealth
+from starlette_webhooks.meta import Meta
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.submissions import Submission
 from starlette_webhooks.types import Clock
@@ -179,10 +180,7 @@ class Redelivery(Protocol):
 
 
 class Maintenance(Protocol):
-    """What is kept besides, and for how long."""
-
-    async def read_meta(self, name: str, default: bytes) -> bytes:
-        """A value that all processes share, stored as `default` the first time."""
+    """How long things are kept."""
 
     async def prune(self, before: datetime) -> None:
         """Remove events from before that time that have no delivery pending, in small batches.
@@ -194,7 +192,7 @@ class Maintenance(Protocol):
         """Remove everything that is kept of a tenant."""
 
 
-class Store(EventLog, Feed, EndpointStore, AttemptStore, DeliveryStore, Redelivery, Maintenance, Protocol):
+class Store(EventLog, Feed, EndpointStore, AttemptStore, DeliveryStore, Redelivery, Maintenance, Meta, Protocol):
     """A database with all of it.
 
     Attributes:

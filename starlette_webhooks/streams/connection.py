@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from starlette.types import Receive, Send
 
+    from starlette_webhooks.sessions import Session
+
 __all__ = ["Connection", "Phase"]
 
 
@@ -57,6 +59,7 @@ class Connection:
     Args:
         deadline: When it must end because of its age.
         expires: When it must end because the authorisation of its client does.
+        session: What its client was authorised by; None for a key.
 
     Attributes:
         busy: Since when a send is under way, 0 for none.
@@ -83,6 +86,7 @@ class Connection:
         "phase",
         "position",
         "reason",
+        "session",
         "slot",
         "waiter",
     )
@@ -96,12 +100,14 @@ class Connection:
         *,
         deadline: float,
         expires: float,
+        session: Session | None = None,
     ) -> None:
         self._shared = shared
         self.position = Position(view, last_event_id)
         self.waiter = waiter
         self.deadline = deadline
         self.expires = expires
+        self.session = session
         self.phase = Phase.CATCHING_UP
         self.busy = 0.0
         self.loaded = 0.0

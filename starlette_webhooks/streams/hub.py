@@ -33,6 +33,7 @@ from starlette_webhooks.waiting import Waiter, running_loop
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from starlette_webhooks.sessions import Session
     from starlette_webhooks.settings import WebhooksSettings
 
 __all__ = ["StreamHub", "Timing", "Unavailable"]
@@ -175,6 +176,17 @@ class StreamHub:
         """Drop what memory holds of a tenant's events, as when they are erased. Its streams go on."""
         self._feeds.forget(tenant)
 
+    def sessions(self) -> set[Session]:
+        """What open streams were authorised by. Streams of keys have none."""
+        return {connection.session for connection in self._connections if connection.session is not None}
+
+    def end_sessions(self, ended: Collection[Session]) -> None:
+        """End the streams that these authorised, now."""
+        connections = [connection for connection in self._connections if connection.session in ended]
+        for connection in connections:
+            connection.end("revoked", self._shared.now)
+        self._wakes.add(connection.waiter for connection in connections)
+
     # The streams' side
 
     def check_capacity(self, tenant: str) -> None:
@@ -216,13 +228,13 @@ class StreamHub:
         tenant: str,
         filter: StreamFilter,
         last_event_id: str | None = None,
-        principal_expires: float | None = None,
+        session: Session | None = None,
     ) -> None:
         """Answer a request with a stream: the whole ASGI response, until one side ends it.
 
         Args:
             last_event_id: The event after which to go on. None, or nothing, to start with what is emitted from now on.
-            principal_expires: When the caller's authorisation ends, in seconds since the epoch.
+            session: What the caller was authorised by, with which the stream ends. None for a key.
 
         Raises:
             TooManyRequests, Unavailable, NotRunning: As `check_capacity`, before anything is sent.
@@ -232,7 +244,7 @@ class StreamHub:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         self.check_capacity(tenant)
-        connection = self._open(tenant, filter, last_event_id or None, principal_expires)
+        connection = self._open(tenant, filter, last_event_id or None, session)
         try:
             async with anyio.create_task_group() as tasks:
                 # The stream wakes far more often than this task, which is deep below the host's middleware: resuming
@@ -280,7 +292,9 @@ class StreamHub:
 
     # Opening and closing. Nothing here awaits, so none of it can be cancelled half way.
 
-    def _open(self, tenant: str, filter: StreamFilter, last_event_id: str | None, expires: float | None) -> Connection:
+    def _open(
+        self, tenant: str, filter: StreamFilter, last_event_id: str | None, session: Session | None
+    ) -> Connection:
         shared = self._shared
         if not self._feeds.tenants:
             shared.now = self._clock()
@@ -294,7 +308,8 @@ class StreamHub:
             last_event_id,
             # Spread, so that streams that were opened together do not all come back together.
             deadline=shared.now + self._settings.stream_max_age * random.uniform(0.8, 1.0),
-            expires=math.inf if expires is None else shared.now + expires - time.time(),
+            expires=math.inf if session is None else shared.now + session.expires - time.time(),
+            session=session,
         )
         self._feeds.join(view)
         connection.slot = self._heartbeats.add(connection)

@@ -15,6 +15,7 @@ from starlette_webhooks.streams.frames import stream_headers
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from starlette_webhooks.sessions import Session
     from starlette_webhooks.streams.hub import StreamHub
 
 __all__ = ["StreamResponse", "TemporaryRefusal"]
@@ -27,7 +28,7 @@ class StreamResponse:
     request and the handling of errors, would be a fifth of what a stream holds.
     """
 
-    __slots__ = ("_expires", "_filter", "_hub", "_last_event_id", "_tenant")
+    __slots__ = ("_filter", "_hub", "_last_event_id", "_session", "_tenant")
 
     def __init__(
         self,
@@ -36,13 +37,13 @@ class StreamResponse:
         filter: StreamFilter,
         *,
         last_event_id: str | None,
-        expires: float | None,
+        session: Session | None,
     ) -> None:
         self._hub = hub
         self._tenant = tenant
         self._filter = filter
         self._last_event_id = last_event_id
-        self._expires = expires
+        self._session = session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Leave it to `Webhooks` to call `serve`."""
@@ -57,7 +58,7 @@ class StreamResponse:
             tenant=self._tenant,
             filter=self._filter,
             last_event_id=self._last_event_id,
-            principal_expires=self._expires,
+            session=self._session,
         )
 
 

@@ -106,6 +106,8 @@ def test_a_link_opens_the_page_for_who_has_an_api_key_only(visit: Visit) -> None
     url = visitor.api.post("portal", json={}).json()["url"]
     page = visitor.page
     page.goto(url)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Open the webhooks of")
+    page.get_by_role("button", name="Open").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Getting started")
     assert "token" not in page.url
     (cookie,) = visitor.context.cookies()
@@ -114,3 +116,6 @@ def test_a_link_opens_the_page_for_who_has_an_api_key_only(visit: Visit) -> None
     page.get_by_label("URL").fill("http://127.0.0.1:9/x")
     page.get_by_role("button", name="Add endpoint").click()
     expect(page.locator(".notice.good")).to_contain_text("Endpoint added.")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Please sign in")
+    assert visitor.context.cookies() == []

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from starlette_webhooks import BackendUnavailable, Webhooks
 from starlette_webhooks.settings import WebhooksSettings
-from tests.hosts import MOUNT, bearer
+from tests.hosts import MOUNT, bearer, enter
 from tests.integrations.apps import HOSTS, Host, webhooks_for
 from tests.settings import make_settings
 
@@ -217,6 +217,8 @@ def test_the_urls_it_gives_out_work_under_any_mount_and_root_path(
         portal = client.post(f"{base}/portal", headers=bearer("acme")).json()["url"]
         assert urlsplit(portal).path == f"{base}/dashboard"
         assert client.get(portal).status_code == 200
+        assert enter(client, portal).status_code == 303
+        assert client.get(f"{base}/dashboard/").status_code == 200
 
 
 # Streams

@@ -69,6 +69,9 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
         "acme", MISSING_ENDPOINT, RecoverWindow(moment(store), None, missing=False), None
     ),
     "read_meta": lambda store: store.read_meta("name", b"value"),
+    "write_meta": lambda store: store.write_meta("name", b"value"),
+    "find_meta": lambda store: store.find_meta(["name"]),
+    "drop_meta": lambda store: store.drop_meta("a", "b"),
     "prune": lambda store: store.prune(moment(store)),
     "erase": lambda store: store.erase("acme"),
 }

@@ -11,9 +11,11 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
+from starlette_webhooks.authentication import Principal
 from starlette_webhooks.exceptions import NotRunning, TooManyRequests
 from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.sessions import Session
 from starlette_webhooks.streams import StreamHub, Unavailable
 from tests.eventually import eventually
 from tests.settings import make_settings
@@ -302,11 +304,25 @@ async def test_a_stream_ends_cleanly_at_its_greatest_age() -> None:
 
 
 async def test_a_stream_ends_when_the_authorisation_does() -> None:
+    session = Session(Principal(TENANT), time.time() + 0.3, "", "")  # type: ignore[arg-type]
     async with running(Log(), heartbeat=0.2) as hub:
-        async with reading(hub, principal_expires=time.time() + 0.3) as reader:
+        async with reading(hub, session=session) as reader:
             await eventually(lambda: reader.returned, within=2)
         assert hub.metrics()["closed"] == {"expired": 1}
     assert reader.ended
+
+
+async def test_streams_end_with_the_session_that_opened_them_and_no_others_do() -> None:
+    one, other = (Session(Principal(TENANT), int(time.time()) + 60, name, "") for name in ("1", "2"))
+    async with running(Log()) as hub:
+        async with reading(hub, session=one) as ended, reading(hub, session=other) as open_one, reading(hub) as by_key:
+            assert hub.sessions() == {one, other}
+            hub.end_sessions({one})
+            await eventually(lambda: ended.returned, within=2)
+            assert not open_one.returned
+            assert not by_key.returned
+        assert ended.ended
+        assert hub.metrics()["closed"]["revoked"] == 1
 
 
 async def test_draining_sends_what_is_published_ends_all_streams_and_refuses_new_ones() -> None:

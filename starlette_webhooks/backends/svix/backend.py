@@ -30,6 +30,7 @@ from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable, No
 from starlette_webhooks.feed import Listener, StreamFilter
 from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_message_id
+from starlette_webhooks.meta import Meta
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.relay.clock import TimeSource
@@ -323,6 +324,15 @@ class SvixBackend(Backend):
         applications = self._svix.applications
         await self._outbox.erase(tenant)
         await applications.delete(tenant)
+
+    async def end_portal_access(self, tenant: str) -> None:
+        """See `Backend.end_portal_access`."""
+        await self._svix.portal.end_access(tenant)
+
+    @property
+    def meta(self) -> Meta:
+        """See `Backend.meta`. Kept beside the outbox."""
+        return self._outbox
 
     async def secret_keys(self) -> Sequence[bytes]:
         """See `Backend.secret_keys`. If the settings give none, one is made once and kept in the database."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from starlette_webhooks.backends.base import PortalAccess
+from starlette_webhooks.backends.svix.applications import application_uid
+from starlette_webhooks.backends.svix.errors import Missing
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.applications import Applications
@@ -21,7 +24,7 @@ _SHORTEST, _LONGEST = 3600, 604_800
 
 
 class Portal:
-    """Makes access to the portal. Svix ends it after an hour at the earliest, and after 7 days at the latest."""
+    """Gives access to the portal. Svix ends it after an hour at the earliest, and after 7 days at the latest."""
 
     def __init__(self, client: SvixClient, applications: Applications) -> None:
         self._client = client
@@ -45,3 +48,14 @@ class Portal:
             self._none = True
             return None
         return PortalAccess(out.url, datetime.fromtimestamp(made_at, UTC) + timedelta(seconds=expires_in))
+
+    async def end_access(self, tenant: str) -> None:
+        """End all access that was given so far. Self-hosted servers have no portal, and nothing to end."""
+        if self._none:
+            return
+        from svix.api import ApplicationTokenExpireIn
+
+        # Without a delay: at once.
+        given = ApplicationTokenExpireIn(expiry=0)
+        with suppress(Missing):
+            await self._client.done(self._client.sdk.authentication.expire_all, application_uid(tenant), given)

@@ -41,6 +41,7 @@ class Portal {
     this.brand = settings.brand;
     this.signature = settings.signature;
     this.logo = settings.logo;
+    this.out = settings.out;
   }
 
   /** The event types, fetched once. */
@@ -103,7 +104,13 @@ class Portal {
     const mark = this.logo ? h("img", { class: "logo", src: this.logo, alt: "" }) : h("span", { class: "mark", "aria-hidden": "true" }, icon("live"));
     this.links = NAVIGATION.map(([name, label]) => h("a", { class: "nav-link", href: `#/${name}`, data: { name } }, icon(name), h("span", {}, label)));
     const note = this.write ? null : h("p", { class: "read-only" }, icon("lock"), "Read only");
-    return h("header", { class: "sidebar" }, h("div", { class: "brand" }, mark, h("span", {}, this.brand)), h("nav", { "aria-label": "Webhooks" }, this.links), note);
+    return h("header", { class: "sidebar" }, h("div", { class: "brand" }, mark, h("span", {}, this.brand)), h("nav", { "aria-label": "Webhooks" }, this.links), note, this.#signOut());
+  }
+
+  // A session of a link is ours to end. That of the host is not.
+  #signOut() {
+    if (!this.out) return null;
+    return h("form", { class: "sign-out", method: "post", action: this.out }, h("button", { type: "submit", class: "button small" }, h("span", {}, "Sign out")));
   }
 
   #watch() {

@@ -164,14 +164,14 @@ class Database:
         self._idle.append(link)
 
     def _check_environment(self, link: Link) -> None:
-        queries = self.queries("maintenance.sql")
+        queries = self.queries("meta.sql")
         deadline = time.monotonic() + self.deadline
-        rows = link.call(queries["get_meta"], (META_ENVIRONMENT,), deadline=deadline)
+        rows = link.call(queries["get"], (META_ENVIRONMENT,), deadline=deadline)
         bound = bytes(rows[0][0]) if rows else None
         if check_environment(bound, self._environment, f"the schema {self.schema!r}"):
             assert self._environment is not None
             values = {"name": META_ENVIRONMENT, "value": self._environment.encode()}
-            link.call(queries["read_meta"], values, deadline=deadline)
+            link.call(queries["read"], values, deadline=deadline)
 
     def _close(self) -> None:
         while self._idle:

@@ -8,7 +8,7 @@ from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.endpoints import any_endpoint, delete_endpoint, delete_leftovers
 
-__all__ = ["erase", "prune", "read_meta", "roll_up"]
+__all__ = ["erase", "prune", "roll_up"]
 
 _FILE = "maintenance.sql"
 _BATCH = 200
@@ -17,16 +17,6 @@ _PAUSE = 0.05
 _HOUR = 3_600_000
 # An attempt is recorded some time after it began, by which it is counted.
 _LATE = 2 * _HOUR
-
-
-async def read_meta(database: Database, name: str, default: bytes) -> bytes:
-    """A value that all processes share, stored as `default` the first time."""
-    values = {"name": name, "value": default}
-    rows = await database.call(database.queries(_FILE)["read_meta"], values)
-    if not rows:
-        # Another process has just stored it, after this statement began.
-        rows = await database.call(database.queries(_FILE)["read_meta"], values)
-    return bytes(rows[0][0])
 
 
 async def prune(database: Database, before: int) -> None:

@@ -1,13 +1,3 @@
--- name: read_meta
--- The first one to ask stores the value.
-WITH given AS (
-    INSERT INTO webhooks.meta (name, value) VALUES (%(name)s, %(value)b) ON CONFLICT DO NOTHING RETURNING value
-)
-SELECT value FROM given UNION ALL SELECT value FROM webhooks.meta WHERE name = %(name)s
-
--- name: get_meta
-SELECT value FROM webhooks.meta WHERE name = %s
-
 -- name: orphans
 SELECT * FROM webhooks.orphans_1()
 

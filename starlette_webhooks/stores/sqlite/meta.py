@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Collection
 
 from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.stores.environments import META_ENVIRONMENT, check_environment
 from starlette_webhooks.stores.moves import META_MOVED_TO, check_moved
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
-__all__ = ["check_meta", "get_meta", "read_meta"]
+__all__ = ["check_meta", "drop_meta", "find_meta", "get_meta", "read_meta", "write_meta"]
 
 _QUERIES = load_queries("meta.sql")
 
@@ -39,3 +41,19 @@ def check_meta(connection: sqlite3.Connection, path: str, environment: str | Non
     ):
         assert environment is not None
         connection.execute(_QUERIES["put_meta"], (META_ENVIRONMENT, environment.encode()))
+
+
+def write_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:
+    """Store a value, whatever was there."""
+    connection.execute(_QUERIES["replace_meta"], (name, value))
+
+
+def find_meta(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, bytes]:
+    """The values that exist, of these names."""
+    rows = connection.execute(_QUERIES["find_meta"], (json.dumps(list(names)),))
+    return {name: bytes(value) for name, value in rows}
+
+
+def drop_meta(connection: sqlite3.Connection, start: str, end: str) -> None:
+    """Remove the values whose names lie between these two."""
+    connection.execute(_QUERIES["drop_meta"], (start, end))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,8 +20,8 @@ from starlette_webhooks.payloads import is_implied_event_id
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.relay.lock import RelayLock
 from starlette_webhooks.relay.outbox import DeadLetter, EntryState, OutboxCounts, OutboxEntry
+from starlette_webhooks.stores.sqlite import meta
 from starlette_webhooks.stores.sqlite.database import Database, Write
-from starlette_webhooks.stores.sqlite.meta import read_meta
 from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.writes import Submitted
 from starlette_webhooks.types import Clock
@@ -289,8 +289,20 @@ class SQLiteOutbox:
         await self._database.write(partial(_execute, name="disown_event_type", values=(name,)))
 
     async def read_meta(self, name: str, default: bytes) -> bytes:
-        """See `OutboxStore.read_meta`."""
-        return await self._database.write(partial(read_meta, name=name, default=default))
+        """See `Meta.read_meta`."""
+        return await self._database.write(partial(meta.read_meta, name=name, default=default))
+
+    async def write_meta(self, name: str, value: bytes) -> None:
+        """See `Meta.write_meta`."""
+        await self._database.write(partial(meta.write_meta, name=name, value=value))
+
+    async def find_meta(self, names: Collection[str]) -> Mapping[str, bytes]:
+        """See `Meta.find_meta`."""
+        return await self._database.read(partial(meta.find_meta, names=names))
+
+    async def drop_meta(self, start: str, end: str) -> None:
+        """See `Meta.drop_meta`."""
+        await self._database.write(partial(meta.drop_meta, start=start, end=end))
 
 
 def _execute(connection: sqlite3.Connection, *, name: str, values: Any) -> None:

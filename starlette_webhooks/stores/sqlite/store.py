@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -305,8 +305,20 @@ class SQLiteStore(Store):
     # Maintenance
 
     async def read_meta(self, name: str, default: bytes) -> bytes:
-        """See `Maintenance.read_meta`."""
+        """See `Meta.read_meta`."""
         return await self.database.write(partial(meta.read_meta, name=name, default=default))
+
+    async def write_meta(self, name: str, value: bytes) -> None:
+        """See `Meta.write_meta`."""
+        await self.database.write(partial(meta.write_meta, name=name, value=value))
+
+    async def find_meta(self, names: Collection[str]) -> Mapping[str, bytes]:
+        """See `Meta.find_meta`."""
+        return await self.database.read(partial(meta.find_meta, names=names))
+
+    async def drop_meta(self, start: str, end: str) -> None:
+        """See `Meta.drop_meta`."""
+        await self.database.write(partial(meta.drop_meta, start=start, end=end))
 
     async def prune(self, before: datetime) -> None:
         """See `Maintenance.prune`."""

@@ -447,6 +447,11 @@ def portal_access(fake: FakeState, request: Request, body: Any) -> Any:
     return {"url": fake.portal_url, "token": "appsk_fake"}
 
 
+def expire_all(fake: FakeState, request: Request, body: Any) -> Any:
+    _application(fake, request)
+    return 204, None
+
+
 def openapi(fake: FakeState, request: Request, body: Any) -> Any:
     # The version is a constant. What differs between servers is the schemas.
     types = "filterTypes" if fake.ignores_filters else "eventTypes"
@@ -487,5 +492,6 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("PATCH", f"{V1}/event-type/{{name}}", patch_event_type),
     ("DELETE", f"{V1}/event-type/{{name}}", delete_event_type),
     ("POST", f"{V1}/auth/app-portal-access/{{app}}", portal_access),
+    ("POST", f"{V1}/auth/app/{{app}}/expire-all", expire_all),
     ("GET", f"{V1}/openapi.json", openapi),
 ]

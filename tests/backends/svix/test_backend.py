@@ -117,6 +117,16 @@ async def test_the_portal_is_read_only_for_those_who_may_only_read(
         assert set(fake.event_types) == {event_type.name for event_type in TYPES}
 
 
+async def test_access_to_the_portal_of_svix_can_be_ended(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    fake.portal_url = "https://app.svix.com/login#key=abc"
+    async with running(svix_settings) as backend:
+        await backend.portal("a", write=False, expires_in=60)
+        await backend.end_portal_access("a")
+        (call,) = fake.calls_to("/auth/app/a/expire-all$")
+        assert call.body == {"expiry": 0}
+        await backend.end_portal_access("nobody")
+
+
 async def test_the_backend_starts_while_svix_is_down_keeps_events_and_says_so(
     fake: FakeSvix, svix_settings: WebhooksSettings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -65,6 +65,8 @@ async def works(url: str, schema: str) -> None:
         assert await store.resend("acme", event.id, endpoint.id)
         await store.release((await claim(store)).deliveries, due=store.now())
         await store.read_meta("secret_key", b"key")
+        await store.write_meta("a", b"value")
+        await store.drop_meta("a", "b")
         await store.prune(moment(store))
         assert await ids(store) == [event.id]
         await store.erase("acme")

@@ -1,0 +1,27 @@
+"""Values that processes share, in a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+
+class DictMeta:
+    """A `Meta` for tests of what lies above it. `lookups` counts reads."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.lookups = 0
+
+    async def read_meta(self, name: str, default: bytes) -> bytes:
+        return self.values.setdefault(name, default)
+
+    async def write_meta(self, name: str, value: bytes) -> None:
+        self.values[name] = value
+
+    async def find_meta(self, names: Collection[str]) -> dict[str, bytes]:
+        self.lookups += 1
+        return {name: self.values[name] for name in names if name in self.values}
+
+    async def drop_meta(self, start: str, end: str) -> None:
+        for name in [name for name in self.values if start <= name < end]:
+            del self.values[name]

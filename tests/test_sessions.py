@@ -1,0 +1,187 @@
+"""Portal sessions, links and what tickets stand for: how they are opened, and every way in which they end."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from starlette_webhooks.authentication import Principal
+from starlette_webhooks.sessions import Session, SessionRegister, SessionValid
+from tests.metas import DictMeta
+
+KEY = b"k" * 32
+ACME = Principal("acme", ["webhooks:read"], "key_1")
+
+
+class Time:
+    """A clock that stands where the test sets it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def register(meta: DictMeta, time: Time, *, key: bytes = KEY, valid: SessionValid | None = None) -> SessionRegister:
+    return SessionRegister([key], meta, clock=time, monotonic=time, valid=valid)
+
+
+async def test_a_link_opens_one_session_however_often_it_is_looked_at() -> None:
+    sessions = register(DictMeta(), Time())
+    link = await sessions.link(ACME, 60)
+    for _ in range(3):
+        offered = await sessions.read_link(link)
+        assert offered is not None
+        assert offered.principal == ACME
+    opened = await sessions.follow_link(link)
+    assert opened is not None
+    token, session = opened
+    assert await sessions.read(token) == session
+    assert (session.principal, session.expires) == (ACME, 1060)
+    assert await sessions.read_link(link) is None
+    assert await sessions.follow_link(link) is None
+
+
+async def test_two_processes_open_a_link_once_between_them() -> None:
+    meta, time = DictMeta(), Time()
+    one, other = register(meta, time), register(meta, time)
+    link = await one.link(ACME, 60)
+    # Both have seen it as unused.
+    assert await one.read_link(link)
+    assert await other.read_link(link)
+    assert [await each.follow_link(link) is not None for each in (one, other)] == [True, False]
+
+
+async def test_a_link_is_no_session_and_a_session_no_link() -> None:
+    sessions = register(DictMeta(), Time())
+    link = await sessions.link(ACME, 60)
+    assert await sessions.read(link) is None
+    opened = await sessions.follow_link(link)
+    assert opened is not None
+    assert await sessions.read_link(opened[0]) is None
+
+
+async def test_a_session_ends_when_it_expires_and_under_another_key() -> None:
+    meta, time = DictMeta(), Time()
+    sessions = register(meta, time)
+    opened = await sessions.follow_link(await sessions.link(ACME, 60))
+    assert opened is not None
+    assert await register(meta, time, key=b"x" * 32).read(opened[0]) is None
+    time.now = 1059.0
+    assert await sessions.read(opened[0]) is not None
+    time.now = 1060.0
+    assert await sessions.read(opened[0]) is None
+
+
+@pytest.mark.parametrize("expires_in", [0, -1, 7 * 86_400 + 1])
+async def test_a_link_lasts_between_a_second_and_a_week(expires_in: int) -> None:
+    with pytest.raises(ValueError, match="expires_in"):
+        await register(DictMeta(), Time()).link(ACME, expires_in)
+
+
+async def test_no_byte_of_a_link_can_be_changed() -> None:
+    sessions = register(DictMeta(), Time())
+    link = await sessions.link(ACME, 60)
+    for index in range(len(link)):
+        changed = link[:index] + ("A" if link[index] != "A" else "B") + link[index + 1 :]
+        # The last character of unpadded base64 has bits that decode to nothing; the text is compared, so none passes.
+        assert await sessions.read_link(changed) is None, index
+
+
+async def test_signing_out_ends_the_session_and_its_tickets_alone() -> None:
+    meta, time = DictMeta(), Time()
+    sessions = register(meta, time)
+    first, second = [await sessions.follow_link(await sessions.link(ACME, 60)) for _ in range(2)]
+    assert first is not None
+    assert second is not None
+    ticket = await sessions.open(ACME, 9999.0, within=first[1])
+    assert ticket.expires == first[1].expires
+    assert await sessions.is_current(ticket)
+    await sessions.end(first[1])
+    assert await sessions.read(first[0]) is None
+    assert not await sessions.is_current(ticket)
+    assert await sessions.read(second[0]) is not None
+
+
+async def test_revoking_ends_all_that_a_tenant_has_and_nothing_newer() -> None:
+    sessions = register(DictMeta(), Time())
+    opened = await sessions.follow_link(await sessions.link(ACME, 60))
+    assert opened is not None
+    link, ticket = await sessions.link(ACME, 60), await sessions.open(ACME, 2000.0)
+    other = await sessions.open(Principal("globex"), 2000.0)
+    assert await sessions.is_current(ticket)
+    await sessions.revoke("acme")
+    assert await sessions.read(opened[0]) is None
+    assert await sessions.read_link(link) is None
+    assert not await sessions.is_current(ticket)
+    assert await sessions.is_current(other)
+    assert await sessions.is_current(await sessions.open(ACME, 2000.0))
+    assert await sessions.follow_link(await sessions.link(ACME, 60)) is not None
+
+
+async def test_another_process_learns_of_it_within_seconds() -> None:
+    meta, time = DictMeta(), Time()
+    one, other = register(meta, time), register(meta, time)
+    ticket = await one.open(ACME, 2000.0)
+    assert await other.is_current(ticket)
+    await one.revoke("acme")
+    before = meta.lookups
+    assert await other.is_current(ticket)
+    assert meta.lookups == before
+    time.now += 5.0
+    assert not await other.is_current(ticket)
+
+
+async def test_many_sessions_are_looked_up_together() -> None:
+    meta = DictMeta()
+    sessions = register(meta, Time())
+    mine = [Session(ACME, 2000, str(number), "") for number in range(1000)]
+    assert await sessions.ended_among(mine) == set()
+    assert meta.lookups == 2
+    await sessions.end(mine[7])
+    assert await sessions.ended_among(mine) == {mine[7]}
+
+
+async def test_the_host_is_asked_for_each_principal_once_a_minute() -> None:
+    asked: list[Principal] = []
+    known = {"key_1", "key_2"}
+
+    async def valid(principal: Principal) -> bool:
+        asked.append(principal)
+        await anyio.lowlevel.checkpoint()
+        return principal.subject in known
+
+    time = Time()
+    sessions = register(DictMeta(), time, valid=valid)
+    ticket = await sessions.open(ACME, 9999.0)
+    other = await sessions.open(Principal("acme", ["webhooks:read"], "key_2"), 9999.0)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(sessions.ended_among, [ticket, other])
+    assert sorted(principal.subject for principal in asked) == ["key_1", "key_2"]
+    known.remove("key_1")
+    time.now += 59.0
+    assert await sessions.is_current(ticket)
+    time.now += 1.0
+    assert await sessions.ended_among([ticket, other]) == {ticket}
+    assert len(asked) == 4
+
+
+async def test_a_host_may_answer_from_a_sync_function() -> None:
+    sessions = register(DictMeta(), Time(), valid=lambda principal: principal.tenant == "acme")
+    assert await sessions.is_current(await sessions.open(ACME, 9999.0))
+    assert not await sessions.is_current(await sessions.open(Principal("globex"), 9999.0))
+
+
+async def test_what_has_expired_is_forgotten() -> None:
+    meta, time = DictMeta(), Time()
+    sessions = register(meta, time)
+    for expires_in in (60, 6000):
+        assert await sessions.follow_link(await sessions.link(ACME, expires_in))
+    await sessions.revoke("acme")
+    assert len(meta.values) == 3
+    time.now = 1061.0
+    await sessions.forget_expired()
+    assert sorted(name.partition(":")[0] for name in meta.values) == ["session-ended", "session-mark"]
