@@ -1,1 +1,1 @@
-"""Where backends keep what they know: a package for each database."""
+"""The stores of the backends, one package per database."""

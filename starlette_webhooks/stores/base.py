@@ -1,8 +1,8 @@
-"""What a store is: where events, endpoints, deliveries and attempts are kept.
+"""The interfaces of a store, which stores events, endpoints, deliveries and attempts.
 
-`StoredBackend` is the backend over any of them. A store for another database implements these protocols and runs the
-contract suite in `tests/stores/test_contract.py`. A tenant's calls see and touch that tenant's objects only. Every call
-raises `NotRunning` outside `lifespan`, and `BackendUnavailable` if the database cannot be used at the moment.
+`StoredBackend` is the backend for all stores. A store for another database implements these protocols and passes the
+contract suite in `tests/stores/test_contract.py`. Calls for a tenant only see and change objects of that tenant. Every
+call raises `NotRunning` outside `lifespan`, and `BackendUnavailable` if the database is unavailable.
 """
 
 from __future__ import annotations
@@ -42,43 +42,43 @@ class EventLog(Protocol):
     """The log of events, in order of commits."""
 
     def submit(self, events: Sequence[Event], *, due_in: int = 0) -> Submission:
-        """Take events, all or none, and their deliveries, in one commit. Thread-safe; never blocks.
+        """Store events and their deliveries, all or none, in one commit. Thread-safe, and never blocks.
 
         Args:
             due_in: Milliseconds until the first attempt.
 
         Raises:
             NotRunning: Outside `lifespan`.
-            QueueFull: Too many events wait to be written.
+            QueueFull: Too many events wait for their commit.
         """
 
     async def insert_for(self, event: Event, tenant: str, endpoint_id: str) -> Event:
-        """Store a test event and deliver it to this endpoint alone, at once and ignoring its filters.
+        """Store a test event and deliver it to this endpoint only, immediately and ignoring its filters.
 
-        Not at all if the endpoint is disabled.
+        Does nothing if the endpoint is disabled.
         """
 
     async def list_events(self, tenant: str, query: EventQuery) -> Page[Event]:
-        """A page, newest first by id."""
+        """Return a page of events, newest first by id."""
 
     async def get_event(self, tenant: str, event_id: str) -> Event | None:
-        """One event by its public id."""
+        """Return an event by its public id."""
 
 
 class Feed(Protocol):
-    """The tail of the log, for streams. Positions are in order of commits, without gaps for each tenant."""
+    """The tail of the log, for streams. Positions are in order of commits and have no gaps within a tenant."""
 
     def listen(self, listener: Listener) -> None:
-        """Publish to this listener from now on."""
+        """Publish events to this listener from now on."""
 
     def watch(self, tenant: str) -> None:
-        """The tenant has its first open stream."""
+        """Note that a tenant has its first open stream."""
 
     def unwatch(self, tenant: str) -> None:
-        """The tenant's last stream is gone."""
+        """Note that a tenant's last stream has ended."""
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
-        """What a stream has missed. The tenant must be watched. See `Backend.replay`."""
+        """Return what a stream has missed. The tenant must be watched. See `Backend.replay`."""
 
 
 class EndpointStore(Protocol):
@@ -91,32 +91,32 @@ class EndpointStore(Protocol):
         """One endpoint."""
 
     async def endpoint_number(self, tenant: str, endpoint_id: str) -> int | None:
-        """The number under which its deliveries are kept."""
+        """Return the number that identifies the endpoint in deliveries."""
 
     async def create_endpoint(self, tenant: str, changes: EndpointChanges, *, limit: int) -> Endpoint:
-        """Create an endpoint with a secret, up to `limit` of them for a tenant. Raises `Conflict` beyond that."""
+        """Create an endpoint with a secret. Raises `Conflict` if the tenant already has `limit` endpoints."""
 
     async def update_endpoint(self, tenant: str, endpoint_id: str, changes: EndpointChanges) -> Endpoint | None:
-        """Change an endpoint. Enabling it forgives its past failures.
+        """Change an endpoint. Enabling it resets its failures.
 
-        A URL of another origin clears the headers, unless the same call gives new ones. See `bound_to_origin`.
+        A URL of another origin removes the headers, unless the same call sets new ones. See `bound_to_origin`.
         """
 
     async def delete_endpoint(self, tenant: str, endpoint_id: str) -> bool:
-        """Remove an endpoint with everything that depends on it. False if there is none."""
+        """Delete an endpoint with everything that depends on it. Returns False if there is none."""
 
     async def get_secret(self, tenant: str, endpoint_id: str) -> str | None:
-        """The current secret."""
+        """Return the current secret."""
 
     async def rotate_secret(self, tenant: str, endpoint_id: str, key: str) -> str | None:
-        """Make `key` the secret; the one before stays valid for 24 hours.
+        """Make `key` the secret. The previous one stays valid for 24 hours.
 
-        Raises `Conflict` if it is the secret already, or if too many are still valid.
+        Raises `Conflict` if it already is the secret, or if too many secrets are still valid.
         """
 
 
 class AttemptStore(Protocol):
-    """What was attempted."""
+    """Attempts and their statistics."""
 
     async def list_attempts(self, tenant: str, query: AttemptQuery) -> Page[Attempt]:
         """A page, newest first. Raises `InvalidRequest` for an invalid cursor."""
@@ -124,12 +124,12 @@ class AttemptStore(Protocol):
     async def endpoint_stats(
         self, tenant: str, endpoint_id: str, since: datetime, until: datetime
     ) -> EndpointStats | None:
-        """How deliveries to an endpoint went, by the hours that begin in the window or contain its start."""
+        """Return the attempts to an endpoint by hour, for the hours that begin in the window or contain its start."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecoverWindow:
-    """What to recover: events from `since` until `until` (None: until now), with `missing` also those never tried."""
+    """What to recover: failed events from `since` to `until` (None means now). `missing` adds those never attempted."""
 
     since: datetime
     until: datetime | None
@@ -138,12 +138,12 @@ class RecoverWindow:
 
 @dataclass(frozen=True, slots=True)
 class RecoverCursor:
-    """Where recovering continues: behind an attempt while `phase` is `failed`, behind an event while it is `missing`.
+    """Where recovery continues: after an attempt while `phase` is `failed`, after an event while it is `missing`.
 
     Attributes:
-        until: The id that attempts must be below. It stays as it was at first: what fails again meanwhile would
-            otherwise be recovered without end.
-        after: The id to continue after; empty at the start of a phase.
+        until: The id that attempts must be below. It does not change during a recovery, which would otherwise never
+            end if deliveries fail again.
+        after: The id to continue after. Empty at the start of a phase.
     """
 
     phase: str
@@ -153,73 +153,73 @@ class RecoverCursor:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """How many deliveries a batch has queued, and where to continue; None at the end."""
+    """How many deliveries a batch has queued, and where to continue, or None at the end."""
 
     count: int
     cursor: RecoverCursor | None
 
 
 class Redelivery(Protocol):
-    """Delivering again. Both raise `Conflict` for a disabled endpoint."""
+    """Redelivery of events. Both methods raise `Conflict` for a disabled endpoint."""
 
     async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
-        """Make the delivery of an event urgent, ignoring filters. False if there is no such event or endpoint.
+        """Deliver an event urgently, ignoring filters. Returns False if there is no such event or endpoint.
 
-        A pending delivery continues with its schedule if it fails. An attempt under way does not count: the event is
-        delivered once more.
+        If this fails, a pending delivery continues with its schedule. An attempt that is already running does not
+        count: the event is delivered once more.
         """
 
     async def recover(
         self, tenant: str, endpoint_id: str, window: RecoverWindow, cursor: RecoverCursor | None
     ) -> Recovered | None:
-        """Queue a batch of the deliveries that failed and never succeeded. None if there is no such endpoint.
+        """Queue a batch of deliveries that failed and never succeeded. Returns None if there is no such endpoint.
 
-        A delivery that waits for its next attempt becomes due now. With `window.missing`, events follow that match the
-        endpoint's filters and were never attempted. Test events are left out: they were made up for one moment.
+        Deliveries that wait for a retry become due now. With `window.missing`, events that match the endpoint's filters
+        and were never attempted follow. Test events are left out, since nobody needs them later.
         """
 
 
 class Maintenance(Protocol):
-    """How long things are kept."""
+    """The removal of old data."""
 
     async def prune(self, before: datetime) -> None:
-        """Remove events from before that time that have no delivery pending, in small batches.
+        """Remove events from before that time that have no pending deliveries, in small batches.
 
-        Also what endpoints left whose removal was interrupted.
+        Also removes the rest of endpoints whose deletion was interrupted.
         """
 
     async def erase(self, tenant: str) -> None:
-        """Remove everything that is kept of a tenant."""
+        """Remove everything that is stored for a tenant."""
 
 
 class Store(EventLog, Feed, EndpointStore, AttemptStore, DeliveryStore, Redelivery, Maintenance, Meta, Protocol):
-    """A database with all of it.
+    """A database that implements all of these interfaces.
 
     Attributes:
-        clock: Seconds since the epoch. Tests replace it, before `lifespan`.
+        clock: Returns seconds since the epoch. Tests replace it before `lifespan`.
     """
 
     clock: Clock
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
-        """Open the database, bring its schema up to date, and follow it until the block ends; then commit what waits.
+        """Open the database, migrate its schema, and follow it until the block ends. Then commit what waits.
 
         Raises:
-            BackendUnavailable: It cannot be opened.
+            BackendUnavailable: The database cannot be opened.
         """
 
     def on_deliveries(self, listener: DeliveryListener | None) -> None:
-        """Tell this one whenever deliveries were committed: by this process at once, by another within 50 ms."""
+        """Notify this listener of committed deliveries: those of this process immediately, others within 50 ms."""
 
     def call_soon(self, fn: Callable[[], None]) -> None:
-        """Call a function on the event loop, from any thread: at once if this is the loop's own."""
+        """Call a function on the event loop, from any thread. On the loop's own thread, it is called directly."""
 
     @property
     def on_loop(self) -> bool:
-        """Whether the caller is on the thread of the event loop that the store runs on."""
+        """Return whether the caller is on the thread of the store's event loop."""
 
     def health(self) -> DatabaseHealth:
-        """What the operator should know of the database, as `health()["database"]` shows it; JSON-able.
+        """Return the state of the database for `health()["database"]`, as JSON-compatible values.
 
-        `problem` says why it cannot be used at the moment, or is None.
+        `problem` says why it is unavailable, or is None.
         """

@@ -1,20 +1,20 @@
-"""Numbers that all stores agree on."""
+"""Limits that all stores share."""
 
 from __future__ import annotations
 
 __all__ = ["DUE_ENDPOINTS", "LIVE_SECRETS", "LOOKED_AT", "OVERLAP_MS", "PAGE_BYTES", "REPLAY_EVENTS", "SOON_MS"]
 
 DUE_ENDPOINTS = 1000
-"""Endpoints with deliveries that one call looks at."""
+"""The maximum of endpoints with deliveries that one call looks at."""
 LIVE_SECRETS = 10
-"""Secrets of one endpoint that may be valid at the same time."""
+"""The maximum of valid secrets per endpoint."""
 LOOKED_AT = 5000
-"""Attempts that one page looks at. A filter that few of them pass ends the page early."""
+"""The maximum of attempts that one page looks at. With a filter that few attempts match, the page ends early."""
 OVERLAP_MS = 24 * 3600 * 1000
 """How long a secret stays valid after its rotation."""
 PAGE_BYTES = 8_388_608
-"""Payloads that one page, or one read of the log's tail, contains. One event may exceed it."""
+"""The maximum of payload bytes in one page, or in one read of the log's tail. A single event may exceed it."""
 REPLAY_EVENTS = 500
-"""Events that one read of a replay looks at."""
+"""The maximum of events that one read of a replay looks at."""
 SOON_MS = 30_000
-"""A retry that is due within this time is not brought forward by recovering."""
+"""Recovery leaves a retry unchanged if it is due within this time."""

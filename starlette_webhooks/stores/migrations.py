@@ -1,7 +1,7 @@
-"""Migrations: the steps by which a schema follows the package. The same for all stores.
+"""Migrations of a store's schema. All stores share this code.
 
-They only go forward. Each one first expands the schema, so that processes of the version before go on working beside
-those of the new one; what nothing uses any longer is removed by a later version.
+Migrations only go forward. Each one only adds to the schema, so that processes of the previous version continue to work
+beside those of the new one. A later version removes what is no longer used.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Migration:
     """A step to the next version of a schema.
 
     Attributes:
-        version: The version of the schema that it leads to.
-        works_with: The oldest version of the package's schema whose code works on the result.
+        version: The resulting version of the schema.
+        works_with: The oldest schema version whose code works with the result.
     """
 
     version: int
@@ -36,20 +36,20 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What a database has: version 0 for nothing."""
+    """The schema version of a database. 0 means that there is no schema."""
 
     version: int = 0
     works_with: int = 0
 
 
 Applied: TypeAlias = Callable[[Migration], None]
-"""Called after each migration that was applied."""
+"""Called after each applied migration."""
 
 
 def read_migrations(package: str) -> tuple[Migration, ...]:
-    """The migrations of a store, in order: each a file `NNNN.sql`, or a directory of files with `tables.sql` first.
+    """Return the migrations of a store in order. Each is a file `NNNN.sql`, or a directory with `tables.sql` first.
 
-    Where the first line does not say `-- Works with version N and later.`, no older version works on the result.
+    If the first line is not `-- Works with version N and later.`, no older version works with the result.
     """
     directory = files(package).joinpath("migrations")
     found = {int(name): one for one in directory.iterdir() if (name := one.name.removesuffix(".sql")).isdigit()}
@@ -71,13 +71,13 @@ def _script(found: Traversable) -> str:
 
 
 def missing_migrations(migrations: Sequence[Migration], installed: Installed, where: str) -> Sequence[Migration]:
-    """The migrations that a database lacks.
+    """Return the migrations that a database lacks.
 
     Args:
         where: The database, for messages.
 
     Raises:
-        BackendUnavailable: A newer version of the package made it, which this one does not work with.
+        BackendUnavailable: The schema is from a newer version of the package, and this one does not work with it.
     """
     known = migrations[-1].version
     if installed.works_with > known:
@@ -89,7 +89,7 @@ def missing_migrations(migrations: Sequence[Migration], installed: Installed, wh
 
 
 def outdated(migrations: Sequence[Migration], installed: Installed, where: str) -> BackendUnavailable:
-    """The error for a database that lacks migrations which this process must not make."""
+    """Return the error for a database that lacks migrations which this process must not apply."""
     needs = f"this version of starlette_webhooks needs schema {migrations[-1].version}"
     has = f"has schema {installed.version}" if installed.version else "has no schema yet"
     return BackendUnavailable(

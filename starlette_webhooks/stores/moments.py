@@ -1,4 +1,4 @@
-"""Moments as stores keep them: whole milliseconds since the epoch."""
+"""Times as stores keep them: whole milliseconds since the epoch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def to_ms(moment: datetime) -> int:
-    """Whole milliseconds since the epoch, never rounded up: what happened in this millisecond is not before it."""
+    """Return whole milliseconds since the epoch, rounded down, so that no event is before its own millisecond."""
     return (moment - _EPOCH) // _MILLISECOND
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """The moment in UTC."""
+    """Return the time in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,4 +1,4 @@
-"""Which outbox `WEBHOOKS_DATABASE` names."""
+"""Selects the outbox by `WEBHOOKS_DATABASE`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["outbox_of"]
 
 
 def outbox_of(settings: WebhooksSettings, clock: Clock) -> OutboxStore:
-    """The outbox in the database of the settings, not opened yet."""
+    """Return the outbox in the database of the settings, before it is opened."""
     return SQLiteOutbox(
         settings.database_url.path,
         clock=clock,

@@ -1,4 +1,4 @@
-"""Ranges of ids: lists go by id, newest first, and an id begins with its time."""
+"""Ranges of ids. Lists are sorted by id, newest first, and an id starts with its time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ATTEMPT = re.compile(r"atmpt_[0-9A-Za-z]{27}", re.ASCII)
 
 
 def event_range(query: EventQuery) -> tuple[str, str]:
-    """The id that events must be below, and the first that counts."""
+    """Return the upper bound of event ids, exclusive, and the lower bound, inclusive."""
     return _range("msg_", query.cursor, query.before, query.after)
 
 
 def attempt_range(query: AttemptQuery) -> tuple[str, str]:
-    """The id that attempts must be below, and the first that counts.
+    """Return the upper bound of attempt ids, exclusive, and the lower bound, inclusive.
 
     Raises:
         InvalidRequest: The cursor is not valid.

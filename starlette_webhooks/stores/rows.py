@@ -1,4 +1,4 @@
-"""From the rows of a store to objects: both stores select the same columns in the same order."""
+"""Convert rows to objects. Both stores select the same columns in the same order."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["to_attempt", "to_endpoint", "to_event", "to_stats"]
 
 
 def to_event(split: Callable[[str], Sequence[str]], row: Sequence[Any]) -> Event:
-    """An event of the columns `seq, id, tenant, type, timestamp, event_id, channels, payload, test`.
+    """Return an event from the columns `seq, id, tenant, type, timestamp, event_id, channels, payload, test`.
 
     Args:
-        split: Reads the channels, which each store keeps in its own form.
+        split: Reads the channels, which each store stores in its own format.
     """
     _, identifier, tenant, event_type, timestamp, event_id, channels, payload, test = row
     return Event(
@@ -36,7 +36,7 @@ def to_event(split: Callable[[str], Sequence[str]], row: Sequence[Any]) -> Event
 
 
 def to_endpoint(row: Sequence[Any]) -> Endpoint:
-    """An endpoint of the columns that `endpoints.sql` selects, without its number."""
+    """Return an endpoint from the columns that `endpoints.sql` selects, without its number."""
     identifier, tenant, url, description, types, channels, reason, rate, metadata, headers, created, updated = row
     return Endpoint(
         id=identifier,
@@ -56,7 +56,7 @@ def to_endpoint(row: Sequence[Any]) -> Endpoint:
 
 
 def to_attempt(row: Sequence[Any]) -> Attempt:
-    """An attempt of the columns that `attempts.sql` selects."""
+    """Return an attempt from the columns that `attempts.sql` selects."""
     (identifier, event_id, event_type, endpoint_id, url, number, timestamp, ok, *rest) = row
     status_code, duration_ms, response, error, trigger, next_attempt_at = rest
     return Attempt(
@@ -78,10 +78,10 @@ def to_attempt(row: Sequence[Any]) -> Attempt:
 
 
 def to_stats(hours: Sequence[Sequence[Any]], pending: int, since: datetime, until: datetime) -> EndpointStats:
-    """The statistics of an endpoint.
+    """Return the statistics of an endpoint.
 
     Args:
-        hours: Rows of the start of an hour, its successes and its failures.
+        hours: Rows with the start of an hour, its successes and its failures.
     """
     return EndpointStats(
         success=sum(hour[1] for hour in hours),

@@ -1,7 +1,7 @@
 """The tail of the log: publishes every commit to the streams of this process, in order and without gaps.
 
-The same for all stores. A store says what its own commits inserted, and when other processes may have committed; the
-tail reads what it needs.
+All stores share this code. A store reports what its own commits inserted, and when other processes may have committed.
+The tail reads the rest.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class ReplayStart:
     Attributes:
         after: The position after which it starts.
         until: The position of the last event committed, with which it ends.
-        newest: The id of the tenant's last event, if the replay has nothing to bring.
-        missing: Whether the event to start after is not there; `oldest` is then the first one that is.
+        newest: The id of the tenant's last event, if the replay is empty.
+        missing: Whether the event to start after does not exist. `oldest` is then the first event that does.
     """
 
     after: int
@@ -52,30 +52,30 @@ class ReplayPage:
 
 
 class LogReader(Protocol):
-    """How a store reads its log by position. Positions are in order of commits, and no later one is visible earlier."""
+    """Reads a store's log by position. Positions are in order of commits, and become visible in that order."""
 
     async def high_water(self) -> int:
-        """The position of the last event ever committed."""
+        """Return the position of the last event that was ever committed."""
 
     async def read_tail(self, after: int, limit: int) -> Sequence[Entry]:
-        """What was committed after a position, of all tenants, in order."""
+        """Return what all tenants committed after a position, in order."""
 
     async def start_replay(self, tenant: str, after: str | int | None) -> ReplayStart:
-        """Where a replay starts and ends; `after` as for `Backend.replay`. Read from one snapshot.
+        """Return where a replay starts and ends, from one snapshot. `after` as for `Backend.replay`.
 
-        If the event to start after is not there, it starts with the events that were minted later. That is nothing for
-        an id from the future, and everything for one that is older than the oldest event, or is no id.
+        If the event to start after does not exist, the replay starts with the events whose ids are later. That is
+        nothing for an id from the future, and everything for an id older than the oldest event or for an invalid id.
         """
 
     async def read_replay(self, tenant: str, filter: StreamFilter, after: int, until: int) -> ReplayPage:
-        """The next events between two positions that pass the filter."""
+        """Return the next events between two positions that match the filter."""
 
 
 class Tail:
-    """Follows the log while a tenant is watched. Belongs to the event loop.
+    """Follows the log while a tenant is watched. Used on the event loop only.
 
     Args:
-        rows: Events to read at a time.
+        rows: The number of events to read at a time.
         pause: Seconds to wait after an error of the store.
     """
 
@@ -90,7 +90,7 @@ class Tail:
         self._high: int | None = None
         self._wakeup = anyio.Event()
         self._started = anyio.Event()
-        self._problem = Problem("Streams go on.", level=logging.WARNING)
+        self._problem = Problem("Streams continue.", level=logging.WARNING)
 
     def listen(self, listener: Listener) -> None:
         """Publish to this listener from now on."""
@@ -114,15 +114,15 @@ class Tail:
 
     @property
     def following(self) -> bool:
-        """Whether commits are published; otherwise `committed` need not be called."""
+        """Whether commits are published. If not, `committed` need not be called."""
         return self._high is not None
 
     def wake(self) -> None:
-        """Something may have been committed."""
+        """Note that something may have been committed."""
         self._wakeup.set()
 
     async def run(self) -> None:
-        """Follow the log until cancelled. Costs nothing while nobody watches."""
+        """Follow the log until cancelled. Costs nothing while no tenant is watched."""
         while True:
             while self._watched:
                 try:
@@ -136,7 +136,7 @@ class Tail:
             self._wakeup = anyio.Event()
 
     async def _follow(self) -> None:
-        # From here on everything that commits is published: by `committed` if it is contiguous, else by `_catch_up`.
+        # From here on, every commit is published: by `committed` if it is contiguous, otherwise by `_catch_up`.
         if self._high is None:
             self._high = await self._reader.high_water()
         else:
@@ -157,7 +157,7 @@ class Tail:
                 return
 
     def committed(self, entries: Sequence[Entry]) -> None:
-        """This process has committed these, in order of position."""
+        """Publish what this process has committed, in order of position."""
         if self._high is None or not entries:
             return
         if entries[0].position == self._high + 1 and entries[-1].position == self._high + len(entries):
@@ -167,7 +167,7 @@ class Tail:
             self.wake()
 
     def _publish(self, entries: Sequence[Entry]) -> None:
-        # What was published while a page was read comes again with the page.
+        # The page also contains what was published while it was read.
         high = self._high or 0
         new = entries
         if entries and entries[0].position <= high:
@@ -182,15 +182,15 @@ class Tail:
                 self._listener.publish(wanted)
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> LogReplay:
-        """What a stream has missed. The tenant must be watched."""
-        # Only now is everything that commits after the high-water mark sure to be published.
+        """Return what a stream has missed. The tenant must be watched."""
+        # From now on, everything that commits after the high-water mark is published.
         await self._started.wait()
         start = await self._reader.start_replay(tenant, after)
         return LogReplay(self._reader, tenant, filter, start, str(after))
 
 
 class LogReplay(Replay):
-    """The log from a position to the high-water mark as of when the replay was opened."""
+    """The log from a position to the high-water mark at the time when the replay was opened."""
 
     def __init__(
         self, reader: LogReader, tenant: str, filter: StreamFilter, start: ReplayStart, requested: str
@@ -203,15 +203,15 @@ class LogReplay(Replay):
         self.last_id = start.newest
 
     def covers(self, entry: Entry) -> bool:
-        """Whether the entry was committed before the replay was opened."""
+        """Return whether the entry was committed before the replay was opened."""
         return entry.position <= self._start.until
 
     async def pages(self) -> AsyncIterator[Sequence[Event]]:
-        """The events that pass the filter, in order of commits."""
+        """Yield the events that match the filter, in order of commits."""
         after, until = self._start.after, self._start.until
         done = after >= until
         while not done:
             page = await self._reader.read_replay(self._tenant, self._filter, after, until)
             after, done = page.position, page.done
-            # Also if nothing passed: the caller then knows that the reader is alive.
+            # Also if nothing matched, so that the caller knows that the reader is alive.
             yield page.events

@@ -1,4 +1,4 @@
-"""Where the deliveries of an endpoint go, as a store reads it for the deliveries it leases."""
+"""The target of an endpoint's deliveries, which a store reads when it leases them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Target"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An endpoint with everything that an attempt needs to know of it. For the attributes see `LeasedDelivery`."""
+    """An endpoint with everything that an attempt needs. See `LeasedDelivery` for the attributes."""
 
     id: str
     tenant: str
@@ -31,7 +31,7 @@ class Target:
         trigger: str,
         lease: int,
     ) -> LeasedDelivery:
-        """A delivery to this endpoint.
+        """Return a delivery to this endpoint.
 
         Args:
             event: Its position in the log, its id, its type and its payload.

@@ -1,4 +1,4 @@
-"""The thread that commits. Writes that come while it is at work make up its next batch."""
+"""The thread that commits. Writes that arrive during a commit form the next batch."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _JOIN_TURNS = 4
 _JOIN_SECONDS = 0.005
 _PAUSE = 0.1
 _IN_CHILD = (
-    "`Webhooks` does not run in this process, which was forked from one in which it does. Enter "
+    "`Webhooks` does not run in this process, which was forked from a process in which it runs. Enter "
     "`async with webhooks.lifespan():` here, or emit in the parent."
 )
 
 
 class Writer:
-    """Gathers writes into batches, and commits one batch at a time on a thread of its own.
+    """Collects writes into batches, and commits one batch at a time on its own thread.
 
-    A batch is handed over at the end of the event loop's turn in which its first write came, so that the turn's others
-    join. After a commit of several, those who waited get a few turns to come back with their next write before the next
-    batch leaves: else two groups of callers would take turns for ever, with two fsyncs where one does, and the loop and
-    the thread would contend for the interpreter.
+    A batch goes to the thread at the end of the event loop's turn in which its first write arrived, so that the other
+    writes of the turn join it. After a commit of several writes, the callers get a few turns to submit their next write
+    before the next batch goes. Otherwise two groups of callers would alternate forever, with two fsyncs instead of one,
+    and the loop and the thread would compete for the interpreter.
 
     Args:
-        commit: Commits a batch; runs on the thread, and puts errors into the writes.
-        max_writes: Writes that may wait for their turn.
-        max_bytes: Sum of the sizes they were submitted with.
+        commit: Commits a batch. Runs on the thread, and stores errors in the writes.
+        max_writes: The maximum of waiting writes.
+        max_bytes: The maximum of the sum of their sizes.
     """
 
     def __init__(self, commit: Callable[[Batch], None], *, max_writes: int, max_bytes: int) -> None:
@@ -54,12 +54,12 @@ class Writer:
         self._waiting_bytes = 0
         self._open = self._forked = False
         self._resting = True
-        """Whether the next write must wake the loop: nothing is committed, and nothing waits to be."""
+        """Whether the next write must wake the loop, because no commit is running and no write waits."""
 
     # On the event loop's thread
 
     def start(self) -> None:
-        """Take writes from now on."""
+        """Accept writes from now on."""
         loop = running_loop()
         self._soon, self._soon_threadsafe = loop.call_soon, loop.call_soon_threadsafe
         self._loop_thread = threading.get_ident()
@@ -73,10 +73,10 @@ class Writer:
         self._open, self._forked = True, False
 
     async def stop(self, last: Callable[[], None]) -> None:
-        """Take no more writes, and return once all are committed.
+        """Stop accepting writes, and return once all are committed.
 
         Args:
-            last: Called on the thread at its end.
+            last: Called on the thread before it ends.
         """
         with self._mutex:
             self._open = False
@@ -89,7 +89,7 @@ class Writer:
         self._thread.join()
 
     def after_fork(self) -> None:
-        """In a child there is no thread, and the lock may be held by one that is not there."""
+        """Reset the state in a forked child, which has no thread. A missing thread may hold the lock."""
         self._mutex = threading.Lock()
         self._open, self._forked = False, True
 
@@ -110,12 +110,12 @@ class Writer:
             self._waiting_writes -= len(writes)
             self._waiting_bytes -= batch.size
             alone = len(writes) == 1 and not self._pending.writes
-        # Who listens hears of the commit before who waits goes on.
+        # Listeners are notified of the commit before waiting callers continue.
         for callback in self.on_commit:
             try:
                 callback(writes)
             except Exception:
-                logger.exception("Something that follows commits failed.")
+                logger.exception("A listener of commits failed.")
         batch.finish()
         if alone or not self._open:
             self._hand_over()
@@ -132,26 +132,26 @@ class Writer:
 
     @property
     def on_loop(self) -> bool:
-        """Whether the caller is on the thread of the event loop, and the writer at work."""
+        """Return whether the caller is on the thread of the event loop while the writer is running."""
         return self._open and threading.get_ident() == self._loop_thread
 
     def call_soon(self, fn: Callable[[], None]) -> None:
-        """Call a function on the event loop, from any thread: at once where this is the loop's own."""
+        """Call a function on the event loop, from any thread. On the loop's own thread, it is called directly."""
         if threading.get_ident() == self._loop_thread:
             fn()
         else:
             self._soon_threadsafe(fn)
 
     def submit(self, kind: type[W], operation: Any, size: int, bounded: bool) -> W:
-        """Take a write of that kind. Thread-safe; never blocks.
+        """Accept a write of that kind. Thread-safe, and never blocks.
 
         Args:
-            size: Bytes that it holds while it waits.
-            bounded: False to take it even where too many wait.
+            size: Bytes that it occupies while it waits.
+            bounded: False to accept it even if too many wait.
 
         Raises:
             NotRunning: Before `start` and after `stop`.
-            QueueFull: Too many writes, or too many bytes, wait.
+            QueueFull: Too many writes or bytes wait.
         """
         with self._mutex:
             if not self._open:
@@ -182,7 +182,7 @@ class Writer:
             try:
                 self._commit(batch)
             except BaseException as exc:
-                logger.exception("The thread that writes met an error.")
+                logger.exception("The thread that commits had an unexpected error.")
                 for write in batch.writes:
                     write.error = write.error or RuntimeError(f"The write was not made: {exc!r}.")
             if not self._tell_loop(self._finish, batch):
@@ -194,12 +194,12 @@ class Writer:
         self._tell_loop(self._ended.set)
 
     def _tell_loop(self, fn: Callable[..., object], *args: object) -> bool:
-        """Call a function on the loop. False if the loop was closed within the lifespan: nobody waits any more."""
+        """Call a function on the loop. Returns False if the loop was closed, in which case no caller waits."""
         while True:
             try:
                 self._soon_threadsafe(fn, *args)
             except MemoryError:
-                # Whoever waits must hear of it, sooner or later.
+                # Waiting callers must be notified, sooner or later.
                 time.sleep(_PAUSE)
             except RuntimeError:
                 return False

@@ -1,4 +1,4 @@
-"""Writes on their way into a store, and the batch that is committed together. The same for all stores."""
+"""Writes that wait for their commit, and the batches that are committed together. All stores share this code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class Batch:
-    """The writes that are committed together, and who waits for it.
+    """Writes that are committed together.
 
     Attributes:
-        started: When its first write came, by `time.monotonic()`.
-        committed: Opened when the transaction has ended. To wait for on the event loop only, and before `finished`.
+        started: When its first write arrived, by `time.monotonic()`.
+        committed: Opens when the transaction has ended. Wait for it on the event loop only, and before `finished`.
     """
 
     __slots__ = ("committed", "finished", "size", "started", "writes")
@@ -32,15 +32,15 @@ class Batch:
         self.committed = committed
 
     def finish(self) -> None:
-        """The transaction has ended."""
+        """Note that the transaction has ended."""
         self.finished = True
-        # They hold this batch, too. Without the cycle, nothing of a commit waits for the garbage collector.
+        # They refer to this batch, too. Without the cycle, no commit needs the garbage collector.
         self.writes = []
         self.committed.set()
 
 
 class Write(Generic[T]):
-    """An operation on its way into a store, which knows what to do with it."""
+    """An operation that waits for its commit in a store."""
 
     __slots__ = ("_batch", "error", "operation", "result")
 
@@ -53,16 +53,16 @@ class Write(Generic[T]):
 
     @property
     def finished(self) -> bool:
-        """Whether `wait` would return or raise at once."""
+        """Whether `wait` would return or raise immediately."""
         return self._batch.finished
 
     @property
     def failed(self) -> bool:
-        """Whether `wait` would raise at once."""
+        """Whether `wait` would raise immediately."""
         return self.error is not None
 
     async def wait(self) -> T:
-        """Wait for the commit. Returns what the operation returned; raises what it raised, or `BackendUnavailable`."""
+        """Wait for the commit and return the operation's result. Raises its error, or `BackendUnavailable`."""
         if not self._batch.finished:
             await self._batch.committed.wait()
         if self.error is not None:
@@ -72,28 +72,28 @@ class Write(Generic[T]):
 
 
 def _raise(error: Exception) -> NoReturn:
-    # The writes of a batch share an error, and each that is raised collects a traceback.
+    # The writes of a batch share an error, and every `raise` would extend its traceback.
     if isinstance(error, BackendUnavailable):
         raise BackendUnavailable(str(error)) from error
     raise error
 
 
 class SupportsEvents(Protocol):
-    """What an operation that stores events returns."""
+    """The result of an operation that stores events."""
 
     @property
     def events(self) -> Sequence[Event]:
-        """The events as stored."""
+        """Return the events as stored."""
 
 
 class Submitted(Write[Sequence[Event]]):
-    """Events on their way into the database: the `Submission` of the stores that keep them there."""
+    """Events that wait for their commit: the `Submission` of stores."""
 
     __slots__ = ()
 
     async def wait(self) -> Sequence[Event]:
         """See `Submission.wait`."""
-        # Not by way of `Write.wait`: every emitting request waits here, and holds its coroutines meanwhile.
+        # Not through `Write.wait`: every emitting request waits here, and each coroutine costs memory.
         if not self._batch.finished:
             await self._batch.committed.wait()
         if self.error is not None:

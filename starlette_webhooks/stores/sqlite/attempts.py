@@ -1,4 +1,4 @@
-"""Reading what was attempted. The functions run on the database's threads."""
+"""Reads attempts. The functions run on the database's threads."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _HOUR = 3_600_000
 def list_attempts(
     connection: sqlite3.Connection, tenant: str, query: AttemptQuery, *, most: int = LOOKED_AT
 ) -> Page[Attempt]:
-    """A page, newest first. Empty where the tenant has no such event or endpoint.
+    """Return a page, newest first. Empty if the tenant has no such event or endpoint.
 
-    A filter that passes few of 5,000 attempts ends the page early; there is a cursor to go on with.
+    If few of 5,000 attempts match the filter, the page ends early with a cursor to continue.
 
     Raises:
         InvalidRequest: The cursor is invalid.
@@ -51,7 +51,7 @@ def _passes(query: AttemptQuery, status_code: int, event_type: str) -> bool:
 
 
 def _keys(connection: sqlite3.Connection, tenant: str, query: AttemptQuery) -> Iterator[Sequence[Any]]:
-    """Ids, newest first: one ordered walk through the index for each endpoint and status, merged."""
+    """Return ids, newest first, by merging one ordered index scan per endpoint and status."""
     high, low = attempt_range(query)
     outcomes = (0, 1) if query.status is None else (int(query.status == "success"),)
     endpoints: Sequence[int | None] = [None]
@@ -75,7 +75,7 @@ def _attempts(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[At
 def stats(
     connection: sqlite3.Connection, tenant: str, endpoint_id: str, since: datetime, until: datetime
 ) -> EndpointStats | None:
-    """How deliveries to an endpoint went, by the hours that begin in the window or hold its start.
+    """Return the attempts to an endpoint by hour, for the hours that begin in the window or contain its start.
 
     Pending deliveries are counted up to 10,000.
     """

@@ -1,9 +1,9 @@
-"""One SQLite file: a connection that writes, in group commits, and a few that read.
+"""A SQLite file, with one connection that writes in group commits, and a few that read.
 
-Writes of all callers that come while a commit runs make up the next one: one transaction, one fsync. Each process has
-one connection that writes, and a file lock is held from BEGIN to COMMIT; so processes take turns without SQLite's
-unfair busy waiting, and the WAL-reset bug of SQLite before 3.51.3 (two connections that checkpoint and write at once,
-https://sqlite.org/wal.html) has no room.
+Writes that arrive during a commit form the next one: one transaction, one fsync. Each process has one connection that
+writes, and holds a file lock from BEGIN to COMMIT. Processes therefore take turns without SQLite's unfair busy waiting.
+This also avoids the WAL-reset bug of SQLite before 3.51.3, where two connections checkpoint and write at the same time
+(https://sqlite.org/wal.html).
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ Connection = sqlite3.Connection
 
 _READERS = 4
 _BATCH_WRITES = 2000
-# Once the lock was not free in time, later writes fail soon: they would queue up behind it.
+# After the lock was not free in time, later writes fail soon, because they would queue behind it.
 _SHORT_WAIT = 0.25
 
 
 class Database:
-    """A SQLite file shared by tasks, threads and processes; `:memory:` keeps it in this process.
+    """A SQLite file shared by tasks, threads and processes. `:memory:` is private to this process.
 
     Args:
-        path: Where the file is. Beside it lie `-wal`, `-shm` and `-lock`, which belong to it.
-        max_writes: Writes that may wait for their turn.
-        max_bytes: Sum of the sizes they were submitted with.
-        lock_seconds: How long to wait for another process of ours that writes.
+        path: The path of the file. `-wal`, `-shm` and `-lock` beside it belong to it.
+        max_writes: The maximum of waiting writes.
+        max_bytes: The maximum of the sum of their sizes.
+        lock_seconds: How long to wait for another process of this library that writes.
         busy_seconds: How long to wait for another program that holds SQLite's own lock.
-        check_seconds: How long to look for damage when the file is opened.
-        watch_every: Seconds between two looks whether the file is still there and, after a problem, usable again.
+        check_seconds: How long to check for damage when the file is opened.
+        watch_every: Seconds between two checks whether the file still exists and, after a problem, is usable again.
         migrates: Whether the schema is brought up to date at the start.
         migrations: Those of the package by default.
         environment: The environment of this process; see `check_environment`.
@@ -101,7 +101,7 @@ class Database:
 
     @property
     def problem(self) -> str | None:
-        """Why it cannot be written at the moment, or None."""
+        """Why the database cannot be written, or None."""
         since = self._committing_since
         if since is not None and (elapsed := time.monotonic() - since) > self._lock_seconds + self._busy_seconds:
             return f"A commit to the database {self.path!r} has taken {elapsed:.0f} s so far."
@@ -111,10 +111,10 @@ class Database:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
-        """Open the file, bring its schema up to date, and commit what is submitted until the block ends.
+        """Open the file, migrate its schema, and commit what is submitted until the block ends.
 
         Raises:
-            BackendUnavailable: It cannot be opened.
+            BackendUnavailable: The file cannot be opened.
         """
         self._reading = CapacityLimiter(_READERS)
         await to_thread.run_sync(self._open)
@@ -127,13 +127,13 @@ class Database:
             async with running_beside(*([] if self.path == MEMORY else [self._watch])):
                 yield
         finally:
-            # Shielded: what was submitted must be committed, and who waits must not wait for ever.
+            # Shielded: submitted writes must be committed, and callers must not wait forever.
             with anyio.CancelScope(shield=True):
-                # Closed on the writer's thread, since the system may have no other.
+                # Closed on the writer's thread, because the system may have no other.
                 await self._writer.stop(self._close)
 
     def _open(self) -> None:
-        # Resolved once: after a change of directory, or by a symbolic link, it must still be this file and this lock.
+        # Resolved once, so that a change of directory or a symbolic link does not lead to another file or lock.
         location = self._location = self.path if self.path == MEMORY else os.path.realpath(self.path)
         remedy = "Set `WEBHOOKS_DATABASE` to a path in an existing directory that this process may write to."
         try:
@@ -164,8 +164,8 @@ class Database:
             reader.close()
         self._readers.clear()
         if self._connection is not None:
-            # The last connection to close checkpoints, which must not meet another process's write. If another process
-            # holds the lock for too long, it has the file open, so that this is not the last one.
+            # The last connection to close makes a checkpoint, during which no other process may write. If another
+            # process holds the lock for too long, it has the file open, so this is not the last connection.
             with suppress(BackendUnavailable), self._exclusive(self._patience):
                 self._connection.close()
             self._connection.close()
@@ -176,10 +176,10 @@ class Database:
         self._presence = None
 
     def after_fork(self) -> None:
-        """In a child nothing is open; it may open the file for itself."""
+        """Reset the state in a forked child, which may open the file itself."""
         self._writer.after_fork()
         self._memory_lock = threading.RLock()
-        # Kept, and neither used nor closed: https://sqlite.org/howtocorrupt.html, section 2.6.
+        # Neither used nor closed: https://sqlite.org/howtocorrupt.html, section 2.6.
         self._inherited += [self._connection, *self._readers]
         self._connection = None
         self._readers = []
@@ -209,7 +209,7 @@ class Database:
             await anyio.sleep(self._watch_every)
             await to_thread.run_sync(self._check_presence, limiter=self._reading)
             if self._problem.text is not None:
-                # So that it shows that it can be written again, though nobody writes.
+                # Detects that the database can be written again, even if nobody writes.
                 with suppress(BackendUnavailable):
                     await self.write(_rewrite_header)
 
@@ -226,19 +226,19 @@ class Database:
     # Writing
 
     def submit(self, fn: Callable[[Connection], T], *, size: int = 0, bounded: bool = True) -> Write[T]:
-        """Run a function in the next transaction, on another thread. Thread-safe; never blocks.
+        """Run a function in the next transaction, on another thread. Thread-safe, and never blocks.
 
-        The function gets a connection with a transaction open, and may run again where another write of the same
-        transaction failed: its only effects must be those on the connection. A `Joint` runs together with its
-        neighbours, unless something fails.
+        The function receives a connection in an open transaction, and may run again if another write of the same
+        transaction failed. Its only effects must be on the connection. A `Joint` runs together with its neighbours,
+        unless something fails.
 
         Args:
-            size: Bytes that it holds while it waits.
-            bounded: False to take it even where too many wait.
+            size: Bytes that it occupies while it waits.
+            bounded: False to accept it even if too many wait.
 
         Raises:
             NotRunning: Outside `lifespan`.
-            QueueFull: Too many writes, or too many bytes, wait.
+            QueueFull: Too many writes or bytes wait.
         """
         return self._writer.submit(Write, fn, size, bounded)
 
@@ -249,18 +249,18 @@ class Database:
     async def write(self, fn: Callable[[Connection], T]) -> T:
         """Run a function in the next transaction and wait for the commit. See `submit`.
 
-        It is taken however many writes wait, as who waits for it submits no other: deliveries go on being recorded
-        while events fill the queue.
+        It is accepted however many writes wait, because the caller waits for it before it submits another. Deliveries
+        are therefore still recorded while events fill the queue.
         """
         return await self.submit(fn, bounded=False).wait()
 
     @property
     def on_loop(self) -> bool:
-        """Whether the caller is on the thread of the event loop that it runs on."""
+        """Return whether the caller is on the thread of the database's event loop."""
         return self._writer.on_loop
 
     def call_soon(self, fn: Callable[[], None]) -> None:
-        """Call a function on the event loop, from any thread: at once where this is the loop's own."""
+        """Call a function on the event loop, from any thread. On the loop's own thread, it is called directly."""
         self._writer.call_soon(fn)
 
     def _commit(self, batch: Batch) -> None:
@@ -278,7 +278,7 @@ class Database:
         try:
             with self._exclusive(self._patience):
                 write_together(connection, writes)
-            # After the commit: what is answered from now on is in the file that lies there.
+            # After the commit, so that what is answered from now on is in the file at the path.
             self._check_files()
         except Exception as exc:
             for write in writes:
@@ -296,7 +296,7 @@ class Database:
     def _as_backend_error(self, error: sqlite3.Error) -> BackendError:
         if concerns_database(error):
             return self._unavailable("written", error)
-        # It is about what was written, which fails again however often it is tried.
+        # The data is at fault, so that another try would fail again.
         refused = BackendRefused(f"The database {self.path!r} refused what was written: {error}.")
         refused.__cause__ = error
         return refused
@@ -329,7 +329,7 @@ class Database:
     def _open_reader(self) -> Connection:
         connection = connect(self._location, busy_seconds=self._busy_seconds)
         try:
-            self._check_files()  # It might be another file by now.
+            self._check_files()  # The path might lead to another file by now.
             connection.execute("PRAGMA query_only = 1")
         except BaseException:
             connection.close()
@@ -349,17 +349,17 @@ class Database:
             connection.execute("BEGIN")
             return fn(connection)
         finally:
-            # Some errors have ended the transaction already.
+            # Some errors have already ended the transaction.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             self._readers.append(connection)
 
     def watcher(self) -> Connection:
-        """A connection for `PRAGMA data_version` alone, which is quick enough for the event loop (3 µs)."""
+        """Return a connection for `PRAGMA data_version` only, which is fast enough for the event loop (3 µs)."""
         return connect(self._location, busy_seconds=self._busy_seconds)
 
 
 def _rewrite_header(connection: Connection) -> None:
-    # Writes a page, as an empty transaction would succeed on a full disk.
+    # Writes a page, because an empty transaction would succeed on a full disk.
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     connection.execute(f"PRAGMA user_version = {version}")

@@ -1,9 +1,8 @@
-"""Deliveries in SQLite: finding what is due, and leasing it.
+"""Finds and leases due deliveries in SQLite.
 
-A delivery is leased by moving `due` on to the end of the lease, so that a delivery of a crashed process becomes due
-again by itself. Only the holder of the lease (`attempt` is as it left it, and `leased` is set) may move or remove the
-delivery.
-The functions take a connection and run on the database's threads; times are in milliseconds since the epoch.
+A lease moves `due` to the end of the lease, so that a delivery of a crashed process becomes due again automatically.
+Only the holder of the lease may move or remove the delivery: `attempt` is then unchanged, and `leased` is set.
+The functions take a connection and run on the database's threads. Times are in milliseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ __all__ = ["News", "claim", "due", "fix_times", "news", "orphans", "release", "s
 
 _QUERIES = load_queries("deliveries.sql")
 _FIXED_AT_ONCE = 1000
-# Events of 16 MiB at most, the largest value of `max_event_bytes`; SQLite's strings end at a billion bytes.
+# Events have at most 16 MiB, the largest value of `max_event_bytes`. SQLite's strings end at a billion bytes.
 _EVENTS_AT_ONCE = 32
 
 
@@ -44,7 +43,7 @@ def urgent(connection: sqlite3.Connection, *, due_by: int, endpoints: int = DUE_
 
 
 def claim(connection: sqlite3.Connection, *, request: ClaimRequest) -> Claim:
-    """Lease deliveries that are due. See `DeliveryStore`."""
+    """Lease due deliveries. See `DeliveryStore`."""
     numbers = json.dumps([one.endpoint for one in request.requests])
     statement = _QUERIES["urgent_candidates" if request.urgent else "candidates"]
     candidates = []
@@ -63,13 +62,13 @@ def claim(connection: sqlite3.Connection, *, request: ClaimRequest) -> Claim:
 
 
 def _lease(connection: sqlite3.Connection, plan: ClaimPlan, lease: int) -> dict[int, list[Sequence[Any]]]:
-    """Lease as many deliveries of each endpoint as planned, or as many as are due. Returns their rows by endpoint."""
+    """Lease the planned number of deliveries per endpoint, or as many as are due. Returns their rows by endpoint."""
     if not plan.slots:
         return {}
     leased: dict[int, list[Sequence[Any]]] = {}
     one_by_one = plan.slots
     if not plan.urgent:
-        # Most endpoints get one slot. Those take one statement together.
+        # Most endpoints get one slot. One statement leases for all of them.
         one_each = json.dumps([no for no, slots in plan.slots.items() if slots == 1])
         for row in in_one_row(connection, _QUERIES["due_of_each"], {"endpoints": one_each, "now": plan.now}):
             leased[row[2]] = [row]
@@ -127,26 +126,26 @@ def _events(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, tu
 def _secrets(connection: sqlite3.Connection, endpoints: Sequence[int], now: int) -> dict[int, tuple[str, ...]]:
     secrets: dict[int, tuple[str, ...]] = {}
     rows = in_one_row(connection, _QUERIES["secrets"], {"endpoints": json.dumps(endpoints), "now": now})
-    # The current one, which does not expire, comes first.
+    # The current secret, which does not expire, comes first.
     for endpoint, key, _ in sorted(rows, key=lambda row: row[2] or math.inf, reverse=True):
         secrets[endpoint] = (*secrets.get(endpoint, ()), key)
     return secrets
 
 
 def release(connection: sqlite3.Connection, *, leased: Sequence[LeasedDelivery], due: int, now: int) -> None:
-    """Give leases back. See `DeliveryStore`."""
+    """Release leases. See `DeliveryStore`."""
     connection.executemany(
         _QUERIES["release"], [{"id": one.id, "number": one.number, "due": due, "now": now} for one in leased]
     )
 
 
 def set_aside(connection: sqlite3.Connection, *, delivery: LeasedDelivery) -> None:
-    """Make no further attempt by itself. See `DeliveryStore`."""
+    """Make no further automatic attempts. See `DeliveryStore`."""
     connection.execute(_QUERIES["set_aside"], {"id": delivery.id, "number": delivery.number})
 
 
 def fix_times(connection: sqlite3.Connection, *, after: int, now: int, batch: int = _FIXED_AT_ONCE) -> list[int]:
-    """Move a batch of what was stored by a clock that was ahead. Returns the numbers of these deliveries."""
+    """Move a batch of times that were stored while the clock was ahead. Returns the numbers of the deliveries."""
     values = {"after": after, "now": now, "batch": batch}
     ids = [id for (id,) in connection.execute(_QUERIES["stamped_later"], values)]
     connection.execute(_QUERIES["fix_times"], {"ids": json.dumps(ids), "now": now})
@@ -155,7 +154,7 @@ def fix_times(connection: sqlite3.Connection, *, after: int, now: int, batch: in
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Deliveries that were added: the last number, and their endpoints; and endpoints with urgent ones."""
+    """New deliveries: the last number, their endpoints, and the endpoints with urgent ones."""
 
     last: int
     endpoints: Sequence[int]
@@ -163,12 +162,12 @@ class News:
 
 
 def news(connection: sqlite3.Connection, *, after: int, now: int) -> News:
-    """What was added behind a number."""
+    """Return the deliveries that were added after a number."""
     row = connection.execute(_QUERIES["last_delivery"]).fetchone()
     endpoints = in_one_row(connection, _QUERIES["added"], (after,))
     return News(0 if row is None else row[0], endpoints, urgent(connection, due_by=now))
 
 
 def orphans(connection: sqlite3.Connection) -> list[int]:
-    """Numbers of endpoints that are gone but left deliveries or attempts: their removal was interrupted."""
+    """Return the numbers of deleted endpoints that still have deliveries or attempts, after an interruption."""
     return [no for (no,) in connection.execute(_QUERIES["orphans"])]

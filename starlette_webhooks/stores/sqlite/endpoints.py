@@ -1,4 +1,4 @@
-"""Endpoints in SQLite: rows, subscriptions, secrets. The functions run on the database's threads."""
+"""Endpoints in SQLite, with their subscriptions and secrets. The functions run on the database's threads."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def get_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -
 
 
 def number_of(connection: sqlite3.Connection, tenant: str, identifier: str) -> int | None:
-    """The number under which an endpoint's deliveries are kept."""
+    """Return the number that identifies an endpoint in deliveries."""
     row = _row(connection, tenant, identifier)
     return None if row is None else int(row[0])
 
@@ -82,7 +82,7 @@ def number_of(connection: sqlite3.Connection, tenant: str, identifier: str) -> i
 def create_endpoint(
     connection: sqlite3.Connection, tenant: str, changes: EndpointChanges, now: int, limit: int
 ) -> Endpoint:
-    """Create an endpoint with a secret, up to `limit` of them for a tenant."""
+    """Create an endpoint with a secret, unless the tenant already has `limit` endpoints."""
     (count,) = connection.execute(_QUERIES["count"], (tenant,)).fetchone()
     if count >= limit:
         raise endpoint_limit(count)
@@ -125,7 +125,7 @@ def _subscribe(connection: sqlite3.Connection, no: int, endpoint: Endpoint) -> N
 
 
 def delete_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -> int | None:
-    """Remove an endpoint. Returns the number under which its deliveries and attempts are left."""
+    """Delete an endpoint. Returns its number, under which its deliveries and attempts remain."""
     row = _row(connection, tenant, identifier)
     if row is None:
         return None
@@ -138,14 +138,14 @@ def delete_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str
 
 
 def delete_leftovers(connection: sqlite3.Connection, no: int, batch: int = 500) -> bool:
-    """Remove one batch of what a deleted endpoint left. False when nothing was left."""
+    """Remove a batch of a deleted endpoint's deliveries and attempts. Returns False if there are none left."""
     deliveries = connection.execute(_QUERIES["delete_deliveries"], (no, batch)).rowcount
     attempts = connection.execute(_QUERIES["delete_attempts"], (no, batch)).rowcount
     return deliveries + attempts > 0
 
 
 def any_endpoint(connection: sqlite3.Connection, tenant: str) -> str | None:
-    """The id of some endpoint of the tenant."""
+    """Return the id of any endpoint of the tenant."""
     page = list_endpoints(connection, tenant, 1, None)
     return page.items[0].id if page.items else None
 
@@ -160,7 +160,7 @@ def get_secret(connection: sqlite3.Connection, tenant: str, identifier: str) -> 
 
 
 def rotate_secret(connection: sqlite3.Connection, tenant: str, identifier: str, key: str, now: int) -> str | None:
-    """Make `key` the secret of an endpoint; the one before stays valid for 24 hours."""
+    """Make `key` the secret of an endpoint. The previous one stays valid for 24 hours."""
     row = _row(connection, tenant, identifier)
     if row is None:
         return None

@@ -1,4 +1,4 @@
-"""Writing events into the log, together with their deliveries. Runs on the database's thread."""
+"""Writes events into the log, together with their deliveries. Runs on the database's thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Deliveries that were inserted one after another: their endpoints, and the first and the last number."""
+    """Deliveries with consecutive numbers: their endpoints, and the first and the last number."""
 
     endpoints: Collection[int]
     first: int
@@ -42,8 +42,8 @@ class Inserted:
 
     Attributes:
         events: All of its events, as stored.
-        positions: The position of each in the log; 0 for an event that was there before.
-        queued: Their deliveries, and those of events that were inserted by the same statements.
+        positions: The position of each in the log, or 0 for an event that already existed.
+        queued: Their deliveries, and those of other events that the same statements inserted.
     """
 
     events: Sequence[Event]
@@ -52,7 +52,7 @@ class Inserted:
 
     @property
     def entries(self) -> list[Entry]:
-        """The new events with their positions. Made when somebody asks: without streams, nobody does."""
+        """The new events with their positions. Computed on demand, since nobody needs them without streams."""
         return [Entry(position, event) for position, event in zip(self.positions, self.events, strict=True) if position]
 
 
@@ -61,7 +61,7 @@ class Insertion(Joint[Inserted]):
 
     Args:
         due_in: Milliseconds until the first attempt.
-        endpoint: Deliver to this endpoint alone, ignoring its filters.
+        endpoint: Deliver to this endpoint only, ignoring its filters.
     """
 
     __slots__ = ("due_in", "endpoint", "events")
@@ -73,7 +73,7 @@ class Insertion(Joint[Inserted]):
 
     @property
     def joins(self) -> bool:
-        """See `Joint`. Ordinary events go together: delivered at once, under a minted id, in no channel, no tests."""
+        """See `Joint`. Ordinary events join: due immediately, with a minted id, without channels, and not tests."""
         for event in self.events:
             if event.channels or event.event_id != implied_event_id(event.id) or event.test:
                 return False
@@ -94,12 +94,12 @@ class Insertion(Joint[Inserted]):
     def _insert(self, connection: sqlite3.Connection, event: Event) -> tuple[Event, int]:
         event_id = None if event.event_id == implied_event_id(event.id) else event.event_id
         if event_id is not None and event_id.startswith("evt_"):
-            # Perhaps the one that an event got for which the host gave none.
+            # The event may have received this id because the host gave none.
             row = connection.execute(_QUERIES["event_by_id"], (event.tenant, "msg_" + event_id[4:])).fetchone()
             if row is not None:
                 return to_event(row), 0
         channels = json.dumps(event.channels) if event.channels else None
-        # What is made for one endpoint is never recovered, as tests are not.
+        # Events for one endpoint only are never recovered, like tests.
         test = event.test or self.endpoint is not None
         values = (event.id, event.tenant, event.type, to_ms(event.timestamp), event_id, channels, event.payload, test)
         cursor = connection.execute(_INSERT, values)
@@ -138,8 +138,8 @@ class Insertion(Joint[Inserted]):
     @classmethod
     def run_together(cls, connection: sqlite3.Connection, operations: Sequence[Self]) -> list[Inserted]:
         """See `Joint`."""
-        # A few statements for all, as SQLite's module lets go of the interpreter's lock several times in each: while
-        # the event loop is busy, each time costs a switch between the threads.
+        # A few statements for all: SQLite's module releases the interpreter's lock several times in each. While
+        # the event loop is busy, each release costs a switch between the threads.
         events = [event for insertion in operations for event in insertion.events]
         position = _insert_rows(connection, events)
         queued = _deliver_rows(connection, position, len(events))

@@ -1,4 +1,4 @@
-"""Writes that run together, in fewer statements than each alone."""
+"""Writes that run together in fewer statements."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Connection = sqlite3.Connection
 
 
 class Joint(Generic[T]):
-    """A write that can run together with its neighbours of the same class, in fewer statements.
+    """A write that can run together with neighbours of the same class, in fewer statements.
 
-    Called alone, it runs alone. Both ways have the same effect and return the same results.
+    A call runs it alone. Both ways have the same effects and results.
     """
 
     __slots__ = ()
 
     @property
     def joins(self) -> bool:
-        """Whether this one may run with its neighbours."""
+        """Whether this write may run with its neighbours."""
         return True
 
     def __call__(self, connection: Connection) -> T:
-        """Run alone."""
+        """Run this write alone."""
         raise NotImplementedError
 
     @classmethod
     def run_together(cls, connection: Connection, operations: Sequence[Self]) -> list[T]:
-        """Run neighbours that all `joins`, and return the result of each."""
+        """Run neighbours for which `joins` is true, and return the result of each."""
         raise NotImplementedError

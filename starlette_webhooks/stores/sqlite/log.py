@@ -1,7 +1,7 @@
-"""Reading the event log.
+"""Reads the event log.
 
-Lists go by `id`, which is the order of time; streams go by `seq`, which is the order of commits and never lets an event
-appear behind a reader. The functions take a connection and run on the database's threads.
+Lists are sorted by `id`, the order of time. Streams follow `seq`, the order of commits, in which no event ever appears
+behind a reader. The functions take a connection and run on the database's threads.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _QUERIES = load_queries("log.sql")
 
 
 def get_event(connection: sqlite3.Connection, tenant: str, identifier: str) -> Event | None:
-    """One event of the tenant by its public id."""
+    """Return an event of the tenant by its public id."""
     row = connection.execute(_QUERIES["event_by_id"], (tenant, identifier)).fetchone()
     return None if row is None else to_event(row)
 
 
 def list_events(connection: sqlite3.Connection, tenant: str, query: EventQuery) -> Page[Event]:
-    """A page, newest first. A page that grows beyond 8 MiB ends early."""
+    """Return a page, newest first. A page of more than 8 MiB ends early."""
     events: list[Event] = []
     size = 0
     for row in _select(connection, tenant, query):
@@ -46,7 +46,7 @@ def _select(connection: sqlite3.Connection, tenant: str, query: EventQuery) -> s
     bounds = (*event_range(query), limit)
     if query.channel is None and not query.event_types:
         return connection.execute(_QUERIES["list_events"], (tenant, *bounds))
-    # A keyset for each type, merged: `type IN (...)` walks the whole log for rare types.
+    # One keyset per type, merged: `type IN (...)` would scan the whole log for rare types.
     parts: list[tuple[str, tuple[str | int, ...]]]
     if query.channel is None:
         parts = [(_QUERIES["keys_of_type"], (tenant, name, *bounds)) for name in query.event_types]
@@ -62,13 +62,13 @@ def _select(connection: sqlite3.Connection, tenant: str, query: EventQuery) -> s
 
 
 def high_water(connection: sqlite3.Connection) -> int:
-    """The position of the last event ever committed."""
+    """Return the position of the last event that was ever committed."""
     row = connection.execute(_QUERIES["high_water"]).fetchone()
     return 0 if row is None else int(row[0])
 
 
 def start_replay(connection: sqlite3.Connection, tenant: str, after: str | int | None) -> ReplayStart:
-    """Where a replay starts and ends. See `LogReader.start_replay`."""
+    """Return where a replay starts and ends. See `LogReader.start_replay`."""
     high = high_water(connection)
     if isinstance(after, int):
         return ReplayStart(after, high)
@@ -80,7 +80,7 @@ def start_replay(connection: sqlite3.Connection, tenant: str, after: str | int |
     oldest = _id(connection, "oldest_event", tenant)
     if oldest is None or not is_message_id(after) or after < oldest:
         return ReplayStart(0, high, missing=True, oldest=oldest)
-    # A restored backup has lost it. Whatever is older, the client has.
+    # A restored backup has lost the event. The client has everything older.
     (first,) = connection.execute(_QUERIES["first_minted_after"], (tenant, after)).fetchone()
     if first is None:
         newest = _id(connection, "newest_event", tenant)
@@ -101,7 +101,7 @@ def read_replay(
     until: int,
     limit: int = REPLAY_EVENTS,
 ) -> ReplayPage:
-    """The next events that pass: `REPLAY_BYTES` of them, or as many as 500 events or 8 MiB of them contain."""
+    """Return the next events that match, up to `REPLAY_BYTES`, out of at most 500 events or 8 MiB."""
     events: list[Event] = []
     size = looked_at = seen = 0
     for row in connection.execute(_QUERIES["replay"], (tenant, after, until, limit)):
@@ -119,5 +119,5 @@ def read_replay(
 
 
 def read_tail(connection: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
-    """What was committed after a position, of all tenants, in order."""
+    """Return what all tenants committed after a position, in order."""
     return [Entry(row[0], to_event(row)) for row in connection.execute(_QUERIES["tail"], (after, limit))]

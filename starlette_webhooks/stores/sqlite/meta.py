@@ -17,7 +17,7 @@ _QUERIES = load_queries("meta.sql")
 
 
 def read_meta(connection: sqlite3.Connection, name: str, default: bytes) -> bytes:
-    """A value kept in the database; stored as `default` the first time."""
+    """Return a stored value. It is stored as `default` the first time."""
     connection.execute(_QUERIES["put_meta"], (name, default))
     row = connection.execute(_QUERIES["get_meta"], (name,)).fetchone()
     return bytes(row[0])

@@ -1,4 +1,4 @@
-"""Bringing the schema of a file up to date."""
+"""Migrates the schema of a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from starlette_webhooks.stores.sqlite.queries import read_sql
 
 __all__ = ["check", "installed", "migrate", "package_migrations"]
 
-# Before, a file did not say which versions work on it.
+# Before this version, a file did not say which versions work with it.
 _RECORDED_SINCE = 3
 
 
@@ -38,19 +38,19 @@ def migrate(
     *,
     applied: Applied | None = None,
 ) -> Installed:
-    """Make the schema, or bring it up to date. Nothing is done where it is. Called under the lock of the file.
+    """Create or migrate the schema if necessary. Called under the lock of the file.
 
     Args:
-        migrations: Those of the package by default.
+        migrations: The migrations of the package by default.
 
     Raises:
-        BackendUnavailable: A newer version of the package made the schema, which this one does not work with.
+        BackendUnavailable: The schema is from a newer version of the package, and this one does not work with it.
     """
     migrations = migrations or package_migrations()
     found = installed(connection)
     missing = missing_migrations(migrations, found, _where(path))
     if not found.version:
-        # A new file gets the last schema of the package at once.
+        # A new file gets the latest schema directly.
         latest = package_migrations()[-1]
         missing = [
             replace(latest, script=read_sql("schema.sql")),
@@ -67,15 +67,15 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
     marks = f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {migration.version};"
     if migration.version >= _RECORDED_SINCE:
         marks += f"\nINSERT INTO migration (version, works_with) VALUES ({migration.version}, {migration.works_with});"
-    # Not `executescript` alone: it would commit a transaction that is open, and a crash could leave half a schema.
+    # Not just `executescript`: it would commit the open transaction, and a crash could leave half a schema.
     connection.executescript(f"BEGIN IMMEDIATE;\n{migration.script}\n{marks}\nCOMMIT;")
 
 
 def check(connection: sqlite3.Connection, path: str, migrations: Sequence[Migration] | None = None) -> Installed:
-    """See that this version of the package works on the schema.
+    """Check that this version of the package works with the schema.
 
     Raises:
-        BackendUnavailable: It does not.
+        BackendUnavailable: It does not work with the schema.
     """
     migrations = migrations or package_migrations()
     found = installed(connection)
@@ -85,7 +85,7 @@ def check(connection: sqlite3.Connection, path: str, migrations: Sequence[Migrat
 
 
 def installed(connection: sqlite3.Connection) -> Installed:
-    """What the file has."""
+    """Return the schema version of the file."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < _RECORDED_SINCE:
         return Installed(version, version)

@@ -1,4 +1,4 @@
-"""Tells the tail and the dispatcher what was committed: by this process at once, by others within 20 ms."""
+"""Notifies the tail and the dispatcher of commits: of this process immediately, of others within 20 ms."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _PAUSE = 0.5
 
 
 class Notifier:
-    """Follows the commits of a file while somebody wants to know of them. Belongs to the event loop.
+    """Follows the commits of a file while there are listeners. Used on the event loop only.
 
     Args:
         now: Milliseconds since the epoch.
-        poll: Seconds between two looks for commits of other processes. A look takes some microseconds, so it is made on
+        poll: Seconds between two checks for commits of other processes. A check takes some microseconds, so it runs on
             the event loop.
 
     Attributes:
@@ -52,13 +52,13 @@ class Notifier:
         self.listener: DeliveryListener | None = None
 
     def listen(self, listener: DeliveryListener | None) -> None:
-        """Tell this one of deliveries from now on."""
+        """Notify this listener of deliveries from now on."""
         self.listener = listener
         self._last_delivery = None
         self.wake()
 
     def wake(self) -> None:
-        """Somebody may want to know of commits now."""
+        """Note that there may be a new listener."""
         self._wakeup.set()
 
     # Commits of this process
@@ -77,7 +77,7 @@ class Notifier:
         if due:
             self.listener.wake(due)
         if any(isinstance(result, DisabledEndpoint) for result in results):
-            # Its tenant's other endpoints may want the event that says so.
+            # Other endpoints of the tenant may subscribe to the event about it.
             self.listener.wake(())
 
     def _publish(self, inserted: Iterable[Inserted]) -> None:
@@ -87,16 +87,16 @@ class Notifier:
         if entries:
             self._tail.committed(entries)
         elif self._database.path == MEMORY:
-            # No other connection sees what a write inserted besides its result.
+            # A write may have inserted more than its result says.
             self._tail.wake()
 
     def _queued(self, inserted: Iterable[Inserted]) -> tuple[dict[int, None], dict[int, None]]:
-        """The endpoints that got deliveries, and those that got urgent ones."""
+        """Return the endpoints that got deliveries, and those that got urgent ones."""
         due: dict[int, None] = {}
         urgent: dict[int, None] = {}
         seen: Sequence[Queued] = ()
         for one in inserted:
-            # Insertions of the same statements share what they queued.
+            # Insertions by the same statements share `queued`.
             if one.queued is seen:
                 continue
             seen = one.queued
@@ -109,7 +109,7 @@ class Notifier:
     # Commits of other processes
 
     async def run(self) -> None:
-        """Look for commits until cancelled."""
+        """Check for commits until cancelled."""
         while True:
             while self._wanted:
                 try:
@@ -125,7 +125,7 @@ class Notifier:
         return self._tail.watching or self.listener is not None
 
     async def _follow(self) -> None:
-        # A connection apart, for which this process's own commits count as well.
+        # A separate connection, to which this process's own commits are visible too.
         connection = self._database.watcher()
         try:
             version: int | None = None
@@ -146,7 +146,7 @@ class Notifier:
             return
         last, urgent = connection.execute(_QUERIES["is_there_news"]).fetchone()
         if self._last_delivery is None:
-            # What was committed before is unknown.
+            # Earlier commits are unknown.
             self._last_delivery = last
             listener.wake(())
         elif last > self._last_delivery or urgent:

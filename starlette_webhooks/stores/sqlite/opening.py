@@ -1,4 +1,4 @@
-"""Opening a file: its permissions, whose it is, whether it is sound, and its schema."""
+"""Opens a file: checks its permissions, owner and integrity."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["APPLICATION_ID", "check_for_damage", "check_ownership", "connect", "
 logger = logging.getLogger("starlette_webhooks")
 
 APPLICATION_ID = int.from_bytes(b"whks")
-"""Marks a file as ours, in the header that `file(1)` and SQLite read: https://sqlite.org/fileformat.html."""
+"""Marks a file as ours in the header that SQLite and `file(1)` read: https://sqlite.org/fileformat.html."""
 
 _TABLES = {"meta", "event", "endpoint", "delivery", "attempt"}
 
 
 def connect(path: str, *, busy_seconds: float) -> sqlite3.Connection:
-    """A connection that may be used by any thread, one at a time. It never creates the file."""
+    """Return a connection for any thread, one at a time. Never creates the file."""
     in_memory = path == MEMORY
     connection = sqlite3.connect(
-        # If it was moved away, SQLite would make an empty file in its place, and then delete the `-wal` beside it.
+        # If the file was moved, SQLite would create an empty one in its place, and delete the `-wal` beside it.
         path if in_memory else f"{Path(path).absolute().as_uri()}?mode=rw",
         timeout=busy_seconds,
         isolation_level=None,
@@ -35,17 +35,17 @@ def connect(path: str, *, busy_seconds: float) -> sqlite3.Connection:
         uri=not in_memory,
     )
     connection.execute("PRAGMA cache_size = -32768")
-    # Else a statement that inserts several rows may make a file, for what it would undo.
+    # Otherwise, a statement that inserts several rows may create a file to be able to undo them.
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 
 def open_database(path: str, *, busy_seconds: float) -> sqlite3.Connection:
-    """The connection that writes. No other process may do this at the same time.
+    """Return the connection that writes. Only one process may do this at a time.
 
     Raises:
         BackendUnavailable: The file belongs to another application.
-        sqlite3.Error: It cannot be opened.
+        sqlite3.Error: The file cannot be opened.
     """
     if path != MEMORY:
         _create(path)
@@ -55,7 +55,7 @@ def open_database(path: str, *, busy_seconds: float) -> sqlite3.Connection:
         if path != MEMORY:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        # Makes `-wal` and `-shm`, if they are not there yet.
+        # Creates `-wal` and `-shm` if they do not exist.
         connection.execute("PRAGMA schema_version").fetchone()
     except BaseException:
         connection.close()
@@ -64,12 +64,12 @@ def open_database(path: str, *, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _create(path: str) -> None:
-    # SQLite would make it as the umask says, which is for everybody to read, and gives `-wal` and `-shm` the same mode.
+    # By default, SQLite creates files that everyone can read. `-wal` and `-shm` get the same mode as the file.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if os.name == "posix" and mode & stat.S_IROTH:
         logger.warning(
-            "Every user may read the database %r (mode %o), which holds secrets. `chmod 600` it.", path, mode
+            "All users can read the database %r (mode %o), which contains secrets. Run `chmod 600` on it.", path, mode
         )
 
 
@@ -77,16 +77,16 @@ def check_ownership(connection: sqlite3.Connection, path: str) -> None:
     """Refuse a database of another application.
 
     Raises:
-        BackendUnavailable: It is one.
+        BackendUnavailable: The database belongs to another application.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    # Files from before the mark are told by their tables.
+    # Files from before the mark are recognised by their tables.
     ours = application == APPLICATION_ID or (application == 0 and (not tables or tables >= _TABLES))
     if not ours or (version == 0 and tables):
         raise BackendUnavailable(
-            f"The file {path!r} is a database of another application. Set `WEBHOOKS_DATABASE` to a path of its own."
+            f"The file {path!r} is a database of another application. Set `WEBHOOKS_DATABASE` to another path."
         )
     if version and application != APPLICATION_ID:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -95,11 +95,11 @@ def check_ownership(connection: sqlite3.Connection, path: str) -> None:
 def check_for_damage(path: str, *, seconds: float) -> None:
     """Refuse a file that is damaged, such as a backup that was copied over a file whose `-wal` was left.
 
-    A large file is checked as far as the time allows. Only read: closing any other connection could write what the
-    `-wal` holds into the copy, which is sound by itself.
+    A large file is checked as far as the time allows. The connection only reads: otherwise, closing it could write the
+    contents of the `-wal` into the copy, which is intact by itself.
 
     Raises:
-        BackendUnavailable: It is damaged.
+        BackendUnavailable: The file is damaged.
     """
     if not os.path.exists(path):
         return
@@ -108,7 +108,7 @@ def check_for_damage(path: str, *, seconds: float) -> None:
     try:
         found = _quick_check(path, seconds)
     except sqlite3.OperationalError:
-        # Out of time; or it cannot be opened, which is found again and reported when it is opened to write.
+        # Out of time, or the file cannot be opened. The latter is reported when it is opened for writing.
         return
     except sqlite3.DatabaseError as exc:
         if exc.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
@@ -119,7 +119,7 @@ def check_for_damage(path: str, *, seconds: float) -> None:
     remedy = "Restore a backup."
     if wal_was_left:
         remedy = (
-            "If a backup was copied over it, the copy itself is sound: stop all processes that use it, remove "
+            "If a backup was copied over it, the copy itself is intact: stop all processes that use it, remove "
             f"{wal!r} and '{path}-shm', and start again."
         )
     raise BackendUnavailable(f"The database {path!r} is damaged: {found}. {remedy}")
@@ -129,7 +129,7 @@ def _quick_check(path: str, seconds: float) -> str:
     connection = sqlite3.connect(
         f"{Path(path).as_uri()}?mode=ro", uri=True, timeout=seconds, isolation_level=None, check_same_thread=False
     )
-    # Not a progress handler: SQLite before 3.44 calls none within the check.
+    # Not a progress handler: SQLite before 3.44 does not call it within the check.
     timer = threading.Timer(seconds, connection.interrupt)
     timer.start()
     try:

@@ -1,4 +1,4 @@
-"""The outbox in SQLite: events that are durable here and on their way to Svix."""
+"""The outbox in SQLite: events that are stored here until Svix has accepted them."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _ROW_SIZE = 200
 _BATCH = 500
 _BATCH_BYTES = 4_194_304
 _MOST_COUNTED = 100_000
-# Only the emitter mints such an id, so it is unlikely to come again; and Svix knows it for a day at least.
+# Only the emitter mints such ids, so they are unlikely to repeat, and Svix remembers them for at least a day.
 _KEEP_MINTED = 86_400.0
 _QUEUE_PAUSE = 0.02
-# A check further ahead than that was planned before the clock was set back.
+# A check further ahead than this was planned before the clock was set back.
 _LATEST_CHECK = 600_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Inserted:
-    """What a transaction took: all events as stored, and how many of them are new."""
+    """The events of a transaction as stored, and how many of them are new."""
 
     events: Sequence[Event]
     fresh: int
@@ -87,7 +87,7 @@ class _Insertion:
             cursor = connection.execute(_INSERT, _values(event))
             if cursor.rowcount:
                 fresh += 1
-                # Whatever the host minted: Svix gives the id.
+                # Svix assigns the id, so the one from the host is dropped.
                 stored.append(replace(event, id="") if event.id else event)
             else:
                 values = connection.execute(_QUERIES["find"], (event.tenant, event.event_id)).fetchone()
@@ -96,10 +96,10 @@ class _Insertion:
 
 
 class SQLiteOutbox:
-    """Events that Svix has not yet taken, and for a while those that it has. See `OutboxStore`.
+    """Events that Svix has not accepted yet and, for some time, those that it has. See `OutboxStore`.
 
     Args:
-        retention: Seconds that an accepted event answers for its `event_id`.
+        retention: Seconds for which the `event_id` of an accepted event is remembered.
         options: See `Database`.
     """
 
@@ -233,7 +233,7 @@ class SQLiteOutbox:
             try:
                 return self._database.submit(fn)
             except QueueFull:
-                # Only hosts that emit are turned away.
+                # Only emitting hosts are refused.
                 await anyio.sleep(_QUEUE_PAUSE)
 
     # For the operator
@@ -325,7 +325,7 @@ def _tenants(connection: sqlite3.Connection, *, after: int | None) -> tuple[list
     high = 0 if row is None else int(row[0])
     if after is not None:
         return [tenant for (tenant,) in connection.execute(_QUERIES["tenants_between"], (after, high))], high
-    # From tenant to tenant: `DISTINCT` would read each of perhaps millions of rows.
+    # Jumps from tenant to tenant: `DISTINCT` would read possibly millions of rows.
     tenants: list[str] = []
     row = connection.execute(_QUERIES["next_tenant"], ("",)).fetchone()
     while row is not None:

@@ -1,6 +1,6 @@
-"""Whether the files that are open are still the ones that lie at their paths.
+"""Checks whether the open files are still the ones at their paths.
 
-A file that was removed or replaced goes on taking writes, on every system but Windows, and nobody finds them later.
+Except on Windows, a file that was removed or replaced still accepts writes, which are lost.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ __all__ = ["Presence"]
 
 
 class Presence:
-    """The database file with its `-wal` and `-shm`, as they were when this was made.
+    """The database file with its `-wal` and `-shm`, as they were when this object was created.
 
     Attributes:
-        lost: Whether one of them was gone at the last look.
+        lost: Whether one of them was missing at the last check.
     """
 
     def __init__(self, path: str) -> None:
@@ -25,7 +25,7 @@ class Presence:
         self.lost = False
 
     def check(self) -> None:
-        """Look again, which takes about 5 µs. Raises `BackendUnavailable` if one of them is gone."""
+        """Check again, which takes about 5 µs. Raises `BackendUnavailable` if a file is missing."""
         for name, identity in self._files:
             if _identity(name) != identity:
                 self.lost = True

@@ -1,4 +1,4 @@
-"""Named SQL: `-- name: x` heads each statement of a `.sql` file of the package."""
+"""Named SQL: in the package's `.sql` files, `-- name: x` precedes each statement."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MARK = "-- name:"
 
 
 def read_sql(file: str, package: str = "starlette_webhooks.stores.sqlite") -> str:
-    """The text of a `.sql` file that lies in the package."""
+    """Return the text of a `.sql` file of the package."""
     return files(package).joinpath(file).read_text("utf-8")
 
 
 def load_queries(file: str, package: str = "starlette_webhooks.stores.sqlite") -> Mapping[str, str]:
-    """The statements of a `.sql` file, by name."""
+    """Return the statements of a `.sql` file by name."""
     queries: dict[str, str] = {}
     for part in read_sql(file, package).split(_MARK)[1:]:
         name, _, statement = part.partition("\n")
@@ -29,7 +29,7 @@ def load_queries(file: str, package: str = "starlette_webhooks.stores.sqlite") -
 
 
 def substitute(statement: str, **parts: str) -> str:
-    """Put SQL in the place of each `{name}` of a statement. Values are bound as parameters, never put in here."""
+    """Replace each `{name}` of a statement with SQL. Never use it for values, which are bound as parameters."""
     for name, part in parts.items():
         mark = f"{{{name}}}"
         if mark not in statement:
@@ -39,10 +39,10 @@ def substitute(statement: str, **parts: str) -> str:
 
 
 def in_one_row(connection: sqlite3.Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
-    """The rows of a statement that answers them as one JSON array.
+    """Return the rows of a statement that returns them as one JSON array.
 
-    For many rows in a transaction: SQLite's module lets go of the interpreter's lock for each row, and while the event
-    loop is busy, every time costs a switch between the threads.
+    For many rows in a transaction: SQLite's module releases the interpreter's lock for each row. While the event loop
+    is busy, each release costs a switch between the threads.
     """
     ((text,),) = connection.execute(statement, values)
     rows: list[Any] = json.loads(text)

@@ -1,6 +1,6 @@
-"""Recording attempts, and removing or rescheduling their deliveries. What changes is decided by `delivery.records`.
+"""Records attempts, and removes or reschedules their deliveries. `delivery.records` decides what changes.
 
-The functions take a connection and run on the database's threads; times are in milliseconds since the epoch.
+The functions take a connection and run on the database's threads. Times are in milliseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Recording(Joint["DisabledEndpoint | None"]):
 
     @classmethod
     def run_together(cls, connection: sqlite3.Connection, operations: Sequence[Self]) -> list[DisabledEndpoint | None]:
-        """See `Joint`. Successes of endpoints that work well take a few statements for all of them."""
+        """See `Joint`. A few statements record all successes of working endpoints."""
         outcomes = [recording.outcome for recording in operations]
         working = _working(connection, outcomes)
         if working:
@@ -64,7 +64,7 @@ class Recording(Joint["DisabledEndpoint | None"]):
 
 
 def _settle(connection: sqlite3.Connection, outcome: Outcome) -> bool:
-    """Remove or reschedule the delivery. False if its lease is no longer held."""
+    """Remove or reschedule the delivery. Returns False if its lease is no longer held."""
     delivery = outcome.delivery
     values = {"id": delivery.id, "number": delivery.number, "next_due": outcome.next_due, "now": outcome.ended}
     statement = "finish" if is_finished(outcome) else "reschedule"
@@ -103,7 +103,7 @@ def _log(connection: sqlite3.Connection, outcome: Outcome, next_due: int | None)
 
 
 def _working(connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> set[int]:
-    """Endpoints that failed neither before nor now. Where one attempt fails, the order of all of them counts."""
+    """Return endpoints that failed neither before nor now. If one attempt fails, the order of all attempts matters."""
     endpoints = {outcome.delivery.endpoint for outcome in outcomes if outcome.ok}
     endpoints -= {outcome.delivery.endpoint for outcome in outcomes if not outcome.ok}
     if not endpoints:
@@ -123,7 +123,7 @@ def _record_successes(connection: sqlite3.Connection, outcomes: Sequence[Outcome
 
 
 def _parts(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
-    """Of 128, 64, 32 and so on, so that few statements are prepared."""
+    """Split into parts of 128, 64, 32 and so on, so that few statements are prepared."""
     start, size = 0, _ROWS
     while start < len(outcomes):
         while size > len(outcomes) - start:

@@ -1,4 +1,4 @@
-"""Delivering again: one event, or everything that failed. The functions run on the database's threads."""
+"""Redelivers one event, or everything that failed. The functions run on the database's threads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Endpoint:
     channels: frozenset[str]
 
     def matches(self, event_type: str, channels: str | None) -> bool:
-        # Tests that were stored before version 2 of the schema have no mark.
+        # Tests from before version 2 of the schema have no mark.
         if event_type == TEST_PING.name or (self.event_types and event_type not in self.event_types):
             return False
         return not self.channels or not self.channels.isdisjoint(json.loads(channels or "[]"))
@@ -44,13 +44,13 @@ def _endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -> _
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """A delivery to this endpoint was made urgent."""
+    """The endpoint of a delivery that was made urgent."""
 
     endpoint: int
 
 
 def resend(connection: sqlite3.Connection, tenant: str, event_id: str, endpoint_id: str, now: int) -> Resent | None:
-    """Deliver an event now, at `now` milliseconds. None if there is no such event or endpoint. See `Redelivery`."""
+    """Make a delivery urgent. Returns None if there is no such event or endpoint. See `Redelivery`."""
     event = connection.execute(_QUERIES["event"], (tenant, event_id)).fetchone()
     endpoint = _endpoint(connection, tenant, endpoint_id)
     if event is None or endpoint is None:
@@ -68,7 +68,7 @@ def recover(
     now: int,
     batch: int = 500,
 ) -> Recovered | None:
-    """Deliver again, one batch. See `Redelivery.recover`."""
+    """Queue a batch of failed deliveries. See `Redelivery.recover`."""
     endpoint = _endpoint(connection, tenant, endpoint_id)
     if endpoint is None:
         return None
@@ -100,7 +100,7 @@ def _recover_failed(
     rows = connection.execute(_QUERIES["failed_attempts"], values).fetchall()
     low, high = _event_bounds(window, now)
     count = 0
-    # Tests were made up for one endpoint, and are over.
+    # Tests are never delivered again.
     for seq in {seq for _, seq, event_id, test in rows if low <= event_id < high and not test}:
         again = {"event": seq, "endpoint": endpoint.no, "now": now, "soon": now + SOON_MS}
         count += connection.execute(_QUERIES["recover_failed"], again).rowcount

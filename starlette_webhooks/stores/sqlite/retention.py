@@ -1,4 +1,4 @@
-"""Removing events: old ones, and those of a tenant. The functions run on the database's thread, a batch at a time."""
+"""Removes old events, and the events of a tenant. The functions run on the database's thread, a batch at a time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _QUERIES = load_queries("retention.sql")
 
 
 def prune(connection: sqlite3.Connection, after: int, before: int, batch: int = 200) -> int | None:
-    """Remove events from `before` (in milliseconds) that have no delivery pending, looking at a batch behind `after`.
+    """Remove events older than `before` (in milliseconds) without pending deliveries, from a batch after `after`.
 
-    Returns where to continue, or None if nothing older is left.
+    Returns where to continue, or None at the end.
     """
     rows = connection.execute(_QUERIES["old_events"], (after, batch)).fetchall()
     old = [row for row in rows if row[5] < before]
@@ -29,7 +29,7 @@ def prune(connection: sqlite3.Connection, after: int, before: int, batch: int = 
 
 
 def erase_events(connection: sqlite3.Connection, tenant: str, batch: int = 200) -> bool:
-    """Remove a batch of a tenant's events with everything that depends on them. False when none were left."""
+    """Remove a batch of a tenant's events with everything that depends on them. Returns False if none are left."""
     rows = connection.execute(_QUERIES["events_of_tenant"], (tenant, batch)).fetchall()
     for row in rows:
         _delete(connection, *row)

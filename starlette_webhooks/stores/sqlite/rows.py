@@ -1,4 +1,4 @@
-"""Events of SQLite's rows, in which channels are a JSON array."""
+"""Reads events from SQLite's rows, in which channels are a JSON array."""
 
 from __future__ import annotations
 

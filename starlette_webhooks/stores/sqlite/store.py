@@ -1,4 +1,4 @@
-"""`SQLiteStore`: everything in one SQLite file, or in memory."""
+"""`SQLiteStore`, which stores everything in one SQLite file or in memory."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ __all__ = ["SQLiteStore"]
 
 _WAL_RESET_FIXED = (3, 51, 3)
 _POLL = 0.02
-# Between batches of what is removed, so that others have their turn.
+# The pause between batches of removals, which lets other writes proceed.
 _PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """What exists within `lifespan` only."""
+    """State that only exists within `lifespan`."""
 
     tail: Tail
     notifier: Notifier
@@ -58,10 +58,10 @@ class SQLiteStore(Store):
 
     Args:
         path: The file, or `:memory:`.
-        max_writes, max_bytes: How much may wait for its commit; see `Database`.
-        lock_seconds: How long to wait for another process that writes; see `Database`.
+        max_writes, max_bytes: How much may wait for its commit. See `Database`.
+        lock_seconds: How long to wait for another process that writes. See `Database`.
         clock: Seconds since the epoch.
-        poll: Seconds between two looks for commits of other processes.
+        poll: Seconds between two checks for commits of other processes.
         options: See `Database`.
     """
 

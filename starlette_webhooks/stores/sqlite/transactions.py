@@ -1,4 +1,4 @@
-"""Many writes in one transaction, of which one at fault fails alone."""
+"""Runs many writes in one transaction. A write that is at fault fails alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["concerns_database", "write_together"]
 
 Connection = sqlite3.Connection
 
-# Whatever is written, it would fail: https://sqlite.org/rescode.html.
+# With these, every write would fail: https://sqlite.org/rescode.html.
 _CODES = frozenset(
     (
         sqlite3.SQLITE_BUSY,
@@ -32,29 +32,29 @@ _CODES = frozenset(
 
 
 def concerns_database(error: Exception | None) -> bool:
-    """Whether the database cannot be used, so that no write is at fault and others would fail as well."""
+    """Return whether the database is unusable, so that no write is at fault and others would fail too."""
     if isinstance(error, sqlite3.Error):
-        # The low byte; the others say more precisely what happened.
+        # The low byte. The others have more details.
         return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CODES
     return isinstance(error, BackendUnavailable)
 
 
 def write_together(connection: Connection, writes: Sequence[Write[Any]]) -> None:
-    """Run writes in one transaction, and put into each its result or its error.
+    """Run writes in one transaction, and store in each its result or its error.
 
     Raises:
-        sqlite3.Error: The database cannot be written, and none of them was.
+        sqlite3.Error: The database cannot be written, and no write took effect.
     """
     try:
         _transaction(connection, writes, apart=False)
     except Exception as exc:
         if concerns_database(exc):
-            # Not a second time: that would only wait as long again.
+            # Not again: that would only wait as long once more.
             raise
         if len(writes) == 1:
             writes[0].error = exc
         else:
-            # One of them is at fault: again, each in a savepoint, so that it fails alone.
+            # One of them is at fault. Run all again, each in a savepoint, so that it fails alone.
             _transaction(connection, writes, apart=True)
 
 
