@@ -1,6 +1,6 @@
-"""Server-sent events: `StreamHub` serves all streams of a process from one tail of the log.
+"""Server-Sent Events: `StreamHub` serves all streams of a process from one tail of the log.
 
-A stream is a cursor over the ordered log, memory is a cache of the log's tail, and a wake is only a hint.
+A stream is a cursor over the ordered log. Memory caches the end of the log. A wake-up is only a hint.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The frames of all views, in memory: a cache of the end of the log, bounded in bytes."""
+"""The frames of all views in memory: a cache of the end of the log with a maximum size in bytes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from starlette_webhooks.streams.views import History, View
 __all__ = ["Buffer"]
 
 _CHUNKS = 32
-# Frames of views that were cleared stay in the order of all frames until so many of them have piled up.
+# Frames of cleared views stay in the order of all frames until there are this many of them.
 _STALE = 1000
 
 
 class Buffer:
-    """The frames of all views within one budget of bytes; the oldest go first.
+    """The frames of all views, within one budget of bytes. The oldest are dropped first.
 
     Args:
-        limit: Bytes of frames. Kept replays may take another quarter of it.
+        limit: The maximum of bytes of frames. Cached replays may use a quarter of it in addition.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,7 +31,7 @@ class Buffer:
         self.history_size = 0
 
     def append(self, view: View, frame: Frame) -> None:
-        """Add a frame, making room for it. Streams that lose frames by this have to read the log."""
+        """Add a frame, dropping old ones if necessary. Streams that lose frames must read the log."""
         view.frames[view.end] = frame
         view.end += 1
         view.index[frame.entry.event.id] = view.end
@@ -50,7 +50,7 @@ class Buffer:
         self.size -= frame.size
 
     def clear(self, view: View) -> None:
-        """Forget what is kept of a view. Streams that have not read it yet read the log."""
+        """Drop the frames of a view. Streams that have not read them yet read the log."""
         self.size -= sum(frame.size for frame in view.frames.values())
         self._stale += len(view.frames)
         view.frames.clear()
@@ -62,7 +62,7 @@ class Buffer:
             self._compact()
 
     def _compact(self) -> None:
-        # Of a view that was cleared, the older places are the stale ones.
+        # The older entries of a cleared view are the stale ones.
         left: dict[View, int] = {}
         order: deque[View] = deque()
         for view in reversed(self._order):
@@ -74,7 +74,7 @@ class Buffer:
         self._stale = 0
 
     def chunk(self, view: View, start: int) -> tuple[bytes, int]:
-        """The frames from `start` on that one send carries, joined once for all streams, and where they end.
+        """Return the frames from `start` that fit into one send, joined once for all streams, and where they end.
 
         A single frame may be larger than one send.
         """
@@ -92,7 +92,7 @@ class Buffer:
         return chunk
 
     def remember(self, view: View, history: History) -> None:
-        """Keep a replay for a while."""
+        """Cache a replay for some time."""
         self._forget(view)
         if history.size > self._limit // 4:
             return
@@ -102,7 +102,7 @@ class Buffer:
             self._forget(next(iter(self._histories)))
 
     def expire(self, before: float) -> None:
-        """Forget the replays that were made before."""
+        """Drop the replays that are older."""
         while self._histories:
             view, history = next(iter(self._histories.items()))
             if history.made >= before:

@@ -1,4 +1,4 @@
-"""One open stream: the task that sends what is ahead of its position."""
+"""One open stream: the task that sends the events after its position."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Phase"]
 
 
-# With a filter that little passes, pages are empty. Others wait meanwhile, and so do heartbeats.
+# With a filter that few events match, pages are empty. Other streams and heartbeats wait meanwhile.
 _PAGES_AHEAD = 8
 
 
 class Phase(Enum):
-    """What a stream does at the moment."""
+    """What a stream is currently doing."""
 
     CATCHING_UP = auto()
-    """It sends what its client missed, from memory or the log."""
+    """It sends events that its client missed, from memory or the log."""
     LIVE = auto()
-    """It sends what is published, and waits for more."""
+    """It sends published events, and waits for more."""
     ENDING = auto()
-    """It tells its client when to come back."""
+    """It tells its client when to reconnect."""
 
 
 class _Transport(Protocol):
@@ -47,8 +47,8 @@ class _Transport(Protocol):
 
 
 def _find_transport(receive: Receive) -> _Transport | None:
-    # ASGI cannot reset a connection, and uvicorn would wait for a reader that never reads, at shutdown as well. Where
-    # its own `receive` has come through, its transport can.
+    # ASGI cannot reset a connection, and uvicorn would wait for a reader that never reads, even at shutdown. If
+    # `receive` is uvicorn's own, its transport can be aborted.
     transport: _Transport | None = getattr(getattr(receive, "__self__", None), "transport", None)
     return transport if hasattr(transport, "abort") else None
 
@@ -58,16 +58,16 @@ class Connection:
 
     Args:
         deadline: When it must end because of its age.
-        expires: When it must end because the authorisation of its client does.
-        session: What its client was authorised by; None for a key.
+        expires: When it must end because its client's authorisation ends.
+        session: The session that authorised its client. None for a key.
 
     Attributes:
-        busy: Since when a send is under way, 0 for none.
-        loaded: Since when it has pages of the log in memory, 0 for none.
-        beat: A heartbeat is due.
-        ending: Why it is to end, None as long as it is not. What is published already is sent until `end_by`.
-        reason: How it ended.
-        slot: Its place among the heartbeats.
+        busy: Since when a send has been running. 0 if there is none.
+        loaded: Since when it has had pages of the log in memory. 0 if it has none.
+        beat: Whether a heartbeat is due.
+        ending: Why it is to end, or None. Events that are already published are still sent until `end_by`.
+        reason: Why it ended.
+        slot: Its slot in `Heartbeats`.
     """
 
     __slots__ = (
@@ -128,7 +128,7 @@ class Connection:
             self.end_by = by
 
     def abort(self, reason: str) -> None:
-        """Break the connection off."""
+        """Abort the connection."""
         self.reason = self.reason or reason
         if self._scope is not None:
             self._scope.cancel()
@@ -136,14 +136,14 @@ class Connection:
             self._transport.abort()
 
     def start(self, tasks: TaskGroup, receive: Receive, send: Send) -> None:
-        """Write the response, from its first byte to its last, in a task of its own. The group ends with it."""
+        """Write the whole response in a task of its own. The task group ends with it."""
         self._send_message = send
         self._transport = _find_transport(receive)
         self._scope = tasks.cancel_scope
         tasks.start_soon(self._write, name="starlette_webhooks.streams: write")
 
     async def _write(self) -> None:
-        # Every stream holds this coroutine and `_follow` while it waits, so there are no others between them.
+        # Each waiting stream keeps this coroutine and `_follow` in memory, so there are no others between them.
         try:
             await self._open()
             while self.phase is not Phase.ENDING:
@@ -159,7 +159,7 @@ class Connection:
             self._scope.cancel()
 
     async def _open(self) -> None:
-        # Once the client sees the response begin, it may count on everything that is emitted from then on.
+        # Once the response has begun, the client can rely on everything that is emitted from then on.
         if self.position.resume is None:
             try:
                 await self._start_from_now()
@@ -174,7 +174,7 @@ class Connection:
         self.phase = Phase.LIVE
 
     async def _finish(self) -> None:
-        # Spread, so that a restart of the server does not have all of them back at once.
+        # Random, so that clients do not all reconnect together after a restart of the server.
         body = b"retry: %d\n\n" % random.randint(500, 5000)
         self.busy = self._shared.now
         await self._send_message({"type": "http.response.body", "body": body, "more_body": False})
@@ -182,7 +182,7 @@ class Connection:
     # Live
 
     async def _follow(self) -> None:
-        """Send what is published, until the stream is to end, or has lost frames because it is too slow."""
+        """Send published events until the stream is to end, or until it lost frames because it is too slow."""
         position, view, shared = self.position, self.position.view, self._shared
         while not position.lagged:
             if self.ending is not None and (position.cursor == view.end or shared.now >= self.end_by):
@@ -193,7 +193,8 @@ class Connection:
                 data, count = position.take(shared.buffer)
                 shared.counts.frames += count
                 if len(data) > SEND_BYTES:
-                    # The bytes stay in the buffer alone: a thousand slow readers must not hold a thousand events.
+                    # Only the buffer refers to the bytes, so that a thousand slow readers do not keep a thousand events
+                    # in memory.
                     del data
                     await self._send_large(position.cursor - 1)
                 elif data:
@@ -213,7 +214,7 @@ class Connection:
         shared.counts.lagged += 1
 
     async def _send_large(self, number: int) -> None:
-        """Send one large frame, part by part."""
+        """Send one large frame in parts."""
         frames = self.position.view.frames
         start = 0
         while (frame := frames.get(number)) is not None:
@@ -224,12 +225,12 @@ class Connection:
                 return
             await self._send_part(part)
             start += SEND_BYTES
-        # Newer frames have taken its memory, and a half frame cannot be taken back. The client resumes before it.
+        # Newer frames have displaced it, and the part that was sent cannot be undone. The client resumes before it.
         self.abort("lagged")
         await checkpoint()
 
     async def _send(self, data: bytes) -> None:
-        """Send whole frames, with the heartbeat if it is due."""
+        """Send whole frames, with a heartbeat if one is due."""
         if self.beat:
             self.beat = False
             self._shared.counts.heartbeats += 1
@@ -247,10 +248,10 @@ class Connection:
         await self._send_message({"type": "http.response.body", "body": data, "more_body": True})
         self.busy = 0.0
 
-    # What was missed
+    # Missed events
 
     async def _catch_up(self) -> None:
-        """Send what was missed, then go live."""
+        """Send the missed events, then go live."""
         past: Past | None = None
         try:
             if self.ending is None:
@@ -281,7 +282,7 @@ class Connection:
                 return
             self.loaded = self._shared.now if isinstance(past, LoggedPast) else 0.0
             await self._send_frames(frames)
-            # Without this they would stay in memory while the next ones are read.
+            # Otherwise they would stay in memory while the next ones are read.
             del frames
 
     async def _send_frames(self, frames: Frames) -> None:
@@ -303,14 +304,14 @@ class Connection:
         await self._send(b"event: gap\ndata: %b\n\n" % detail.encode())
 
     async def _find_past(self) -> Past:
-        """What was missed, in memory where it is there."""
+        """Return the missed events, from memory if they are there."""
         after = self.position.missed_from
         if not isinstance(after, str):
             return await self._read_log(after)
         past = self._recall(after)
         if past is not None:
             return past
-        # Many come back at once after a restart. The first reads, the others find it in memory.
+        # Many clients reconnect together after a restart. The first one reads the log, and the others use its result.
         async with self.position.view.loading:
             return self._recall(after) or await self._load(after)
 
@@ -323,7 +324,7 @@ class Connection:
         return None if found is None else RememberedPast(*found)
 
     async def _open_log(self, after: str | int | None) -> Past:
-        """Ask the log for what came after an event. What is published from here on is ahead of the cursor."""
+        """Open the log after an event. What is published from now on is ahead of the cursor."""
         view = self.position.view
         cursor, last = view.end, view.feed.last
         self._shared.counts.replays += 1
@@ -334,7 +335,7 @@ class Connection:
         return LoggedPast(await self._open_log(after), self._shared.log, self.position.view.feed.tenant)
 
     async def _load(self, after: str) -> LoggedPast:
-        """Open the log and read its next frames ahead; where that is all, keep them for other streams."""
+        """Open the log and read frames ahead. If that is all of it, keep them for other streams."""
         past = await self._read_log(after)
         try:
             size = await past.read_ahead(HISTORY_BYTES, most=_PAGES_AHEAD)

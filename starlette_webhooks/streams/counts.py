@@ -1,4 +1,4 @@
-"""What a hub counts, for the operator."""
+"""The counters of a hub, for the operator."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ __all__ = ["Counts"]
 
 
 class Counts:
-    """What has happened since the hub was made.
+    """Counters since the hub was created.
 
     Attributes:
-        opened: Streams that were begun.
-        frames: Events sent, counted once for each stream.
-        sends: Pieces of body that they took, heartbeats included.
+        opened: Streams that were opened.
+        frames: Events sent, counted once per stream.
+        sends: Body messages sent, including heartbeats.
         heartbeats: Heartbeats sent, alone or with events.
-        lagged: How often a slow reader lost its place in memory and read the log again.
-        stalled: Readers cut off because they did not read at all.
-        replays: How often the log was asked for the past.
-        gaps: Streams that could not resume where they left off.
+        lagged: How often a slow reader lost frames in memory and had to read the log.
+        stalled: Readers that were aborted because they did not read at all.
+        replays: How often the log was read for past events.
+        gaps: Streams that could not resume after the requested event.
         rejected: Streams refused at a limit or while stopping.
-        closed: Streams by how they ended.
+        closed: Ended streams by reason.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""The feeds of all tenants with streams, and how long memory keeps what no stream reads."""
+"""The feeds of all tenants with streams, and how long they stay in memory without streams."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _IDLE_VIEWS = 256
 
 
 class Feeds:
-    """Feeds by tenant. A tenant is watched at the backend for as long as it has one.
+    """Feeds by tenant. The backend watches a tenant for as long as it has a feed.
 
-    Nothing here awaits, so none of it can be cancelled half way.
+    Nothing here awaits, so no method can be cancelled halfway.
     """
 
     def __init__(self, backend: LogSource, buffer: Buffer) -> None:
@@ -30,12 +30,12 @@ class Feeds:
 
     @property
     def tenants(self) -> Collection[str]:
-        """Tenants with open streams, or with streams that were open a moment ago and may come back."""
+        """The tenants with open streams, or with streams that closed recently and may reconnect."""
         return self._feeds.keys()
 
     @property
     def open(self) -> int:
-        """Tenants with open streams."""
+        """The number of tenants with open streams."""
         return sum(feed.streams > 0 for feed in self._feeds.values())
 
     @property
@@ -44,14 +44,14 @@ class Feeds:
         return sum(len(feed.views) for feed in self._feeds.values())
 
     def streams_of(self, tenant: str) -> int:
-        """How many streams of a tenant are open."""
+        """Return the number of a tenant's open streams."""
         feed = self._feeds.get(tenant)
         return 0 if feed is None else feed.streams
 
     # Events
 
     def publish(self, entries: Sequence[Entry]) -> list[Waiter]:
-        """Take new entries, in order of position. Returns the streams to wake."""
+        """Add new entries, in order of position. Returns the streams to wake."""
         woken: list[Waiter] = []
         for entry in entries:
             feed = self._feeds.get(entry.event.tenant)
@@ -71,7 +71,7 @@ class Feeds:
         return woken
 
     def forget(self, tenant: str) -> None:
-        """Drop what memory holds of a tenant's events."""
+        """Drop a tenant's events from memory."""
         feed = self._feeds.get(tenant)
         if feed is not None:
             for view in feed.views.values():
@@ -80,7 +80,7 @@ class Feeds:
     # Streams
 
     def view(self, tenant: str, filter: StreamFilter) -> View:
-        """The view that a stream reads, begun if there is none."""
+        """Return the view that a stream reads. Creates it if necessary."""
         feed = self._feeds.get(tenant)
         if feed is None:
             feed = self._feeds[tenant] = TenantFeed(tenant)
@@ -91,13 +91,13 @@ class Feeds:
         return view
 
     def join(self, view: View) -> None:
-        """A stream reads this view."""
+        """Count a stream that reads this view."""
         self._idle.pop(view, None)
         view.streams += 1
         view.feed.streams += 1
 
     def leave(self, view: View, now: float) -> None:
-        """A stream no longer reads this view. The last one leaves it idle, for clients that come back."""
+        """Count a stream that no longer reads this view. After the last one, it stays for clients that reconnect."""
         view.streams -= 1
         view.feed.streams -= 1
         if not view.streams:
@@ -108,7 +108,7 @@ class Feeds:
     # Memory
 
     def expire(self, before: float) -> None:
-        """Drop replays and views that have been idle since before that time."""
+        """Drop replays and views that have been unused since that time."""
         self._buffer.expire(before)
         while self._idle:
             view, since = next(iter(self._idle.items()))

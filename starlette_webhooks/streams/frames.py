@@ -1,4 +1,4 @@
-"""Events as frames of a stream, and how much of them one send carries."""
+"""Encodes events as frames of a stream, and splits frames into sends."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = [
 ]
 
 HEARTBEAT = b": heartbeat\n\n"
-# A server keeps what it could not send yet, so this is also what a reader that never reads costs, about twice.
+# A server buffers what it could not send yet, so a reader that never reads costs about twice this much memory.
 SEND_BYTES = 65_536
 SEND_FRAMES = 256
-# What an event costs in addition to its bytes: the objects around it and its places in the indexes.
+# The memory of an event in addition to its bytes: objects and index entries.
 FRAME_OVERHEAD = 700
 
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
-    # `no-transform` and `x-accel-buffering` keep proxies from compressing and from holding frames back.
+    # `no-transform` and `x-accel-buffering` keep proxies from compressing and buffering frames.
     "cache-control": "no-cache, no-transform",
     "x-accel-buffering": "no",
 }
@@ -38,26 +38,26 @@ _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in _HEADERS.item
 
 
 def stream_headers() -> dict[str, str]:
-    """The headers of every stream."""
+    """Return the headers of every stream."""
     return dict(_HEADERS)
 
 
 def response_start() -> dict[str, object]:
-    """The start of the response, made anew each time, as middleware may change it."""
+    """Return the start of the response. A new one each time, because middleware may change it."""
     return {"type": "http.response.start", "status": 200, "headers": list(_RAW_HEADERS)}
 
 
 def encode_frame(event: Event) -> bytes:
-    """An event as server-sent event: its id and its JSON in one line (HTML, "Interpreting an event stream")."""
+    """Encode an event as a server-sent event: its id, and its JSON in one line (HTML, section 9.2)."""
     data = event.encode()
     if b"\n" in data or b"\r" in data:
-        # JSON allows raw line ends between tokens only, where a space means the same.
+        # JSON allows raw line ends only between tokens, where a space means the same.
         data = data.replace(b"\n", b" ").replace(b"\r", b" ")
     return b"id: %b\ndata: %b\n\n" % (event.id.encode(), data)
 
 
 class Frame:
-    """An entry as it goes over the wire, encoded once for all streams."""
+    """An encoded entry, shared by all streams."""
 
     __slots__ = ("data", "entry", "size")
 
@@ -68,11 +68,11 @@ class Frame:
 
 
 class Piece(NamedTuple):
-    """What one send carries.
+    """The content of one send.
 
     Attributes:
         frames: How many frames end in it.
-        last: The id of the last of them, None where the piece ends inside a frame.
+        last: The id of the last of them, or None if the piece ends inside a frame.
     """
 
     data: bytes
@@ -81,7 +81,7 @@ class Piece(NamedTuple):
 
 
 def pieces(frames: Iterable[tuple[str, bytes]]) -> Iterator[Piece]:
-    """Join small frames and divide large ones, so that no send carries more than `SEND_BYTES`."""
+    """Join small frames and divide large ones, so that no send has more than `SEND_BYTES`."""
     parts: list[bytes] = []
     size = 0
     last = ""
@@ -100,7 +100,7 @@ def pieces(frames: Iterable[tuple[str, bytes]]) -> Iterator[Piece]:
 
 
 def divide(identifier: str, data: bytes) -> Iterator[Piece]:
-    """The pieces of one large frame."""
+    """Yield the pieces of one large frame."""
     for start in range(0, len(data), SEND_BYTES):
         ends = start + SEND_BYTES >= len(data)
         yield Piece(data[start : start + SEND_BYTES], int(ends), identifier if ends else None)

@@ -1,4 +1,4 @@
-"""One clock for the heartbeats of all streams, and for looking after each of them."""
+"""Schedules the heartbeats and checks of all streams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CROWD = 250
 
 
 class Heartbeats(Generic[S]):
-    """Streams in slots of about 100 ms, so that their heartbeats spread and the loop never has all at once.
+    """Distributes streams over slots of about 100 ms, so that their heartbeats do not all come together.
 
     Args:
         period: Seconds between two heartbeats of a stream.
@@ -30,15 +30,15 @@ class Heartbeats(Generic[S]):
         self._turn = 0
 
     def start(self, now: float) -> None:
-        """Begin to turn."""
+        """Start the clock."""
         self._origin = now - self._turn * self._tick
 
     def delay(self, now: float) -> float:
-        """Seconds until the next turn."""
+        """Return the seconds until the next slot."""
         return min(max(self._origin + (self._turn + 1) * self._tick - now, 0.001), self._tick)
 
     def add(self, stream: S) -> int:
-        """Give a stream its slot: the one that is a period away, or the emptiest where that is crowded."""
+        """Assign a stream to a slot: the one that is a period away, or the emptiest one if that is crowded."""
         slot = self._turn % len(self._slots)
         if len(self._slots[slot]) >= _CROWD:
             slot = min(range(len(self._slots)), key=lambda number: len(self._slots[number]))
@@ -46,20 +46,20 @@ class Heartbeats(Generic[S]):
         return slot
 
     def remove(self, stream: S, slot: int) -> None:
-        """Take a stream out of its slot."""
+        """Remove a stream from its slot."""
         self._slots[slot].pop(stream, None)
 
     def advance(self, now: float) -> Iterator[tuple[S, bool]]:
-        """The streams to look at now, and whether it is time for their heartbeat. Each is looked at every second."""
+        """Yield the streams to check now, and whether their heartbeat is due. Each is checked every second."""
         count = len(self._slots)
         steps = int((now - self._origin) / self._tick) - self._turn
         if steps > count:
-            # The process was stopped for a while. One round for all, and on from here.
+            # The process was suspended. Check all streams once, and continue from here.
             self._origin = now - (self._turn + count) * self._tick
             steps = count
         for _ in range(steps):
             self._turn += 1
             for offset in range(0, count, self._stride):
-                # A copy, as looking at a stream may end it.
+                # A copy, because a check may end a stream.
                 for stream in tuple(self._slots[(self._turn + offset) % count]):
                     yield stream, offset == 0

@@ -52,13 +52,13 @@ class Unavailable(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds that no setting changes.
+    """Times in seconds that are not settings.
 
     Attributes:
-        flush: How long an ending stream may take for what is published already.
-        abort: When a stream is broken off that has not ended by itself. Streams must be gone within two seconds.
-        linger: How long a view without streams, and a replay, are kept for clients that come back.
-        mark: How often an idle client is told a newer id to resume from.
+        flush: How long an ending stream may take to send published events.
+        abort: When a stream that has not ended is aborted. All streams must end within two seconds.
+        linger: How long a view without streams, and a replay, are kept for clients that reconnect.
+        mark: How often an idle client gets a newer id to resume from.
     """
 
     flush: float = 1.0
@@ -71,10 +71,10 @@ class StreamHub:
     """Serves the streams of a process: a `Listener` of the backend on one side, ASGI responses on the other.
 
     Args:
-        backend: Whose events are streamed. The caller calls `backend.listen(hub)`.
-        budget: Memory for replays. One of its own by default.
-        clock: Seconds that only grow.
-        wakes: How many streams are woken in one turn of the event loop.
+        backend: The backend whose events are streamed. The caller calls `backend.listen(hub)`.
+        budget: The memory for replays. By default, the hub creates one.
+        clock: Seconds of a monotonic clock.
+        wakes: How many streams are woken per turn of the event loop.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class StreamHub:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[StreamHub]:
-        """Serve streams, within the backend's `lifespan`. At the end all streams are ended, within two seconds."""
+        """Serve streams, within the backend's `lifespan`. On exit, all streams end within two seconds."""
         self._prepare()
         async with running_beside(self._tick, self._wakes.run):
             self._running, self._draining = True, False
@@ -115,7 +115,7 @@ class StreamHub:
                 self._running = False
 
     def _prepare(self) -> None:
-        # Anew for each run, since waiters and events belong to an event loop.
+        # Created for each run, because waiters and events belong to an event loop.
         settings = self._settings
         self._buffer = Buffer(settings.stream_buffer_bytes)
         self._feeds = Feeds(self._backend, self._buffer)
@@ -140,7 +140,7 @@ class StreamHub:
         schedule = running_loop().call_soon_threadsafe
 
         def notify() -> None:
-            # The loop may be closed by the time of a signal.
+            # The loop may already be closed when a signal arrives.
             with suppress(RuntimeError):
                 schedule(self.drain)
 
@@ -163,25 +163,25 @@ class StreamHub:
 
     @property
     def tenants(self) -> Collection[str]:
-        """Tenants with open streams, or with streams that were open a moment ago and may come back."""
+        """The tenants with open streams, or with streams that closed recently and may reconnect."""
         return self._feeds.tenants
 
     def publish(self, entries: Sequence[Entry]) -> None:
-        """Take new entries, in order of position."""
+        """Publish new entries, in order of position."""
         woken = self._feeds.publish(entries)
         if woken:
             self._wakes.add(woken)
 
     def forget(self, tenant: str) -> None:
-        """Drop what memory holds of a tenant's events, as when they are erased. Its streams go on."""
+        """Drop a tenant's events from memory, for example when they are erased. Its streams continue."""
         self._feeds.forget(tenant)
 
     def sessions(self) -> set[Session]:
-        """What open streams were authorised by. Streams of keys have none."""
+        """Return the sessions that authorised open streams. Streams of keys have none."""
         return {connection.session for connection in self._connections if connection.session is not None}
 
     def end_sessions(self, ended: Collection[Session]) -> None:
-        """End the streams that these authorised, now."""
+        """End the streams that these sessions authorised."""
         connections = [connection for connection in self._connections if connection.session in ended]
         for connection in connections:
             connection.end("revoked", self._shared.now)
@@ -190,10 +190,10 @@ class StreamHub:
     # The streams' side
 
     def check_capacity(self, tenant: str) -> None:
-        """Raise where no further stream can be opened.
+        """Check that another stream can be opened.
 
         Raises:
-            TooManyRequests: The tenant or the process has as many as the settings allow.
+            TooManyRequests: The tenant or the process has reached the limit of the settings.
             Unavailable: The server is stopping.
             NotRunning: Outside `running`.
         """
@@ -230,14 +230,14 @@ class StreamHub:
         last_event_id: str | None = None,
         session: Session | None = None,
     ) -> None:
-        """Answer a request with a stream: the whole ASGI response, until one side ends it.
+        """Send a stream as an ASGI response, until one side ends it.
 
         Args:
-            last_event_id: The event after which to go on. None, or nothing, to start with what is emitted from now on.
-            session: What the caller was authorised by, with which the stream ends. None for a key.
+            last_event_id: The event after which to continue. None or an empty text starts with new events.
+            session: The session that authorised the caller. The stream ends with it. None for a key.
 
         Raises:
-            TooManyRequests, Unavailable, NotRunning: As `check_capacity`, before anything is sent.
+            TooManyRequests, Unavailable, NotRunning: See `check_capacity`. Raised before anything is sent.
         """
         if scope["method"] == "HEAD":
             await send(response_start())
@@ -247,10 +247,10 @@ class StreamHub:
         connection = self._open(tenant, filter, last_event_id or None, session)
         try:
             async with anyio.create_task_group() as tasks:
-                # The stream wakes far more often than this task, which is deep below the host's middleware: resuming
-                # it goes through every layer.
+                # The stream wakes up much more often than this task, which runs below all of the host's middleware:
+                # resuming it passes through every layer.
                 connection.start(tasks, receive, send)
-                # Servers say that a client has gone by `receive` alone; `send` does not raise.
+                # Servers report that a client has disconnected by `receive` only. `send` does not raise.
                 try:
                     while (await receive())["type"] != "http.disconnect":
                         pass
@@ -261,7 +261,7 @@ class StreamHub:
             self._close(connection)
 
     def drain(self) -> None:
-        """End all streams now and refuse new ones. Clients come back after a random delay of 0.5 to 5 seconds."""
+        """End all streams and refuse new ones. Clients reconnect after a random delay of 0.5 to 5 seconds."""
         self._draining = True
         self._shared.now = self._clock()
         for connection in self._connections:
@@ -269,7 +269,7 @@ class StreamHub:
         self._wakes.add(connection.waiter for connection in self._connections)
 
     def metrics(self) -> StreamsHealth:
-        """Gauges and counters of this process, JSON-able."""
+        """Return the gauges and counters of this process, as JSON-compatible values."""
         counts = self._counts
         return {
             "streams": len(self._connections),
@@ -290,7 +290,7 @@ class StreamHub:
             "closed": dict(counts.closed),
         }
 
-    # Opening and closing. Nothing here awaits, so none of it can be cancelled half way.
+    # Opening and closing. Nothing here awaits, so no function can be cancelled halfway.
 
     def _open(
         self, tenant: str, filter: StreamFilter, last_event_id: str | None, session: Session | None
@@ -306,7 +306,7 @@ class StreamHub:
             view,
             self._new_waiter(),
             last_event_id,
-            # Spread, so that streams that were opened together do not all come back together.
+            # Random, so that streams that were opened together do not all reconnect together.
             deadline=shared.now + self._settings.stream_max_age * random.uniform(0.8, 1.0),
             expires=math.inf if session is None else shared.now + session.expires - time.time(),
             session=session,
@@ -314,7 +314,7 @@ class StreamHub:
         self._feeds.join(view)
         connection.slot = self._heartbeats.add(connection)
         if not self._connections:
-            # Not before the first stream, as servers set their own handlers late.
+            # Not before the first stream, because servers set their own handlers late.
             self._servers.look()
             if self._settings.handle_signals:
                 self._signals.install()
@@ -324,7 +324,7 @@ class StreamHub:
 
     def _close(self, connection: Connection) -> None:
         if connection not in self._connections:
-            # Of an earlier run, held up by the backend.
+            # The stream is from an earlier run, and was delayed by the backend.
             return
         view = connection.position.view
         del self._connections[connection]
@@ -353,7 +353,7 @@ class StreamHub:
     def _look_after(self, connection: Connection, beat: bool, now: float) -> None:
         patience = self._settings.stream_send_timeout
         stalled = connection.busy and now - connection.busy > patience
-        # A reader that takes a little now and then is slow only as long as nobody waits for its memory.
+        # A reader that reads slowly is only aborted if others wait for its memory.
         if stalled or (connection.loaded and now - connection.loaded > patience and self.budget.waiting):
             self._counts.stalled += 1
             connection.abort("stalled")

@@ -1,4 +1,4 @@
-"""What a stream has missed: from memory where it is there, else from the log, a page at a time."""
+"""The events that a stream has missed: from memory, or from the log, a page at a time."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ T = TypeVar("T")
 Frames = Sequence[tuple[str, bytes]]
 
 _CLOSE_TIMEOUT = 5.0
-# The bytes of events while they are turned into frames: both are there for a moment.
+# While events are encoded as frames, both are in memory.
 _COPIES = 2
 
 
 class Unreadable(Exception):
-    """The log cannot be read now. The cause has been logged.
+    """The log cannot be read. The cause has been logged.
 
     Attributes:
-        reason: How the stream ends: `failed`, or `crowded` where others hold the memory for it.
+        reason: Why the stream ends: `failed`, or `crowded` if other streams use all of the memory.
     """
 
     def __init__(self, reason: str) -> None:
@@ -41,23 +41,23 @@ class Unreadable(Exception):
 
 
 class LogSource(Protocol):
-    """What streams need of a `Backend`."""
+    """What streams need from a `Backend`."""
 
     def watch(self, tenant: str) -> None:
-        """The tenant has its first open stream."""
+        """Note that a tenant has its first open stream."""
 
     def unwatch(self, tenant: str) -> None:
-        """The tenant's last stream is gone."""
+        """Note that a tenant's last stream has ended."""
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
-        """What a stream has missed."""
+        """Return the events that a stream has missed."""
 
 
 class Past:
-    """What a stream is sent before it goes live at `cursor`, leaving out what `replay` covers. This one is empty.
+    """The events to send before a stream goes live at `cursor`, without those in `replay`. This one is empty.
 
     Attributes:
-        since: The position of the entry that was published last when it was found, if any.
+        since: The position of the last published entry at the time of the search, if any.
     """
 
     __slots__ = ("cursor", "replay", "since")
@@ -69,11 +69,11 @@ class Past:
 
     @property
     def gap(self) -> Gap | None:
-        """Set where the stream cannot resume after the event it asked for."""
+        """Set if the stream cannot resume after the requested event."""
         return None if self.replay is None else self.replay.gap
 
     async def read(self) -> Frames | None:
-        """The next frames, or None after the last. Frees the ones before.
+        """Return the next frames, or None at the end. Frees the previous ones.
 
         Raises:
             Unreadable: The log cannot be read.
@@ -82,15 +82,15 @@ class Past:
 
     @property
     def lost(self) -> bool:
-        """Whether it ended early, so that the rest must be looked for again."""
+        """Whether it ended early, so that the rest must be searched for again."""
         return False
 
     async def close(self) -> None:
-        """Free everything. May be called at any moment."""
+        """Free all memory. May be called at any time."""
 
 
 class RememberedPast(Past):
-    """The rest of a replay that another stream has read. It holds no memory: a slow stream may lose it."""
+    """The rest of a replay that another stream has read. It does not keep the memory: a slow stream may lose it."""
 
     __slots__ = ("_history", "_next")
 
@@ -116,11 +116,11 @@ class RememberedPast(Past):
 
 
 class LoggedPast(Past):
-    """A replay of the log. Its frames are in memory within the budget of the process.
+    """A replay of the log. Its frames count toward the memory budget of the process.
 
     Attributes:
         ahead: Frames that were read ahead.
-        whole: Whether nothing comes after them.
+        whole: Whether these are the last frames.
     """
 
     __slots__ = ("_log", "_pages", "_reservation", "_tenant", "ahead", "whole")
@@ -136,7 +136,7 @@ class LoggedPast(Past):
         self.whole = False
 
     async def read(self) -> Frames | None:
-        """See `Past.read`. Empty where nothing of a page passed the filter."""
+        """See `Past.read`. Empty if no event of a page matches the filter."""
         if not self.ahead and not self.whole:
             await self.read_ahead(0, most=1)
         frames, self.ahead = self.ahead, ()
@@ -146,7 +146,7 @@ class LoggedPast(Past):
         return None
 
     async def read_ahead(self, least: int, *, most: int) -> int:
-        """Read pages until there are `least` bytes, but `most` pages at most. Returns how many bytes there are."""
+        """Read pages until there are `least` bytes, but at most `most` pages. Returns the number of bytes."""
         self._release()
         self._reservation = await self._log.reserve(self._tenant, least)
         frames: list[tuple[str, bytes]] = []
@@ -180,12 +180,12 @@ class LoggedPast(Past):
 
 
 class LogReader:
-    """Reads the log for all streams: some at a time, and within the budget of the process.
+    """Reads the log for all streams, with a limit of concurrent reads and within the memory budget.
 
     Args:
-        event_bytes: The largest event.
-        at_once: Reads at a time.
-        timeout: Seconds for one read, and for the wait for memory before it.
+        event_bytes: The maximum size of an event.
+        at_once: The maximum of concurrent reads.
+        timeout: Seconds for one read, and for waiting for memory before it.
     """
 
     def __init__(
@@ -193,13 +193,13 @@ class LogReader:
     ) -> None:
         self.budget = budget
         self._source = source
-        # A page ends with the event that takes it beyond its size.
+        # A page ends with the event that exceeds its size.
         self._page_bytes = _COPIES * (REPLAY_BYTES + event_bytes)
         self._reads = anyio.Semaphore(at_once)
         self._timeout = timeout
 
     async def open(self, view: View, after: str | int | None) -> Replay:
-        """What came after an id or a position; None for what comes from now on.
+        """Open a replay after an id or a position. None means from now on.
 
         Raises:
             Unreadable: The log cannot be read.
@@ -207,7 +207,7 @@ class LogReader:
         return await self._read(partial(self._source.replay, view.feed.tenant, view.filter, after))
 
     async def next_page(self, pages: AsyncIterator[Sequence[Event]]) -> Sequence[Event] | None:
-        """A page of a replay, or None after the last.
+        """Return a page of a replay, or None at the end.
 
         Raises:
             Unreadable: The log cannot be read.
@@ -215,10 +215,10 @@ class LogReader:
         return await self._read(lambda: anext(pages, None))
 
     async def reserve(self, tenant: str, ahead: int) -> Reservation:
-        """Memory for a page, and for so many bytes that are read before it.
+        """Reserve memory for a page, and for this many bytes that were read before it.
 
         Raises:
-            Unreadable: Others hold it for too long.
+            Unreadable: Other streams keep the memory for too long.
         """
         try:
             with anyio.fail_after(self._timeout):
@@ -227,12 +227,12 @@ class LogReader:
             raise Unreadable("crowded") from None
 
     async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
-        """Call the backend. It is not interrupted half way, unless it takes far too long."""
+        """Call the backend. Cancellation does not interrupt it, unless it takes far too long."""
         async with self._reads:
             try:
                 # A read that is cancelled may leave a connection of the store's pool in use.
                 with anyio.fail_after(self._timeout, shield=True):
                     return await read()
             except Exception as exc:
-                logger.warning("A stream ends, since the log of events cannot be read.", exc_info=exc)
+                logger.warning("A stream ends because the log of events cannot be read.", exc_info=exc)
                 raise Unreadable("failed") from exc

@@ -1,4 +1,4 @@
-"""Where a stream is in its view, and what it sends next. No input or output happens here."""
+"""The position of a stream in its view, and what it sends next. Without input or output."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Position"]
 
 
 class Position:
-    """A cursor over a view, and the id from which its client would resume.
+    """A cursor over a view, and the id after which its client would resume.
 
     Attributes:
         cursor: The number of the next frame of the view.
-        resume: Where the log must be read from if frames are lost: the id or the position of what was sent last.
-        told: The id the client would resume from.
+        resume: The id or position after which to read the log if frames are lost: that of the last sent event.
+        told: The last id that the client received.
     """
 
     __slots__ = ("_replay", "_settled", "_start_id", "cursor", "resume", "told", "view")
@@ -27,14 +27,14 @@ class Position:
         self.cursor = view.end
         self.resume: str | int | None = last_event_id
         self.told = last_event_id
-        # Asked what has been sent already, until published entries are past it.
+        # Says which published entries the replay has already sent, until they are past it.
         self._replay: Replay | None = None
         self._settled = 0
         self._start_id: str | None = None
 
     @property
     def missed_from(self) -> str | int | None:
-        """Where to read on from once frames are lost. None only where nothing has been published yet."""
+        """Where to continue in the log after frames are lost. None only if nothing has been published yet."""
         return self.view.feed.floor if self.resume is None else self.resume
 
     @property
@@ -43,7 +43,7 @@ class Position:
         return self.cursor < self.view.base
 
     def start_from_now(self, past: Past) -> None:
-        """Go live without a past. What was committed before, and may be published only now, is left out."""
+        """Go live without a replay. Leaves out entries that were committed before, even if they are published later."""
         self.cursor = past.cursor
         self._replay = past.replay
         self._settled = self.view.end
@@ -52,9 +52,9 @@ class Position:
         self._start_id = None if past.replay is None else past.replay.last_id
 
     def go_live(self, past: Past) -> None:
-        """Go on with what is published, as everything before has been sent."""
+        """Continue with published entries, because everything before has been sent."""
         if past.gap is not None and self.told == past.gap.requested:
-            # Nothing was there to send. The id that is not in the log must not be asked for again.
+            # There was nothing to send. The requested id is not in the log, and must not be requested again.
             self.start_from_now(past)
             return
         self.cursor = past.cursor
@@ -62,11 +62,11 @@ class Position:
         self._settled = self.view.end
 
     def sent(self, identifier: str) -> None:
-        """Note a replayed event that has been sent."""
+        """Note that a replayed event has been sent."""
         self.resume = self.told = identifier
 
     def take(self, buffer: Buffer) -> tuple[bytes, int]:
-        """The next frames, as many as one send carries, and how many. At least one must be there."""
+        """Return the next frames that fit into one send, and their number. There must be at least one."""
         if self._replay is not None:
             return self._take_unsent(self._replay)
         data, stop = buffer.chunk(self.view, self.cursor)
@@ -78,7 +78,7 @@ class Position:
         return data, count
 
     def _take_unsent(self, replay: Replay) -> tuple[bytes, int]:
-        """The next frames, without those that the replay has sent already."""
+        """Return the next frames without those that the replay has sent."""
         view = self.view
         parts: list[bytes] = []
         size = 0
@@ -87,7 +87,7 @@ class Position:
             covered = replay.covers(frame.entry)
             if not covered:
                 if self.cursor >= self._settled:
-                    # From here on this stream takes what all others take.
+                    # From here on, this stream sends the same as all others.
                     self._replay = None
                     break
                 if parts and size + len(frame.data) > SEND_BYTES:
@@ -102,7 +102,7 @@ class Position:
         return b"".join(parts), len(parts)
 
     def mark(self) -> bytes:
-        """A bare id that moves the resume point over what the filter left out, if there is anything."""
+        """Return a bare id that moves the resume point past filtered events, or nothing if there are none."""
         view = self.view
         last = view.feed.last
         if self.cursor != view.end:

@@ -1,4 +1,4 @@
-"""What the route of the stream returns: a stream, or a refusal that does not end the patience of a browser."""
+"""The responses of the stream route: a stream, or a temporary refusal after which browsers reconnect."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["StreamResponse", "TemporaryRefusal"]
 
 
 class StreamResponse:
-    """A stream of events. `Webhooks` serves it once the router is left.
+    """A stream of events. `Webhooks` serves it after the router has returned.
 
-    As long as a stream is open, every frame of the call stack below it stays in memory. Those of the router, with the
-    request and the handling of errors, would be a fifth of what a stream holds.
+    While a stream is open, its whole call stack stays in memory. The router, the request and the error handling would
+    be a fifth of the memory of a stream.
     """
 
     __slots__ = ("_filter", "_hub", "_last_event_id", "_session", "_tenant")
@@ -46,11 +46,11 @@ class StreamResponse:
         self._session = session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Leave it to `Webhooks` to call `serve`."""
+        """Do nothing. `Webhooks` calls `serve`."""
         scope[DEFERRED].append(self)
 
     def serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer the request. See `StreamHub.serve`, which is returned, as a coroutine around it would be kept, too."""
+        """Send the response. Returns the coroutine of `StreamHub.serve`, because another one around it costs memory."""
         return self._hub.serve(
             scope,
             receive,
@@ -63,16 +63,16 @@ class StreamResponse:
 
 
 class TemporaryRefusal(Response):
-    """A stream that ends at once, and says in a comment why. The client comes back later.
+    """A stream that ends immediately, with a comment that says why. The client reconnects later.
 
-    An `EventSource` gives up for good at any other status than 200.
+    An `EventSource` gives up for good at any status other than 200.
 
     Args:
-        retry_after: Seconds until the client tries again, at least.
+        retry_after: The minimum of seconds until the client tries again.
     """
 
     def __init__(self, reason: str, *, retry_after: float) -> None:
-        # Spread, as those who were refused together would come back together.
+        # Random, because clients that were refused together would reconnect together.
         milliseconds = int(retry_after * random.uniform(1000, 2000))
         comment = " ".join(reason.split())
         super().__init__(f"retry: {milliseconds}\n\n: {comment}\n\n", headers=stream_headers())

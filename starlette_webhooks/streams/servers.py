@@ -1,8 +1,9 @@
-"""Noticing that the server stops by itself: at a limit of requests, by `should_exit`, or because a supervisor says so.
+"""Detects that the server stops without a signal: at a limit of requests, by `should_exit`, or by a supervisor.
 
-ASGI has no message for it: `lifespan.shutdown` comes only after all responses have ended, and a stream does not end. A
-server that stops without a signal would wait for its streams, deaf to new connections. So this finds the server among
-the tasks of the event loop, which it runs, and looks at it from time to time.
+ASGI has no message for this: `lifespan.shutdown` only comes after all responses have ended, and a stream does not end.
+    A
+server that stops without a signal would wait for its streams without accepting connections. This module therefore finds
+the server among the tasks of the event loop, and checks it regularly.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Check = Callable[[], bool]
 
 
 class ServerWatch:
-    """The servers that run in this event loop. Without a known one, it never says that they stop."""
+    """The servers that run in this event loop. Without a known server, `stopping` is always false."""
 
     def __init__(self) -> None:
         self._checks: list[Check] = []
@@ -39,12 +40,12 @@ class ServerWatch:
 
     @property
     def stopping(self) -> bool:
-        """Whether all of them have begun to stop. While one goes on, it may be the one that serves the streams."""
+        """Whether all servers have begun to stop. One that continues may be the one that serves the streams."""
         return bool(self._checks) and all(check() for check in self._checks)
 
 
 def _awaiting_frames() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The module and the local names of every function that a task of this loop is in."""
+    """Yield the module and the local variables of every function that a task of this loop is in."""
     for task in anyio.get_running_tasks():
         awaited: Any = task.coro
         while awaited is not None:
@@ -58,13 +59,13 @@ Found = tuple[object, Check] | None
 
 
 def _uvicorn(names: Mapping[str, Any]) -> Found:
-    # `Server.serve` and what it awaits. Also below gunicorn, whose worker runs one.
+    # `Server.serve` and what it awaits, also below gunicorn, whose worker runs a server.
     server: Any = names.get("self")
     if not hasattr(server, "should_exit"):
         return None
 
     def stopping() -> bool:
-        # A limit of requests does not set `should_exit`, but closes the sockets that it listens on.
+        # At a limit of requests, the server does not set `should_exit`, but closes its listening sockets.
         sockets = getattr(server, "servers", ())
         return server.should_exit or any(not one.is_serving() for one in sockets)
 
@@ -72,14 +73,14 @@ def _uvicorn(names: Mapping[str, Any]) -> Found:
 
 
 def _hypercorn(names: Mapping[str, Any]) -> Found:
-    # `worker_serve` keeps what its connections share. Its workers are told by an event of their parent, not by signals.
+    # `worker_serve` has the state that its connections share. The parent stops workers by an event, not by signals.
     context = names.get("context")
     terminated = getattr(context, "terminated", None)
     return None if terminated is None else (context, terminated.is_set)
 
 
 def _granian(names: Mapping[str, Any]) -> Found:
-    # The embedded `Server`. Processes of the command are told by SIGTERM.
+    # The embedded `Server`. Processes of the command receive SIGTERM.
     server: Any = names.get("self")
     if not hasattr(server, "interrupt_signal"):
         return None

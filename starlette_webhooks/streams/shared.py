@@ -10,11 +10,11 @@ __all__ = ["Shared"]
 
 
 class Shared:
-    """Memory, counts, the way to the log, and the time.
+    """Memory, counters, access to the log, and the time.
 
     Attributes:
-        now: Seconds, as of the last tick. Streams read it for each send, where a call of the clock would count.
-        mark_interval: Seconds after which an idle client is told a newer id to resume from.
+        now: Seconds, as of the last tick. Streams read it for each send, where calling the clock would be expensive.
+        mark_interval: Seconds after which an idle client gets a newer id to resume from.
     """
 
     __slots__ = ("buffer", "counts", "log", "mark_interval", "now")

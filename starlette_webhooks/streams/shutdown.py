@@ -1,6 +1,6 @@
-"""Noticing that a signal stops the server: handlers of SIGTERM and SIGINT, chained and never replaced.
+"""Detects that a signal stops the server, by handlers of SIGTERM and SIGINT that call the previous ones.
 
-Servers wait for open responses before they end the lifespan, so an endless response would never know otherwise.
+Servers wait for open responses before they end the lifespan, so an endless response would not be notified otherwise.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class SignalChain:
-    """Reports SIGTERM and SIGINT, then calls the handler that was there before.
+    """Reports SIGTERM and SIGINT, then calls the previous handler.
 
     Args:
-        notify: Called within the signal handler, so it may only schedule.
+        notify: Called within the signal handler, so it must only schedule work.
     """
 
     def __init__(self, notify: Callable[[], object]) -> None:
@@ -28,9 +28,9 @@ class SignalChain:
         self._installed: dict[int, tuple[Any, Any]] = {}
 
     def install(self) -> None:
-        """Chain the handlers. Does nothing off the main thread, nor where no Python handler is set.
+        """Chain the handlers. Does nothing outside the main thread, or if no Python handler is set.
 
-        Without a handler, a signal ends the process at once or is ignored: there is nothing to do before.
+        Without a handler, a signal ends the process immediately or is ignored, so there is nothing to do before.
         """
         if self._installed or threading.current_thread() is not threading.main_thread():
             return
@@ -42,14 +42,14 @@ class SignalChain:
                 self._installed[number] = (handler, previous)
 
     def restore(self) -> None:
-        """Put the former handlers back, where nobody else has set one since."""
+        """Restore the previous handlers, unless other code has set one since."""
         for number, (handler, previous) in self._installed.items():
             if signal.getsignal(number) is handler:
                 signal.signal(number, previous)
         self._installed.clear()
 
     def _chained(self, previous: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], Any]:
-        # A closure for each, since a handler of somebody else that chains to ours must find what it knew then.
+        # One closure per handler, because other code may chain to ours, which must then call its own previous handler.
         def handler(number: int, frame: FrameType | None) -> Any:
             self._notify()
             return previous(number, frame)

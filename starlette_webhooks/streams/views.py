@@ -1,4 +1,4 @@
-"""What memory holds of a tenant's events: the end of the log, once for each filter."""
+"""A tenant's events in memory: the end of the log, once per filter."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TenantFeed:
     """A tenant with streams.
 
     Attributes:
-        streams: How many are open.
-        last: The last entry that was published, whatever the filters say.
-        floor: The position before the first entry that was published.
+        streams: The number of open streams.
+        last: The last published entry, regardless of filters.
+        floor: The position before the first published entry.
     """
 
     __slots__ = ("floor", "last", "streams", "tenant", "views")
@@ -36,7 +36,7 @@ class TenantFeed:
 
 
 class History:
-    """A replay that was read to its end, kept for other streams that resume at the same time.
+    """A complete replay, kept for other streams that resume at the same time.
 
     It begins after the event `after`. A stream that has sent all of it goes live at `cursor`.
     """
@@ -55,21 +55,21 @@ class History:
         self.forgotten = False
 
     def forget(self) -> None:
-        """Free the memory, although slow streams still refer to this object. They read the log instead."""
+        """Free the memory, even if slow streams still refer to this object. They read the log instead."""
         self.forgotten = True
         self.frames = ()
         self.index = {}
 
 
 class View:
-    """The events of a tenant that pass a filter. Streams with equal filters share it.
+    """The events of a tenant that match a filter. Streams with equal filters share it.
 
-    Frames are numbered from `base` up to, but not including, `end`; a stream is a cursor in these numbers.
+    Frames are numbered from `base` up to, but not including, `end`. The cursor of a stream is one of these numbers.
 
     Attributes:
-        index: For each event in memory, the number of the frame after it.
-        waiting: Streams that have sent everything, to be woken by the next frame.
-        loading: Held while one stream reads the log for all that resume.
+        index: The number of the next frame, by event in memory.
+        waiting: Streams that have sent everything. The next frame wakes them.
+        loading: The lock of the stream that reads the log for all that resume.
     """
 
     __slots__ = (
@@ -100,14 +100,14 @@ class View:
         self._marks: dict[str, int] = {}
 
     def mark(self, identifier: str) -> None:
-        """Remember an event that the filter left out, as streams were told to resume after it."""
+        """Remember an event that does not match the filter, because streams may resume after it."""
         self._marks.pop(identifier, None)
         self._marks[identifier] = self.end
         if len(self._marks) > _MARKS:
             del self._marks[next(iter(self._marks))]
 
     def cursor_after(self, identifier: str) -> int | None:
-        """Where a stream goes on that has everything up to this event, if memory holds all that came after it."""
+        """Return where a stream continues after this event, if all later events are in memory."""
         cursor = self.index.get(identifier)
         if cursor is None:
             cursor = self._marks.get(identifier)
@@ -117,9 +117,9 @@ class View:
         return cursor if cursor is not None and cursor >= self.base else None
 
     def history_after(self, identifier: str) -> tuple[History, int] | None:
-        """The kept replay that goes on after this event, and the number of its first frame there."""
+        """Return the cached replay that contains this event, and the number of the next frame in it."""
         history = self.history
-        # Without the frames from its cursor on, the replay would lead into a gap.
+        # If the frames from its cursor on are gone, the replay would be followed by a gap.
         if history is None or history.cursor < self.base:
             return None
         start = history.index.get(identifier)

@@ -1,4 +1,4 @@
-"""Waking streams, a few in each turn of the event loop."""
+"""Wakes streams, some in each turn of the event loop."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Wakes:
     """Streams that are to be woken.
 
     Args:
-        own: Where `run` waits.
-        at_once: How many are woken in one turn of the loop. With thousands, every other task would wait for all of
-            their sends.
+        own: The waiter of `run`.
+        at_once: How many are woken per turn of the loop. With thousands, every other task would wait for all of their
+            sends.
     """
 
     def __init__(self, own: Waiter, at_once: int) -> None:
@@ -27,7 +27,7 @@ class Wakes:
         self._pending: deque[Waiter] = deque()
 
     def add(self, waiters: Iterable[Waiter]) -> None:
-        """Wake these: the first of them at once, the others in the turns that follow."""
+        """Wake these streams: the first ones immediately, the others in the following turns."""
         at_rest = not self._pending
         self._pending.extend(waiters)
         if at_rest and self._pending:
@@ -41,7 +41,7 @@ class Wakes:
             pending.popleft().wake()
 
     async def run(self) -> None:
-        """Wake those that are left over, turn by turn, for ever."""
+        """Wake the remaining streams, turn by turn, forever."""
         while True:
             if self._pending:
                 await checkpoint()
