@@ -168,7 +168,7 @@ def test_a_ticket_that_has_expired_is_answered_by_a_stream_that_says_so(webhooks
     ticket = client.post(f"{STREAM}/ticket", headers=ACME).json()["ticket"]
     webhooks.set_clock(lambda: 4_000_000_000.0)
     assert refusal(client.get(STREAM, params={"ticket": ticket})) == (
-        "ticket_expired: The ticket has expired. Get another from `POST /events/stream/ticket`."
+        "ticket_expired: The ticket has expired. Get a new one from `POST /events/stream/ticket`."
     )
 
 

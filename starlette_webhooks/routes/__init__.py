@@ -1,4 +1,4 @@
-"""The HTTP routes, a module a family, and the one table of them."""
+"""The HTTP routes, one module per family, and the table of all routes."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ OPERATIONS: tuple[Operation, ...] = (
     portal.create_portal,
     portal.show_portal,
 )
-"""Every route. A path that names something stands before one that takes an id."""
+"""All routes. Fixed paths come before paths with an id."""
 
 
 def build_routes(page: Portal) -> list[BaseRoute]:
-    """The routes of the table, with this portal among them."""
+    """Build the routes of the table, with this portal."""
     paths: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         if operation.handler is not None:
             paths.setdefault(operation.path, {})[operation.method] = operation
-    # One route a path, so that a wrong method is told all that are allowed.
+    # One route per path, so that the response to a wrong method lists all allowed ones.
     routes: list[BaseRoute] = [Route(path, _serve(methods), methods=list(methods)) for path, methods in paths.items()]
     return [*routes, *portal_routes(page, portal.show_portal.path)]
 

@@ -1,4 +1,4 @@
-"""The catalog of event types, and registering it with the backend."""
+"""The catalog of event types, and its registration with the backend."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ async def list_event_types(call: Call[None]) -> Response:
 
 @operation_with_body("POST", "/sync", "Register the event types", Nothing, scope="write", answer="Synced")
 async def sync(call: Call[Nothing]) -> Response:
-    """Register the event types: which were created, updated, unchanged. May be called at any time."""
+    """Register the event types. Returns which were created, updated and unchanged. May be called at any time."""
     result = await call.services.catalog.register()
     return json_response({"created": result.created, "updated": result.updated, "unchanged": result.unchanged})

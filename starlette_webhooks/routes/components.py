@@ -1,4 +1,4 @@
-"""What the OpenAPI document refers to: parameters, schemas, errors, and the ways to authenticate."""
+"""The `components` of the OpenAPI document: parameters, schemas, errors and security schemes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["components"]
 _STRING: Schema = {"type": "string"}
 _WHOLE: Schema = {"type": "integer", "minimum": 0}
 _TIME: Schema = {"type": "string", "format": "date-time"}
-_TEST: Schema = {"const": True, "description": "Of test events only, which are made up to try endpoints."}
+_TEST: Schema = {"const": True, "description": "Only in test events, which are sent to try endpoints."}
 _SECURITY: dict[str, Schema] = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key of the host."},
     "session": {
         "type": "apiKey",
         "in": "cookie",
         "name": SESSION_COOKIE,
-        "description": "The session of a link from `POST /portal`; or the host's own, by the cookie that it sets.",
+        "description": "The session of a link from `POST /portal`, or the host's own, by its cookie.",
     },
     "ticket": {
         "type": "apiKey",
@@ -32,23 +32,23 @@ _SECURITY: dict[str, Schema] = {
     },
 }
 _ERRORS = {
-    400: "The query, or the JSON of the body, is malformed.",
+    400: "The query or the JSON of the body is malformed.",
     401: "No valid key was sent, and no user is signed in.",
-    403: "The scope is missing, or the call came from another site.",
+    403: "The caller lacks the scope, or calls from another origin.",
     404: "There is no such object.",
     408: "The body did not arrive in time.",
-    409: "The object is in another state than this call needs, or a limit is reached.",
+    409: "The state of the object does not allow the call, or a limit is reached.",
     413: "The body is too large.",
     422: "The body is not valid for this route.",
-    429: "Too many calls, or too many at once.",
-    503: "The backend cannot be reached at the moment.",
+    429: "Too many calls, or too many at a time.",
+    503: "The backend is unavailable.",
 }
 _ERROR_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 _PAGES = (401, 403, 503)
 
 
 def components(operations: Sequence[Operation], event_types: Sequence[str]) -> dict[str, Any]:
-    """The `components` of the document.
+    """Return the `components` of the document.
 
     Args:
         event_types: The names in the catalog.
@@ -82,7 +82,7 @@ def _body(model: type[Body], names: Schema) -> Schema:
     for name, field in schema["properties"].items():
         field.pop("title", None)
         if model is EndpointChange:
-            # What is left out stays as it is.
+            # Fields that are left out stay unchanged.
             field.pop("default", None)
         if name == "eventType":
             field.update(names)
@@ -151,13 +151,13 @@ def _schemas() -> dict[str, Schema]:
             id=_STRING,
             url=_STRING,
             description=_STRING,
-            eventTypes={**_list(_STRING), "description": "Empty for all."},
-            channels={**_list(_STRING), "description": "Empty for all."},
+            eventTypes={**_list(_STRING), "description": "Empty means all."},
+            channels={**_list(_STRING), "description": "Empty means all."},
             disabled={"type": "boolean"},
             disabledReason={"enum": ["gone", "failing", "manual", None]},
             rateLimit=_or_null(_WHOLE),
             metadata=strings,
-            headers={**_list(_STRING), "description": "Their names; the values are kept back."},
+            headers={**_list(_STRING), "description": "Their names. The values are never returned."},
             createdAt=_TIME,
             updatedAt=_TIME,
         ),

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the routes, made from their declarations, with every event type under `webhooks`."""
+"""The OpenAPI 3.1 document, generated from the declarations of routes, with every event type under `webhooks`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DESCRIPTION = (
 
 
 class OpenAPIDocument:
-    """The document of one `Webhooks`, built and encoded once, at the first request for it."""
+    """The document of a `Webhooks`. It is built and encoded once, at the first request for it."""
 
     def __init__(
         self, operations: Sequence[Operation], event_types: EventTypes, *, scopes: Mapping[Access, str], title: str
@@ -37,7 +37,7 @@ class OpenAPIDocument:
         self._encoded = b""
 
     def render(self, server: str) -> bytes:
-        """The document for routes at this server: a path, which holds on any host, or a URL."""
+        """Return the document for routes at this server: a path, which works on any host, or a URL."""
         if not self._encoded:
             document = build_document(self._operations, self._event_types, scopes=self._scopes, title=self._title)
             self._encoded = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
@@ -48,10 +48,10 @@ class OpenAPIDocument:
 def build_document(
     operations: Sequence[Operation], event_types: EventTypes, *, scopes: Mapping[Access, str], title: str = "Webhooks"
 ) -> dict[str, Any]:
-    """The document, but for `servers`, which depends on the request.
+    """Build the document without `servers`, which depends on the request.
 
     Args:
-        scopes: How `read` and `write` are called here.
+        scopes: The names of the scopes `read` and `write`.
     """
     paths: dict[str, Any] = {}
     for operation in operations:
@@ -94,7 +94,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     elif operation.answer:
         answer["content"] = {"application/json": {"schema": _ref("schemas", operation.answer)}}
     errors = {str(code): _ref("responses", f"{code}{'Page' if html else ''}") for code in _errors_of(operation)}
-    redirect = {"303": {"description": "The token of the link was good, and is in a cookie now."}} if html else {}
+    redirect = {"303": {"description": "The token of the link is valid, and is now in a cookie."}} if html else {}
     return {str(operation.status): answer, **redirect, **errors}
 
 

@@ -1,4 +1,4 @@
-"""Endpoints: create, read, change, delete; secrets, attempts, statistics, recovery, tests."""
+"""The routes of endpoints: create, read, change, delete, secrets, attempts, statistics, recovery and tests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _endpoints(call: Call[Body | None]) -> TenantEndpoints:
     parameters=(LIMIT, ENDPOINT_CURSOR),
 )
 async def list_endpoints(call: Call[None]) -> Response:
-    """Endpoints, a page at a time."""
+    """Return a page of endpoints."""
     page = await _endpoints(call).list(limit=call[LIMIT], cursor=call[ENDPOINT_CURSOR])
     endpoints = [endpoint.document() for endpoint in page.items]
     return json_response({"endpoints": endpoints, "nextCursor": page.next_cursor, "done": page.done})
@@ -68,21 +68,21 @@ async def create_endpoint(call: Call[EndpointCreation]) -> Response:
 
 @operation("GET", _ENDPOINT, "One endpoint", scope="read", answer="Endpoint", parameters=(ENDPOINT_ID,))
 async def get_endpoint(call: Call[None]) -> Response:
-    """One endpoint."""
+    """Return one endpoint."""
     return json_response((await _endpoints(call).get(call[ENDPOINT_ID])).document())
 
 
 @operation_with_body(
     "PATCH",
     _ENDPOINT,
-    "Change the fields that are given",
+    "Change the given fields",
     EndpointChange,
     scope="write",
     answer="Endpoint",
     parameters=(ENDPOINT_ID,),
 )
 async def update_endpoint(call: Call[EndpointChange]) -> Response:
-    """Change the fields that are given."""
+    """Change the given fields."""
     endpoint = await _endpoints(call).update_from(call[ENDPOINT_ID], call.body)
     return json_response(endpoint.document())
 
@@ -90,14 +90,14 @@ async def update_endpoint(call: Call[EndpointChange]) -> Response:
 @operation(
     "DELETE",
     _ENDPOINT,
-    "Delete an endpoint, and what waits for it",
+    "Delete an endpoint and its pending deliveries",
     scope="write",
     answer="",
     status=204,
     parameters=(ENDPOINT_ID,),
 )
 async def delete_endpoint(call: Call[None]) -> Response:
-    """Delete an endpoint, with its attempts, and what waits for it."""
+    """Delete an endpoint with its attempts and pending deliveries."""
     await _endpoints(call).delete(call[ENDPOINT_ID])
     return Response(status_code=204)
 
@@ -106,20 +106,20 @@ async def delete_endpoint(call: Call[None]) -> Response:
     "GET",
     f"{_ENDPOINT}/secret",
     "The secret that signs deliveries",
-    # Whoever knows the secret can forge deliveries.
+    # The secret allows forging deliveries.
     scope="write",
     answer="Secret",
     parameters=(ENDPOINT_ID,),
 )
 async def get_secret(call: Call[None]) -> Response:
-    """The secret that signs deliveries."""
+    """Return the secret that signs deliveries."""
     return json_response({"key": await _endpoints(call).secret(call[ENDPOINT_ID])})
 
 
 @operation_with_body(
     "POST",
     f"{_ENDPOINT}/secret/rotate",
-    "A new secret; the old one stays valid for 24 hours",
+    "Replace the secret. The old one stays valid for 24 hours",
     Rotation,
     scope="write",
     answer="Secret",
@@ -127,7 +127,7 @@ async def get_secret(call: Call[None]) -> Response:
     errors=(409,),
 )
 async def rotate_secret(call: Call[Rotation]) -> Response:
-    """Give the endpoint a new secret; the old one stays valid for 24 hours."""
+    """Replace the secret of an endpoint. The old one stays valid for 24 hours."""
     return json_response({"key": await _endpoints(call).rotate_from(call[ENDPOINT_ID], call.body)})
 
 
@@ -140,7 +140,7 @@ async def rotate_secret(call: Call[Rotation]) -> Response:
     parameters=(ENDPOINT_ID, *ATTEMPT_FILTERS),
 )
 async def list_attempts(call: Call[None]) -> Response:
-    """Attempts to deliver to an endpoint, newest first."""
+    """Return the attempts to deliver to an endpoint, newest first."""
     identifier = call[ENDPOINT_ID]
     return attempt_page(await _endpoints(call).attempts(identifier, attempt_query(call, endpoint_id=identifier)))
 
@@ -148,13 +148,13 @@ async def list_attempts(call: Call[None]) -> Response:
 @operation(
     "GET",
     f"{_ENDPOINT}/stats",
-    "How deliveries went",
+    "Statistics of an endpoint",
     scope="read",
     answer="Stats",
     parameters=(ENDPOINT_ID, SINCE, UNTIL),
 )
 async def get_stats(call: Call[None]) -> Response:
-    """How deliveries went: in the last 24 hours, or in the window that was asked for."""
+    """Return statistics of the attempts to an endpoint, for the last 24 hours or the requested window."""
     now = call.services.clock()
     stats = await _endpoints(call).stats(call[ENDPOINT_ID], call[SINCE], call[UNTIL], now=now)
     return json_response(stats.document())
@@ -163,7 +163,7 @@ async def get_stats(call: Call[None]) -> Response:
 @operation_with_body(
     "POST",
     f"{_ENDPOINT}/recover",
-    "Deliver again what failed",
+    "Recover failed deliveries",
     Recovery,
     scope="write",
     answer="Recovered",
@@ -172,7 +172,7 @@ async def get_stats(call: Call[None]) -> Response:
     errors=(409,),
 )
 async def recover_endpoint(call: Call[Recovery]) -> Response:
-    """Deliver again what failed since then."""
+    """Deliver again what failed since a given time."""
     recovered = await _endpoints(call).recover_from(call[ENDPOINT_ID], call.body)
     return json_response({"recovered": recovered}, 202)
 
@@ -180,7 +180,7 @@ async def recover_endpoint(call: Call[Recovery]) -> Response:
 @operation_with_body(
     "POST",
     f"{_ENDPOINT}/test",
-    "Send an event to this endpoint alone",
+    "Send a test event to this endpoint only",
     EventTest,
     scope="write",
     answer="Event",
@@ -189,6 +189,6 @@ async def recover_endpoint(call: Call[Recovery]) -> Response:
     errors=(409,),
 )
 async def test_endpoint(call: Call[EventTest]) -> Response:
-    """Send an event to this endpoint alone, whatever its filters say."""
+    """Send a test event to this endpoint only, ignoring its filters."""
     event = await _endpoints(call).test_from(call[ENDPOINT_ID], call.body)
     return json_response(event.encode(), 202)

@@ -1,4 +1,4 @@
-"""Errors as answers: `{"code", "detail"}` for whatever a route raises, but for the bugs of the host."""
+"""Turns the errors of routes into responses with `{"code", "detail"}`, except for unexpected ones."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         return _error(error.status_code, error.code, error.detail, error.headers)
     if isinstance(error, BackendRefused):
         logger.warning("The backend refused a call: %s (%s: %s)", error, error.code, error.detail)
-        return _error(422, error.code or "refused", error.detail or "The backend refused this.")
+        return _error(422, error.code or "refused", error.detail or "The backend refused the call.")
     if isinstance(error, (BackendUnavailable, QueueFull)):
-        # Not a warning: what is wrong is logged where it begins, and callers may come in thousands.
+        # Not a warning: the cause is logged where it occurs, and there may be thousands of callers.
         logger.info("A call could not be served: %s", error)
-        detail = "Not available at the moment. Try again."
+        detail = "The service is unavailable. Try again later."
         return _error(503, "unavailable", detail, {"Retry-After": _RETRY_AFTER})
     raise error
 

@@ -1,4 +1,4 @@
-"""Events: the list, one of them, its attempts, sending it again, and test events."""
+"""The routes of events: the list, one event, its attempts, resending, and test events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ATTEMPT_FILTERS = (STATUS, STATUS_CODE_CLASS, EVENT_TYPES, LIMIT, ATTEMPT_CURSOR
     parameters=(EVENT_TYPES, CHANNEL, LIMIT, EVENT_CURSOR, BEFORE, AFTER),
 )
 async def list_events(call: Call[None]) -> Response:
-    """Events, a page at a time."""
+    """Return a page of events."""
     query = EventQuery(
         event_types=call[EVENT_TYPES],
         channel=call[CHANNEL],
@@ -64,7 +64,7 @@ async def list_events(call: Call[None]) -> Response:
 
 
 def _event_page(page: Page[Event]) -> Response:
-    # The bytes were encoded at emit, and are joined as they are.
+    # Joins the bytes that were encoded when the events were emitted.
     cursor = b"null" if page.next_cursor is None else b'"%b"' % page.next_cursor.encode()
     events = b",".join([event.encode() for event in page.items])
     done = b"true" if page.done else b"false"
@@ -73,7 +73,7 @@ def _event_page(page: Page[Event]) -> Response:
 
 @operation("GET", "/events/{id}", "One event", scope="read", answer="Event", parameters=(EVENT_ID,))
 async def get_event(call: Call[None]) -> Response:
-    """One event."""
+    """Return one event."""
     return json_response((await _existing(call)).encode())
 
 
@@ -93,14 +93,14 @@ async def _existing(call: Call[None]) -> Event:
     parameters=(EVENT_ID, *ATTEMPT_FILTERS),
 )
 async def list_event_attempts(call: Call[None]) -> Response:
-    """Attempts to deliver an event, over all endpoints, newest first."""
+    """Return the attempts to deliver an event, to all endpoints, newest first."""
     await _existing(call)
     query = attempt_query(call, event_id=call[EVENT_ID])
     return attempt_page(await call.services.backend.list_attempts(call.tenant, query))
 
 
 def attempt_query(call: Call[None], *, event_id: str | None = None, endpoint_id: str | None = None) -> AttemptQuery:
-    """Which attempts a call asks for, by `ATTEMPT_FILTERS`."""
+    """Return the query for attempts that a call asks for, by `ATTEMPT_FILTERS`."""
     return AttemptQuery(
         event_id=event_id,
         endpoint_id=endpoint_id,
@@ -115,7 +115,7 @@ def attempt_query(call: Call[None], *, event_id: str | None = None, endpoint_id:
 
 
 def attempt_page(page: Page[Attempt]) -> Response:
-    """A list of attempts."""
+    """Return the response with a page of attempts."""
     attempts = [attempt.document() for attempt in page.items]
     return json_response({"attempts": attempts, "nextCursor": page.next_cursor, "done": page.done})
 
@@ -123,7 +123,7 @@ def attempt_page(page: Page[Attempt]) -> Response:
 @operation_with_body(
     "POST",
     "/events/{id}/endpoints/{endpoint}/resend",
-    "Deliver an event to an endpoint again",
+    "Resend an event to an endpoint",
     Nothing,
     scope="write",
     answer="Nothing",
@@ -132,17 +132,15 @@ def attempt_page(page: Page[Attempt]) -> Response:
     errors=(409,),
 )
 async def resend_event(call: Call[Nothing]) -> Response:
-    """Deliver an event to an endpoint again, whatever the endpoint's filters say."""
+    """Deliver an event to an endpoint again, ignoring the endpoint's filters."""
     if not await call.services.backend.resend(call.tenant, call[EVENT_ID], call[ENDPOINT]):
-        raise NotFound("There is no such event, or no such endpoint.")
+        raise NotFound("There is no such event or endpoint.")
     return json_response({}, 202)
 
 
-@operation_with_body(
-    "POST", "/test", "Emit an event to try things out", EventTest, scope="write", answer="Event", status=202
-)
+@operation_with_body("POST", "/test", "Emit a test event", EventTest, scope="write", answer="Event", status=202)
 async def send_test_event(call: Call[EventTest]) -> Response:
-    """Emit an event that is listed, streamed and delivered like any other, at once and marked as a test."""
+    """Emit an event that is listed, streamed and delivered like any other, but immediately and marked as a test."""
     services, body = call.services, call.body
     most = services.settings.max_event_bytes
     event_type, data = type_and_data(services.event_types, body)

@@ -1,4 +1,4 @@
-"""What one tenant may ask of a process: calls a second, and calls at a time."""
+"""Limits the calls of a tenant to a process: calls per second, and calls at a time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class _Usage:
 
 
 class TenantLimits:
-    """A token bucket, and a number of calls in flight, for each tenant. Each process counts for itself.
+    """A token bucket and a count of calls in flight per tenant. Each process counts separately.
 
     Args:
-        per_second: Calls a second in the long run; 0 for no limit.
-        burst: Calls that may come at once after a pause.
-        in_flight: Calls at a time; 0 for no limit.
-        clock: Seconds that only grow.
+        per_second: Calls per second in the long run. 0 means no limit.
+        burst: Calls that may come together after a pause.
+        in_flight: Calls at a time. 0 means no limit.
+        clock: Seconds of a monotonic clock.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class TenantLimits:
         self._burst = burst
         self._in_flight = in_flight
         self._clock = clock
-        # The tenant that called last stands last.
+        # The tenant of the latest call is at the end.
         self._usages: OrderedDict[str, _Usage] = OrderedDict()
 
     @contextmanager
     def admit(self, tenant: str) -> Iterator[None]:
-        """Let a call of this tenant in, for the block.
+        """Admit a call of this tenant, for the duration of the block.
 
         Raises:
             TooManyRequests: The tenant calls too often, or has too many calls in flight.
@@ -54,7 +54,7 @@ class TenantLimits:
         usage = self._usage_of(tenant)
         if self._in_flight and usage.in_flight >= self._in_flight:
             raise TooManyRequests(
-                f"{usage.in_flight} calls are in flight, which is the limit. Wait for one of them.", retry_after=1
+                f"{usage.in_flight} calls are in flight, which is the limit. Wait for one to end.", retry_after=1
             )
         self._take_token(usage)
         usage.in_flight += 1
@@ -69,7 +69,7 @@ class TenantLimits:
         if usage.tokens < 1:
             wait = math.ceil((1 - usage.tokens) / self._per_second)
             raise TooManyRequests(
-                f"More than {self._per_second:g} calls a second. Try again after `Retry-After` seconds.",
+                f"More than {self._per_second:g} calls per second. Try again after `Retry-After` seconds.",
                 retry_after=max(1, wait),
             )
         usage.tokens -= 1
@@ -87,7 +87,7 @@ class TenantLimits:
         return usage
 
     def _forget(self, now: float) -> None:
-        """Drop the tenant that has not called for the longest time, if its bucket has filled up since."""
+        """Drop the tenant whose last call is the oldest, if its bucket is full again."""
         if len(self._usages) <= _REMEMBERED:
             return
         tenant, usage = next(iter(self._usages.items()))

@@ -1,4 +1,4 @@
-"""JSON in and out: bodies that are read within bounds, and answers that can always be encoded."""
+"""Reads JSON bodies within limits, and encodes JSON responses safely."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BodyTimeout(RequestError):
     default_code = "body_timeout"
 
     def __init__(self) -> None:
-        # What is left of the body must not be read as the next request (RFC 9110, 15.5.9).
+        # The rest of the body must not be read as the next request (RFC 9110, section 15.5.9).
         super().__init__(headers={"Connection": "close"})
 
 
@@ -41,21 +41,21 @@ class PayloadTooLarge(RequestError):
 
 
 def json_response(content: Any, status_code: int = 200) -> Response:
-    """A JSON answer; bytes are JSON already."""
+    """Return a JSON response. Bytes are sent as they are."""
     if not isinstance(content, bytes):
-        # Error messages quote what was sent, which may hold half of a surrogate pair.
+        # Error messages quote input, which may contain half of a surrogate pair.
         content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     return Response(content, status_code, _HEADERS, "application/json")
 
 
 async def read_body(request: Request, model: type[B], *, timeout: float) -> B:
-    """The body of a request, checked. No body is an empty object.
+    """Read and validate the body of a request. No body counts as an empty object.
 
     Raises:
-        BodyTimeout: It did not arrive within `timeout` seconds.
-        PayloadTooLarge: It has more bytes than any body may have.
-        InvalidRequest: It is not JSON.
-        InvalidBody: It is not an object of this form, or has more bytes than one of this form may have.
+        BodyTimeout: The body did not arrive within `timeout` seconds.
+        PayloadTooLarge: The body exceeds the limit of all bodies.
+        InvalidRequest: The body is not JSON.
+        InvalidBody: The body does not match the model, or exceeds its limit.
     """
     try:
         with anyio.fail_after(timeout):
@@ -75,11 +75,11 @@ def _parse(raw: bytes) -> Any:
         text = raw.decode()
         value = json.loads(text) if text.strip() else {}
         if "\\ud" in text.lower():
-            # Half of a surrogate pair has no form in UTF-8: it could be neither stored nor answered.
+            # UTF-8 cannot encode half of a surrogate pair, so it could neither be stored nor returned.
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise InvalidBody(
-            "The body holds half of a surrogate pair, such as `\\ud800`. Send whole characters."
+            "The body contains half of a surrogate pair, such as `\\ud800`. Send whole characters."
         ) from None
     except (ValueError, RecursionError) as exc:
         raise InvalidRequest(f"The body is not JSON: {exc}. Send a JSON object in UTF-8.", code="invalid_json") from exc
@@ -96,5 +96,5 @@ async def _read(request: Request, most: int) -> bytes:
                     raise PayloadTooLarge(f"The body has more than {most} bytes. Send less.")
                 chunks.append(chunk)
     except ClientDisconnect as exc:
-        raise InvalidRequest("The body ended early.") from exc
+        raise InvalidRequest("The body is incomplete.") from exc
     return b"".join(chunks)

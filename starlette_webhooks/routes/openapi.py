@@ -1,4 +1,4 @@
-"""The OpenAPI document of the routes."""
+"""The route of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ __all__ = ["get_openapi"]
 
 @operation("GET", "/openapi.json", "This document", scope=None, answer="Document")
 async def get_openapi(call: Call[None]) -> Response:
-    """The document, with this mount as its server."""
+    """Return the document, with this mount as its server."""
     server = call.services.settings.public_url or call.request.scope.get("root_path", "") or "/"
     return json_response(call.services.document(server))

@@ -1,4 +1,4 @@
-"""Operations: each route declared once. What is declared is what is checked, and what the OpenAPI document says."""
+"""Operations: each route is declared once. The declaration is enforced, and the OpenAPI document is built from it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[B_co]):
-    """A request that was let in: who calls, its parameters by their declarations, and its body.
+    """An admitted request: its caller, its parameters by their declarations, and its body.
 
     Attributes:
-        caller: None for an operation that is open to all, and for a stream that is opened by a ticket.
+        caller: None for an operation without authentication, and for a stream with a ticket.
     """
 
     request: Request
@@ -44,18 +44,18 @@ class Call(Generic[B_co]):
 
     @property
     def principal(self) -> Principal:
-        """Who calls."""
+        """The caller."""
         assert self.caller is not None
         return self.caller
 
     @property
     def tenant(self) -> str:
-        """Whose objects the call sees."""
+        """The tenant whose objects the call sees."""
         return self.principal.tenant
 
     @property
     def session(self) -> Session | None:
-        """The portal session that the caller was authenticated by; None for a key, and for a session of the host."""
+        """The portal session that authenticated the caller. None for a key, and for a session of the host."""
         session: Session | None = self.request.scope.get(SESSION)
         return session
 
@@ -73,11 +73,11 @@ class Operation:
     """One method of one path.
 
     Attributes:
-        handler: Answers the calls that were let in. None for the portal, which answers in HTML whatever happens.
-        scope: What the caller must be allowed to do, or None where the operation is open to all.
-        answer: The name of a schema in the document, or a media type that is not JSON; empty for no content.
+        handler: Handles admitted calls. None for the portal, which always responds with HTML.
+        scope: The scope that the caller needs, or None for an operation without authentication.
+        answer: The name of a schema in the document, or a media type other than JSON. Empty for no content.
         errors: Statuses that do not follow from the rest.
-        refuse: Answers an error in its own way; returns None to leave it to the handler of all errors.
+        refuse: Handles an error in its own way. Returns None to leave it to the common handler.
     """
 
     method: str
@@ -94,7 +94,7 @@ class Operation:
     refuse: Refuse | None = None
 
     async def serve(self, request: Request) -> ASGIApp:
-        """Let a request in, and answer it."""
+        """Admit a request and handle it."""
         try:
             return await self._serve(request)
         except WebhooksError as exc:
@@ -133,7 +133,7 @@ class Operation:
 
 
 class Options(TypedDict, total=False):
-    """What few operations declare; see `Operation`."""
+    """Options that few operations use. See `Operation`."""
 
     status: int
     parameters: tuple[Parameter[Any], ...]
@@ -144,7 +144,7 @@ class Options(TypedDict, total=False):
 def operation(
     method: str, path: str, summary: str, *, scope: Access | None, answer: str, **options: Unpack[Options]
 ) -> Callable[[Handler[None]], Operation]:
-    """Declare the handler below as this operation. Its `operationId` is the handler's name in camelCase."""
+    """Declare the decorated handler as an operation. Its `operationId` is the handler's name in camelCase."""
 
     def declare(handler: Handler[None]) -> Operation:
         name = to_camel(handler.__name__)
@@ -158,7 +158,7 @@ def operation(
 def operation_with_body(
     method: str, path: str, summary: str, body: type[M], *, scope: Access, answer: str, **options: Unpack[Options]
 ) -> Callable[[Handler[M]], Operation]:
-    """As `operation`, for one that reads a body."""
+    """Like `operation`, for handlers that read a body."""
 
     def declare(handler: Handler[M]) -> Operation:
         bare = operation(method, path, summary, scope=scope, answer=answer, **options)

@@ -1,4 +1,4 @@
-"""The parameters of the routes: how each is documented, and how its value is read. Declared once, used by name."""
+"""The parameters of the routes: their documentation, and how their values are read. Routes use them by name."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Parameter(Generic[T_co]):
     """One parameter of a route.
 
     Attributes:
-        read: Returns the value of what was sent under this name, which may be nothing, or more than once.
-        key: Its name in the document, where several parameters share one name.
+        read: Returns the value, given what was sent under this name: nothing, one value or several.
+        key: Its name in the document, if several parameters share one name.
         lists_event_types: Whether its values are names of event types, which the document enumerates.
     """
 
@@ -78,18 +78,18 @@ class Parameter(Generic[T_co]):
     lists_event_types: bool = False
 
     def values_in(self, request: Request) -> Sequence[str]:
-        """What a request sends under this name."""
+        """Return what a request sends under this name."""
         if self.place == "path":
             return [request.path_params[self.name]]
         return (request.headers if self.place == "header" else request.query_params).getlist(self.name)
 
 
 def read_parameters(request: Request, parameters: Sequence[Parameter[Any]]) -> dict[Parameter[Any], Any]:
-    """The values of all parameters of a request.
+    """Return the values of all parameters of a request.
 
     Raises:
-        InvalidRequest: A value is malformed, or a parameter is unknown: no filter is ignored.
-        NotFound: An id in the path cannot be one.
+        InvalidRequest: A value is malformed or a parameter is unknown, so that no filter is ignored.
+        NotFound: An id in the path is malformed.
     """
     known = {parameter.name for parameter in parameters if parameter.place == "query"}
     unknown = sorted(set(request.query_params) - known)
@@ -137,7 +137,7 @@ def _integer(name: str, description: str, low: int, high: int) -> Parameter[int 
 
 
 def _limit(default: int, most: int) -> Parameter[int]:
-    optional = _integer("limit", "How many at most.", 1, most)
+    optional = _integer("limit", "The maximum number of items.", 1, most)
 
     def read(values: Sequence[str]) -> int:
         asked = optional.read(values)
@@ -152,7 +152,7 @@ def _time(name: str, description: str) -> Parameter[datetime | None]:
         if text is None:
             return None
         try:
-            # A `+` that was not encoded arrives as a space.
+            # A `+` that was not percent-encoded arrives as a space.
             return parse_time(_UNENCODED_PLUS.sub("+", text))
         except ValueError as exc:
             raise InvalidRequest(f"`{name}` {exc}.", code="invalid_time") from None
@@ -167,7 +167,7 @@ def _cursor(key: str, pattern: str, is_cursor: Callable[[str], object]) -> Param
             raise invalid_cursor()
         return text
 
-    description = "The `nextCursor` of the page before."
+    description = "The `nextCursor` of the previous page."
     return Parameter("cursor", description, {"type": "string", "pattern": f"^{pattern}$"}, read, key=key)
 
 
@@ -219,18 +219,18 @@ LIMIT = _limit(50, LARGEST_PAGE)
 EVENT_CURSOR = _cursor("eventCursor", _EVENT_PATTERN, is_message_id)
 ENDPOINT_CURSOR = _cursor("endpointCursor", _ENDPOINT_PATTERN, is_endpoint_id)
 ATTEMPT_CURSOR = _cursor("attemptCursor", _ATTEMPT_PATTERN, _is_attempt_id)
-BEFORE = _time("before", "Only what is older.")
-AFTER = _time("after", "Only from then on.")
-SINCE = _time("since", "The start; a day before `until` by default.")
-UNTIL = _time("until", "The end; now by default. After `since`, by 31 days at most.")
+BEFORE = _time("before", "Only items from before this time.")
+AFTER = _time("after", "Only items from this time on.")
+SINCE = _time("since", "The start. By default, one day before `until`.")
+UNTIL = _time("until", "The end. By default, now. At most 31 days after `since`.")
 STATUS: Parameter[AttemptStatus | None] = _choice(
     "status", "Only attempts with this outcome.", *get_args(AttemptStatus)
 )
-STATUS_CODE_CLASS = _integer("status_code_class", "2 for 200 to 299, and so on; 0 for no response.", 0, 5)
-TICKET = _text("ticket", "Instead of a key; it carries its filter.", _FILLED)
+STATUS_CODE_CLASS = _integer("status_code_class", "2 for 200 to 299, and so on. 0 for no response.", 0, 5)
+TICKET = _text("ticket", "Replaces a key. It contains its own filter.", _FILLED)
 LAST_EVENT_ID = _text("last_event_id", "The same as the header `Last-Event-ID`.")
 # Polyfills of `EventSource` send this name.
 LAST_EVENT_ID_CAMEL = _text("lastEventId", "The same as the header `Last-Event-ID`.")
 LAST_EVENT_ID_HEADER = _text("Last-Event-ID", "The event to resume after.", place="header")
 TOKEN = _text("token", "From the link of `POST /portal`.", _FILLED)
-THEME = _text("theme", "`light` or `dark`; by default as the browser is set.")
+THEME = _text("theme", "`light` or `dark`. By default, the browser's setting.")

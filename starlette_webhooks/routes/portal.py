@@ -1,4 +1,4 @@
-"""The portal: a link to it, and its place among the routes."""
+"""The routes of the portal: the page, and links to it."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ show_portal = Operation(
     method="GET",
     path=_PATH,
     id="showPortal",
-    summary="The page for customers",
+    summary="The portal for customers",
     scope="read",
     answer="text/html",
     parameters=(TOKEN, THEME),
 )
-"""Served by `Portal`, which answers in HTML."""
+"""Served by `Portal`, which responds with HTML."""
 
 
-@operation("GET", "/portal", "A link to the portal", scope="read", answer="PortalAccess")
+@operation("GET", "/portal", "Create a link to the portal for an hour", scope="read", answer="PortalAccess")
 async def get_portal(call: Call[None]) -> Response:
-    """A link that opens once, to a session that may do what the caller may do, for an hour."""
+    """Create a link that works once. Its session has the caller's scopes and lasts for an hour."""
     return await _give_access(call, PortalRequest())
 
 
 @operation_with_body(
-    "POST", "/portal", "A link to the portal, for a time", PortalRequest, scope="read", answer="PortalAccess"
+    "POST", "/portal", "Create a link to the portal", PortalRequest, scope="read", answer="PortalAccess"
 )
 async def create_portal(call: Call[PortalRequest]) -> Response:
-    """A link that opens once, to a session that may do what the caller may do, for as long as asked."""
+    """Create a link that works once. Its session has the caller's scopes and the requested duration."""
     return await _give_access(call, call.body)
 
 
 async def _give_access(call: Call[Body | None], asked: PortalRequest) -> Response:
     services, principal = call.services, call.principal
     if await call_authenticate(services.authenticate, call.request) is None:
-        # A session of the portal must not renew itself, or a link that leaked would never end.
-        raise Forbidden("A portal session cannot make another. Ask for a link with an API key.", code="portal_session")
+        # A portal session must not renew itself, or a leaked link would never expire.
+        raise Forbidden("A portal session cannot create another. Use an API key.", code="portal_session")
     access = await services.backend_portal(principal, asked.expires_in)
     if access is None:
         access = await _own_portal(call, asked.expires_in)

@@ -1,4 +1,4 @@
-"""What the routes of a running `Webhooks` work with."""
+"""The services of a running `Webhooks` that the routes use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Access = Literal["read", "write"]
 
 
 class CatalogRegistration:
-    """Registers the catalog of event types with the backend: once by itself, and again on request."""
+    """Registers the catalog of event types with the backend: once automatically, and on request."""
 
     def __init__(self, backend: Backend, event_types: EventTypes) -> None:
         self._backend = backend
@@ -38,23 +38,23 @@ class CatalogRegistration:
         self._done = False
 
     async def register(self) -> SyncResult:
-        """Register it now."""
+        """Register the catalog now."""
         result = await self._backend.sync(self._event_types)
         self._done = True
         return result
 
     async def ensure(self) -> None:
-        """Register it, unless that was done."""
+        """Register the catalog unless it is registered."""
         if not self._done:
             await self.register()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What all routes of a running `Webhooks` share.
+    """The services that all routes of a running `Webhooks` share.
 
     Attributes:
-        sessions: Gives out portal sessions and what tickets stand for.
+        sessions: Issues portal sessions and resolves tickets.
         document: The OpenAPI document, for routes at this server: a path or a URL.
     """
 
@@ -71,11 +71,11 @@ class Services:
     limits: TenantLimits = field(repr=False)
 
     def scope_name(self, access: Access) -> str:
-        """The name of a scope, as the settings give it."""
+        """Return the name of a scope from the settings."""
         return self.settings.read_scope if access == "read" else self.settings.write_scope
 
     async def find_principal(self, connection: HTTPConnection) -> Principal | None:
-        """Who calls: as the host says, or else by the session of our own portal."""
+        """Return the caller: as the host authenticates it, or by the portal session."""
         principal = await call_authenticate(self.authenticate, connection)
         if principal is not None:
             return principal
@@ -86,17 +86,17 @@ class Services:
         return session.principal
 
     async def find_session(self, connection: HTTPConnection) -> Session | None:
-        """The session of our own portal that the cookie of a request names."""
+        """Return the portal session that the cookie of a request names."""
         token = connection.cookies.get(SESSION_COOKIE)
         return await self.sessions.read(token) if token else None
 
     async def sign_out(self, session: Session) -> None:
-        """End a session, and the streams that it opened."""
+        """End a session and the streams that it opened."""
         await self.sessions.end(session)
         await self.end_streams()
 
     async def revoke_sessions(self, tenant: str) -> None:
-        """End all sessions of a tenant, with their links, tickets and streams."""
+        """End all sessions of a tenant with their links, tickets and streams."""
         await self.sessions.revoke(tenant)
         await self.backend.end_portal_access(tenant)
         await self.end_streams()
@@ -108,7 +108,7 @@ class Services:
             self.hub.end_sessions(await self.sessions.ended_among(sessions))
 
     async def watch_sessions(self, every: float = 10.0, forget_every: float = 3600.0) -> None:
-        """End streams whose sessions other processes have ended, or the host has; and drop what has expired."""
+        """End streams whose sessions have ended in other processes or at the host, and drop expired sessions."""
         forget_at = anyio.current_time()
         while True:
             if anyio.current_time() >= forget_at:
@@ -118,24 +118,24 @@ class Services:
             await self.end_streams()
 
     async def backend_portal(self, principal: Principal, expires_in: int = 3600) -> PortalAccess | None:
-        """Access to the backend's own portal, after the catalog was registered once; None where ours serves."""
+        """Return access to the backend's own portal, after registering the catalog once. None if it uses ours."""
         await self.catalog.ensure()
         write = self.settings.write_scope in principal.scopes
         return await self.backend.portal(principal.tenant, write=write, expires_in=expires_in)
 
 
 def services_of(request: Request) -> Services:
-    """The services of the `Webhooks` that serves this request."""
+    """Return the services of the `Webhooks` that serves this request."""
     found: Services = request.scope[SERVICES]
     return found
 
 
 async def authorize(request: Request, access: Access) -> Principal:
-    """The principal of a request that may do this.
+    """Return the principal of a request that has this scope.
 
     Raises:
-        Unauthorized: The caller is not known.
-        Forbidden: The scope is missing, or the call comes from another site.
+        Unauthorized: The caller is unknown.
+        Forbidden: The caller lacks the scope, or calls from another origin.
     """
     services = services_of(request)
     principal = await services.find_principal(request)

@@ -43,22 +43,22 @@ logger = logging.getLogger("starlette_webhooks.streams")
 
 _PURPOSE = "stream"
 _ALL = StreamFilter()
-# Seconds until a client comes back that was refused for a while.
+# Seconds until a client that was refused temporarily tries again.
 _UNAVAILABLE = 5.0
 _EXPIRED = 15.0
 
 
 class _ExpiredTicket(Unauthorized):
-    message = "The ticket has expired. Get another from `POST /events/stream/ticket`."
+    message = "The ticket has expired. Get a new one from `POST /events/stream/ticket`."
     default_code = "ticket_expired"
 
 
 def _refuse(request: Request, error: WebhooksError) -> ASGIApp | None:
-    """A refusal that passes, for a browser. With any status but 200 its `EventSource` would give up for good."""
+    """Return a temporary refusal for browsers, whose `EventSource` would give up for good at any status except 200."""
     if TICKET.name not in request.query_params and (
         "authorization" in request.headers or "cookie" not in request.headers
     ):
-        # No `EventSource`, and its client knows what a status means.
+        # The client is not an `EventSource`, and handles statuses.
         return None
     if isinstance(error, _ExpiredTicket):
         return TemporaryRefusal(f"{error.code}: {error.detail}", retry_after=_EXPIRED)
@@ -68,26 +68,26 @@ def _refuse(request: Request, error: WebhooksError) -> ASGIApp | None:
         )
     if isinstance(error, (BackendUnavailable, QueueFull)):
         logger.warning("A stream could not be opened: %s", error)
-        return TemporaryRefusal("unavailable: Not available at the moment.", retry_after=_UNAVAILABLE)
+        return TemporaryRefusal("unavailable: The service is unavailable.", retry_after=_UNAVAILABLE)
     return None
 
 
 @operation_with_body(
     "POST",
     "/events/stream/ticket",
-    "A ticket for a browser's `EventSource`",
+    "Create a ticket for a browser's `EventSource`",
     TicketRequest,
     scope="read",
     answer="Ticket",
     status=201,
 )
 async def create_ticket(call: Call[TicketRequest]) -> Response:
-    """A ticket: bound to tenant and filter, good for any number of connects until it expires."""
+    """Create a ticket for a tenant and a filter. It is valid for any number of connections until it expires."""
     services, body = call.services, call.body
     types = tuple(dict.fromkeys(body.event_types))
     await check_in_log(types, services.event_types, backend=services.backend, tenant=call.tenant, error=InvalidBody)
     expires = services.clock() + services.settings.ticket_max_age
-    # What a session gives must not outlive it.
+    # A ticket must not outlive its session.
     session = await services.sessions.open(call.principal, expires, within=call.session)
     claims = {**session.claims(), "types": types, "channel": body.channel}
     ticket = sign_token(services.sessions.keys, _PURPOSE, claims)
@@ -106,7 +106,7 @@ async def create_ticket(call: Call[TicketRequest]) -> Response:
     refuse=_refuse,
 )
 async def stream_events(call: Call[None]) -> ASGIApp:
-    """Server-Sent Events."""
+    """Stream events as Server-Sent Events."""
     ticket, hub = call[TICKET], call.services.hub
     session = call.session
     if ticket is None:
@@ -127,17 +127,17 @@ async def _read_ticket(call: Call[None], ticket: str) -> tuple[Session, StreamFi
     services = call.services
     claims = verify_token(services.sessions.keys, _PURPOSE, ticket)
     if claims is None:
-        raise Unauthorized("The ticket is not valid. Get one from `POST /events/stream/ticket`.")
+        raise Unauthorized("The ticket is not valid. Get a new one from `POST /events/stream/ticket`.")
     if claims["exp"] <= services.clock():
         raise _ExpiredTicket
     if call[EVENT_TYPES] or call[CHANNEL] is not None:
-        raise InvalidRequest("A ticket carries its filter. Give `eventTypes` and `channel` when you get it.")
+        raise InvalidRequest("A ticket contains its filter. Pass `eventTypes` and `channel` when you create it.")
     session = Session.of(claims)
     if not await services.sessions.is_current(session):
-        raise Unauthorized("The ticket was revoked. Sign in again, then get another.", code="ticket_revoked")
+        raise Unauthorized("The ticket was revoked. Sign in again, then get a new one.", code="ticket_revoked")
     return session, _filter(claims["types"], claims["channel"])
 
 
 def _filter(types: Sequence[str], channel: str | None) -> StreamFilter:
-    # Most streams have none, and share this one.
+    # Most streams have no filter, and share this one.
     return StreamFilter(frozenset(types), channel) if types or channel else _ALL
