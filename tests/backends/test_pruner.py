@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -10,24 +9,24 @@ from starlette_webhooks.backends.pruner import Pruner
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.payloads import new_event
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
+from tests.clock import Clock
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 
 
 class Case:
-    """A store with an event, and the clocks of its process."""
+    """A store with an event, and the clock of its process."""
 
     def __init__(self) -> None:
-        self.passed = 0.0
-        self.jumped = 0.0
-        self.store = SQLiteStore(":memory:", clock=lambda: time.time() + self.passed + self.jumped)
-        self.pruner = Pruner(self.store, days=2, monotonic=lambda: self.passed)
+        self.clock = Clock(speed=0)
+        self.store = SQLiteStore(":memory:", clock=self.clock)
+        self.pruner = Pruner(self.store, days=2, monotonic=self.clock.monotonic)
 
     async def pass_time(self, seconds: float) -> None:
         """Time passes, with a look every hour at most."""
         while seconds > 0:
-            self.passed += min(seconds, HOUR)
+            self.clock.advance(min(seconds, HOUR))
             seconds -= HOUR
             await self.pruner.look()
 
@@ -54,9 +53,9 @@ async def test_an_event_is_kept_for_as_long_as_the_setting_says() -> None:
 async def test_a_fresh_event_outlives_a_jump_of_the_clock() -> None:
     async with case() as one:
         await one.pass_time(HOUR)
-        one.jumped = 3 * DAY
+        one.clock.set_by(3 * DAY)
         await one.pass_time(60)
-        one.jumped = 0
+        one.clock.set_by(-3 * DAY)
         await one.pass_time(2 * HOUR)
         assert await one.kept() == 1
 
@@ -64,7 +63,7 @@ async def test_a_fresh_event_outlives_a_jump_of_the_clock() -> None:
 async def test_a_clock_that_was_set_right_is_trusted_after_ten_minutes() -> None:
     async with case() as one:
         await one.pass_time(HOUR)
-        one.jumped = 3 * DAY
+        one.clock.set_by(3 * DAY)
         for _ in range(9):
             await one.pass_time(60)
         assert await one.kept() == 1
@@ -74,8 +73,8 @@ async def test_a_clock_that_was_set_right_is_trusted_after_ten_minutes() -> None
 
 async def test_nothing_is_removed_right_after_the_start() -> None:
     async with case() as one:
-        one.jumped = 3 * DAY
-        one.pruner = Pruner(one.store, days=2, monotonic=lambda: one.passed)
+        one.clock.set_by(3 * DAY)
+        one.pruner = Pruner(one.store, days=2, monotonic=one.clock.monotonic)
         await one.pass_time(30)
         assert await one.kept() == 1
         await one.pass_time(31)

@@ -24,40 +24,13 @@ from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.stores.sqlite import endpoints
 from starlette_webhooks.stores.sqlite.insertion import Insertion
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
+from tests.clock import Clock
 from tests.eventually import eventually
 
 
-class VirtualClock:
-    """The time of day, which can be set forward."""
-
-    def __init__(self) -> None:
-        self.offset = 0.0
-        self._jumped = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.offset + self._jumped
-
-    def set_by(self, seconds: float) -> None:
-        """Set the time of day ahead or back, although no time has passed."""
-        self._jumped += seconds
-
-    def monotonic(self) -> float:
-        """Seconds of a clock that only moves forward, set forward by the same."""
-        return time.monotonic() + self.offset
-
-
-class StoppedClock(VirtualClock):
-    """A time of day that goes on only where it is set forward. It begins in a minute, so all that is emitted is due."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._began = time.time() + 60
-
-    def __call__(self) -> float:
-        return self._began + self.offset
-
-    def monotonic(self) -> float:
-        return self.offset
+def stopped_clock() -> Clock:
+    """A clock that only the test moves. It begins in a minute, so everything that is emitted is due."""
+    return Clock(time.time() + 60, speed=0)
 
 
 def add_endpoint(connection: sqlite3.Connection, url: str, tenant: str = "acme", **changes: Any) -> Endpoint:
@@ -76,7 +49,7 @@ class Deliverer:
 
     store: SQLiteStore
     dispatcher: Dispatcher
-    clock: VirtualClock
+    clock: Clock
 
     async def endpoint(self, url: str, tenant: str = "acme", **changes: Any) -> Endpoint:
         return await self.store.create_endpoint(tenant, EndpointChanges(url=url, **changes), limit=100_000)
@@ -119,7 +92,7 @@ class Deliverer:
         return {endpoint.id: endpoint.disabled_reason for endpoint in page.items if endpoint.disabled}
 
     async def forward(self, seconds: float) -> None:
-        self.clock.offset += seconds
+        self.clock.advance(seconds)
         self.dispatcher.wake()
 
 
@@ -127,12 +100,12 @@ class Deliverer:
 async def delivering(
     settings: WebhooksSettings,
     *,
-    clock: VirtualClock | None = None,
+    clock: Clock | None = None,
     jitter: Callable[[], float] = random.random,
     **options: Any,
 ) -> AsyncGenerator[Deliverer]:
     """Run a dispatcher until the block ends."""
-    clock = clock or VirtualClock()
+    clock = clock or Clock()
     store = SQLiteStore(settings.database_url.path, clock=clock, lock_seconds=0.1 if "pause" in options else 5.0)
     client = DeliveryClient(AddressGuard(settings.allow_networks), timeout=settings.attempt_timeout)
     dispatcher = Dispatcher(store, client, settings, random=jitter, monotonic=clock.monotonic, **options)

@@ -10,24 +10,23 @@ import anyio.lowlevel
 import pytest
 
 from starlette_webhooks.events import Event
-from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.relay.forward import ForwardingFailed, ForwardingRefused
 from starlette_webhooks.relay.outbox import EntryState, OutboxStore
 from starlette_webhooks.stores.outboxes import outbox_of
+from tests.clock import Clock, VirtualTime
 from tests.eventually import eventually
 from tests.relay.target import Target, make, relaying
 from tests.settings import make_settings
-from tests.stores.contract import MovableClock
 
 
 @pytest.fixture
-def clock() -> MovableClock:
+def clock() -> Clock:
     """The time of day of the outbox."""
-    return MovableClock()
+    return Clock()
 
 
 @pytest.fixture
-def outbox(tmp_path: Path, clock: MovableClock) -> OutboxStore:
+def outbox(tmp_path: Path, clock: Clock) -> OutboxStore:
     """An outbox in a file."""
     return outbox_of(make_settings(tmp_path), clock)
 
@@ -40,22 +39,6 @@ def target() -> Target:
 
 async def empty(outbox: OutboxStore) -> bool:
     return not await outbox.waits()
-
-
-class Pauses:
-    """A way to sleep that takes no time and remembers for how long it was asked to."""
-
-    def __init__(self) -> None:
-        self.asked: list[float] = []
-        self.passed = 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        self.asked.append(seconds)
-        self.passed += seconds
-        await anyio.sleep(0.001)
-
-    def source(self) -> TimeSource:
-        return TimeSource(sleep=self.sleep, monotonic=lambda: self.passed)
 
 
 async def test_a_tenants_events_are_forwarded_one_by_one_in_the_order_of_commits(
@@ -105,7 +88,8 @@ async def test_an_event_that_fails_is_retried_before_the_tenants_next_one(outbox
             raise ForwardingFailed("not now")
 
     target.on_event = fail
-    async with relaying(outbox, target, Pauses().source()):
+    virtual = VirtualTime()
+    async with virtual.passing(), relaying(outbox, target, virtual.source()):
         for number in range(3):
             outbox.submit([make("a", number)])
         await outbox.committed()
@@ -125,14 +109,14 @@ async def test_of_events_that_are_forwarded_side_by_side_only_those_that_failed_
             raise ForwardingFailed("not now")
 
     target.on_event = fail
-    pauses = Pauses()
-    async with relaying(outbox, target, pauses.source(), tenant_concurrency=4, poll=1000.0):
+    virtual = VirtualTime()
+    async with virtual.passing(), relaying(outbox, target, virtual.source(), tenant_concurrency=4, poll=1000.0):
         outbox.submit([make("a", number) for number in range(40)])
         await outbox.committed()
         await eventually(lambda: empty(outbox))
     assert sorted(target.numbers("a")) == list(range(40))
     # Others got through in between, so no failure was the second in a row.
-    assert max(seconds for seconds in pauses.asked if seconds < 1000) <= 0.5
+    assert max(seconds for seconds in virtual.asked if seconds < 1000) <= 0.5
 
 
 async def test_a_refused_event_is_dead_lettered_and_forwarded_again_on_request(
@@ -183,7 +167,7 @@ async def test_a_failure_that_concerns_everything_pauses_all_tenants_and_one_tha
 async def test_a_pause_is_as_long_as_the_target_asks_and_a_thousand_tenants_do_not_retry_meanwhile(
     outbox: OutboxStore, target: Target
 ) -> None:
-    pauses = Pauses()
+    virtual = VirtualTime()
     down = iter(range(5))
 
     def fail(event: Event) -> None:
@@ -191,7 +175,7 @@ async def test_a_pause_is_as_long_as_the_target_asks_and_a_thousand_tenants_do_n
             raise ForwardingFailed("down", everywhere=True, retry_after=300.0)
 
     target.on_event = fail
-    async with relaying(outbox, target, pauses.source(), poll=1000.0):
+    async with virtual.passing(), relaying(outbox, target, virtual.source(), poll=1000.0):
         for number in range(1000):
             outbox.submit([make(f"tenant-{number}")])
         await outbox.committed()
@@ -199,7 +183,7 @@ async def test_a_pause_is_as_long_as_the_target_asks_and_a_thousand_tenants_do_n
     assert len(target.taken) == 1000
     # Eight were under way when the first one failed.
     assert len(target.calls) <= 1000 + 8 + 5
-    assert max(pauses.asked) >= 299
+    assert max(virtual.asked) >= 299
 
 
 async def test_an_unexpected_error_of_the_target_is_logged_and_the_event_kept(
@@ -214,7 +198,8 @@ async def test_an_unexpected_error_of_the_target_is_logged_and_the_event_kept(
 
     target.on_event = fail
     with caplog.at_level(logging.ERROR):
-        async with relaying(outbox, target, Pauses().source()) as relay:
+        virtual = VirtualTime()
+        async with virtual.passing(), relaying(outbox, target, virtual.source()) as relay:
             outbox.submit([make("a")])
             await outbox.committed()
             await eventually(lambda: empty(outbox))
@@ -240,7 +225,7 @@ async def test_an_accepted_event_answers_for_its_event_id_with_what_the_target_m
 
 
 async def test_of_two_relays_on_one_outbox_one_relays_and_the_other_takes_over(
-    tmp_path: Path, clock: MovableClock, target: Target
+    tmp_path: Path, clock: Clock, target: Target
 ) -> None:
     settings = make_settings(tmp_path)
     first, second = outbox_of(settings, clock), outbox_of(settings, clock)

@@ -8,17 +8,18 @@ import pytest
 
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
-from tests.stores.contract import MakeStore, MovableClock
+from tests.clock import Clock
+from tests.stores.contract import MakeStore
 
 
 @pytest.fixture
-def clock() -> MovableClock:
+def clock() -> Clock:
     """The clock that all stores of a test go by."""
-    return MovableClock()
+    return Clock()
 
 
 @pytest.fixture(params=["sqlite", "memory", "postgresql"])
-def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock) -> MakeStore:
+def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> MakeStore:
     """Makes a store, each time over the same database, as each process of a host has one."""
     if request.param == "postgresql":
         return _on_postgresql(request, clock)
@@ -27,14 +28,14 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClo
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock) -> MakeStore:
+def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> MakeStore:
     """As `make_store`, for tests with several processes. A store in memory belongs to one."""
     if request.param == "postgresql":
         return _on_postgresql(request, clock)
     return lambda: SQLiteStore(str(tmp_path / "webhooks.db"), clock=clock)
 
 
-def _on_postgresql(request: pytest.FixtureRequest, clock: MovableClock) -> MakeStore:
+def _on_postgresql(request: pytest.FixtureRequest, clock: Clock) -> MakeStore:
     url: str = request.getfixturevalue("postgresql_url")
     schema: str = request.getfixturevalue("postgresql_schema")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -26,20 +25,6 @@ LEASE = 25_000
 MINUTE = 60_000
 DAY = 86_400_000
 CAPACITY = Capacity(free=100, reserve=0, degraded=50)
-
-
-class MovableClock:
-    """The time of day, which can be set ahead and back."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
-
-    def advance(self, milliseconds: float) -> None:
-        """Set it ahead."""
-        self.ahead += milliseconds / 1000
 
 
 class Listening:

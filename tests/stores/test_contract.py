@@ -19,13 +19,13 @@ from starlette_webhooks.exceptions import Conflict, NotRunning
 from starlette_webhooks.feed import Entry, Replay, StreamFilter
 from starlette_webhooks.identifiers import first_id, mint
 from starlette_webhooks.stores.base import RecoverWindow, Store
+from tests.clock import Clock
 from tests.eventually import eventually
 from tests.stores.contract import (
     DAY,
     MINUTE,
     URL,
     MakeStore,
-    MovableClock,
     add,
     attempt,
     attempts,
@@ -409,7 +409,7 @@ async def test_endpoints_are_listed_newest_first_up_to_the_limit(make_store: Mak
         assert info.value.code == "endpoint_limit"
 
 
-async def test_a_secret_is_kept_given_and_rotated(make_store: MakeStore, clock: MovableClock) -> None:
+async def test_a_secret_is_kept_given_and_rotated(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         given = await add(store, secret=KEY)
         assert await store.get_secret("acme", given.id) == KEY
@@ -422,7 +422,7 @@ async def test_a_secret_is_kept_given_and_rotated(make_store: MakeStore, clock: 
             await store.rotate_secret("acme", given.id, "whsec_10")
         assert many.value.code == "too_many_secrets"
         assert await store.get_secret("acme", given.id) == "whsec_8"
-        clock.advance(DAY + 1)
+        clock.advance(ms=DAY + 1)
         assert await store.rotate_secret("acme", given.id, "whsec_10") == "whsec_10"
 
 
@@ -474,7 +474,7 @@ async def test_a_value_is_the_same_for_all_processes(make_shared_store: MakeStor
 
 
 async def test_pruning_removes_old_events_with_everything_that_depends_on_them(
-    make_store: MakeStore, clock: MovableClock
+    make_store: MakeStore, clock: Clock
 ) -> None:
     async with running(make_store) as store:
         await add(store, channels=("eu",))

@@ -19,6 +19,7 @@ from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import Conflict, InvalidRequest
 from starlette_webhooks.stores.base import Store
 from starlette_webhooks.stores.moments import from_ms
+from tests.clock import Clock
 from tests.eventually import eventually
 from tests.stores.contract import (
     CAPACITY,
@@ -28,7 +29,6 @@ from tests.stores.contract import (
     URL,
     Listening,
     MakeStore,
-    MovableClock,
     add,
     attempt,
     attempts,
@@ -79,12 +79,12 @@ async def test_an_event_for_one_endpoint_ignores_filters_and_goes_to_no_other(ma
         assert (delivery.event_id, delivery.endpoint_id, delivery.trigger) == (sent.id, chosen.id, "test")
 
 
-async def test_deliveries_are_due_later_where_the_schedule_says_so(make_store: MakeStore, clock: MovableClock) -> None:
+async def test_deliveries_are_due_later_where_the_schedule_says_so(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         await add(store)
         await store.submit([event()], due_in=MINUTE).wait()
         assert await due(store) == {}
-        clock.advance(MINUTE)
+        clock.advance(ms=MINUTE)
         assert len((await claim(store)).deliveries) == 1
 
 
@@ -139,7 +139,7 @@ async def test_a_claim_of_many_events_keeps_each_ones_payload_to_the_byte(make_s
         assert [one.event_id for one in deliveries] == [one.id for one in sent], "oldest first"
 
 
-async def test_what_is_leased_is_claimed_again_only_after_the_lease(make_store: MakeStore, clock: MovableClock) -> None:
+async def test_what_is_leased_is_claimed_again_only_after_the_lease(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         number = await number_of(store, await add(store))
         await emit(store)
@@ -147,7 +147,7 @@ async def test_what_is_leased_is_claimed_again_only_after_the_lease(make_store: 
         again = await claim(store, number)
         assert again.deliveries == []
         assert again.waiting == [(first.lease, number)]
-        clock.advance(LEASE)
+        clock.advance(ms=LEASE)
         (second,) = (await claim(store, number)).deliveries
         assert (second.id, second.number) == (first.id, 2)
 
@@ -206,7 +206,7 @@ async def test_deliveries_of_a_disabled_endpoint_wait_until_it_is_enabled(make_s
         assert claimed[0].event_id != missed.id, "what was emitted meanwhile is not for it"
 
 
-async def test_an_endpoint_known_to_fail_counts_as_degraded(make_store: MakeStore, clock: MovableClock) -> None:
+async def test_an_endpoint_known_to_fail_counts_as_degraded(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         number = await number_of(store, await add(store))
         await emit(store)
@@ -218,31 +218,29 @@ async def test_an_endpoint_known_to_fail_counts_as_degraded(make_store: MakeStor
         assert [one.failing for one in page.endpoints] == [True]
 
 
-async def test_the_current_secret_signs_first_and_expired_ones_not_at_all(
-    make_store: MakeStore, clock: MovableClock
-) -> None:
+async def test_the_current_secret_signs_first_and_expired_ones_not_at_all(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         endpoint = await add(store, secret="whsec_first")
         await store.rotate_secret("acme", endpoint.id, "whsec_second")
-        clock.advance(MINUTE)
+        clock.advance(ms=MINUTE)
         await store.rotate_secret("acme", endpoint.id, "whsec_third")
         await emit(store)
         await emit(store)
         (delivery,) = (await claim(store, each=1)).deliveries
         assert delivery.secrets == ("whsec_third", "whsec_second", "whsec_first")
-        clock.advance(DAY - MINUTE + 1000)
+        clock.advance(ms=DAY - MINUTE + 1000)
         (delivery,) = (await claim(store, each=1)).deliveries
         assert delivery.secrets == ("whsec_third", "whsec_second")
 
 
 async def test_a_rate_limit_spaces_claims_whichever_process_makes_them(
-    make_shared_store: MakeStore, clock: MovableClock
+    make_shared_store: MakeStore, clock: Clock
 ) -> None:
     async with running(make_shared_store) as store, running(make_shared_store) as other:
         number = await number_of(store, await add(store, rate_limit=1))
         for _ in range(5):
             await emit(store)
-        clock.advance(10_000)
+        clock.advance(ms=10_000)
         claimed = await claim(store, number)
         assert len(claimed.deliveries) == 1, "what was not used is not saved up"
         ((at, waiting),) = claimed.waiting
@@ -251,17 +249,17 @@ async def test_a_rate_limit_spaces_claims_whichever_process_makes_them(
         held = await claim(other, number)
         assert (held.deliveries, held.waiting) == ([], [(at, number)])
         assert (await due(other, within=2000))[number] == pytest.approx(at, abs=1)
-        clock.advance(1000)
+        clock.advance(ms=1000)
         assert len((await claim(other, number)).deliveries) == 1
 
 
-async def test_a_high_rate_is_claimed_a_tenth_of_a_second_at_a_time(make_store: MakeStore, clock: MovableClock) -> None:
+async def test_a_high_rate_is_claimed_a_tenth_of_a_second_at_a_time(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         number = await number_of(store, await add(store, rate_limit=100))
         await store.submit([event() for _ in range(40)]).wait()
-        clock.advance(1000)
+        clock.advance(ms=1000)
         assert len((await claim(store, number, each=50)).deliveries) == 10
-        clock.advance(60_000)
+        clock.advance(ms=60_000)
         assert len((await claim(store, number, each=50)).deliveries) == 10
 
 
@@ -337,14 +335,14 @@ async def test_more_urgent_deliveries_than_slots_are_claimed_one_after_another(m
 
 
 async def test_an_urgent_delivery_whose_process_was_killed_is_urgent_again_after_the_lease(
-    make_store: MakeStore, clock: MovableClock
+    make_store: MakeStore, clock: Clock
 ) -> None:
     async with running(make_store) as store:
         endpoint = await add(store)
         number = await number_of(store, endpoint)
         await store.insert_for(event(test=True), "acme", endpoint.id)
         assert len((await claim_urgent(store, number)).deliveries) == 1
-        clock.advance(LEASE)
+        clock.advance(ms=LEASE)
         assert await store.urgent(due_by=store.now()) == [number]
         (again,) = (await claim_urgent(store, number)).deliveries
         assert again.number == 2
@@ -405,7 +403,7 @@ async def test_a_lease_that_is_given_back_counts_as_no_attempt(make_store: MakeS
 
 
 async def test_a_delivery_that_is_set_aside_is_made_only_if_somebody_resends_it(
-    make_store: MakeStore, clock: MovableClock
+    make_store: MakeStore, clock: Clock
 ) -> None:
     async with running(make_store) as store:
         endpoint = await add(store)
@@ -413,7 +411,7 @@ async def test_a_delivery_that_is_set_aside_is_made_only_if_somebody_resends_it(
         sent = await emit(store)
         (delivery,) = (await claim(store)).deliveries
         await store.set_aside(delivery)
-        clock.advance(400 * DAY)
+        clock.advance(ms=400 * DAY)
         assert await due(store, within=DAY) == {}
         assert (await claim(store, number)).deliveries == []
         stats = await store.endpoint_stats("acme", endpoint.id, moment(store, -MINUTE), moment(store))
@@ -437,27 +435,27 @@ async def test_a_delivery_that_is_set_aside_keeps_no_event_for_ever(make_store: 
 
 
 async def test_deliveries_stored_while_the_clock_was_ahead_are_moved_back_with_it(
-    make_store: MakeStore, clock: MovableClock
+    make_store: MakeStore, clock: Clock
 ) -> None:
     hour = 60 * MINUTE
     async with running(make_store) as store:
         number = await number_of(store, await add(store))
         for _ in range(3):
             await emit(store)
-        clock.advance(hour)
+        clock.advance(ms=hour)
         retried, leased = (await claim(store, each=2)).deliveries
         await record(store, retried, 500, next_due=store.now() + 5000)
-        clock.advance(-hour)
+        clock.set_by(ms=-hour)
         assert await store.fix_times() == 2
         assert await store.fix_times() == 0
         (untouched,) = (await claim(store, number)).deliveries
         assert untouched.number == 1
         assert (await due(store, within=DAY))[number] == pytest.approx(store.now() + 5000, abs=4000)
-        clock.advance(6000)
+        clock.advance(ms=6000)
         (again,) = (await claim(store, number)).deliveries
         assert (again.id, again.number) == (retried.id, 2)
         await record(store, leased)
-        clock.advance(LEASE)
+        clock.advance(ms=LEASE)
         assert {one.id for one in (await claim(store, number)).deliveries} == {again.id, untouched.id}, (
             "the lease of the third outlived the change"
         )
@@ -473,30 +471,28 @@ async def test_a_retry_that_is_hours_away_is_not_moved(make_store: MakeStore) ->
         assert await due(store, within=2 * DAY) == {number: later}
 
 
-async def test_a_rate_limit_and_a_pause_from_the_future_hold_nothing(
-    make_store: MakeStore, clock: MovableClock
-) -> None:
+async def test_a_rate_limit_and_a_pause_from_the_future_hold_nothing(make_store: MakeStore, clock: Clock) -> None:
     hour = 60 * MINUTE
     async with running(make_store) as store:
         limited = await number_of(store, await add(store, rate_limit=10))
         paused = await number_of(store, await add(store))
         for _ in range(3):
             await emit(store)
-        clock.advance(hour)
+        clock.advance(ms=hour)
         claimed = (await claim(store, each=1)).deliveries
         assert len(claimed) == 2
         for one in claimed:
             if one.endpoint == paused:
                 await record(store, one, 429, next_due=store.now() + 5000, pause_until=store.now() + MINUTE)
         assert (await claim(store, paused)).deliveries == []
-        clock.advance(-hour)
+        clock.set_by(ms=-hour)
         for number in (limited, paused):
             assert (await due(store))[number] <= store.now()
             assert len((await claim(store, number, each=1)).deliveries) == 1
 
 
 async def test_an_endpoint_that_failed_while_the_clock_was_ahead_is_disabled_in_time(
-    make_store: MakeStore, clock: MovableClock
+    make_store: MakeStore, clock: Clock
 ) -> None:
     async with running(make_store) as store:
         await add(store, event_types=("a.b",))
@@ -506,11 +502,11 @@ async def test_an_endpoint_that_failed_while_the_clock_was_ahead_is_disabled_in_
             (delivery,) = (await claim(store)).deliveries
             return await record(store, delivery, 500, disable_after=10 * MINUTE) is not None
 
-        clock.advance(DAY)
+        clock.advance(ms=DAY)
         assert not await fail()
-        clock.advance(-DAY)
+        clock.set_by(ms=-DAY)
         assert not await fail()
-        clock.advance(10 * MINUTE)
+        clock.advance(ms=10 * MINUTE)
         assert await fail()
 
 
@@ -562,7 +558,7 @@ async def test_many_records_at_once_are_all_kept(make_store: MakeStore) -> None:
 
 
 async def test_a_failure_reschedules_the_delivery_until_the_schedule_is_exhausted(
-    make_store: MakeStore, clock: MovableClock
+    make_store: MakeStore, clock: Clock
 ) -> None:
     async with running(make_store) as store:
         number = await number_of(store, await add(store))
@@ -570,7 +566,7 @@ async def test_a_failure_reschedules_the_delivery_until_the_schedule_is_exhauste
         later = store.now() + MINUTE
         await attempt(store, 500, next_due=later)
         assert await due(store, within=DAY) == {number: later}
-        clock.advance(MINUTE)
+        clock.advance(ms=MINUTE)
         second = await attempt(store, 0, error="timeout")
         assert (second.number, second.step) == (2, 1)
         assert await due(store, within=DAY) == {}
@@ -585,13 +581,13 @@ async def test_a_failure_reschedules_the_delivery_until_the_schedule_is_exhauste
 
 @pytest.mark.parametrize("late_one_succeeds", [True, False])
 async def test_who_lost_the_lease_leaves_the_delivery_to_its_holder(
-    make_store: MakeStore, clock: MovableClock, late_one_succeeds: bool
+    make_store: MakeStore, clock: Clock, late_one_succeeds: bool
 ) -> None:
     async with running(make_store) as store:
         number = await number_of(store, await add(store))
         await emit(store)
         (late,) = (await claim(store)).deliveries
-        clock.advance(LEASE)
+        clock.advance(ms=LEASE)
         (holder,) = (await claim(store, number)).deliveries
         if late_one_succeeds:
             await record(store, late)
@@ -606,7 +602,7 @@ async def test_who_lost_the_lease_leaves_the_delivery_to_its_holder(
         assert last.next_attempt_at is not None
 
 
-async def test_a_receiver_that_asks_for_a_pause_gets_one(make_store: MakeStore, clock: MovableClock) -> None:
+async def test_a_receiver_that_asks_for_a_pause_gets_one(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         number = await number_of(store, await add(store))
         await emit(store)
@@ -619,7 +615,7 @@ async def test_a_receiver_that_asks_for_a_pause_gets_one(make_store: MakeStore, 
         claimed = await claim(store, number)
         assert (claimed.deliveries, claimed.waiting) == ([], [(until, number)])
         assert await due(store, within=DAY) == {number: until}
-        clock.advance(MINUTE)
+        clock.advance(ms=MINUTE)
         assert len((await claim(store, number)).deliveries) == 2
 
 
@@ -652,12 +648,12 @@ async def told_of(store: Store, type: str) -> Event:
     return found
 
 
-async def test_only_unbroken_failure_disables(make_store: MakeStore, clock: MovableClock) -> None:
+async def test_only_unbroken_failure_disables(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         endpoint = await add(store, event_types=("a.b",))
 
         async def fail(minutes: int, status: int = 500) -> bool:
-            clock.advance(minutes * MINUTE)
+            clock.advance(ms=minutes * MINUTE)
             await emit(store, type="a.b")
             (delivery,) = (await claim(store)).deliveries
             return await record(store, delivery, status, disable_after=10 * MINUTE) is not None
@@ -713,7 +709,7 @@ async def test_resending_ignores_filters_and_counts_on(make_store: MakeStore) ->
 
 
 async def test_resending_what_is_pending_takes_no_step_of_the_schedule_away(
-    make_store: MakeStore, clock: MovableClock
+    make_store: MakeStore, clock: Clock
 ) -> None:
     async with running(make_store) as store:
         endpoint = await add(store)
@@ -724,7 +720,7 @@ async def test_resending_what_is_pending_takes_no_step_of_the_schedule_away(
             assert await store.resend("acme", sent.id, endpoint.id)
             again = await attempt(store, 500, next_due=store.now() + DAY)
             assert (again.step, again.trigger) == (1, "manual")
-        clock.advance(DAY)
+        clock.advance(ms=DAY)
         assert [(one.step, one.trigger) for one in (await claim(store)).deliveries] == [(2, "scheduled")]
 
 
@@ -906,13 +902,13 @@ async def test_attempts_are_listed_by_event_and_endpoint(make_store: MakeStore) 
         assert await attempt_ids(store, event_id="msg_none") == []
 
 
-async def test_attempts_are_listed_between_two_times(make_store: MakeStore, clock: MovableClock) -> None:
+async def test_attempts_are_listed_between_two_times(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         await add(store)
         for _ in range(3):
             await emit(store)
             await attempt(store)
-            clock.advance(MINUTE)
+            clock.advance(ms=MINUTE)
         newest, middle, oldest = await attempts(store)
         half = timedelta(seconds=30)
         assert await attempt_ids(store, after=oldest.timestamp + half) == [newest.id, middle.id]
@@ -938,14 +934,14 @@ async def test_an_invalid_cursor_of_attempts_is_refused(make_store: MakeStore, c
             await store.list_attempts("acme", AttemptQuery(cursor=cursor))
 
 
-async def test_statistics_are_counted_by_the_hour(make_store: MakeStore, clock: MovableClock) -> None:
+async def test_statistics_are_counted_by_the_hour(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         endpoint = await add(store)
         hour = 3_600_000
-        clock.advance(hour - store.now() % hour)
+        clock.advance(ms=hour - store.now() % hour)
         start = store.now() - store.now() % hour
         for minutes, status in ((0, 200), (1, 500), (60, 200), (120, 200)):
-            clock.advance(minutes * MINUTE)
+            clock.advance(ms=minutes * MINUTE)
             await emit(store)
             await attempt(store, status)
         await emit(store)

@@ -16,14 +16,15 @@ from starlette_webhooks.payloads import new_event
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.relay.outbox import EntryState, OutboxEntry, OutboxStore
 from starlette_webhooks.stores.outboxes import outbox_of
+from tests.clock import Clock
 from tests.settings import make_settings
-from tests.stores.contract import DAY, MINUTE, MovableClock
+from tests.stores.contract import DAY, MINUTE
 
 MakeOutbox: TypeAlias = Callable[[], OutboxStore]
 
 
 @pytest.fixture(params=["sqlite", "memory"])
-def make_outbox(request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock) -> MakeOutbox:
+def make_outbox(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> MakeOutbox:
     """Makes an outbox, each time over the same database, as each process of a host has one."""
     settings = make_settings(tmp_path if request.param == "sqlite" else None, retention_days=30, queue_events=50)
     return lambda: outbox_of(settings, clock)
@@ -137,35 +138,31 @@ async def test_what_waits_is_counted_with_the_time_of_the_oldest(make_outbox: Ma
         assert counts.oldest == event.timestamp.timestamp()
 
 
-async def test_an_event_in_doubt_is_checked_at_its_time_and_not_again(
-    make_outbox: MakeOutbox, clock: MovableClock
-) -> None:
+async def test_an_event_in_doubt_is_checked_at_its_time_and_not_again(make_outbox: MakeOutbox, clock: Clock) -> None:
     async with opened(make_outbox) as outbox:
         await put(outbox, make())
         await accept(outbox, await first(outbox), check_at=clock() + 60)
         assert await outbox.in_doubt() == []
-        clock.advance(MINUTE + 1000)
+        clock.advance(ms=MINUTE + 1000)
         (entry,) = await outbox.in_doubt()
         await outbox.resolve(entry, clock() + 60)
         assert await outbox.in_doubt() == []
-        clock.advance(MINUTE + 1000)
+        clock.advance(ms=MINUTE + 1000)
         (entry,) = await outbox.in_doubt()
         await outbox.resolve(entry)
-        clock.advance(DAY)
+        clock.advance(ms=DAY)
         assert await outbox.in_doubt() == []
 
 
-async def test_a_clock_that_is_set_back_does_not_put_off_a_check(make_outbox: MakeOutbox, clock: MovableClock) -> None:
+async def test_a_clock_that_is_set_back_does_not_put_off_a_check(make_outbox: MakeOutbox, clock: Clock) -> None:
     async with opened(make_outbox) as outbox:
         await put(outbox, make())
         await accept(outbox, await first(outbox), check_at=clock() + 60)
-        clock.advance(-DAY)
+        clock.set_by(ms=-DAY)
         assert len(await outbox.in_doubt()) == 1
 
 
-async def test_accepted_events_are_forgotten_in_time_and_no_others(
-    make_outbox: MakeOutbox, clock: MovableClock
-) -> None:
+async def test_accepted_events_are_forgotten_in_time_and_no_others(make_outbox: MakeOutbox, clock: Clock) -> None:
     async with opened(make_outbox) as outbox:
         minted = make(number=1)
         await put(outbox, minted, make(number=2, event_id="order-2"), make("globex", 3, event_id="order-3"))
@@ -173,11 +170,11 @@ async def test_accepted_events_are_forgotten_in_time_and_no_others(
             await accept(outbox, entry)
         assert not await outbox.prune()
         # Nobody but us mints such an id, so a day is enough.
-        clock.advance(2 * DAY)
+        clock.advance(ms=2 * DAY)
         assert await outbox.prune()
         assert await outbox.find("acme", minted.event_id) is None
         assert await outbox.find("acme", "order-2") is not None
-        clock.advance(31 * DAY)
+        clock.advance(ms=31 * DAY)
         assert await outbox.prune()
         assert await outbox.find("acme", "order-2") is None
         assert await outbox.find("globex", "order-3") is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -11,16 +10,12 @@ import pytest
 
 from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.streams import StreamHub
+from tests.clock import Clock
 from tests.eventually import eventually
 from tests.settings import make_settings
 from tests.streams.feed import ALL, Log, Reader, make_event, reading, running, settle
 
 SMALL = 65_536
-
-
-def fast() -> float:
-    """A clock on which a minute passes in a second."""
-    return time.monotonic() * 60
 
 
 async def test_a_reader_that_fell_behind_reads_the_log_and_misses_nothing() -> None:
@@ -167,7 +162,7 @@ async def test_a_client_that_leaves_gives_its_place_back_at_any_moment() -> None
 
 async def test_the_engine_is_asked_for_a_tenant_while_it_has_streams_and_a_little_longer() -> None:
     log = Log()
-    async with running(log, fast) as hub:
+    async with running(log, Clock(speed=60).monotonic) as hub:
         async with reading(hub), reading(hub, StreamFilter(channel="blue")), reading(hub, tenant="other"):
             assert sorted(log.watched) == ["acme", "other"]
             await anyio.sleep(0.6)

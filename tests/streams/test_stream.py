@@ -17,17 +17,13 @@ from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.sessions import Session
 from starlette_webhooks.streams import StreamHub, Unavailable
+from tests.clock import Clock
 from tests.eventually import eventually
 from tests.settings import make_settings
 from tests.streams.feed import ALL, TENANT, Log, Reader, make_event, reading, running, settle
 
 PAID = StreamFilter(frozenset({"invoice.paid"}))
 FAILED = StreamFilter(frozenset({"invoice.failed"}))
-
-
-def fast() -> float:
-    """A clock on which a minute passes in a second."""
-    return time.monotonic() * 60
 
 
 async def test_a_stream_begins_with_its_headers_and_a_retry_at_once() -> None:
@@ -245,7 +241,7 @@ async def test_a_stream_from_the_future_gets_the_gap_and_then_only_what_is_new()
 
 async def test_the_resume_point_of_a_filtered_stream_moves_on() -> None:
     log = Log()
-    async with running(log, fast) as hub:
+    async with running(log, Clock(speed=60).monotonic) as hub:
         async with reading(hub, PAID) as reader:
             log.emit(1)
             left_out = log.emit(2, type="invoice.failed")
@@ -260,7 +256,7 @@ async def test_the_resume_point_of_a_filtered_stream_moves_on() -> None:
 
 async def test_the_resume_point_does_not_move_over_what_the_reader_has_not_got() -> None:
     log = Log()
-    async with running(log, fast) as hub, reading(hub, PAID) as reader:
+    async with running(log, Clock(speed=60).monotonic) as hub, reading(hub, PAID) as reader:
         reader.stop()
         log.emit(1)
         await eventually(lambda: reader.blocked)

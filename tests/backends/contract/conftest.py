@@ -18,9 +18,9 @@ from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.contract.support import TENANTS, MakeBackend
 from tests.backends.svix.conftest import REAL, REAL_TOKEN, REAL_URL
 from tests.backends.svix.fake_server import TOKEN, FakeSvix
+from tests.clock import Clock
 from tests.servers import Received, Receiver, receiving
 from tests.settings import make_settings
-from tests.stores.contract import MovableClock
 
 
 class Kind(NamedTuple):
@@ -60,13 +60,13 @@ def fake_server() -> Generator[FakeSvix]:
 
 
 @pytest.fixture
-def moved_clock() -> MovableClock:
+def moved_clock() -> Clock:
     """The clock of every backend of a test, and of the fake Svix."""
-    return MovableClock()
+    return Clock()
 
 
 @pytest.fixture
-def clock(kind: Kind, moved_clock: MovableClock) -> MovableClock:
+def clock(kind: Kind, moved_clock: Clock) -> Clock:
     """A clock that the test can move."""
     if kind.backend == "svix" and REAL:
         pytest.skip("The clock of a real Svix cannot be moved.")
@@ -74,7 +74,7 @@ def clock(kind: Kind, moved_clock: MovableClock) -> MovableClock:
 
 
 @pytest.fixture
-def make_backend(kind: Kind, tmp_path: Path, moved_clock: MovableClock, request: pytest.FixtureRequest) -> MakeBackend:
+def make_backend(kind: Kind, tmp_path: Path, moved_clock: Clock, request: pytest.FixtureRequest) -> MakeBackend:
     """Makes a backend, each time over the same store if it has one, as each process of a host has one."""
     # What fails is not retried by itself while a test runs.
     settings = make_settings(tmp_path, endpoints_per_tenant=4, retry_schedule="0,3600")
@@ -91,7 +91,7 @@ def make_backend(kind: Kind, tmp_path: Path, moved_clock: MovableClock, request:
     return lambda: SvixBackend(settings, clock=moved_clock, poll=(0.02, 0.05), relay_poll=0.02)
 
 
-def _svix_settings(settings: WebhooksSettings, clock: MovableClock, request: pytest.FixtureRequest) -> WebhooksSettings:
+def _svix_settings(settings: WebhooksSettings, clock: Clock, request: pytest.FixtureRequest) -> WebhooksSettings:
     if REAL:
         real = make_settings(svix_api_key=REAL_TOKEN, svix_server_url=REAL_URL)
         anyio.run(_erase_all, real)

@@ -14,9 +14,9 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStat
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import Conflict
 from tests.backends.contract.support import MakeBackend, attempted, attempts, create, make, running, send
+from tests.clock import Clock
 from tests.eventually import eventually
 from tests.servers import Receiver
-from tests.stores.contract import MovableClock
 
 HOUR = timedelta(hours=1)
 
@@ -152,14 +152,14 @@ async def test_what_failed_is_recovered_and_what_arrived_is_not(make_backend: Ma
 
 
 async def test_what_was_never_attempted_is_recovered_on_request(
-    make_backend: MakeBackend, receiver: Receiver, clock: MovableClock
+    make_backend: MakeBackend, receiver: Receiver, clock: Clock
 ) -> None:
     async with running(make_backend) as backend:
         before = [await send(backend), await send(backend, channels=["us"])]
         other = await send(backend, channels=["eu"])
         endpoint = await create(backend, url=receiver.url, channels=("us",))
         # A young message may still be on its way to its first attempt.
-        clock.advance(120_000)
+        clock.advance(ms=120_000)
         since = datetime.now(UTC) - HOUR
         assert await backend.recover("acme", endpoint.id, since, None, missing=False) == 0
         assert await backend.recover("acme", endpoint.id, since, None, missing=True) == 1

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import json
-import math
-import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
-
-import anyio
 
 from starlette_webhooks.backends.svix import SvixBackend
 from starlette_webhooks.event_types import EventType, EventTypes
@@ -20,6 +14,7 @@ from starlette_webhooks.events import Event
 from starlette_webhooks.feed import Entry
 from starlette_webhooks.payloads import new_event
 from starlette_webhooks.settings import WebhooksSettings
+from tests.clock import VirtualTime
 
 TYPES = EventTypes(
     [
@@ -79,47 +74,7 @@ async def running_fast(
     settings: WebhooksSettings, virtual: VirtualTime | None = None, **options: Any
 ) -> AsyncIterator[SvixBackend]:
     """A backend in its lifespan whose pauses take no time."""
-    virtual = virtual or VirtualTime(time.time())
-    async with running(
-        settings, clock=virtual.clock, sleep=virtual.sleep, monotonic=virtual.clock, **options
-    ) as backend:
+    virtual = virtual or VirtualTime()
+    async with running(settings, clock=virtual, sleep=virtual.sleep, monotonic=virtual.monotonic, **options) as backend:
         async with virtual.passing():
             yield backend
-
-
-class VirtualTime:
-    """A clock that jumps to whatever is awaited next, once the real world had a moment to go on."""
-
-    def __init__(self, start: float) -> None:
-        self.now = start
-        self._sleepers: list[tuple[float, int, anyio.Event]] = []
-        self._count = itertools.count()
-
-    def clock(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        event = anyio.Event()
-        heapq.heappush(self._sleepers, (self.now + seconds, next(self._count), event))
-        await event.wait()
-
-    @asynccontextmanager
-    async def passing(self) -> AsyncIterator[None]:
-        """Let time pass until the block ends."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.run, math.inf)
-            yield
-            tasks.cancel_scope.cancel()
-
-    async def run(self, until: float, *, moment: float = 0.0005) -> None:
-        """Let time pass."""
-        while self.now < until:
-            await anyio.sleep(moment)
-            if not self._sleepers or self._sleepers[0][0] >= until:
-                if until == math.inf:
-                    continue
-                self.now = until
-                return
-            due, _, event = heapq.heappop(self._sleepers)
-            self.now = max(self.now, due)
-            event.set()

@@ -18,7 +18,8 @@ from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendU
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
-from tests.backends.svix.support import VirtualTime, make, running
+from tests.backends.svix.support import make, running
+from tests.clock import Clock
 
 
 @pytest.fixture
@@ -117,13 +118,13 @@ async def test_the_clock_of_svix_is_taken_from_its_answers(fake: FakeSvix, svix_
 async def test_the_clock_of_svix_stands_when_the_clock_here_is_set(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
-    virtual = VirtualTime(time.time())
-    client = SvixClient(svix_settings, TimeSource(virtual.clock))
+    clock = Clock()
+    client = SvixClient(svix_settings, TimeSource(clock))
     async with client.lifespan():
         with pytest.raises(Missing):
             await client.call(client.sdk.application.delete, "a")
         for hours in (1, -1):
-            virtual.now += hours * 3600
+            clock.set_by(hours * 3600)
             assert abs(client.now() - time.time()) < 5
 
 

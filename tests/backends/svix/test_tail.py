@@ -18,11 +18,11 @@ from starlette_webhooks.backends.svix.streaming import Streaming
 from starlette_webhooks.backends.svix.tail import Tail
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import Entry, Replay, StreamFilter
-from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
 from tests.backends.svix.fake_store import Application, Message, ksuid, list_messages, seconds_of, start_id
-from tests.backends.svix.support import Ear, VirtualTime, canonical, make, numbers, running
+from tests.backends.svix.support import Ear, canonical, make, numbers, running
+from tests.clock import VirtualTime
 from tests.eventually import eventually
 
 START = 1_800_000_000.0
@@ -388,7 +388,7 @@ async def test_a_tenant_unknown_to_svix_can_be_streamed(svix_settings: WebhooksS
 async def test_one_poller_for_a_tenant_slows_down_when_idle_and_stops_with_the_last_reader() -> None:
     source = StoreSource(Application("app", "a", "a", START))
     virtual = VirtualTime(START)
-    clocks = TimeSource(virtual.clock, virtual.sleep, virtual.clock)
+    clocks = virtual.source()
     streaming = Streaming(cast(Messages, source), clocks, poll=(1.0, 10.0), overlap=15.0)
     streaming.listen(Ear())
     async with anyio.create_task_group() as tasks:
@@ -396,13 +396,13 @@ async def test_one_poller_for_a_tenant_slows_down_when_idle_and_stops_with_the_l
         streaming.watch("a")
         streaming.watch("a")
         await eventually(lambda: source.pages == 1)
-        await virtual.run(virtual.now + 200)
+        await virtual.run(200)
         # Some nine within the first 40 seconds, then one every ten, give or take a fifth.
         assert 20 <= source.pages <= 32
         streaming.unwatch("a")
         assert streaming.tails == 0
         pages = source.pages
-        await virtual.run(virtual.now + 200)
+        await virtual.run(200)
         assert source.pages == pages
         tasks.cancel_scope.cancel()
 
@@ -426,13 +426,13 @@ async def test_a_stream_opened_while_svix_is_down_gets_what_comes_later(
 
 async def test_polling_waits_as_long_as_svix_asks_for(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     fake.fail("/msg$", method="GET", status=429, headers={"retry-after": "100"})
-    virtual = VirtualTime(time.time())
-    clocks = {"clock": virtual.clock, "sleep": virtual.sleep, "monotonic": virtual.clock}
+    virtual = VirtualTime()
+    clocks = {"clock": virtual, "sleep": virtual.sleep, "monotonic": virtual.monotonic}
     async with running(svix_settings, **clocks) as backend:
         backend.listen(Ear())
         backend.watch("a")
         await eventually(lambda: len(fake.calls_to("/msg$", "GET")) == 1)
-        await virtual.run(virtual.now + 99)
+        await virtual.run(99)
         assert len(fake.calls_to("/msg$", "GET")) == 1
         async with virtual.passing():
             await eventually(lambda: len(fake.calls_to("/msg$", "GET")) > 1)

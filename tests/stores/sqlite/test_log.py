@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.stores.sqlite import log
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.insertion import Insertion
+from tests.clock import Clock
 from tests.settings import make_settings
 
 TYPES = EventTypes(["a.b", "c.d", "e.f"])
@@ -132,15 +132,15 @@ async def test_a_replay_goes_in_pages_and_tells_how_far_it_read(tmp_path: Path) 
 
 
 async def test_retention_takes_old_events_with_all_that_hangs_on_them(settings: WebhooksSettings) -> None:
-    now = time.time()
-    backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=lambda: now)
+    clock = Clock(speed=0)
+    backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=clock)
     async with backend.lifespan(TYPES):
         for _ in range(3):
             await backend.store.database.write(lambda connection: insert(connection, 150, channels=["eu"]))
         await backend.prune()
         assert (await backend.store.database.read(log.high_water)) == 450
         assert len((await backend.list_events("acme", EventQuery(limit=250, channel="eu"))).items) == 250
-        now += 31 * 86_400
+        clock.advance(31 * 86_400)
         await backend.prune()
         assert (await backend.list_events("acme", EventQuery())).items == []
         assert (await backend.list_events("acme", EventQuery(channel="eu"))).items == []
@@ -151,13 +151,13 @@ async def test_retention_takes_old_events_with_all_that_hangs_on_them(settings: 
 
 
 async def test_retention_leaves_what_is_still_to_be_delivered(settings: WebhooksSettings) -> None:
-    now = time.time()
-    backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=lambda: now)
+    clock = Clock(speed=0)
+    backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=clock)
     async with backend.lifespan(TYPES):
         await backend.create_endpoint("acme", EndpointChanges(url="http://127.0.0.1:9/", event_types=("a.b",)))
         await backend.send([new_event("a.b", {}, tenant="acme")])
         await backend.send([new_event("c.d", {}, tenant="acme")])
-        now += 31 * 86_400
+        clock.advance(31 * 86_400)
         await backend.prune()
         assert [event.type for event in (await backend.list_events("acme", EventQuery())).items] == ["a.b"]
 
@@ -207,13 +207,13 @@ async def test_times_bound_a_list_to_their_tick(settings: WebhooksSettings) -> N
 
 
 async def test_retention_takes_what_waits_for_a_disabled_endpoint_alone(settings: WebhooksSettings) -> None:
-    now = time.time()
-    backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=lambda: now)
+    clock = Clock(speed=0)
+    backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=clock)
     async with backend.lifespan(TYPES):
         endpoint = await backend.create_endpoint("acme", EndpointChanges(url="http://127.0.0.1:9/"))
         await backend.send([new_event("a.b", {}, tenant="acme")])
         await backend.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=True))
-        now += 31 * 86_400
+        clock.advance(31 * 86_400)
         await backend.prune()
         assert (await backend.list_events("acme", EventQuery())).items == []
         assert await backend.store.database.read(lambda c: c.execute("SELECT count(*) FROM delivery").fetchone()) == (
