@@ -147,6 +147,8 @@ async def test_resuming_replays_the_log_in_order_and_goes_on_live() -> None:
     log = Log()
     events = [log.commit(make_event(number)) for number in range(20)]
     async with running(log) as hub, reading(hub, after=events[4].id) as reader:
+        # Before that, memory would hold all that the stream asks for.
+        await eventually(lambda: log.replays)
         log.publish()
         log.emit(20)
         await eventually(lambda: 20 in reader.numbers)
