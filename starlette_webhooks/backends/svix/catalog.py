@@ -85,7 +85,7 @@ class Catalog:
 
         wanted: dict[str, Any] = {
             "description": event_type.description or event_type.label,
-            "schemas": {"1": type_schema(event_type)},
+            "schemas": {"1": type_schema(event_type, mark_example=self._client.self_hosted)},
         }
         if there is None:
             new = EventTypeIn(name=event_type.name, group_name=event_type.category, **wanted)

@@ -175,8 +175,12 @@ def attempt_from(out: MessageAttemptOut, event_type: str, number: int) -> Attemp
 # Event types
 
 
-def type_schema(event_type: EventType) -> dict[str, Any]:
-    """The JSON Schema of whole payloads of a type, with an example; the version `1` of it at Svix."""
+def type_schema(event_type: EventType, *, mark_example: bool) -> dict[str, Any]:
+    """The JSON Schema of whole payloads of a type, with an example; the version `1` of it at Svix.
+
+    Args:
+        mark_example: Mark the example as a test event: a self-hosted server sends it as one.
+    """
     data = dict(event_type.json_schema or {"type": "object"})
     data.pop("$schema", None)
     data.pop("$id", None)
@@ -198,5 +202,6 @@ def type_schema(event_type: EventType) -> dict[str, Any]:
     if example is None and event_type.json_schema is None:
         example = {}
     if example is not None:
-        schema["examples"] = [{"type": event_type.name, "timestamp": _EXAMPLE_TIME, "data": dict(example)}]
+        payload = {"type": event_type.name, "timestamp": _EXAMPLE_TIME, "data": dict(example)}
+        schema["examples"] = [payload | {"test": True} if mark_example else payload]
     return schema

@@ -184,6 +184,27 @@ async def test_a_test_event_reaches_the_one_endpoint_ignoring_its_filters(
         assert await backend.get_event("acme", tested.id) is not None
 
 
+@pytest.mark.parametrize("event_type", ["test.ping", "invoice.paid"])
+async def test_a_test_event_is_marked_and_never_recovered_for_another_endpoint(
+    make_backend: MakeBackend, receiver: Receiver, clock: MovableClock, event_type: str
+) -> None:
+    async with running(make_backend) as backend:
+        tested = await create(backend, url=receiver.url)
+        event = await backend.test_endpoint("acme", tested.id, make(backend, event_type=event_type, test=True))
+        assert event is not None
+        await attempted(backend, 1, event_id=event.id)
+        listed = await backend.get_event("acme", event.id)
+        assert listed is not None
+        assert (event.test, listed.test) == (True, True)
+        real = await send(backend)
+        other = await create(backend, url=receiver.url)
+        # A young message may still be on its way to its first attempt.
+        clock.advance(120_000)
+        assert await backend.recover("acme", other.id, datetime.now(UTC) - HOUR, None, missing=True) == 1
+        (attempt,) = await attempted(backend, 1, endpoint_id=other.id)
+        assert attempt.event_id == real.id
+
+
 AGAIN: dict[str, Callable[[Backend, Event, Endpoint], Awaitable[object]]] = {
     "resend": lambda backend, event, endpoint: backend.resend("acme", event.id, endpoint.id),
     "recover": lambda backend, event, endpoint: backend.recover(
