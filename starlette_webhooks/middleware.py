@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from starlette_webhooks.emissions import Pending
 from starlette_webhooks.emitter import STATE_KEY, Emitter, detach
+from starlette_webhooks.problems import Problem
 from starlette_webhooks.responding import FlushingSend
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class WebhooksMiddleware:
     def __init__(self, app: ASGIApp, webhooks: EmittingApp) -> None:
         self.app = app
         self.webhooks = webhooks
+        self._losses = Problem("Events that are emitted after the response are stored again.")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the lifespan."""
@@ -69,7 +71,7 @@ class WebhooksMiddleware:
                 raise
         else:
             if pending:
-                await flushing_send.flush_late()
+                await flushing_send.flush_late(self._losses)
         finally:
             detach(emitter)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Awaitable
 
 from starlette.types import Message, Scope, Send
 
 from starlette_webhooks.emissions import Pending
 from starlette_webhooks.exceptions import BackendError, BackendUnavailable, QueueFull
+from starlette_webhooks.problems import Problem
 
 __all__ = ["FlushingSend"]
-
-logger = logging.getLogger("starlette_webhooks")
 
 _RETRY_AFTER = b"5"
 _BODY = json.dumps({"code": "unavailable", "detail": "Not available at the moment. Try again."}).encode()
@@ -62,13 +60,15 @@ class FlushingSend:
         await self._answer(error)
         return True
 
-    async def flush_late(self) -> None:
+    async def flush_late(self, losses: Problem) -> None:
         """Flush what was emitted after the last message, as by a background task. Nobody is left to be told."""
         try:
             await self._pending.flush()
         except BackendError as exc:
-            logger.error("An event that was emitted after the response is lost: %s", exc)
+            losses.begin(f"Events that were emitted after the response are lost: {exc}")
             await self._pending.flush_quietly()
+        else:
+            losses.end()
 
     async def _answer(self, failure: Exception) -> None:
         send, self._send, self._pending = self._send, _drop, Pending()

@@ -11,7 +11,9 @@ import anyio
 
 from starlette_webhooks.budget import MemoryBudget, Reservation
 from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import BackendError
 from starlette_webhooks.feed import REPLAY_BYTES, Gap, Replay, StreamFilter
+from starlette_webhooks.problems import Problem
 from starlette_webhooks.streams.frames import SEND_BYTES, encode_frame
 from starlette_webhooks.streams.views import History, View
 
@@ -197,6 +199,7 @@ class LogReader:
         self._page_bytes = _COPIES * (REPLAY_BYTES + event_bytes)
         self._reads = anyio.Semaphore(at_once)
         self._timeout = timeout
+        self._problem = Problem("Streams can read the log of events again.", level=logging.WARNING)
 
     async def open(self, view: View, after: str | int | None) -> Replay:
         """Open a replay after an id or a position. None means from now on.
@@ -232,7 +235,13 @@ class LogReader:
             try:
                 # A read that is cancelled may leave a connection of the store's pool in use.
                 with anyio.fail_after(self._timeout, shield=True):
-                    return await read()
+                    result = await read()
+            except (BackendError, TimeoutError) as exc:
+                why = str(exc) or f"It took more than {self._timeout:g} s."
+                self._problem.begin(f"Streams end, since the log of events cannot be read: {why}")
+                raise Unreadable("failed") from exc
             except Exception as exc:
                 logger.warning("A stream ends because the log of events cannot be read.", exc_info=exc)
                 raise Unreadable("failed") from exc
+            self._problem.end()
+            return result

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from starlette_webhooks.authentication import Principal
-from starlette_webhooks.exceptions import NotRunning, TooManyRequests
+from starlette_webhooks.exceptions import BackendUnavailable, NotRunning, TooManyRequests
 from starlette_webhooks.feed import StreamFilter
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.sessions import Session
@@ -399,3 +399,27 @@ async def test_where_the_log_cannot_be_read_a_stream_ends_cleanly_and_tells_noth
     assert [record.levelno for record in caplog.records if record.name == "starlette_webhooks.streams"] == [
         logging.WARNING
     ] * 2
+
+
+async def test_while_the_database_is_away_streams_that_end_are_one_line_and_its_return_is_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "starlette_webhooks")
+    away = True
+
+    async def fail() -> None:
+        if away:
+            raise BackendUnavailable("The database is away.")
+
+    log = Log(pause=fail)
+    log.commit(make_event(1))
+    async with running(log) as hub:
+        for _ in range(3):
+            await Reader().run(hub, after="msg_1")
+        assert hub.metrics()["closed"] == {"failed": 3}
+        away = False
+        async with reading(hub) as reader:
+            await eventually(lambda: b"retry" in reader.body)
+    told = [record for record in caplog.records if "log of events" in record.message]
+    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+    assert not any(record.exc_info for record in told)
