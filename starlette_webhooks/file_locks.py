@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 
 from starlette_webhooks.forks import call_in_children
+from starlette_webhooks.problems import Problem
 
 try:
     import fcntl
@@ -16,16 +18,22 @@ __all__ = ["FileLock"]
 
 _SHORTEST_PAUSE = 0.0001
 _LONGEST_PAUSE = 0.01
+_SAY_AFTER = 2.0
 
 
 class FileLock:
     """An exclusive lock on a file of its own, not inherited by forked children.
 
     Not for threads of one process: they share the lock.
+
+    Args:
+        say_after: Seconds of waiting after which the log says what is waited for.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, say_after: float = _SAY_AFTER) -> None:
         self.path = path
+        self._say_after = say_after
+        self._problem = Problem(f"The lock {path!r} was released.", level=logging.WARNING)
         self._file: int | None = None
         call_in_children(self)
 
@@ -68,7 +76,10 @@ class FileLock:
             waited = time.monotonic() - started
             if waited >= seconds:
                 return False
+            if waited >= self._say_after and self._problem.text is None:
+                self._problem.begin(f"Waiting for the lock {self.path!r}, which {self.holder()} holds.")
             time.sleep(min(max(_SHORTEST_PAUSE, waited / 100), _LONGEST_PAUSE))
+        self._problem.end()
         return True
 
     def release(self) -> None:

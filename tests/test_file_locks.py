@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -102,6 +103,26 @@ def test_waiting_for_a_stopped_process_ends_at_the_deadline_and_tells_who_holds_
         holder.wait(10)
         assert lock.acquire(5), "a dead process holds nothing"
         lock.close()
+
+
+def test_whoever_waits_for_long_says_once_for_whom_and_once_that_it_is_over(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with running(HOLD, path) as holder:
+        assert first_line(holder) == "held"
+        lock = FileLock(str(path), say_after=0.05)
+        lock.open()
+        for _ in range(3):
+            assert not lock.acquire(0.1)
+        holder.kill()
+        holder.wait(10)
+        assert lock.acquire(5)
+        lock.close()
+    assert [record.message for record in caplog.records] == [
+        f"Waiting for the lock {str(path)!r}, which process {holder.pid} holds.",
+        f"The lock {str(path)!r} was released.",
+    ]
 
 
 def test_without_a_holder_nobody_is_named(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -21,11 +22,16 @@ from starlette_webhooks.stores.migrations import (
 from starlette_webhooks.stores.postgresql.connection import explain
 from starlette_webhooks.stores.postgresql.queries import qualify, quote_name
 
-__all__ = ["Connection", "check", "grant", "installed", "migrate", "package_migrations"]
+__all__ = ["LOCK", "Connection", "check", "grant", "installed", "migrate", "package_migrations"]
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-_LOCK = 5747
+logger = logging.getLogger("starlette_webhooks")
+
+LOCK = 5747
+"""Of the advisory lock, with the hash of the schema's name: whoever migrates holds it."""
+_LOCK_PAUSE = 0.05
+_SAY_AFTER = 2.0
 _PAUSE = 1.0
 _PATIENCE = 120.0
 
@@ -44,6 +50,7 @@ def migrate(
     applied: Applied | None = None,
     patience: float = _PATIENCE,
     lock_timeout: float = 2.0,
+    say_after: float = _SAY_AFTER,
 ) -> Installed:
     """Make the schema, or bring it up to date. Nothing is done where it is.
 
@@ -51,6 +58,7 @@ def migrate(
         migrations: Those of the package by default.
         patience: Seconds to try again while other programs hold locks on the tables.
         lock_timeout: Seconds to wait for such a lock at a time: others queue up behind whoever waits.
+        say_after: Seconds of waiting for another process that migrates, after which the log says so.
 
     Raises:
         BackendUnavailable: A newer version of the package made the schema, which this one does not work with; or the
@@ -61,7 +69,7 @@ def migrate(
     until = time.monotonic() + patience
     while missing_migrations(migrations, installed(connection, schema), where):
         try:
-            done = _migrate_once(connection, schema, migrations, lock_timeout)
+            done = _migrate_once(connection, schema, migrations, lock_timeout, say_after)
         except errors.InsufficientPrivilege as exc:
             raise BackendUnavailable(
                 f"The schema {schema!r} cannot be brought up to date: {explain(exc)} Run `starlette-webhooks migrate` "
@@ -83,13 +91,12 @@ def migrate(
 
 
 def _migrate_once(
-    connection: Connection, schema: str, migrations: Sequence[Migration], lock_timeout: float
+    connection: Connection, schema: str, migrations: Sequence[Migration], lock_timeout: float, say_after: float
 ) -> Migration | None:
     """Apply the next migration, in a transaction of its own."""
     name = quote_name(schema)
     with connection.transaction():
-        # Held until the commit, so also behind a pooler.
-        connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, schema))
+        _lock(connection, schema, say_after)
         connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{lock_timeout * 1000:.0f}ms",))
         connection.execute("SET LOCAL statement_timeout = 0")
         found = installed(connection, schema)
@@ -106,6 +113,29 @@ def _migrate_once(
             (migration.version, migration.works_with),
         )
     return migration
+
+
+def _lock(connection: Connection, schema: str, say_after: float) -> None:
+    # Held until the commit, so also behind a pooler. Tried again and again: whoever waits for a process that stands
+    # still must be able to say so.
+    started, said = time.monotonic(), False
+    while True:
+        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", (LOCK, schema)).fetchone()
+        if row == (True,):
+            return
+        if not said and time.monotonic() - started >= say_after:
+            said = True
+            logger.warning("Waiting for another process that migrates %s%s.", _where(schema), _holder(connection))
+        time.sleep(_LOCK_PAUSE)
+
+
+def _holder(connection: Connection) -> str:
+    row = connection.execute(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        (LOCK,),
+    ).fetchone()
+    return "" if row is None else f": the server's backend {row[0]}"
 
 
 def _make_schema(connection: Connection, schema: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.migrations import Migration
-from starlette_webhooks.stores.postgresql.migrations import Connection, check, migrate, package_migrations
+from starlette_webhooks.stores.postgresql.migrations import LOCK, Connection, check, migrate, package_migrations
+from tests.eventually import wait_for
 
 VERSION = package_migrations()[-1].version
 
@@ -47,6 +48,25 @@ def test_schema_is_made_once_by_processes_that_start_together(postgresql_url: st
     assert errors == []
     with psycopg.connect(postgresql_url) as own:
         assert version(own, postgresql_schema) == VERSION
+
+
+def test_whoever_waits_for_a_process_that_stands_still_amid_a_migration_says_so(
+    connection: Connection, postgresql_url: str, postgresql_schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with psycopg.connect(postgresql_url, autocommit=True) as holder:
+        backend = holder.info.backend_pid
+        with holder.transaction():
+            holder.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (LOCK, postgresql_schema))
+            waiting = threading.Thread(
+                target=migrate, args=(connection, postgresql_schema), kwargs={"say_after": 0.1}, daemon=True
+            )
+            waiting.start()
+            assert wait_for(lambda: bool(caplog.records), 10)
+        waiting.join(30)
+    assert [record.message for record in caplog.records] == [
+        f"Waiting for another process that migrates the schema {postgresql_schema!r}: the server's backend {backend}."
+    ]
+    assert version(connection, postgresql_schema) == VERSION
 
 
 def test_migrating_again_changes_nothing(connection: Connection, postgresql_schema: str) -> None:
