@@ -63,7 +63,7 @@ def _canonical_secret(text: str) -> str:
 
 
 def _whole(value: Any) -> Any:
-    # To JSON Schema `5.0` is an integer, too.
+    # In JSON Schema, `5.0` is an integer too.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -42,7 +42,7 @@ class EventType:
         category: The heading it stands under in the portal: `Billing`. Derived from the first group by default.
         description: When it is sent, in a sentence or two.
         schema: What `data` must look like: a class, or a JSON Schema (2020-12), which takes the extra
-            `starlette-webhooks[schema]`. A class is a Pydantic model, a dataclass, a msgspec struct, whose instances
+            `jsonschema-rs`. A class is a Pydantic model, a dataclass, a msgspec struct, whose instances
             `emit(...)` then accepts, or a TypedDict.
         example: An example of `data`; kept as the JSON that would be stored of it.
         validate: False only publishes the schema, and checks nothing.

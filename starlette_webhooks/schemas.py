@@ -89,7 +89,7 @@ class JSONSchema:
             import jsonschema_rs
         except ImportError:
             raise ValueError(
-                f"To check events against the JSON Schema of `{name}`, install `starlette-webhooks[schema]`. Or pass a "
+                f"To check events against the JSON Schema of `{name}`, install `jsonschema-rs`. Or pass a "
                 "class as `schema=`, or `validate=False` to publish the schema only."
             ) from None
         self._name = name

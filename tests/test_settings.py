@@ -170,4 +170,4 @@ except ValueError as error:
     print(error)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "starlette-webhooks[postgresql]" in run.stdout, run.stderr
+    assert "Install `psycopg[binary]`" in run.stdout, run.stderr

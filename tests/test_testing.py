@@ -86,7 +86,7 @@ def test_the_message_shows_the_nearest_event_where_it_differs_and_all_that_was_e
             data={"amount": 9900, "lines": [{"price": 1}, {"price": 4}], "currency": "eur"},
         )
     assert str(failure.value).splitlines()[1:] == [
-        "The nearest is #2, which differs in:",
+        "The closest is #2, which differs in:",
         "  data['amount']: expected 9900, was 5",
         "  data['lines'][1]['price']: expected 4, was 3",
         "  data['currency']: expected 'eur', is missing",
@@ -101,7 +101,7 @@ def test_an_event_of_a_name_nearly_right_is_shown_as_the_nearest(
 ) -> None:
     pay(client)
     client.post(f"{MOUNT}/test", headers=ACME)
-    with pytest.raises(AssertionError, match=r"nearest is #1.*\n  type: expected 'invoice.payed', was 'invoice.paid'"):
+    with pytest.raises(AssertionError, match=r"closest is #1.*\n  type: expected 'invoice.payed', was 'invoice.paid'"):
         emitted_webhooks.assert_emitted("invoice.payed")
 
 
@@ -232,7 +232,7 @@ def test_the_receiver_gets_signed_deliveries(client: TestClient, webhook_receive
 
 def test_the_receiver_refuses_what_is_not_signed_with_its_secret(webhook_receiver: Receiver) -> None:
     assert httpx.post(webhook_receiver.url, content=b"{}").status_code == 400
-    with pytest.raises(AssertionError, match=r"1 deliveries were to come(.|\n)*rejected: `webhook-id`"):
+    with pytest.raises(AssertionError, match=r"Expected 1 deliveries, received(.|\n)*rejected: `webhook-id`"):
         webhook_receiver.wait_for()
     assert webhook_receiver.deliveries == []
 
@@ -241,7 +241,7 @@ def test_waiting_in_vain_tells_what_came(client: TestClient, webhook_receiver: R
     client.post(f"{MOUNT}/endpoints", json=webhook_receiver.endpoint, headers=ACME)
     identifier = pay(client)
     webhook_receiver.wait_for()
-    with pytest.raises(AssertionError, match=f"2 deliveries were to come, and 1 came.\n  invoice.paid {identifier}"):
+    with pytest.raises(AssertionError, match=f"Expected 2 deliveries, received 1.\n  invoice.paid {identifier}"):
         webhook_receiver.wait_for(2, timeout=0.05)
 
 

@@ -1,4 +1,4 @@
-"""The backends, and which of them the settings name."""
+"""The backends, and the choice between them by the settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["default_backend"]
 
 
 def default_backend(settings: WebhooksSettings) -> Backend:
-    """Svix where there is an API key, else what `database` names.
+    """Return the Svix backend if there is an API key, otherwise the backend for `database`.
 
     Raises:
         ValueError: The driver of the database is not installed.
@@ -27,7 +27,7 @@ def default_backend(settings: WebhooksSettings) -> Backend:
             backend: Backend = import_module("starlette_webhooks.backends.postgresql").PostgreSQLBackend(settings)
         except ModuleNotFoundError as exc:
             raise ValueError(
-                "`WEBHOOKS_DATABASE` names a PostgreSQL database. Install `starlette-webhooks[postgresql]` for it, "
+                "`WEBHOOKS_DATABASE` names a PostgreSQL database. Install `psycopg[binary]` for it, "
                 "or give the path of a SQLite file."
             ) from exc
         return backend

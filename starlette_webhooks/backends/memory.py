@@ -21,17 +21,17 @@ _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 class MemoryBackend(SQLiteBackend):
-    """Everything that `SQLiteBackend` does, in memory: nothing is left once its lifespan ends.
+    """A `SQLiteBackend` in memory. Nothing is left after its lifespan.
 
-    It delivers to loopback addresses, too, and retries without jitter, exactly at the times of the schedule.
+    It also delivers to loopback addresses, and retries exactly by the schedule, without jitter.
 
     Args:
-        settings: Read from the environment where not given; `database` does not count.
+        settings: By default, read from the environment. `database` is ignored.
         clock: Seconds since the epoch.
-        deliver: Whether events are delivered to endpoints. By default as the settings say.
+        deliver: Whether events are delivered to endpoints. By default, as in the settings.
 
     Attributes:
-        events: All that was submitted, in order.
+        events: All submitted events, in order.
     """
 
     name = "memory"

@@ -1,4 +1,4 @@
-"""`PostgreSQLBackend`: the backend that several machines share."""
+"""`PostgreSQLBackend`, the backend for several machines."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["PostgreSQLBackend"]
 
 
 class PostgreSQLBackend(StoredBackend):
-    """Keeps events in a PostgreSQL database and delivers from it, together with all other processes that do.
+    """Stores events in a PostgreSQL database, and delivers them together with all other processes that use it.
 
     Args:
         settings: `database`, `retention_days`, the retry schedule and the rest.
-        clock: Seconds since the epoch, for tests; by default by the clock of the server.
+        clock: Seconds since the epoch, for tests. By default, the clock of the database server.
         options: See `StoredBackend`.
     """
 
@@ -45,5 +45,5 @@ class PostgreSQLBackend(StoredBackend):
         super().__init__(store, settings, **options)
 
     def event_time(self) -> int:
-        """See `Backend.event_time`. By the clock of the database, as those of several machines differ."""
+        """See `Backend.event_time`. Uses the clock of the database, because the clocks of machines differ."""
         return int(self.store.database.clock() * 1000)

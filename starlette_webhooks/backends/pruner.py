@@ -1,4 +1,4 @@
-"""Removes what is older than the retention, every hour, and never by a clock that has just been set."""
+"""Removes events that are older than the retention, every hour, but not right after the clock was set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pruner:
 
     Args:
         days: How long events are kept.
-        monotonic: Seconds of a clock that only moves forward.
+        monotonic: Seconds of a monotonic clock.
     """
 
     def __init__(self, store: Store, days: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -39,7 +39,7 @@ class Pruner:
         self._monotonic = monotonic
         self._clock = ClockWatch(store.now, monotonic)
         self._next = monotonic() + _FIRST
-        self._problem = Problem("Old events are removed again.", level=logging.WARNING)
+        self._problem = Problem("Old events are being removed again.", level=logging.WARNING)
 
     async def run(self) -> None:
         """Prune until cancelled."""
@@ -58,11 +58,11 @@ class Pruner:
             self._problem.end()
         except BackendUnavailable as exc:
             self._next = self._monotonic() + _AGAIN
-            self._problem.begin(f"Old events could not be removed; trying again in a minute: {exc}")
+            self._problem.begin(f"Old events could not be removed. Trying again in a minute:  {exc}")
         except Exception:
-            logger.exception("Old events could not be removed; trying again in an hour.")
+            logger.exception("Old events could not be removed. Trying again in an hour.")
 
     async def prune(self) -> None:
-        """Remove what is older than the retention now."""
+        """Remove events that are older than the retention now."""
         now = datetime.fromtimestamp(self._store.now() / 1000, UTC)
         await self._store.prune(now - timedelta(days=self._days))

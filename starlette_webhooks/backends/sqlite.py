@@ -1,4 +1,4 @@
-"""`SQLiteBackend`: the backend that needs no server."""
+"""`SQLiteBackend`, the backend that needs no server."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["SQLiteBackend"]
 
 
 class SQLiteBackend(StoredBackend):
-    """Keeps events in a SQLite file and delivers from it.
+    """Stores events in a SQLite file, and delivers them.
 
     Args:
         settings: `database`, `retention_days`, the retry schedule and the rest.
-        clock: Seconds since the epoch; tests set it forward.
+        clock: Seconds since the epoch. Tests advance it.
         options: See `StoredBackend`.
     """
 

@@ -1,4 +1,4 @@
-"""`StoredBackend`: the contract of `Backend` over a store, once for all databases."""
+"""`StoredBackend`, the implementation of `Backend` for all stores."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ __all__ = ["StoredBackend"]
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """What exists within `lifespan` only."""
+    """State that only exists within `lifespan`."""
 
     guard: AddressGuard
     dispatcher: Dispatcher | None
 
 
 class StoredBackend(Backend):
-    """Keeps events in a store and delivers from it, with no key and no other server.
+    """Stores events in a store, and delivers them.
 
     Args:
-        store: Where everything is kept.
+        store: Where everything is stored.
         settings: `deliver`, `retention_days`, the retry schedule and the rest.
         random: A number from 0 to 1, for the jitter of retries.
         scan_every, pause: See `Dispatcher`.
@@ -77,7 +77,7 @@ class StoredBackend(Backend):
 
     @asynccontextmanager
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
-        """Open the store, deliver and prune until the block ends, then commit what waits."""
+        """Open the store, deliver and prune until the block ends. Then commit what waits."""
         settings = self.settings
         guard = AddressGuard(settings.allow_networks, allow_http=settings.allow_http)
         async with self.store.lifespan(), DeliveryClient(guard, timeout=settings.attempt_timeout) as client:
@@ -139,7 +139,7 @@ class StoredBackend(Backend):
         return self.store.on_loop
 
     async def prune(self) -> None:
-        """Remove events older than `retention_days`, in small batches. Runs by itself every hour."""
+        """Remove events older than `retention_days`, in small batches. Called automatically every hour."""
         await Pruner(self._open_store, self.settings.retention_days).prune()
 
     # Emitting
@@ -170,7 +170,7 @@ class StoredBackend(Backend):
         self._open_store.watch(tenant)
 
     def unwatch(self, tenant: str) -> None:
-        # A stream may end after the backend did.
+        # A stream may end after the backend.
         if self._running is not None:
             self.store.unwatch(tenant)
 
@@ -208,7 +208,7 @@ class StoredBackend(Backend):
             raise InvalidBody(f"`url`: {exc}", code="invalid_url") from exc
 
     async def _resume(self, tenant: str, id: str) -> None:
-        """Deliver to an endpoint at once, although it may be paused for its failures."""
+        """Deliver to an endpoint immediately, even if it is paused because of failures."""
         running = self._running
         if running is not None and running.dispatcher is not None:
             number = await self.store.endpoint_number(tenant, id)
@@ -227,7 +227,7 @@ class StoredBackend(Backend):
     async def endpoint_stats(self, tenant: str, id: str, since: datetime, until: datetime) -> EndpointStats | None:
         return await self._open_store.endpoint_stats(tenant, id, since, until)
 
-    # Delivering again
+    # Redelivery
 
     async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
         done = await self._open_store.resend(tenant, event_id, endpoint_id)
@@ -264,7 +264,7 @@ class StoredBackend(Backend):
     # The backend itself
 
     async def sync(self, event_types: EventTypes) -> SyncResult:
-        """See `Backend.sync`. The catalog is this process's own: there is nothing to register."""
+        """See `Backend.sync`. There is nothing to register, because each process has its catalog."""
         _ = self._open_store
         return SyncResult(unchanged=tuple(sorted(event_type.name for event_type in event_types)))
 
@@ -277,7 +277,7 @@ class StoredBackend(Backend):
         return self._open_store
 
     async def secret_keys(self) -> Sequence[bytes]:
-        """See `Backend.secret_keys`. If the settings give none, one is made once and kept in the store."""
+        """See `Backend.secret_keys`. If the settings have none, one is generated once and stored."""
         store = self._open_store
         return self.settings.secret_keys or (await store.read_meta("secret_key", os.urandom(32)),)
 

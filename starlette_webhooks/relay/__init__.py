@@ -1,1 +1,1 @@
-"""Forwarding events from an outbox: in order, with back-off, by one process at a time. Independent of the target."""
+"""Forwards events from an outbox to any target: in order, with back-off, and by one process at a time."""

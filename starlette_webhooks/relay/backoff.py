@@ -1,4 +1,4 @@
-"""How long to wait after failures in a row."""
+"""The delay after failures in a row."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import random
 
 __all__ = ["backoff"]
 
-# A target that asks for a longer pause is asked again after an hour all the same: it may have meant milliseconds.
+# The relay waits at most an hour, even if the target asks for more: it may have meant milliseconds.
 _LONGEST_RETRY_AFTER = 3600.0
 
 
 def backoff(failures: int, *, first: float = 0.5, longest: float = 60.0, retry_after: float | None = None) -> float:
-    """Seconds to wait after so many failures in a row: doubling, with jitter, and not less than `Retry-After`."""
+    """Return the seconds to wait after failures in a row: doubling, with jitter, and at least `Retry-After`."""
     delay = min(longest, first * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
     return delay if retry_after is None else max(delay, min(retry_after, _LONGEST_RETRY_AFTER))

@@ -1,4 +1,4 @@
-"""Holds a relay back while its target is down, so that thousands of tenants do not retry one after another."""
+"""Pauses a relay while its target is down, so that thousands of tenants do not retry one after another."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from starlette_webhooks.relay.clock import TimeSource
 
 __all__ = ["Breaker"]
 
-# One tenant's failure may be that tenant's own. When this many fail and none succeeds, the target is down.
+# A failure may be specific to a tenant. If this many tenants fail and none succeeds, the target is down.
 _TENANTS = 3
 
 
 class Breaker:
-    """Admits every call until the target fails for all tenants; then one at a time, after longer and longer pauses."""
+    """Admits every call until the target fails for all tenants. Then admits one at a time, after increasing pauses."""
 
     def __init__(self, time: TimeSource) -> None:
         self._time = time
@@ -46,7 +46,7 @@ class Breaker:
             return
 
     def succeeded(self) -> None:
-        """The target answered a call properly."""
+        """Note that a call succeeded."""
         self._failed.clear()
         if self._failures or self._probing:
             self._failures = 0
@@ -54,12 +54,12 @@ class Breaker:
             self._notify()
 
     def failed(self, tenant: str, *, everywhere: bool, retry_after: float | None) -> None:
-        """A call failed: with `everywhere`, as any other call would; otherwise perhaps for this tenant alone."""
+        """Note that a call failed. `everywhere` means that other tenants' calls would fail as well."""
         self._failed.add(tenant)
         if not (everywhere or self._failures or len(self._failed) >= _TENANTS):
             return
         if self._probing or not self._failures:
-            # Calls that were under way together count once.
+            # Concurrent calls count once.
             self._failures += 1
             self._until = self._time.monotonic() + backoff(self._failures, retry_after=retry_after)
         self._probing = False

@@ -1,4 +1,4 @@
-"""Time as a relay sees it: the time of day, a clock that only moves forward, and a way to sleep."""
+"""The time source of a relay: the time of day, a monotonic clock, and a way to sleep."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["TimeSource"]
 
 
 class TimeSource:
-    """Clocks and a way to sleep that belong together, so that tests can let a day pass in a moment.
+    """Clocks and a matching way to sleep, so that tests can let a day pass in a moment.
 
     Args:
-        now: Seconds since the epoch, for what is stored.
-        sleep: Waits for so many seconds.
-        monotonic: Seconds of a clock that only moves forward, for pauses: the time of day may be set back by an hour.
+        now: Seconds since the epoch, for stored times.
+        sleep: Waits for a number of seconds.
+        monotonic: Seconds of a monotonic clock, for pauses: the time of day may be set back by an hour.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class TimeSource:
         self.monotonic = monotonic
 
     async def wait(self, event: anyio.Event, seconds: float | None) -> None:
-        """Wait for the event, at most so many seconds; None waits without a limit."""
+        """Wait for the event for at most this many seconds. None means without a limit."""
         if seconds is None:
             await event.wait()
             return

@@ -1,4 +1,4 @@
-"""What a relay calls for each event, and the two ways in which that can fail."""
+"""The function that a relay calls for each event, and its two errors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Accepted", "Forward", "ForwardingFailed", "ForwardingRefused"]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An event that the target has.
+    """An event that the target has accepted.
 
     Attributes:
-        event: The event as the target has it. Its `id` is empty where the target has it but no longer shows it.
-        check_at: When to check whether the target delivers it; None where there is no doubt.
+        event: The event as the target has it. Its `id` is empty if the target no longer shows it.
+        check_at: When to check whether the target delivers it. None if there is no doubt.
     """
 
     event: Event
@@ -24,11 +24,11 @@ class Accepted:
 
 
 class ForwardingFailed(Exception):
-    """The target did not take the event, or did not say that it did. Forward it again.
+    """The target did not accept the event, or did not confirm it. Forward it again.
 
     Attributes:
         everywhere: Whether events of other tenants would fail as well.
-        retry_after: How many seconds the target asked to wait, or None.
+        retry_after: The seconds that the target asked to wait, or None.
     """
 
     def __init__(self, reason: str, *, everywhere: bool = False, retry_after: float | None = None) -> None:
@@ -38,7 +38,7 @@ class ForwardingFailed(Exception):
 
 
 class ForwardingRefused(Exception):
-    """The target refused the event permanently. `code` and `detail` are its own words."""
+    """The target refused the event permanently. `code` and `detail` come from the target."""
 
     def __init__(self, reason: str, *, code: str = "", detail: str = "") -> None:
         super().__init__(reason)
@@ -47,12 +47,12 @@ class ForwardingRefused(Exception):
 
 
 class Forward(Protocol):
-    """Gives an event to the target. Called again for an event whose first call failed halfway."""
+    """Forwards an event to the target. Called again if the first call failed halfway."""
 
     async def __call__(self, event: Event) -> Accepted:
         """Forward the event once.
 
         Raises:
-            ForwardingFailed: The target may or may not have it.
-            ForwardingRefused: The target will never take it as it is.
+            ForwardingFailed: The target may or may not have the event.
+            ForwardingRefused: The target will never accept the event as it is.
         """

@@ -1,4 +1,4 @@
-"""Which of several processes relays: the one that holds a file lock."""
+"""Decides by a file lock which of several processes relays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAY_AFTER = 5.0
 
 
 class RelayLock:
-    """A lock on `<database>.relay.lock`; None for a database that no other process can use."""
+    """A lock on `<database>.relay.lock`. None for a database that no other process can use."""
 
     def __init__(self, database: str | None, time: TimeSource) -> None:
         self._database = database
@@ -29,13 +29,13 @@ class RelayLock:
         self.held = False
 
     async def acquire(self) -> None:
-        """Wait until this process holds the lock; it is tried five times a second."""
+        """Wait until this process holds the lock. It tries five times a second."""
         if self._database is not None:
             await self._wait(await to_thread.run_sync(self._open, self._database))
         self.held = True
 
     def _open(self, database: str) -> FileLock:
-        # Resolved once: after a change of directory it must still be this file.
+        # Resolved once, so that a change of directory does not lead to another file.
         lock = self._lock = self._lock or FileLock(f"{os.path.realpath(database)}.relay.lock")
         try:
             lock.open()
@@ -52,7 +52,7 @@ class RelayLock:
             await self._time.sleep(_POLL)
             waited += _POLL
             if waited >= _SAY_AFTER > waited - _POLL:
-                # Nothing unusual, since one of several processes relays. Should it stand still, it is known which one.
+                # This is normal, because only one process relays. If it hangs, the log names it.
                 logger.info("The relay waits for %r, which %s holds.", lock.path, lock.holder())
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""The outbox: events that are durable here and on their way somewhere else. What a store offers, and what it keeps."""
+"""The interface of an outbox, which stores events until they are forwarded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["DeadLetter", "EntryState", "Lock", "Outbox", "OutboxCounts", "Outbox
 
 
 class EntryState(IntEnum):
-    """Where an event stands. The numbers are what stores keep."""
+    """The state of an event. Stores keep the numbers."""
 
     WAITING = 0
     ACCEPTED = 1
@@ -27,11 +27,11 @@ class EntryState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """An event in the outbox. `event.id` is the target's id once the target has accepted it.
+    """An event in the outbox. `event.id` is the target's id after the target has accepted it.
 
     Attributes:
-        seq: Its place in the order of commits, in which a tenant's events are forwarded.
-        code: Why it was dead-lettered, in the target's words.
+        seq: Its position in the order of commits, in which a tenant's events are forwarded.
+        code: Why it was dead-lettered, from the target.
     """
 
     seq: int
@@ -43,7 +43,7 @@ class OutboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that the target refused permanently, and why, in the target's words."""
+    """An event that the target refused permanently, with the target's reason."""
 
     event: Event
     code: str
@@ -53,10 +53,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class OutboxCounts:
-    """What the outbox holds. Counted up to a bound of the store's, so that it stays cheap.
+    """The contents of the outbox. Each store counts up to a limit, so that counting is cheap.
 
     Attributes:
-        oldest: When the first event that waits happened, in seconds since the epoch.
+        oldest: When the oldest waiting event happened, in seconds since the epoch.
     """
 
     waiting: int = 0
@@ -65,112 +65,113 @@ class OutboxCounts:
 
 
 class Lock(Protocol):
-    """Decides which of several processes relays. Freed when its holder dies."""
+    """Decides which of several processes relays. It is released when its holder dies."""
 
     @property
     def held(self) -> bool:
-        """Whether this process holds it."""
+        """Whether this process holds the lock."""
 
     async def acquire(self) -> None:
-        """Wait until this process holds it. Raises `BackendUnavailable` if there is no way to ask for it."""
+        """Wait until this process holds the lock. Raises `BackendUnavailable` if it cannot be requested."""
 
     def release(self) -> None:
-        """Let another process have it."""
+        """Release the lock."""
 
 
 class Recording(Protocol):
-    """A change to the outbox that is on its way to the disk."""
+    """A change to the outbox that waits for its commit."""
 
     async def wait(self) -> object:
-        """Wait until it is durable. Raises `BackendUnavailable` if it is not."""
+        """Wait until the change is durable. Raises `BackendUnavailable` if that fails."""
 
 
 class Outbox(Protocol):
-    """What the relay needs."""
+    """What the relay needs from an outbox."""
 
     async def tenants(self, after: int | None) -> tuple[Sequence[str], int]:
-        """Tenants with events that wait, among those committed after a position (None: all), and the new position."""
+        """Return tenants with waiting events that were committed after a position (None: all), and the new position."""
 
     async def next(self, tenant: str, limit: int) -> Sequence[OutboxEntry]:
-        """The tenant's first events that wait, in order. Fewer than `limit` if they are large."""
+        """Return the tenant's first waiting events, in order. Fewer than `limit` if they are large."""
 
     async def accept(self, entry: OutboxEntry, event: Event, *, check_at: float | None) -> Recording:
-        """Record that the target has the event, as `event`."""
+        """Record that the target has accepted the event, as `event`."""
 
     async def dead_letter(self, entry: OutboxEntry, code: str, detail: str) -> Recording:
-        """Record that the target will never take the event as it is."""
+        """Record that the target will never accept the event as it is."""
 
 
 class OutboxStore(Outbox, Meta, Protocol):
-    """The outbox of a backend that keeps its events elsewhere, with what else that backend must remember."""
+    """The outbox of a backend whose events are stored elsewhere, and other state of that backend."""
 
     @property
     def shared(self) -> bool:
-        """Whether it outlives this process, and other processes may use it at the same time."""
+        """Whether the outbox outlives this process and can be used by several processes."""
 
     @property
     def problem(self) -> str | None:
-        """Why it cannot be used at the moment, or None."""
+        """Why the outbox is unavailable, or None."""
 
     def lifespan(self, on_commit: Callable[[bool], None]) -> AbstractAsyncContextManager[None]:
-        """Open it until the block ends; what was submitted is committed then.
+        """Open the outbox until the block ends. Submitted events are then committed.
 
         Args:
-            on_commit: Called on the event loop after each commit of this process, with whether new events came in.
+            on_commit: Called on the event loop after each commit of this process. Its argument is whether there are new
+                events.
         """
 
     def lock(self, time: TimeSource) -> Lock:
-        """The lock of the process that relays from this outbox."""
+        """Return the lock of the process that relays from this outbox."""
 
     def submit(self, events: Sequence[Event]) -> Submission:
-        """Take events, all or none. Thread-safe; never blocks."""
+        """Accept events, all or none. Thread-safe, and never blocks."""
 
     async def committed(self) -> None:
-        """Wait until everything that was submitted so far is committed."""
+        """Wait until all submitted events are committed."""
 
     # Looking up
 
     async def find(self, tenant: str, event_id: str) -> OutboxEntry | None:
-        """What was submitted with that `event_id`, for as long as it is remembered."""
+        """Return the event that was submitted with this `event_id`, while it is remembered."""
 
     async def waits(self, tenant: str | None = None) -> bool:
-        """Whether events wait, of this tenant or of any."""
+        """Return whether events wait, of this tenant or of any."""
 
     async def counts(self) -> OutboxCounts:
-        """How much it holds."""
+        """Return how many events there are."""
 
     async def record(self, event: Event, *, check_at: float | None) -> None:
-        """Record that the target has an event that never waited here."""
+        """Record that the target has an event that was never in the outbox."""
 
     # For the operator
 
     async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
-        """Events that were refused permanently, oldest first."""
+        """Return permanently refused events, oldest first."""
 
     async def redrive(self, tenant: str | None) -> int:
-        """Let dead-lettered events wait again, of this tenant or of all. Returns how many."""
+        """Queue dead-lettered events again, of this tenant or of all. Returns how many."""
 
     # Keeping order
 
     async def in_doubt(self) -> Sequence[OutboxEntry]:
-        """Accepted events for which it is time to check whether they are being delivered."""
+        """Return accepted events for which it is time to check whether they are being delivered."""
 
     async def resolve(self, entry: OutboxEntry, check_again_at: float | None = None) -> None:
-        """The event is being delivered; or check again later."""
+        """Record that an event is being delivered, or that it must be checked again later."""
 
     async def prune(self) -> bool:
-        """Forget a batch of accepted events that are old enough. False when there were none."""
+        """Remove a batch of accepted events that are old enough. Returns False if there are none."""
 
     async def erase(self, tenant: str) -> None:
-        """Forget a tenant's events, including those that wait."""
+        """Remove a tenant's events, including waiting ones."""
 
-    # What else the backend remembers
+    # Other state of the backend
 
     async def owned_event_types(self) -> Sequence[str]:
-        """Event types that this host registered: of those that left its catalog, only these may be archived."""
+        """Return the event types that this host registered. Only these may be archived when they leave the catalog."""
 
     async def own_event_types(self, names: Collection[str]) -> None:
-        """Remember event types as registered by this host."""
+        """Remember that this host registered event types."""
 
     async def disown_event_type(self, name: str) -> None:
         """Forget that this host registered an event type."""

@@ -1,4 +1,4 @@
-"""The relay: forwards what waits in an outbox, in order for each tenant, until the target has it."""
+"""The relay: forwards the events in an outbox, in order for each tenant, until the target has accepted them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = ["Relay"]
 logger = logging.getLogger("starlette_webhooks")
 
 _ENTRIES = 20
-# Nothing should be missed in between. This bounds how long an unknown fault can hide an event.
+# No event should be missed in between. This limits how long an unknown fault can hide an event.
 _RESCAN = 30.0
 _PAUSE = 1.0
 
 
 class Relay:
-    """Relays while it holds the lock; until then another process does.
+    """Relays while it holds the lock. Before that, another process relays.
 
     Args:
-        target: What events are forwarded to, for the log.
+        target: The name of the target, for the log.
         concurrency: Events that are forwarded at a time.
-        tenant_concurrency: Events of one tenant that are forwarded at a time. More than 1 gives up their order.
-        poll: Seconds between looks for what other processes took.
+        tenant_concurrency: Events of one tenant that are forwarded at a time. With more than 1, they lose their order.
+        poll: Seconds between checks for events of other processes.
 
     Attributes:
-        error: Why the last event could not be forwarded, None after one that could.
+        error: Why the last event could not be forwarded. None after a success.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class Relay:
 
     @property
     def relaying(self) -> bool:
-        """Whether it is this process that relays."""
+        """Whether this process relays."""
         return self._lock.held
 
     @property
     def stalled(self) -> bool:
-        """Whether this process relays, and the target is down."""
+        """Whether this process relays and the target is down."""
         return self._lock.held and self._breaker.open
 
     def fails(self, tenant: str) -> bool:
-        """Whether this process relays, and could not forward the tenant's last event."""
+        """Return whether this process relays and could not forward the tenant's last event."""
         return self.stalled or (self._lock.held and self._tenants is not None and self._tenants.fails(tenant))
 
     def wake(self, *, rescan: bool = False) -> None:
-        """Events may wait; with `rescan`, also some that were committed earlier."""
+        """Note that events may wait. `rescan` means that some of them were committed earlier."""
         self._rescan = self._rescan or rescan
         self._wake.set()
 
@@ -120,7 +120,7 @@ class Relay:
             try:
                 found, position = await self._outbox.tenants(position)
             except BackendUnavailable as exc:
-                self._problem.begin(f"The outbox cannot be read; trying again: {exc}")
+                self._problem.begin(f"The outbox cannot be read. Trying again:  {exc}")
                 await self._time.sleep(_PAUSE)
                 continue
             self._problem.end()
@@ -140,7 +140,7 @@ class Relay:
             except Exception as exc:
                 if not isinstance(exc, (ForwardingFailed, BackendError)):
                     logger.exception(
-                        "An event of tenant %r could not be forwarded to %s; trying again.", tenant, self._target
+                        "An event of the tenant %r could not be forwarded to %s. Trying again.", tenant, self._target
                     )
                 self.error = exc
                 retry_after = exc.retry_after if isinstance(exc, ForwardingFailed) else None
@@ -169,7 +169,7 @@ class Relay:
                 for _ in range(min(self._tenant_concurrency, len(entries))):
                     tasks.start_soon(forward_next)
         finally:
-            # What the target has is recorded before the tenant is read again, or it would be forwarded twice.
+            # Accepted events are recorded before the tenant is read again. Otherwise they would be forwarded twice.
             with anyio.CancelScope(shield=True):
                 for recording in recordings:
                     await recording.wait()
@@ -189,11 +189,11 @@ class Relay:
             return await self._dead_letter(entry, exc)
         except ForwardingFailed as exc:
             if self.error is None:
-                logger.warning("An event could not be forwarded to %s; it is kept and retried: %s", self._target, exc)
+                logger.warning("An event could not be forwarded to %s. It is kept and retried: %s", self._target, exc)
             self._breaker.failed(entry.event.tenant, everywhere=exc.everywhere, retry_after=exc.retry_after)
             raise
         except BaseException:
-            # Not the target's fault; and a probe that ends without a word would block all others.
+            # Not the target's fault. A probe that ends without a result would block all others.
             self._breaker.succeeded()
             raise
         self._breaker.succeeded()
@@ -203,7 +203,7 @@ class Relay:
     async def _dead_letter(self, entry: OutboxEntry, exc: ForwardingRefused) -> Recording:
         event = entry.event
         logger.error(
-            "%s refused the event %s (%s) of tenant %r permanently, so it is dead-lettered: %s %s",
+            "%s refused the event %s (%s) of the tenant %r permanently, so it was dead-lettered: %s %s",
             self._target,
             event.event_id,
             event.type,

@@ -1,4 +1,4 @@
-"""Which tenant a worker of the relay serves next."""
+"""Decides which tenant a worker of the relay serves next."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class TenantQueue:
     """Tenants with events to forward: ready, served by a worker, or delayed after a failure.
 
     Args:
-        ready: Where workers take the next tenant from. Each is there, or with a worker, at most once.
-        wake: Called when a tenant was delayed, so that the time to release it is looked at.
+        ready: The queue of tenants for the workers. A tenant is there, or with a worker, at most once.
+        wake: Called when a tenant was delayed, so that its release is scheduled.
     """
 
     def __init__(self, ready: MemoryObjectSendStream[str], wake: Callable[[], None]) -> None:
@@ -29,11 +29,11 @@ class TenantQueue:
         self._failures: dict[str, int] = {}
 
     def fails(self, tenant: str) -> bool:
-        """Whether the tenant's last event could not be forwarded."""
+        """Return whether the tenant's last event could not be forwarded."""
         return tenant in self._failures
 
     def add(self, tenant: str) -> None:
-        """The tenant has events. One that is busy is looked at again afterwards; one that is delayed stays delayed."""
+        """Note that a tenant has events. A busy tenant is served again afterwards, and a delayed one stays delayed."""
         if tenant in self._busy:
             self._busy[tenant] = True
             return
@@ -41,24 +41,24 @@ class TenantQueue:
         self._ready.send_nowait(tenant)
 
     def done(self, tenant: str, *, more: bool) -> None:
-        """A worker has served the tenant."""
+        """Note that a worker has served the tenant."""
         self._failures.pop(tenant, None)
         again = self._busy.pop(tenant)
         if more or again:
             self.add(tenant)
 
     def progressed(self, tenant: str) -> None:
-        """An event of the tenant was forwarded, so that the next failure is the first in a row."""
+        """Note that an event of the tenant was forwarded, so that the next failure is the first in a row."""
         self._failures.pop(tenant, None)
 
     def delay(self, tenant: str, now: float, retry_after: float | None) -> None:
-        """A worker failed to serve the tenant."""
+        """Delay a tenant that a worker failed to serve."""
         failures = self._failures[tenant] = self._failures.get(tenant, 0) + 1
         heapq.heappush(self._delayed, (now + backoff(failures, retry_after=retry_after), tenant))
         self._wake()
 
     def release(self, now: float) -> float:
-        """Make those ready whose delay is over. Returns in how many seconds the next one is due."""
+        """Release tenants whose delay has ended. Returns the seconds until the next one is due."""
         while self._delayed and self._delayed[0][0] <= now:
             _, tenant = heapq.heappop(self._delayed)
             self._ready.send_nowait(tenant)

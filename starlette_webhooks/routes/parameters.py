@@ -51,10 +51,10 @@ _STRING: Schema = {"type": "string"}
 _FILLED: Schema = {"type": "string", "minLength": 1}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _ENDPOINT_PATTERN = "ep_[0-9A-Za-z]{22,40}"
-# An id of 20 bytes that begins with `a` or beyond was minted after 2148, or is too large to be one.
+# An id of 20 bytes that starts with `a` or a later letter was minted after 2148, or is too large.
 _EVENT_PATTERN = "msg_[0-9A-Z][0-9A-Za-z]{26}"
 _ATTEMPT_PATTERN = "atmpt_[0-9A-Za-z]{27}"
-# To JSON Schema `5.0` is an integer, too.
+# In JSON Schema, `5.0` is an integer too.
 _WHOLE = re.compile(r"(\d{1,9})(?:\.0+)?", re.ASCII)
 _UNENCODED_PLUS = re.compile(r" (?=\d\d:\d\d$)")
 

@@ -1,7 +1,6 @@
-"""Tools for the tests of a host: what it emitted, a receiver of its webhooks, and a clock to set forward.
+"""Tools for the tests of a host: a record of emitted events, a receiver of webhooks, and a clock to advance.
 
-The pytest plugin, which comes with the package, has them as the fixtures `emitted_webhooks`, `webhook_receiver` and
-`webhook_clock`.
+The package's pytest plugin provides them as the fixtures `emitted_webhooks`, `webhook_receiver` and `webhook_clock`.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # The pytest plugin lies in this package, and every test run loads it, whether it uses any of this or not.
+    # Every test run loads the pytest plugin, which is in this package, whether it uses these names or not.
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`Clock`: time that a test sets forward, so that retries which are hours away happen now."""
+"""`Clock`, which a test advances so that retries that are due in hours happen now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLL = 0.005
 
 
 class Clock:
-    """The time of day, and what it was set forward by. Call it for the seconds since the epoch.
+    """The time of day, which a test can advance. Call it to get seconds since the epoch.
 
     clock = Clock()
     clock.control(webhooks)
@@ -36,15 +36,15 @@ class Clock:
         return time.time() + self._ahead
 
     def monotonic(self) -> float:
-        """Seconds of a clock that only moves forward, set forward by the same."""
+        """Return the seconds of a monotonic clock, advanced by the same time."""
         return time.monotonic() + self._ahead
 
     def control(self, webhooks: Webhooks) -> None:
-        """Make deliveries, tickets and secrets go by this clock. Call it before the app starts.
+        """Make deliveries, tickets and secrets use this clock. Call it before the app starts.
 
         Raises:
-            TypeError: The backend keeps its own time.
-            RuntimeError: It is already running.
+            TypeError: The backend has its own clock.
+            RuntimeError: The backend is already running.
         """
         backend = webhooks.backend
         backend.set_clock(self, self.monotonic)
@@ -52,12 +52,12 @@ class Clock:
         self._backends.append(backend)
 
     def advance(self, seconds: float) -> None:
-        """Set the time forward, and make what is due then happen. Waits for attempts that are under way before.
+        """Advance the time, so that what is due happens. First waits for running attempts.
 
-        For tests that are not async; those use `await clock.sleep(seconds)`.
+        For sync tests. In async tests, use `await clock.sleep(seconds)`.
 
         Raises:
-            RuntimeError: Called on the event loop that the backend runs on.
+            RuntimeError: Called on the backend's event loop.
             TimeoutError: An attempt did not end within 10 seconds.
         """
         if any(backend.on_loop for backend in self._backends):
@@ -68,17 +68,17 @@ class Clock:
         self._set_forward(seconds)
 
     async def sleep(self, seconds: float) -> None:
-        """As `advance`, in async code."""
+        """Like `advance`, for async code."""
         end = time.monotonic() + _PATIENCE
         while self._busy(end):
             await anyio.sleep(_POLL)
         self._set_forward(seconds)
 
     def _busy(self, end: float) -> bool:
-        # An attempt that ends after the jump would count its retry from then.
+        # The retry of an attempt that ends after the jump would be counted from then.
         busy = any(backend.busy for backend in self._backends)
         if busy and time.monotonic() > end:
-            raise TimeoutError(f"A delivery is under way for {_PATIENCE:.0f} seconds. Let the receiver answer.")
+            raise TimeoutError(f"A delivery has been running for {_PATIENCE:.0f} seconds. The receiver must answer.")
         return busy
 
     def _set_forward(self, seconds: float) -> None:

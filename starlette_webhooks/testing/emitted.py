@@ -1,4 +1,4 @@
-"""`EmittedEvents`: what a test's apps emitted, and assertions that tell what was emitted instead."""
+"""`EmittedEvents`, the events that a test's apps emitted, with assertions that show what was emitted instead."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINE = 160
 
 
 class EmittedEvents(Sequence[Event]):
-    """Events in the order in which they were emitted. It is a sequence of `Event`."""
+    """A sequence of `Event`s in the order in which they were emitted."""
 
     def __init__(self, events: Sequence[Event] = ()) -> None:
         self._events = list(events)
@@ -47,13 +47,13 @@ class EmittedEvents(Sequence[Event]):
         return f"<{_listing(self._events)}>"
 
     def record(self, events: Sequence[Event], event_types: EventTypes) -> None:
-        """Take events that were emitted now, and the catalog that they are of."""
+        """Record events that were just emitted, and their catalog."""
         self._events.extend(events)
         if event_types not in self._catalogs:
             self._catalogs.append(event_types)
 
     def clear(self) -> None:
-        """Forget what was emitted until now."""
+        """Forget all recorded events."""
         self._events.clear()
 
     def assert_emitted(
@@ -66,19 +66,19 @@ class EmittedEvents(Sequence[Event]):
         channels: Sequence[str] | None = None,
         times: int | None = None,
     ) -> Event:
-        """Fail unless such an event was emitted. Returns it, the first one if there are several.
+        """Fail unless a matching event was emitted. Returns the first one.
 
         Args:
-            event_type: Its name; or the class that is the schema of the type, or an instance of it.
-            tenant: Its tenant; any by default.
-            data: What its data holds, among other keys; nested objects likewise.
-            event_id: The host's key of it.
-            channels: All of its channels.
-            times: How often exactly; at least once by default.
+            event_type: The name of the event type, or the class that is its schema, or an instance of the class.
+            tenant: The tenant. Any by default.
+            data: What the data contains. Other keys are allowed, also in nested objects.
+            event_id: The host's own key of the event.
+            channels: All channels of the event.
+            times: The exact number of events. At least one by default.
 
         Raises:
-            AssertionError: The message shows the nearest event, where it differs, and all that was emitted.
-            UnknownEventType: The class is not the schema of any type.
+            AssertionError: There is no such event. The message shows the closest one and all emitted events.
+            UnknownEventType: The class is not the schema of any event type.
         """
         __tracebackhide__ = True
         expected = self._expected(event_type, tenant, data, event_id, channels)
@@ -100,7 +100,7 @@ class EmittedEvents(Sequence[Event]):
         tenant: TenantId | None = None,
         data: EventData | None = None,
     ) -> None:
-        """Fail if such an event was emitted. Arguments as for `assert_emitted`."""
+        """Fail if a matching event was emitted. Arguments as for `assert_emitted`."""
         __tracebackhide__ = True
         expected = self._expected(event_type, tenant, data)
         found = [event for event in self._events if not expected.differences(event)]
@@ -111,7 +111,7 @@ class EmittedEvents(Sequence[Event]):
         """Fail if anything was emitted."""
         __tracebackhide__ = True
         if self._events:
-            raise AssertionError(f"Something was emitted.\n{_listing(self._events)}")
+            raise AssertionError(f"Events were emitted.\n{_listing(self._events)}")
 
     def _expected(
         self,
@@ -139,13 +139,13 @@ class EmittedEvents(Sequence[Event]):
             except UnknownEventType:
                 if place == len(self._catalogs):
                     raise
-        # Nothing was emitted yet, so nothing is known about it.
+        # Without events, there is no catalog to check the class against.
         return event_type.__name__
 
 
 @contextmanager
 def recording() -> Iterator[EmittedEvents]:
-    """Record what all apps of this process emit until the block ends, whatever their backend."""
+    """Record what all apps of this process emit until the block ends, on any backend."""
     events = EmittedEvents()
     observers.append(events.record)
     try:
@@ -186,7 +186,7 @@ class _Expected:
 
     def likeness(self, event: Event) -> tuple[bool, float, int]:
         same = event.type == self.event_type
-        # What is there with another value is nearer than what is missing.
+        # A different value is closer than a missing one.
         distance = sum(2 if line.endswith(_IS_MISSING) else 1 for line in self.differences(event))
         return same, SequenceMatcher(None, self.event_type, event.type).ratio(), -distance
 
@@ -204,7 +204,7 @@ def _compare(path: str, expected: Any, actual: Any) -> list[str]:
             for index, (value, other) in enumerate(zip(expected, actual, strict=True))
             for line in _compare(f"{path}[{index}]", value, other)
         ]
-    # In Python, True is 1; in JSON it is not.
+    # In Python, `True == 1`. In JSON, they differ.
     if expected == actual and isinstance(expected, bool) == isinstance(actual, bool):
         return []
     return [_differs(path, expected, actual)]
@@ -218,7 +218,7 @@ def _nearest(expected: _Expected, events: Sequence[Event]) -> str:
     if not events:
         return "Nothing was emitted."
     nearest = max(events, key=expected.likeness)
-    lines = [f"The nearest is #{events.index(nearest) + 1}, which differs in:"]
+    lines = [f"The closest is #{events.index(nearest) + 1}, which differs in:"]
     lines += [f"  {line}" for line in expected.differences(nearest)]
     return "\n".join([*lines, _listing(events)])
 

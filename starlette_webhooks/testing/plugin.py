@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["emitted_webhooks", "webhook_clock", "webhook_receiver"]
 
-# Every test run with the package installed loads this module, so the fixtures import what they need by themselves.
+# Every test run with the package installed loads this module, so the fixtures import what they need.
 
 
 @pytest.fixture
 def emitted_webhooks() -> Iterator[EmittedEvents]:
-    """What the test's apps emit: `emitted_webhooks.assert_emitted("invoice.paid", data={"amount": 9900})`."""
+    """The emitted events of the test's apps: `emitted_webhooks.assert_emitted("invoice.paid", data={"amount": 1})`."""
     from starlette_webhooks.testing import recording
 
     with recording() as events:
@@ -26,7 +26,7 @@ def emitted_webhooks() -> Iterator[EmittedEvents]:
 
 @pytest.fixture
 def webhook_clock() -> Clock:
-    """A clock for `webhook_clock.control(webhooks)`, which makes retries due: `webhook_clock.advance(5)`."""
+    """A clock for `webhook_clock.control(webhooks)`. `webhook_clock.advance(5)` makes retries due."""
     from starlette_webhooks.testing import Clock
 
     return Clock()
@@ -34,7 +34,7 @@ def webhook_clock() -> Clock:
 
 @pytest.fixture
 def webhook_receiver(webhook_clock: Clock) -> Iterator[Receiver]:
-    """A real HTTP server that takes signed deliveries. Create an endpoint of `webhook_receiver.endpoint`."""
+    """A real HTTP server that receives signed deliveries. Create an endpoint with `webhook_receiver.endpoint`."""
     from starlette_webhooks.testing import receiving
 
     with receiving(clock=webhook_clock) as receiver:

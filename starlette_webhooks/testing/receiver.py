@@ -1,4 +1,4 @@
-"""`Receiver`: a real HTTP server for the webhooks of a test, which checks their signatures."""
+"""`Receiver`, a real HTTP server that receives the webhooks of a test and verifies their signatures."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["Delivery", "Receiver", "receiving"]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One genuine request that the receiver got.
+    """A genuine request to the receiver.
 
     Attributes:
-        id: The event's id, the same for each attempt.
-        number: 1 for the first attempt of the event here.
-        status: What was answered.
-        headers: By their names in lower case.
-        body: The bytes that were signed.
+        id: The event's id, which is the same for each attempt.
+        number: The number of the attempt at this receiver, starting with 1.
+        status: The status of the response.
+        headers: The headers, with names in lower case.
+        body: The signed bytes.
     """
 
     id: str
@@ -47,21 +47,21 @@ class Delivery:
 
     @property
     def event_type(self) -> str:
-        """The name of the event's type."""
+        """The name of the event type."""
         return str(self.payload["type"])
 
     @property
     def data(self) -> Any:
-        """What happened."""
+        """The data of the event."""
         return self.payload["data"]
 
 
 class Receiver:
-    """Takes webhooks as a customer does: it checks each signature, keeps what is genuine, and refuses the rest.
+    """Receives webhooks like a customer: verifies signatures, keeps genuine webhooks, and refuses others.
 
     Attributes:
-        secret: The key that deliveries must be signed with.
-        rejected: Why requests were refused, with 400.
+        secret: The secret that deliveries must be signed with.
+        rejected: The reasons why requests were refused with 400.
     """
 
     def __init__(self, *, clock: Clock = time.time) -> None:
@@ -76,22 +76,22 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it listens, on loopback. `MemoryBackend` delivers there; others by `WEBHOOKS_ALLOW_NETWORKS`."""
+        """The URL on loopback. `MemoryBackend` delivers there. Other backends need `WEBHOOKS_ALLOW_NETWORKS`."""
         return f"http://127.0.0.1:{self._server.server_port}/webhooks"
 
     @property
     def endpoint(self) -> dict[str, Any]:
-        """The body for `POST /endpoints` that registers it."""
+        """The body of a `POST /endpoints` that registers this receiver."""
         return {"url": self.url, "secret": self.secret}
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """What came, in order, each attempt by itself."""
+        """The received deliveries in order, one per attempt."""
         with self._changed:
             return list(self._deliveries)
 
     def fail(self, times: int | None = None, *, status: int = 500, headers: Mapping[str, str] | None = None) -> None:
-        """Answer the next requests with an error: so many of them, or all until `succeed`."""
+        """Answer the next requests with an error: this many of them, or all until `succeed`."""
         with self._changed:
             self._failures = float("inf") if times is None else times
             self._answer = (status, dict(headers or {}))
@@ -102,18 +102,18 @@ class Receiver:
             self._failures = 0
 
     def clear(self) -> None:
-        """Forget what came."""
+        """Forget the received deliveries."""
         with self._changed:
             self._deliveries.clear()
             self.rejected.clear()
 
     def wait_for(self, count: int = 1, *, timeout: float = 5.0) -> list[Delivery]:
-        """Wait until so many deliveries have come since the last `clear`, and return them.
+        """Wait for this many deliveries since the last `clear`, and return them.
 
-        For tests that are not async; those use `await receiver.received(count)`.
+        For sync tests. In async tests, use `await receiver.received(count)`.
 
         Raises:
-            AssertionError: Fewer came within `timeout` seconds, or something was rejected meanwhile.
+            AssertionError: Fewer arrived within `timeout` seconds, or a request was rejected.
         """
         with self._changed:
             self._changed.wait_for(lambda: len(self._deliveries) >= count or self.rejected, timeout)
@@ -121,10 +121,10 @@ class Receiver:
                 return list(self._deliveries)
             came = [f"  {each.event_type} {each.id}, attempt {each.number}: {each.status}" for each in self._deliveries]
             came += [f"  rejected: {reason}" for reason in self.rejected]
-        raise AssertionError("\n".join([f"{count} deliveries were to come, and {len(came)} came.", *came]))
+        raise AssertionError("\n".join([f"Expected {count} deliveries, received {len(came)}.", *came]))
 
     async def received(self, count: int = 1, *, timeout: float = 5.0) -> list[Delivery]:
-        """As `wait_for`, in async code."""
+        """Like `wait_for`, for async code."""
         return await to_thread.run_sync(lambda: self.wait_for(count, timeout=timeout))
 
     def _take(self, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str]]:
@@ -172,7 +172,7 @@ def receiving(*, clock: Clock = time.time) -> Iterator[Receiver]:
     """Run a receiver until the block ends.
 
     Args:
-        clock: By which timestamps must be recent.
+        clock: The clock by which timestamps must be recent.
     """
     receiver = Receiver(clock=clock)
     server = receiver._server
