@@ -9,7 +9,10 @@ import re
 import runpy
 import shutil
 import subprocess
+import tomllib
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,31 @@ def test_python_of_a_page_runs_from_top_to_bottom(page: Path, elsewhere: Path) -
         compiled = compile("\n" * line + code, str(page), "exec", dont_inherit=True)
         if not fragment:
             exec(compiled, namespace)
+
+
+@pytest.mark.parametrize("module", ["", ".fastapi", ".litestar", ".signing", ".testing"])
+def test_every_public_name_is_in_the_python_reference(module: str) -> None:
+    text = (DOCS / "reference/api.md").read_text()
+    package = import_module(f"starlette_webhooks{module}")
+    public = [name for name in package.__all__ if name != "__version__"]
+    documented = set(re.findall(rf"^::: starlette_webhooks{re.escape(module)}\.(\w+)$", text, re.MULTILINE))
+    if not module:
+        # The settings have a page of their own.
+        public.remove("WebhooksSettings")
+    assert documented == set(public)
+
+
+def test_the_navigation_of_the_site_names_every_page() -> None:
+    project = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]
+
+    def pages(item: object) -> list[str]:
+        if isinstance(item, str):
+            return [item]
+        children = item.values() if isinstance(item, dict) else item
+        assert isinstance(children, Iterable)
+        return [page for child in children for page in pages(child)]
+
+    assert sorted(pages(project["nav"])) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "json")], ids=name_of)
