@@ -28,11 +28,21 @@ from starlette_webhooks.tokens import sign_token
 from tests.eventually import wait_for
 from tests.hosts import MOUNT, READ, bearer, enter, make_app, make_webhooks, session_of
 from tests.servers import serving
+from tests.settings import make_settings
 
 ACME = bearer("acme")
 # The host of the tests reads the session from `X-User`.
 COOKIE = {"Cookie": "session=1", "X-User": "acme"}
 STREAM = f"{MOUNT}/events/stream"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> WebhooksSettings:
+    """Settings for each backend that keeps a log of its own."""
+    if request.param == "sqlite":
+        return make_settings(tmp_path)
+    schema = request.getfixturevalue("postgresql_schema")
+    return make_settings(database=request.getfixturevalue("postgresql_url"), database_schema=schema)
 
 
 @pytest.fixture
