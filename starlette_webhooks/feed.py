@@ -56,6 +56,12 @@ class Listener(Protocol):
     def publish(self, entries: Sequence[Entry]) -> None:
         """Take new entries. Never blocks, never raises."""
 
+    def restart(self) -> None:
+        """The log has lost entries that were published, as after a failover, and may have others in their place.
+
+        Positions count from anew. What was sent must be compared with the log, by id.
+        """
+
 
 class Replay(ABC):
     """The events between where a stream left off and now, read in pages. Made after the stream was registered.

@@ -10,6 +10,7 @@ import pytest
 
 from starlette_webhooks.settings import WebhooksSettings
 from tests.databases import (  # noqa: F401  Fixtures.
+    _fragile_postgresql,
     _session_postgresql,
     own_postgresql,
     pgbouncer,

@@ -62,7 +62,13 @@ def postgresql_schema(postgresql_url: str) -> Generator[str]:
         connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
 
 
-@pytest.fixture
-def own_postgresql() -> Generator[PostgreSQL]:
-    """A server of the test's own, to be killed and restarted."""
+@pytest.fixture(scope="session")
+def _fragile_postgresql() -> Generator[PostgreSQL]:
     yield from _start()
+
+
+@pytest.fixture
+def own_postgresql(_fragile_postgresql: PostgreSQL) -> Generator[PostgreSQL]:
+    """A server for this test alone, to be killed and restarted. The next test gets it empty."""
+    yield _fragile_postgresql
+    _fragile_postgresql.reset()

@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
+
 from tests.servers import free_port
 
 __all__ = ["DelayingProxy", "PgBouncer", "PostgreSQL", "delaying", "find_binaries", "pooling", "starting_postgresql"]
@@ -65,6 +67,21 @@ class PostgreSQL:
     def url(self) -> str:
         return f"postgresql://tester:secret-of-tests@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def _configuration(self) -> Path:
+        return self.data / "postgresql.auto.conf"
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        return {
+            "listen_addresses": "'127.0.0.1'",
+            "port": str(self.port),
+            "unix_socket_directories": f"'{self.directory}'",
+            "max_connections": "200",
+            "shared_buffers": "'64MB'",
+            "log_min_messages": "warning",
+        }
+
     def create(self) -> None:
         """Make the data directory."""
         _give_away(self.directory)
@@ -74,16 +91,8 @@ class PostgreSQL:
         command = [str(self._binaries / "initdb"), "-D", str(self.data), "-U", "tester", "-A", "scram-sha-256"]
         command += ["-E", "UTF8", "--locale=C", "--no-sync", f"--pwfile={password}"]
         self._run(command)
-        settings = {
-            "listen_addresses": "'127.0.0.1'",
-            "port": str(self.port),
-            "unix_socket_directories": f"'{self.directory}'",
-            "max_connections": "200",
-            "shared_buffers": "'64MB'",
-            "log_min_messages": "warning",
-        }
-        with (self.data / "postgresql.auto.conf").open("a") as file:
-            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
+        with self._configuration.open("w") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in self._settings.items())
 
     def _run(self, command: list[str]) -> None:
         done = subprocess.run(
@@ -121,6 +130,43 @@ class PostgreSQL:
             self._process.send_signal(how)
             self._process.wait(30)
             self._process = None
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as a superuser."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def configure(self, **settings: str) -> None:
+        """Change defaults of the server, for sessions that exist as well. `reset` takes them back."""
+        changes = [f"ALTER SYSTEM SET {name} = '{value}'" for name, value in settings.items()]
+        self.execute(*changes, "SELECT pg_reload_conf()")
+
+    def reset(self) -> None:
+        """Be as after `create` and `start`."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+        if self._process is None:
+            self.start()
+        with self._configuration.open("w") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in self._settings.items())
+        self.restart()
+        self.execute("DROP SCHEMA IF EXISTS webhooks CASCADE")
+
+    def save(self) -> None:
+        """Keep the state that the server is in. Nobody may write meanwhile."""
+        saved = self.directory / "saved"
+        shutil.rmtree(saved, ignore_errors=True)
+        self.execute("CHECKPOINT")
+        self._run(["cp", "-a", str(self.data), str(saved)])
+        (saved / "postmaster.pid").unlink()
+
+    def restore(self) -> None:
+        """Restart the server in the state that was kept, as from a backup."""
+        self.stop()
+        self._run(["rm", "-rf", str(self.data)])
+        self._run(["cp", "-a", str(self.directory / "saved"), str(self.data)])
+        self.start()
 
     def restart(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Restart the server, by default without a farewell to anyone."""

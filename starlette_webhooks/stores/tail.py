@@ -18,10 +18,24 @@ from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.feed import Entry, Gap, Listener, Replay, StreamFilter
 from starlette_webhooks.problems import Problem
 
-__all__ = ["LogReader", "LogReplay", "ReplayPage", "ReplayStart", "Tail"]
+__all__ = ["LogEnd", "LogLost", "LogReader", "LogReplay", "ReplayPage", "ReplayStart", "Tail"]
+
+logger = logging.getLogger("starlette_webhooks")
 
 _PAUSE = 0.5
 _ROWS = 500
+
+
+class LogLost(Exception):
+    """Raised when the log no longer has what was read from it, as after a failover or a restore."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """How far the log has been read: a position, and the id of the event there if that is known."""
+
+    position: int
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +68,15 @@ class ReplayPage:
 class LogReader(Protocol):
     """Reads a store's log by position. Positions are in order of commits, and become visible in that order."""
 
-    async def high_water(self) -> int:
-        """Return the position of the last event that was ever committed."""
+    async def high_water(self) -> LogEnd:
+        """Return the last event that was committed and is kept."""
 
-    async def read_tail(self, after: int, limit: int) -> Sequence[Entry]:
-        """Return what all tenants committed after a position, in order."""
+    async def read_tail(self, after: LogEnd, limit: int) -> Sequence[Entry]:
+        """Return what all tenants committed after an event, in order.
+
+        Raises:
+            LogLost: The event may be another one than the one that was read, or may never have been there.
+        """
 
     async def start_replay(self, tenant: str, after: str | int | None) -> ReplayStart:
         """Return where a replay starts and ends, from one snapshot. `after` as for `Backend.replay`.
@@ -87,7 +105,8 @@ class Tail:
         self._rows = rows
         self._pause = pause
         self._watched: set[str] = set()
-        self._high: int | None = None
+        self._high: LogEnd | None = None
+        self._lost = False
         self._wakeup = anyio.Event()
         self._started = anyio.Event()
         self._problem = Problem("Streams continue.", level=logging.WARNING)
@@ -127,11 +146,15 @@ class Tail:
             while self._watched:
                 try:
                     await self._follow()
+                except LogLost:
+                    logger.warning("The database has lost events that were streamed. Streams compare and go on.")
+                    self._high, self._lost = None, True
                 except BackendUnavailable as exc:
                     self._problem.begin(f"Streams are waiting because the database cannot be read: {exc}")
                     await anyio.sleep(self._pause)
             self._started = anyio.Event()
             self._high = None
+            self._lost = False
             await self._wakeup.wait()
             self._wakeup = anyio.Event()
 
@@ -139,6 +162,12 @@ class Tail:
         # From here on, every commit is published: by `committed` if it is contiguous, otherwise by `_catch_up`.
         if self._high is None:
             self._high = await self._reader.high_water()
+            if self._lost:
+                self._lost = False
+                # What replays read from here on, and what is published, leave no gap between them.
+                if self._listener is not None:
+                    self._listener.restart()
+                self.wake()
         else:
             # After an error, continue where it stopped.
             await self._catch_up()
@@ -160,7 +189,8 @@ class Tail:
         """Publish what this process has committed, in order of position."""
         if self._high is None or not entries:
             return
-        if entries[0].position == self._high + 1 and entries[-1].position == self._high + len(entries):
+        high = self._high.position
+        if entries[0].position == high + 1 and entries[-1].position == high + len(entries):
             self._publish(entries)
         else:
             # Another process committed in between.
@@ -168,13 +198,13 @@ class Tail:
 
     def _publish(self, entries: Sequence[Entry]) -> None:
         # The page also contains what was published while it was read.
-        high = self._high or 0
+        high = 0 if self._high is None else self._high.position
         new = entries
         if entries and entries[0].position <= high:
             new = [entry for entry in entries if entry.position > high]
         if not new:
             return
-        self._high = new[-1].position
+        self._high = LogEnd(new[-1].position, new[-1].event.id)
         if self._listener is not None:
             tenants = self._listener.tenants
             wanted = [entry for entry in new if entry.event.tenant in tenants]

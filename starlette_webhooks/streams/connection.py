@@ -170,7 +170,11 @@ class Connection:
         await self._send(b"retry: %d\n\n" % random.randint(1000, 3000))
 
     async def _start_from_now(self) -> None:
-        self.position.start_from_now(await self._open_log(None))
+        while True:
+            past = await self._open_log(None)
+            if past.restarts == self._shared.log.restarts:
+                break
+        self.position.start_from_now(past)
         self.phase = Phase.LIVE
 
     async def _finish(self) -> None:
@@ -263,7 +267,8 @@ class Connection:
                 self.position.go_live(past)
                 self.phase = Phase.LIVE
         except Unreadable as exc:
-            self._fail(exc)
+            if past is None or not past.lost:
+                self._fail(exc)
         finally:
             self.loaded = 0.0
             if past is not None:
@@ -328,8 +333,9 @@ class Connection:
         view = self.position.view
         cursor, last = view.end, view.feed.last
         self._shared.counts.replays += 1
+        restarts = self._shared.log.restarts
         replay = await self._shared.log.open(view, after)
-        return Past(cursor, replay, since=None if last is None else last.position)
+        return Past(cursor, replay, since=None if last is None else last.position, restarts=restarts)
 
     async def _read_log(self, after: str | int | None) -> LoggedPast:
         return LoggedPast(await self._open_log(after), self._shared.log, self.position.view.feed.tenant)
@@ -342,7 +348,7 @@ class Connection:
         except BaseException:
             await past.close()
             raise
-        if past.whole and past.gap is None and size <= HISTORY_BYTES:
+        if past.whole and not past.lost and past.gap is None and size <= HISTORY_BYTES:
             view = self.position.view
             history = History(after, past.cursor, past.replay, past.ahead, made=self._shared.now)
             self._shared.buffer.remember(view, history)

@@ -70,6 +70,14 @@ class Feeds:
                         view.waiting.clear()
         return woken
 
+    def restart(self) -> None:
+        """Drop what memory holds, and have all streams read the log, in which positions count from anew."""
+        for feed in self._feeds.values():
+            feed.last = feed.floor = None
+            for view in feed.views.values():
+                self._buffer.clear(view)
+                view.leave_behind()
+
     def forget(self, tenant: str) -> None:
         """Drop a tenant's events from memory."""
         feed = self._feeds.get(tenant)

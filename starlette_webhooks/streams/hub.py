@@ -172,6 +172,14 @@ class StreamHub:
         if woken:
             self._wakes.add(woken)
 
+    def restart(self) -> None:
+        """See `Listener.restart`. Each stream reads on from what its client has got last, or is told of a gap."""
+        self._shared.log.restarts += 1
+        self._feeds.restart()
+        for connection in self._connections:
+            connection.position.restart()
+        self._wakes.add(connection.waiter for connection in self._connections)
+
     def forget(self, tenant: str) -> None:
         """Drop a tenant's events from memory, for example when they are erased. Its streams continue."""
         self._feeds.forget(tenant)

@@ -60,14 +60,18 @@ class Past:
 
     Attributes:
         since: The position of the last published entry at the time of the search, if any.
+        restarts: `LogReader.restarts` at that time.
     """
 
-    __slots__ = ("cursor", "replay", "since")
+    __slots__ = ("cursor", "replay", "restarts", "since")
 
-    def __init__(self, cursor: int, replay: Replay | None = None, *, since: int | None = None) -> None:
+    def __init__(
+        self, cursor: int, replay: Replay | None = None, *, since: int | None = None, restarts: int = 0
+    ) -> None:
         self.cursor = cursor
         self.replay = replay
         self.since = since
+        self.restarts = restarts
 
     @property
     def gap(self) -> Gap | None:
@@ -128,7 +132,7 @@ class LoggedPast(Past):
     __slots__ = ("_log", "_pages", "_reservation", "_tenant", "ahead", "whole")
 
     def __init__(self, opened: Past, log: LogReader, tenant: str) -> None:
-        super().__init__(opened.cursor, opened.replay, since=opened.since)
+        super().__init__(opened.cursor, opened.replay, since=opened.since, restarts=opened.restarts)
         assert opened.replay is not None
         self._log = log
         self._tenant = tenant
@@ -142,10 +146,15 @@ class LoggedPast(Past):
         if not self.ahead and not self.whole:
             await self.read_ahead(0, most=1)
         frames, self.ahead = self.ahead, ()
-        if frames or not self.whole:
+        if not self.lost and (frames or not self.whole):
             return frames
         self._release()
         return None
+
+    @property
+    def lost(self) -> bool:
+        """See `Past.lost`."""
+        return self.restarts != self._log.restarts
 
     async def read_ahead(self, least: int, *, most: int) -> int:
         """Read pages until there are `least` bytes, but at most `most` pages. Returns the number of bytes."""
@@ -188,6 +197,9 @@ class LogReader:
         event_bytes: The maximum size of an event.
         at_once: The maximum of concurrent reads.
         timeout: Seconds for one read, and for waiting for memory before it.
+
+    Attributes:
+        restarts: How often the numbering of positions has started anew. See `Listener.restart`.
     """
 
     def __init__(
@@ -200,6 +212,7 @@ class LogReader:
         self._reads = anyio.Semaphore(at_once)
         self._timeout = timeout
         self._problem = Problem("Streams can read the log of events again.", level=logging.WARNING)
+        self.restarts = 0
 
     async def open(self, view: View, after: str | int | None) -> Replay:
         """Open a replay after an id or a position. None means from now on.

@@ -61,6 +61,13 @@ class Position:
         self._replay = past.replay
         self._settled = self.view.end
 
+    def restart(self) -> None:
+        """Read on by id, as positions mean something else from now on."""
+        identifier = self.told or self._start_id
+        # A stream that has been sent nothing, of a tenant that had nothing, is to get everything.
+        self.resume = 0 if identifier is None else identifier
+        self._replay = None
+
     def sent(self, identifier: str) -> None:
         """Note that a replayed event has been sent."""
         self.resume = self.told = identifier

@@ -106,6 +106,12 @@ class View:
         if len(self._marks) > _MARKS:
             del self._marks[next(iter(self._marks))]
 
+    def leave_behind(self) -> None:
+        """Have all streams read the log. Nothing may be in memory."""
+        self.end += 1
+        self.base = self.end
+        self._marks.clear()
+
     def cursor_after(self, identifier: str) -> int | None:
         """Return where a stream continues after this event, if all later events are in memory."""
         cursor = self.index.get(identifier)

@@ -73,6 +73,13 @@ class Log:
         if wanted:
             self.listener.publish(wanted)
 
+    def lose(self, count: int) -> None:
+        """Be at an earlier state, as a database after a failover. Its reader notices before it publishes more."""
+        del self.entries[-count:]
+        self.published = len(self.entries)
+        assert self.listener is not None
+        self.listener.restart()
+
     def emit(self, number: int, **fields: Any) -> Event:
         """Commit an event and tell of it."""
         event = self.commit(make_event(number, **fields))

@@ -53,6 +53,7 @@ class Appended:
         endpoints: The endpoints that got deliveries, of its events and of those that went by the same call.
         urgent: The endpoints that got urgent ones.
         heard: Whether another process wants a hint of it.
+        log: Which log it went into. See `webhooks.log_1`.
     """
 
     events: Sequence[Event]
@@ -60,6 +61,7 @@ class Appended:
     endpoints: Collection[int]
     urgent: Collection[int]
     heard: bool
+    log: str
 
     @property
     def entries(self) -> list[Entry]:
@@ -140,14 +142,14 @@ class Appender:
         told: Sequence[Any],
         deadline: float,
     ) -> list[Appended]:
-        endpoints, urgent, heard = told[0] or (), told[1] or (), told[2]
+        told = (told[0] or (), told[1] or (), *told[2:])
         count = sum(len(append.events) for append in appends)
         results = []
         if len(positions) < count:
             first = positions[0]
             for append in appends:
                 end = first + len(append.events)
-                results.append(Appended(append.events, range(first, end), endpoints, urgent, heard))
+                results.append(Appended(append.events, range(first, end), *told))
                 first = end
             return results
         known = [-position for position in positions if position < 0]
@@ -160,7 +162,7 @@ class Appender:
             own = [next(given) for _ in append.events]
             # One that was removed meanwhile is answered as it was given.
             events = [stored.get(-at, event) for at, event in zip(own, append.events, strict=True)]
-            results.append(Appended(events, [max(at, 0) for at in own], endpoints, urgent, heard))
+            results.append(Appended(events, [max(at, 0) for at in own], *told))
         return results
 
     def close(self) -> None:

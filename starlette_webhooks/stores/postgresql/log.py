@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
@@ -13,11 +14,27 @@ from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.queries import substitute
 from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.ranges import event_range
-from starlette_webhooks.stores.tail import ReplayPage, ReplayStart
+from starlette_webhooks.stores.tail import LogEnd, ReplayPage, ReplayStart
 
-__all__ = ["get_event", "high_water", "list_events", "read_replay", "read_tail", "start_replay"]
+__all__ = ["TailPage", "get_event", "high_water", "list_events", "read_replay", "read_tail", "start_replay"]
 
 _FILE = "log.sql"
+
+
+@dataclass(frozen=True, slots=True)
+class TailPage:
+    """What was committed after an event.
+
+    Attributes:
+        more: Whether more was there than 8 MiB.
+        log: Which log was read. See `webhooks.log_1`.
+        intact: Whether that event is still there; None if it is not, but may have been removed.
+    """
+
+    entries: Sequence[Entry]
+    more: bool
+    log: str
+    intact: bool | None
 
 
 async def get_event(database: Database, tenant: str, identifier: str) -> Event | None:
@@ -53,16 +70,22 @@ def _keys(query: EventQuery) -> str:
     return "keys_of_types" if query.event_types else "keys"
 
 
-async def high_water(database: Database) -> int:
-    """The position of the last event that is kept."""
-    ((position,),) = await database.call(database.queries(_FILE)["high_water"])
-    return int(position)
+async def high_water(database: Database) -> tuple[LogEnd, str]:
+    """The last event that is kept, and which log was read."""
+    ((position, identifier, log),) = await database.call(database.queries(_FILE)["high_water"])
+    return LogEnd(position, identifier), log
 
 
-async def start_replay(database: Database, tenant: str, after: str | int | None) -> ReplayStart:
-    """Where a replay starts and ends. See `LogReader.start_replay`."""
+async def start_replay(database: Database, tenant: str, after: str | int | None) -> tuple[ReplayStart, str]:
+    """Where a replay starts and ends, and which log was read. See `LogReader.start_replay`."""
     values = {"tenant": tenant, "after": after if isinstance(after, str) else ""}
-    ((high, position, later, oldest, newest),) = await database.call(database.queries(_FILE)["start_replay"], values)
+    ((*found, log),) = await database.call(database.queries(_FILE)["start_replay"], values)
+    return _start(after, *found), log
+
+
+def _start(
+    after: str | int | None, high: int, position: int | None, later: int | None, oldest: str | None, newest: str | None
+) -> ReplayStart:
     if isinstance(after, int):
         return ReplayStart(after, high)
     if after is None:
@@ -79,8 +102,11 @@ async def start_replay(database: Database, tenant: str, after: str | int | None)
 
 async def read_replay(
     database: Database, tenant: str, filter: StreamFilter, after: int, until: int, limit: int = REPLAY_EVENTS
-) -> ReplayPage:
-    """The next events that pass, of 500 that are looked at: `REPLAY_BYTES` of them at most, or one."""
+) -> tuple[ReplayPage, str | None]:
+    """The next events that pass, of 500 that are looked at: `REPLAY_BYTES` of them at most, or one.
+
+    And which log was read, None if there was nothing in it.
+    """
     values = {
         "tenant": tenant,
         "after": after,
@@ -92,16 +118,16 @@ async def read_replay(
     }
     rows = await database.call(database.queries(_FILE)["replay"], values)
     if not rows:
-        return ReplayPage([], until, True)
+        return ReplayPage([], until, True), None
     events = [to_event(row[:9]) for row in rows if row[9]]
     found = rows[0][10]
     done = found < limit and len(rows) == found
-    return ReplayPage(events, until if done else rows[-1][0], done)
+    return ReplayPage(events, until if done else rows[-1][0], done), rows[0][11]
 
 
-async def read_tail(database: Database, after: int, limit: int) -> tuple[Sequence[Entry], bool]:
-    """What was committed after a position, of all tenants, in order; and whether it was more than 8 MiB."""
-    values = {"after": after, "limit": limit, "bytes": PAGE_BYTES}
+async def read_tail(database: Database, after: LogEnd, limit: int) -> TailPage:
+    """What was committed after an event, of all tenants, in order."""
+    values = {"after": after.position, "id": after.id, "limit": limit, "bytes": PAGE_BYTES}
     rows = await database.call(database.queries(_FILE)["tail"], values)
-    entries = [Entry(row[0], to_event(row[:9])) for row in rows]
-    return entries, bool(rows) and len(rows) < rows[0][9]
+    entries = [Entry(row[0], to_event(row[:9])) for row in rows if row[0] is not None]
+    return TailPage(entries, bool(entries) and len(entries) < rows[0][9], *rows[0][10:])

@@ -1,5 +1,5 @@
 -- name: append
-SELECT positions, endpoints, asked, heard
+SELECT positions, endpoints, asked, heard, webhooks.log_1()
 FROM webhooks.append_1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s)
 
 -- name: events_at
@@ -43,15 +43,23 @@ SELECT found.seq FROM unnest(%(types)s::text[]) AS given (type) CROSS JOIN LATER
 ) AS found ORDER BY found.id DESC LIMIT %(limit)s
 
 -- name: high_water
-SELECT coalesce(max(seq), 0) FROM webhooks.event
+SELECT coalesce(seq, 0), id, webhooks.log_1()
+FROM (SELECT) AS always LEFT JOIN (SELECT seq, id FROM webhooks.event ORDER BY seq DESC LIMIT 1) AS newest ON true
 
 -- name: tail
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, found FROM (
+-- What was committed after an event, as far as the payloads fit. In each row, and in one alone if there is nothing:
+-- which log this is, and whether that event is still in it, or NULL if it is not, but may have been removed.
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, found, log, intact FROM (
+    SELECT webhooks.log_1() AS log, CASE
+        WHEN known.id IS NOT NULL THEN known.id = %(id)s::text
+        WHEN (SELECT last_value FROM webhooks.event_seq) < %(after)s THEN false
+    END AS intact
+    FROM (SELECT (SELECT id FROM webhooks.event WHERE seq = %(after)s) AS id) AS known
+) AS state LEFT JOIN (
     SELECT page.*, count(*) OVER () AS found,
         sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS bytes_before
     FROM (SELECT * FROM webhooks.event WHERE seq > %(after)s ORDER BY seq LIMIT %(limit)s) AS page
-) AS measured
-WHERE bytes_before <= %(bytes)s ORDER BY seq
+) AS measured ON bytes_before <= %(bytes)s ORDER BY seq
 
 -- name: start_replay
 SELECT
@@ -61,7 +69,8 @@ SELECT
      WHERE tenant = %(tenant)s AND id > %(after)s AND %(after)s <> ''
          AND NOT EXISTS (SELECT FROM webhooks.event WHERE tenant = %(tenant)s AND id = %(after)s)),
     (SELECT id FROM webhooks.event WHERE tenant = %(tenant)s ORDER BY seq LIMIT 1),
-    (SELECT id FROM webhooks.event WHERE tenant = %(tenant)s ORDER BY seq DESC LIMIT 1)
+    (SELECT id FROM webhooks.event WHERE tenant = %(tenant)s ORDER BY seq DESC LIMIT 1),
+    webhooks.log_1()
 
 -- name: replay
 -- Of the events that are looked at, those that pass with their contents, and of the others the position alone; as far
@@ -78,7 +87,8 @@ WITH page AS MATERIALIZED (
     ) AS bytes_before
     FROM page
 )
-SELECT measured.seq, id, tenant, type, timestamp, event_id, channels, payload, test, measured.passes, measured.found
+SELECT measured.seq, id, tenant, type, timestamp, event_id, channels, payload, test, measured.passes, measured.found,
+    webhooks.log_1()
 FROM measured LEFT JOIN webhooks.event ON event.seq = measured.seq AND measured.passes
 WHERE coalesce(measured.bytes_before, 0) <= %(bytes)s
 ORDER BY measured.seq

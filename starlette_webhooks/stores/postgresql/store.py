@@ -17,7 +17,7 @@ from starlette_webhooks.delivery.store import DeliveryListener
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import NotRunning
-from starlette_webhooks.feed import Entry, Listener, StreamFilter
+from starlette_webhooks.feed import Listener, StreamFilter
 from starlette_webhooks.forks import call_in_children
 from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.pagination import Page
@@ -28,9 +28,10 @@ from starlette_webhooks.stores.postgresql.appending import Append, Appended, App
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.deliveries import release
+from starlette_webhooks.stores.postgresql.followed import FollowedLog
 from starlette_webhooks.stores.postgresql.hints import Hints
 from starlette_webhooks.stores.postgresql.recording import Recorder, Recording
-from starlette_webhooks.stores.tail import LogReplay, ReplayPage, ReplayStart, Tail
+from starlette_webhooks.stores.tail import LogReplay, Tail
 from starlette_webhooks.stores.writer import Writer
 from starlette_webhooks.stores.writes import Submitted, Write
 from starlette_webhooks.types import Clock
@@ -71,7 +72,7 @@ class PostgreSQLStore(Store):
         self.database = Database(parse_url(url), **options)
         self.clock: Clock = clock or self.database.clock
         self._poll = poll
-        self._read_at = 0.0
+        self._followed = FollowedLog(self.database, spacing=self._spacing, wake=self._wake_tail)
         self._listener: Listener | None = None
         self._dispatcher: DeliveryListener | None = None
         self._tail: Tail | None = None
@@ -91,7 +92,7 @@ class PostgreSQLStore(Store):
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """See `Store.lifespan`."""
-        tail = Tail(self, self._listener)
+        tail = Tail(self._followed, self._listener)
         tasks = (tail.run, self._watch, self.database.keep_time, self._hints.run_sender, self._hints.run_receiver)
         async with self.database.lifespan(), self._writing(), running_beside(*tasks):
             self._tail = tail
@@ -129,9 +130,16 @@ class PostgreSQLStore(Store):
             tail.wake()
             await anyio.sleep(_POLL_WITH_HINTS if self._hints.connected else self._poll)
 
-    def _hinted(self, endpoints: Iterable[int] | None) -> None:
+    def _wake_tail(self) -> None:
         if self._tail is not None:
             self._tail.wake()
+
+    def _spacing(self) -> float:
+        """Seconds between two readings of the tail, as commits of others may stand between any two of our own."""
+        return min(self._poll, _SPACING_WITH_HINTS if self._hints.connected else _POLL)
+
+    def _hinted(self, endpoints: Iterable[int] | None) -> None:
+        self._wake_tail()
         if self._dispatcher is not None and (endpoints is None or endpoints):
             self._dispatcher.wake(() if endpoints is None else endpoints)
 
@@ -167,9 +175,11 @@ class PostgreSQLStore(Store):
         appended: list[Appended] = [write.result for write in writes if write.error is None]
         tail = self._tail
         if tail is not None and tail.following:
-            entries = [entry for one in appended for entry in one.entries]
-            if entries:
-                tail.committed(entries)
+            if all(one.log == self._followed.log for one in appended):
+                tail.committed([entry for one in appended for entry in one.entries])
+            else:
+                # It may lack events that were published, or have others that were not.
+                tail.wake()
         due: dict[int, None] = {}
         urgent: dict[int, None] = {}
         seen: object = None
@@ -189,8 +199,7 @@ class PostgreSQLStore(Store):
     def _recorded(self, writes: Sequence[Write[Any]]) -> None:
         if any(write.result is not None for write in writes):
             # The event that says so is in the log, too, and endpoints of the tenant may want it.
-            if self._tail is not None:
-                self._tail.wake()
+            self._wake_tail()
             if self._dispatcher is not None:
                 self._dispatcher.wake(())
 
@@ -244,29 +253,6 @@ class PostgreSQLStore(Store):
         if self._tail is None:
             raise NotRunning
         return self._tail
-
-    async def high_water(self) -> int:
-        """See `LogReader.high_water`."""
-        return await log.high_water(self.database)
-
-    async def read_tail(self, after: int, limit: int) -> Sequence[Entry]:
-        """See `LogReader.read_tail`."""
-        # Commits of others between our own must not have each of ours read the log.
-        spacing = min(self._poll, _SPACING_WITH_HINTS) if self._hints.connected else self._poll
-        await anyio.sleep(max(self._read_at + spacing - anyio.current_time(), 0))
-        self._read_at = anyio.current_time()
-        entries, more = await log.read_tail(self.database, after, limit)
-        if more:
-            self._running_tail.wake()
-        return entries
-
-    async def start_replay(self, tenant: str, after: str | int | None) -> ReplayStart:
-        """See `LogReader.start_replay`."""
-        return await log.start_replay(self.database, tenant, after)
-
-    async def read_replay(self, tenant: str, filter: StreamFilter, after: int, until: int) -> ReplayPage:
-        """See `LogReader.read_replay`."""
-        return await log.read_replay(self.database, tenant, filter, after, until)
 
     # Endpoints
 

@@ -33,7 +33,7 @@ from starlette_webhooks.stores.sqlite.deliveries import release, set_aside
 from starlette_webhooks.stores.sqlite.insertion import Insertion
 from starlette_webhooks.stores.sqlite.notifier import Notifier
 from starlette_webhooks.stores.sqlite.recording import Recording
-from starlette_webhooks.stores.tail import LogReplay, ReplayPage, ReplayStart, Tail
+from starlette_webhooks.stores.tail import LogEnd, LogReplay, ReplayPage, ReplayStart, Tail
 from starlette_webhooks.stores.writes import Submitted
 from starlette_webhooks.types import Clock
 
@@ -174,13 +174,13 @@ class SQLiteStore(Store):
         """See `Feed.replay`."""
         return await self._open.tail.replay(tenant, filter, after)
 
-    async def high_water(self) -> int:
+    async def high_water(self) -> LogEnd:
         """See `LogReader.high_water`."""
-        return await self.database.read(log.high_water)
+        return LogEnd(await self.database.read(log.high_water))
 
-    async def read_tail(self, after: int, limit: int) -> Sequence[Entry]:
-        """See `LogReader.read_tail`."""
-        return await self.database.read(partial(log.read_tail, after=after, limit=limit))
+    async def read_tail(self, after: LogEnd, limit: int) -> Sequence[Entry]:
+        """See `LogReader.read_tail`. A file is not put back to an earlier state while it is in use."""
+        return await self.database.read(partial(log.read_tail, after=after.position, limit=limit))
 
     async def start_replay(self, tenant: str, after: str | int | None) -> ReplayStart:
         """See `LogReader.start_replay`."""
