@@ -238,6 +238,18 @@ class Webhooks:
         """
         await self._running_services().revoke_sessions(str(tenant))
 
+    async def reencrypt(self) -> int:
+        """Encrypt all secrets in the database with the first key of `WEBHOOKS_ENCRYPTION_KEY`.
+
+        Call it once after a key was added or replaced, when all processes have the new key. Returns how many endpoints
+        were changed.
+
+        Raises:
+            NotRunning: Outside the lifespan.
+            BackendUnavailable: The database cannot be used, or holds a secret that none of the keys decrypts.
+        """
+        return await self.backend.reencrypt()
+
     async def erase(self, tenant: str | int | UUID) -> None:
         """Remove all that is kept of a tenant: events, endpoints, attempts."""
         await self.backend.erase(str(tenant))

@@ -98,6 +98,11 @@ class WebhooksSettings(BaseSettings):
         "by commas: the first one signs, and all of them verify. By default, a key is generated and stored in the "
         "database.",
     )
+    encryption_key: SecretStr | None = Field(
+        default=None,
+        description="Encrypts the secrets and headers of endpoints in the database: 32 bytes or more. For rotation "
+        "several, separated by commas: the first one encrypts, each of them decrypts. Needs the extra `encryption`.",
+    )
     read_scope: str = Field(default="webhooks:read", min_length=1, description="The scope required to read.")
     write_scope: str = Field(default="webhooks:write", min_length=1, description="The scope required to make changes.")
 
@@ -253,13 +258,18 @@ class WebhooksSettings(BaseSettings):
         """The keys of `secret_key`. The first one signs. Empty if the setting is not set."""
         return () if self.secret_key is None else _keys(self.secret_key)
 
+    @property
+    def encryption_keys(self) -> tuple[bytes, ...]:
+        """The keys of `encryption_key`, the one that encrypts first; empty if none is given."""
+        return () if self.encryption_key is None else _keys(self.encryption_key)
+
     @field_validator("database")
     @classmethod
     def _database(cls, value: str) -> str:
         parse_database(value)
         return value
 
-    @field_validator("secret_key")
+    @field_validator("secret_key", "encryption_key")
     @classmethod
     def _secret_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and any(len(key) < _KEY_BYTES for key in _keys(value)):

@@ -32,7 +32,7 @@ LAYERS = [
     ["event_types", "payloads", "schemas"],
     ["emissions", "encoding", "events", "identifiers", "pagination", "submissions"],
     ["times"],
-    ["conflicts", "database_url", "signing", "tokens"],
+    ["conflicts", "database_url", "encryption", "signing", "tokens"],
     ["concurrency", "file_locks", "lifespans"],
     ["_version", "budget", "exceptions", "forks", "health", "meta", "problems", "scope", "types", "waiting"],
 ]
@@ -41,6 +41,7 @@ FRAMEWORKS = {
     "litestar": "starlette_webhooks.litestar",
     "pytest": "starlette_webhooks.testing.plugin",
     "psycopg": "starlette_webhooks.stores.postgresql",
+    "cryptography": "starlette_webhooks.encryption",
     "svix": "starlette_webhooks.backends.svix",
     # AnyIO is the way to both event loops, and has no form of what these two do.
     "asyncio": "starlette_webhooks.backends.svix",

@@ -172,6 +172,10 @@ class Backend(ABC):
         """End the access that `portal` has granted, if the backend can. Does not concern sessions of our own portal."""
         return None
 
+    async def reencrypt(self) -> int:
+        """Encrypt the secrets that this host keeps with the first encryption key. Returns of how many endpoints."""
+        return 0
+
     @property
     @abstractmethod
     def meta(self) -> Meta:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import random as random_module
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.backends.pruner import Pruner
+from starlette_webhooks.backends.reencryption import check_keys, reencrypt, session_key
 from starlette_webhooks.concurrency import running_beside
-from starlette_webhooks.conflicts import endpoint_disabled
+from starlette_webhooks.conflicts import endpoint_disabled, same_secret
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL
 from starlette_webhooks.delivery.client import DeliveryClient
 from starlette_webhooks.delivery.dispatcher import Dispatcher
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.encryption import SecretBox
+from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats, Unset
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import InvalidBody, NotRunning
@@ -68,6 +69,7 @@ class StoredBackend(Backend):
     ) -> None:
         self.store = store
         self.settings = settings
+        self._box = SecretBox(settings.encryption_keys)
         self._random = random
         self._scan_every = scan_every
         self._pause = pause
@@ -81,6 +83,7 @@ class StoredBackend(Backend):
         settings = self.settings
         guard = AddressGuard(settings.allow_networks, allow_http=settings.allow_http)
         async with self.store.lifespan(), DeliveryClient(guard, timeout=settings.attempt_timeout) as client:
+            await check_keys(self.store, self._box)
             dispatcher = self._dispatcher(client) if settings.deliver else None
             pruner = Pruner(self.store, settings.retention_days, monotonic=self._monotonic)
             tasks = [pruner.run]
@@ -104,6 +107,7 @@ class StoredBackend(Backend):
             monotonic=self._monotonic,
             scan_every=self._scan_every,
             pause=self._pause,
+            box=self._box,
         )
 
     @property
@@ -182,22 +186,35 @@ class StoredBackend(Backend):
     async def list_endpoints(self, tenant: str, *, limit: int, cursor: str | None) -> Page[Endpoint]:
         store = self._open_store
         check_cursor(cursor, is_endpoint_id)
-        return await store.list_endpoints(tenant, limit=limit, cursor=cursor)
+        page = await store.list_endpoints(tenant, limit=limit, cursor=cursor)
+        return Page([self._opened(endpoint) for endpoint in page.items], page.next_cursor, page.done)
 
     async def get_endpoint(self, tenant: str, id: str) -> Endpoint | None:
-        return await self._open_store.get_endpoint(tenant, id)
+        endpoint = await self._open_store.get_endpoint(tenant, id)
+        return None if endpoint is None else self._opened(endpoint)
+
+    def _opened(self, endpoint: Endpoint) -> Endpoint:
+        headers = self._box.open_headers(endpoint.headers, endpoint.tenant)
+        return endpoint if headers is endpoint.headers else replace(endpoint, headers=headers)
+
+    def _sealed(self, changes: EndpointChanges, tenant: str) -> EndpointChanges:
+        if isinstance(changes.headers, Unset):
+            return changes
+        return replace(changes, headers=self._box.seal_headers(changes.headers, tenant))
 
     async def create_endpoint(self, tenant: str, changes: EndpointChanges) -> Endpoint:
         store = self._open_store
         await self._check_url(changes)
-        return await store.create_endpoint(tenant, changes, limit=self.settings.endpoints_per_tenant)
+        secret = changes.secret if isinstance(changes.secret, str) else generate_secret()
+        sealed = replace(self._sealed(changes, tenant), secret=self._box.seal_secret(secret, tenant))
+        return self._opened(await store.create_endpoint(tenant, sealed, limit=self.settings.endpoints_per_tenant))
 
     async def update_endpoint(self, tenant: str, id: str, changes: EndpointChanges) -> Endpoint | None:
         store = self._open_store
         await self._check_url(changes)
-        endpoint = await store.update_endpoint(tenant, id, changes)
+        endpoint = await store.update_endpoint(tenant, id, self._sealed(changes, tenant))
         await self._resume(tenant, id)
-        return endpoint
+        return None if endpoint is None else self._opened(endpoint)
 
     async def _check_url(self, changes: EndpointChanges) -> None:
         if not isinstance(changes.url, str) or self._running is None:
@@ -219,10 +236,20 @@ class StoredBackend(Backend):
         return await self._open_store.delete_endpoint(tenant, id)
 
     async def get_secret(self, tenant: str, id: str) -> str | None:
-        return await self._open_store.get_secret(tenant, id)
+        stored = await self._open_store.get_secret(tenant, id)
+        return None if stored is None else self._box.open_secret(stored, tenant)
 
     async def rotate_secret(self, tenant: str, id: str, key: str | None) -> str | None:
-        return await self._open_store.rotate_secret(tenant, id, key or generate_secret())
+        key = key or generate_secret()
+        # Sealed twice, a secret looks different each time.
+        if await self.get_secret(tenant, id) == key:
+            raise same_secret()
+        done = await self._open_store.rotate_secret(tenant, id, self._box.seal_secret(key, tenant))
+        return None if done is None else key
+
+    async def reencrypt(self) -> int:
+        """See `Backend.reencrypt`."""
+        return await reencrypt(self._open_store, self._box)
 
     async def endpoint_stats(self, tenant: str, id: str, since: datetime, until: datetime) -> EndpointStats | None:
         return await self._open_store.endpoint_stats(tenant, id, since, until)
@@ -278,8 +305,7 @@ class StoredBackend(Backend):
 
     async def secret_keys(self) -> Sequence[bytes]:
         """See `Backend.secret_keys`. If the settings have none, one is generated once and stored."""
-        store = self._open_store
-        return self.settings.secret_keys or (await store.read_meta("secret_key", os.urandom(32)),)
+        return self.settings.secret_keys or (await session_key(self._open_store, self._box),)
 
     def health(self) -> Health:
         """See `Backend.health`."""

@@ -34,6 +34,7 @@ from starlette_webhooks.delivery.sender import Sender
 from starlette_webhooks.delivery.slots import Lane, SlotRequest
 from starlette_webhooks.delivery.store import DeliveryStore
 from starlette_webhooks.delivery.urgent import Urgent
+from starlette_webhooks.encryption import NOT_ENCRYPTED, CannotDecrypt, SecretBox
 from starlette_webhooks.exceptions import BackendUnavailable, QueueFull
 from starlette_webhooks.problems import Problem
 
@@ -47,6 +48,7 @@ logger = logging.getLogger("starlette_webhooks")
 _LEASE_MARGIN = 10.0
 _THROTTLED = frozenset((429, 502, 504))
 _RELEASE_SECONDS = 2.0
+_UNREADABLE_PAUSE = 60.0
 
 
 class Dispatcher:
@@ -57,6 +59,7 @@ class Dispatcher:
         monotonic: Seconds of a monotonic clock. Tests advance it.
         scan_every: Seconds between two scans for due deliveries of all endpoints.
         pause: Seconds to wait after an error of the store, or if resources for an attempt are missing.
+        box: Opens what is encrypted in the store.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Dispatcher:
         monotonic: Callable[[], float] = time.monotonic,
         scan_every: float = 1.0,
         pause: float = 1.0,
+        box: SecretBox = NOT_ENCRYPTED,
     ) -> None:
         self._store = store
         self._monotonic = monotonic
@@ -82,6 +86,7 @@ class Dispatcher:
             schedule=settings.retry_schedule,
             headers=settings.signature_headers,
             random=random,
+            box=box,
         )
         self._recorder = Recorder(store, pause=pause, settled=self._go_on)
         self._limits = Limits(settings.concurrency, settings.endpoint_concurrency, random)
@@ -293,6 +298,9 @@ class Dispatcher:
             await self._record(outcome)
         except OutOfResources as exc:
             await self._put_off(delivery, exc)
+        except CannotDecrypt as exc:
+            logger.error("Nothing can be delivered to the endpoint %s. %s", delivery.endpoint_id, exc)
+            await self._release(delivery, _UNREADABLE_PAUSE)
         except Exception:
             # One delivery must not end all others. If it was not recorded, it is repeated after its lease ends.
             logger.exception("A delivery to the endpoint %s failed unexpectedly.", delivery.endpoint_id)
@@ -332,10 +340,13 @@ class Dispatcher:
 
     async def _put_off(self, delivery: LeasedDelivery, reason: OutOfResources) -> None:
         """Make the attempt again a little later, without counting it: the receiver was not involved."""
-        del self._under_way[delivery.id]
         if self._resting_until < self._monotonic():
             logger.error("Pausing deliveries for %g s. %s", self._pause, reason)
         self._resting_until = self._monotonic() + self._pause
-        due = self._store.now() + int(self._pause * 1000)
+        await self._release(delivery, self._pause)
+
+    async def _release(self, delivery: LeasedDelivery, seconds: float) -> None:
+        self._under_way.pop(delivery.id, None)
+        due = self._store.now() + int(seconds * 1000)
         await self._recorder.release(delivery, due=due)
         self._agenda.ask_for(due, delivery.endpoint)

@@ -11,6 +11,7 @@ from starlette_webhooks._version import __version__
 from starlette_webhooks.delivery.client import RESERVED_HEADERS, DeliveryClient, DeliveryFailed, OutOfResources, Reply
 from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
 from starlette_webhooks.delivery.retry import next_attempt, parse_retry_after
+from starlette_webhooks.encryption import NOT_ENCRYPTED, CannotDecrypt, SecretBox
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.signing import parse_secret, signature_headers
 
@@ -35,6 +36,7 @@ class Sender:
         schedule: Seconds before each attempt.
         headers: Which signature headers to send.
         random: A number from 0 to 1, for the jitter of retries.
+        box: Opens secrets and headers that are encrypted in the store.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Sender:
         schedule: Sequence[float],
         headers: Literal["webhook", "svix", "both"],
         random: Callable[[], float],
+        box: SecretBox = NOT_ENCRYPTED,
     ) -> None:
         self._client = client
         self._now = now
         self._schedule = schedule
         self._signature_headers = headers
         self._random = random
+        self._box = box
         user_agent = f"starlette-webhooks/{__version__}"
         self._common_headers = [(b"content-type", b"application/json"), (b"user-agent", user_agent.encode())]
 
@@ -59,13 +63,14 @@ class Sender:
 
         Raises:
             OutOfResources: This process has no resources for the attempt.
+            CannotDecrypt: It has no key for what the attempt needs.
         """
         started = self._now()
         outcome = partial(Outcome, delivery=delivery, attempt_id=mint("atmpt_", started), started=started)
         try:
             headers = self._headers(delivery, started // 1000)
             reply = await self._client.post(delivery.url, headers, delivery.payload)
-        except OutOfResources:
+        except (OutOfResources, CannotDecrypt):
             raise
         except DeliveryFailed as exc:
             return self._unanswered(delivery, exc.reason, exc.duration_ms, outcome)
@@ -104,11 +109,11 @@ class Sender:
         return None if due is None else int(due * 1000)
 
     def _headers(self, delivery: LeasedDelivery, timestamp: int) -> list[tuple[bytes, bytes]]:
-        keys = [_key(secret) for secret in delivery.secrets]
+        keys = [_key(self._box.open_secret(secret, delivery.tenant)) for secret in delivery.secrets]
         signed = signature_headers(keys, delivery.event_id, timestamp, delivery.payload, self._signature_headers)
-        return [*self._common_headers, *_custom_headers(delivery), *signed]
+        return [*self._common_headers, *self._custom_headers(delivery), *signed]
 
-
-def _custom_headers(delivery: LeasedDelivery) -> list[tuple[bytes, bytes]]:
-    pairs = [(name.lower().encode(), value.encode()) for name, value in delivery.headers.items()]
-    return [(name, value) for name, value in pairs if name not in _OURS and not name.startswith(_FAMILIES)]
+    def _custom_headers(self, delivery: LeasedDelivery) -> list[tuple[bytes, bytes]]:
+        headers = self._box.open_headers(delivery.headers, delivery.tenant)
+        pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        return [(name, value) for name, value in pairs if name not in _OURS and not name.startswith(_FAMILIES)]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.delivery.store import DeliveryListener, DeliveryStore
@@ -34,7 +34,10 @@ __all__ = [
     "RecoverWindow",
     "Recovered",
     "Redelivery",
+    "Replacement",
+    "SecretStore",
     "Store",
+    "StoredSecrets",
 ]
 
 
@@ -115,6 +118,45 @@ class EndpointStore(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class StoredSecrets:
+    """What is secret of an endpoint, as it is stored: perhaps encrypted.
+
+    Attributes:
+        endpoint: The number under which its deliveries are kept.
+        keys: Its secrets.
+        headers: A JSON object.
+    """
+
+    endpoint: int
+    tenant: str
+    keys: Sequence[str] = field(repr=False)
+    headers: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A stored text to put in place of another, if that is still there: of a secret, or of all headers."""
+
+    endpoint: int
+    kind: Literal["key", "headers"]
+    old: str = field(repr=False)
+    new: str = field(repr=False)
+
+
+class SecretStore(Meta, Protocol):
+    """Secrets of all tenants, for the encryption at rest. The store itself knows nothing of it."""
+
+    async def sealing_keys(self) -> set[str]:
+        """The ids of the keys that secrets of endpoints are encrypted with."""
+
+    async def stored_secrets(self, after: int, limit: int) -> Sequence[StoredSecrets]:
+        """The secrets of endpoints with numbers above `after`, in their order."""
+
+    async def replace_secrets(self, changes: Sequence[Replacement]) -> None:
+        """Replace stored texts, each only if it is still as given."""
+
+
 class AttemptStore(Protocol):
     """Attempts and their statistics."""
 
@@ -192,7 +234,7 @@ class Maintenance(Protocol):
         """Remove everything that is stored for a tenant."""
 
 
-class Store(EventLog, Feed, EndpointStore, AttemptStore, DeliveryStore, Redelivery, Maintenance, Meta, Protocol):
+class Store(EventLog, Feed, EndpointStore, AttemptStore, DeliveryStore, Redelivery, Maintenance, SecretStore, Protocol):
     """A database that implements all of these interfaces.
 
     Attributes:

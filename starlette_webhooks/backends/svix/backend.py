@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend, PortalAccess
+from starlette_webhooks.backends.reencryption import session_key
 from starlette_webhooks.backends.svix.acceptance import Acceptances, AcceptedSubmission, ReportingOutbox
 from starlette_webhooks.backends.svix.housekeeping import Housekeeping
 from starlette_webhooks.backends.svix.parts import SvixParts
@@ -23,6 +23,7 @@ from starlette_webhooks.backends.svix.probe import Probe
 from starlette_webhooks.backends.svix.replay import SvixReplay
 from starlette_webhooks.backends.svix.sending import Sending
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.encryption import SecretBox
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
@@ -87,6 +88,7 @@ class SvixBackend(Backend):
         archive_event_types: bool = False,
     ) -> None:
         self.settings = settings
+        self._box = SecretBox(settings.encryption_keys)
         self._time = TimeSource(clock, sleep, monotonic)
         self._outbox = outbox_of(settings, clock)
         self._parts = SvixParts(
@@ -336,7 +338,7 @@ class SvixBackend(Backend):
 
     async def secret_keys(self) -> Sequence[bytes]:
         """See `Backend.secret_keys`. If the settings give none, one is made once and kept in the database."""
-        return self.settings.secret_keys or (await self._outbox.read_meta("secret_key", os.urandom(32)),)
+        return self.settings.secret_keys or (await session_key(self._outbox, self._box),)
 
     def health(self) -> Health:
         """The state of Svix, of the outbox (a second old at most) and of the relay."""

@@ -9,11 +9,13 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 
 from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.encryption import NOT_ENCRYPTED, SecretBox
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.stores.sqlite import endpoints
@@ -23,17 +25,25 @@ __all__ = ["copy_endpoints"]
 _PAGE = 250
 
 
-def read_endpoints(database: str) -> list[tuple[Endpoint, str]]:
+def read_endpoints(database: str, box: SecretBox = NOT_ENCRYPTED) -> list[tuple[Endpoint, str]]:
     """All endpoints of all tenants of the SQLite backend, oldest first, each with its secret.
 
     Raises:
+        CannotDecrypt: They are encrypted, and the box has no key for them.
         sqlite3.Error: The file cannot be read, or is not a database of the SQLite backend.
     """
     with closing(sqlite3.connect(f"{Path(database).absolute().as_uri()}?mode=ro", uri=True)) as connection:
         tenants = [tenant for (tenant,) in connection.execute("SELECT DISTINCT tenant FROM endpoint ORDER BY tenant")]
         found = [(tenant, endpoint) for tenant in tenants for endpoint in _endpoints(connection, tenant)]
         secrets = [endpoints.get_secret(connection, tenant, endpoint.id) for tenant, endpoint in found]
-    return [(endpoint, secret) for (_, endpoint), secret in zip(found, secrets, strict=True) if secret is not None]
+    return [
+        (
+            replace(endpoint, headers=box.open_headers(endpoint.headers, tenant)),
+            box.open_secret(secret, tenant),
+        )
+        for (tenant, endpoint), secret in zip(found, secrets, strict=True)
+        if secret is not None
+    ]
 
 
 def _endpoints(connection: sqlite3.Connection, tenant: str) -> Iterator[Endpoint]:
@@ -94,9 +104,9 @@ async def _main(database: str) -> None:
     from starlette_webhooks.backends.svix.backend import SvixBackend
     from starlette_webhooks.settings import WebhooksSettings
 
-    found = read_endpoints(database)
-    types = EventTypes({name: None for endpoint, _ in found for name in endpoint.event_types})
     settings = WebhooksSettings(database=":memory:", endpoints_per_tenant=100_000)
+    found = read_endpoints(database, SecretBox(settings.encryption_keys))
+    types = EventTypes({name: None for endpoint, _ in found for name in endpoint.event_types})
     backend = SvixBackend(settings)
     async with backend.lifespan(EventTypes()):
         # Filters need their event types at Svix. The host's own `sync` gives them words and schemas.

@@ -1,37 +1,69 @@
-"""Values that all processes share."""
+"""Values that all processes share, and stored secrets."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping, Sequence
 
+from starlette_webhooks.encryption import SEALED
+from starlette_webhooks.stores.base import Replacement, SecretStore, StoredSecrets
 from starlette_webhooks.stores.postgresql.database import Database
 
-__all__ = ["drop_meta", "find_meta", "read_meta", "write_meta"]
+__all__ = ["StoredValues"]
 
-_FILE = "meta.sql"
-
-
-async def read_meta(database: Database, name: str, default: bytes) -> bytes:
-    """A value that all processes share, stored as `default` the first time."""
-    values = {"name": name, "value": default}
-    rows = await database.call(database.queries(_FILE)["read"], values)
-    if not rows:
-        # Another process has just stored it, after this statement began.
-        rows = await database.call(database.queries(_FILE)["read"], values)
-    return bytes(rows[0][0])
+_META = "meta.sql"
+_SECRETS = "secrets.sql"
 
 
-async def write_meta(database: Database, name: str, value: bytes) -> None:
-    """Store a value, whatever was there."""
-    await database.call(database.queries(_FILE)["write"], {"name": name, "value": value})
+class StoredValues(SecretStore):
+    """The part of the store that keeps values by name, and reads secrets of all tenants."""
 
+    database: Database
 
-async def find_meta(database: Database, names: Collection[str]) -> dict[str, bytes]:
-    """The values that exist, of these names."""
-    rows = await database.call(database.queries(_FILE)["find"], {"names": list(names)})
-    return {name: bytes(value) for name, value in rows}
+    async def read_meta(self, name: str, default: bytes) -> bytes:
+        """See `Meta.read_meta`."""
+        values = {"name": name, "value": default}
+        rows = await self.database.call(self.database.queries(_META)["read"], values)
+        if not rows:
+            # Another process has just stored it, after this statement began.
+            rows = await self.database.call(self.database.queries(_META)["read"], values)
+        return bytes(rows[0][0])
 
+    async def write_meta(self, name: str, value: bytes) -> None:
+        """See `Meta.write_meta`."""
+        await self.database.call(self.database.queries(_META)["write"], {"name": name, "value": value})
 
-async def drop_meta(database: Database, start: str, end: str) -> None:
-    """Remove the values whose names lie between these two."""
-    await database.call(database.queries(_FILE)["drop"], {"start": start, "end": end})
+    async def find_meta(self, names: Collection[str]) -> Mapping[str, bytes]:
+        """See `Meta.find_meta`."""
+        rows = await self.database.call(self.database.queries(_META)["find"], {"names": list(names)})
+        return {name: bytes(value) for name, value in rows}
+
+    async def drop_meta(self, start: str, end: str) -> None:
+        """See `Meta.drop_meta`."""
+        await self.database.call(self.database.queries(_META)["drop"], {"start": start, "end": end})
+
+    async def sealing_keys(self) -> set[str]:
+        """See `SecretStore.sealing_keys`."""
+        rows = await self.database.call(self.database.queries(_SECRETS)["sealing_keys"], {"mark": SEALED})
+        return {name for (name,) in rows}
+
+    async def stored_secrets(self, after: int, limit: int) -> Sequence[StoredSecrets]:
+        """See `SecretStore.stored_secrets`."""
+        rows = await self.database.call(self.database.queries(_SECRETS)["stored"], (after, limit))
+        return [StoredSecrets(no, tenant, json.loads(keys or "[]"), headers) for no, tenant, keys, headers in rows]
+
+    async def replace_secrets(self, changes: Sequence[Replacement]) -> None:
+        """See `SecretStore.replace_secrets`."""
+        for kind in ("key", "headers"):
+            mine = [change for change in changes if change.kind == kind]
+            if mine:
+                values = {
+                    "endpoints": [change.endpoint for change in mine],
+                    "old": [change.old for change in mine],
+                    "new": [change.new for change in mine],
+                }
+                await self.database.call(self.database.queries(_SECRETS)[f"replace_{kind}"], values)
+
+    async def drop_expired_secrets(self, now: int) -> None:
+        """Remove secrets that are no longer valid."""
+        await self.database.call(self.database.queries(_SECRETS)["drop_expired"], (now,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -23,13 +23,14 @@ from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
 from starlette_webhooks.stores.moments import to_ms
-from starlette_webhooks.stores.postgresql import attempts, deliveries, endpoints, log, maintenance, meta, redelivery
+from starlette_webhooks.stores.postgresql import attempts, deliveries, endpoints, log, maintenance, redelivery
 from starlette_webhooks.stores.postgresql.appending import Append, Appended, Appender
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.deliveries import release
 from starlette_webhooks.stores.postgresql.followed import FollowedLog
 from starlette_webhooks.stores.postgresql.hints import Hints
+from starlette_webhooks.stores.postgresql.meta import StoredValues
 from starlette_webhooks.stores.postgresql.recording import Recorder, Recording
 from starlette_webhooks.stores.tail import LogReplay, Tail
 from starlette_webhooks.stores.writer import Writer
@@ -44,7 +45,7 @@ _POLL_WITH_HINTS = 1.0
 _SPACING_WITH_HINTS = 0.01
 
 
-class PostgreSQLStore(Store):
+class PostgreSQLStore(StoredValues, Store):
     """A store in PostgreSQL. See `Store`.
 
     Args:
@@ -348,24 +349,9 @@ class PostgreSQLStore(Store):
 
     # Maintenance
 
-    async def read_meta(self, name: str, default: bytes) -> bytes:
-        """See `Meta.read_meta`."""
-        return await meta.read_meta(self.database, name, default)
-
-    async def write_meta(self, name: str, value: bytes) -> None:
-        """See `Meta.write_meta`."""
-        await meta.write_meta(self.database, name, value)
-
-    async def find_meta(self, names: Collection[str]) -> Mapping[str, bytes]:
-        """See `Meta.find_meta`."""
-        return await meta.find_meta(self.database, names)
-
-    async def drop_meta(self, start: str, end: str) -> None:
-        """See `Meta.drop_meta`."""
-        await meta.drop_meta(self.database, start, end)
-
     async def prune(self, before: datetime) -> None:
         """See `Maintenance.prune`."""
+        await self.drop_expired_secrets(self.now())
         await maintenance.roll_up(self.database, self.now())
         await maintenance.prune(self.database, to_ms(before))
 

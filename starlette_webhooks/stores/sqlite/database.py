@@ -29,7 +29,7 @@ from starlette_webhooks.problems import Problem
 from starlette_webhooks.stores.migrations import Migration
 from starlette_webhooks.stores.sqlite.meta import check_meta
 from starlette_webhooks.stores.sqlite.migrations import check, migrate
-from starlette_webhooks.stores.sqlite.opening import check_for_damage, connect, open_database
+from starlette_webhooks.stores.sqlite.opening import check_for_damage, connect, empty_wal, open_database
 from starlette_webhooks.stores.sqlite.presence import Presence
 from starlette_webhooks.stores.sqlite.transactions import concerns_database, write_together
 from starlette_webhooks.stores.writer import Writer
@@ -97,6 +97,7 @@ class Database:
         self._lock: FileLock | None = None
         self._presence: Presence | None = None
         self._committing_since: float | None = None
+        self._scrub_due = self._scrub_now = False
         call_in_children(self)
 
     @property
@@ -208,6 +209,10 @@ class Database:
         while True:
             await anyio.sleep(self._watch_every)
             await to_thread.run_sync(self._check_presence, limiter=self._reading)
+            if self._scrub_due:
+                self._scrub_now = True
+                with suppress(BackendUnavailable):
+                    await self.write(_nothing)
             if self._problem.text is not None:
                 # Detects that the database can be written again, even if nobody writes.
                 with suppress(BackendUnavailable):
@@ -278,6 +283,7 @@ class Database:
         try:
             with self._exclusive(self._patience):
                 write_together(connection, writes)
+                self._scrub(connection)
             # After the commit, so that what is answered from now on is in the file at the path.
             self._check_files()
         except Exception as exc:
@@ -292,6 +298,19 @@ class Database:
         for write in failed:
             if isinstance(write.error, sqlite3.Error):
                 write.error = self._as_backend_error(write.error)
+
+    def scrub_soon(self) -> None:
+        """Have the `-wal` emptied within seconds: it may hold pages from before something secret was removed.
+
+        Not at once, since customers decide how often that is.
+        """
+        self._scrub_due = self.path != MEMORY
+
+    def _scrub(self, connection: Connection) -> None:
+        if self._scrub_now:
+            self._scrub_now = self._scrub_due = False
+            # Where a reader is in the way, with the next look.
+            self._scrub_due = not empty_wal(connection, busy_seconds=self._busy_seconds)
 
     def _as_backend_error(self, error: sqlite3.Error) -> BackendError:
         if concerns_database(error):
@@ -357,6 +376,10 @@ class Database:
     def watcher(self) -> Connection:
         """Return a connection for `PRAGMA data_version` only, which is fast enough for the event loop (3 µs)."""
         return connect(self._location, busy_seconds=self._busy_seconds)
+
+
+def _nothing(connection: Connection) -> None:
+    """Change nothing. What belongs to a commit runs all the same."""
 
 
 def _rewrite_header(connection: Connection) -> None:

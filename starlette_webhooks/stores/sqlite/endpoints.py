@@ -17,6 +17,7 @@ from starlette_webhooks.stores.limits import LIVE_SECRETS, OVERLAP_MS
 from starlette_webhooks.stores.moments import from_ms
 from starlette_webhooks.stores.rows import to_endpoint
 from starlette_webhooks.stores.sqlite.queries import load_queries
+from starlette_webhooks.stores.sqlite.secrets import overwriting
 
 __all__ = [
     "create_endpoint",
@@ -107,7 +108,8 @@ def update_endpoint(
     before = to_endpoint(row[1:])
     endpoint = _changed(before, bound_to_origin(before, changes), now)
     enabled = before.disabled and not endpoint.disabled
-    connection.execute(_QUERIES["update"], {**_columns(endpoint), "no": row[0], "now": now, "enabled": enabled})
+    with overwriting(connection):
+        connection.execute(_QUERIES["update"], {**_columns(endpoint), "no": row[0], "now": now, "enabled": enabled})
     _subscribe(connection, row[0], endpoint)
     return endpoint
 
@@ -131,9 +133,10 @@ def delete_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str
         return None
     no = int(row[0])
     connection.execute(_QUERIES["unsubscribe"], (no,))
-    connection.execute(_QUERIES["delete_secrets"], (no,))
     connection.execute(_QUERIES["delete_hours"], (no,))
-    connection.execute(_QUERIES["delete"], (no,))
+    with overwriting(connection):
+        connection.execute(_QUERIES["delete_secrets"], (no,))
+        connection.execute(_QUERIES["delete"], (no,))
     return no
 
 
@@ -165,7 +168,8 @@ def rotate_secret(connection: sqlite3.Connection, tenant: str, identifier: str, 
     if row is None:
         return None
     no = row[0]
-    connection.execute(_QUERIES["drop_expired_secrets"], (no, now))
+    with overwriting(connection):
+        connection.execute(_QUERIES["drop_expired_secrets"], (no, now))
     (live,) = connection.execute(_QUERIES["live_secrets"], (no, now)).fetchone()
     if live >= LIVE_SECRETS:
         raise too_many_secrets()

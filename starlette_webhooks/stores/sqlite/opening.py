@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.exceptions import BackendUnavailable
 
-__all__ = ["APPLICATION_ID", "check_for_damage", "check_ownership", "connect", "open_database"]
+__all__ = ["APPLICATION_ID", "check_for_damage", "check_ownership", "connect", "empty_wal", "open_database"]
 
 logger = logging.getLogger("starlette_webhooks")
 
@@ -71,6 +71,22 @@ def _create(path: str) -> None:
         logger.warning(
             "All users can read the database %r (mode %o), which contains secrets. Run `chmod 600` on it.", path, mode
         )
+
+
+def empty_wal(connection: sqlite3.Connection, *, busy_seconds: float) -> bool:
+    """Move what the `-wal` holds into the file and make it empty. False if a reader is in the way.
+
+    The caller has no transaction open, and keeps other processes from writing.
+    """
+    # Without waiting for readers, which would hold up all writes.
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
+    return not busy
 
 
 def check_ownership(connection: sqlite3.Connection, path: str) -> None:

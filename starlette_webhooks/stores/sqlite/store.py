@@ -25,9 +25,9 @@ from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.feed import Entry, Listener, StreamFilter
 from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
+from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Replacement, Store, StoredSecrets
 from starlette_webhooks.stores.moments import to_ms
-from starlette_webhooks.stores.sqlite import attempts, deliveries, endpoints, log, meta, redelivery, retention
+from starlette_webhooks.stores.sqlite import attempts, deliveries, endpoints, log, meta, redelivery, retention, secrets
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.deliveries import release, set_aside
 from starlette_webhooks.stores.sqlite.insertion import Insertion
@@ -213,15 +213,18 @@ class SQLiteStore(Store):
 
     async def update_endpoint(self, tenant: str, endpoint_id: str, changes: EndpointChanges) -> Endpoint | None:
         """See `EndpointStore.update_endpoint`."""
-        return await self.database.write(
+        updated = await self.database.write(
             partial(endpoints.update_endpoint, tenant=tenant, identifier=endpoint_id, changes=changes, now=self.now())
         )
+        self.database.scrub_soon()
+        return updated
 
     async def delete_endpoint(self, tenant: str, endpoint_id: str) -> bool:
         """See `EndpointStore.delete_endpoint`."""
         no = await self.database.write(partial(endpoints.delete_endpoint, tenant=tenant, identifier=endpoint_id))
         if no is None:
             return False
+        self.database.scrub_soon()
         while await self.database.write(partial(endpoints.delete_leftovers, no=no)):
             pass
         return True
@@ -232,9 +235,24 @@ class SQLiteStore(Store):
 
     async def rotate_secret(self, tenant: str, endpoint_id: str, key: str) -> str | None:
         """See `EndpointStore.rotate_secret`."""
-        return await self.database.write(
+        rotated = await self.database.write(
             partial(endpoints.rotate_secret, tenant=tenant, identifier=endpoint_id, key=key, now=self.now())
         )
+        self.database.scrub_soon()
+        return rotated
+
+    async def sealing_keys(self) -> set[str]:
+        """See `SecretStore.sealing_keys`."""
+        return await self.database.read(secrets.sealing_keys)
+
+    async def stored_secrets(self, after: int, limit: int) -> Sequence[StoredSecrets]:
+        """See `SecretStore.stored_secrets`."""
+        return await self.database.read(partial(secrets.stored_secrets, after=after, limit=limit))
+
+    async def replace_secrets(self, changes: Sequence[Replacement]) -> None:
+        """See `SecretStore.replace_secrets`."""
+        await self.database.write(partial(secrets.replace_secrets, changes=changes))
+        self.database.scrub_soon()
 
     # Attempts
 
@@ -322,6 +340,8 @@ class SQLiteStore(Store):
 
     async def prune(self, before: datetime) -> None:
         """See `Maintenance.prune`."""
+        if await self.database.write(partial(secrets.drop_expired, now=self.now())):
+            self.database.scrub_soon()
         for no in await self.database.read(deliveries.orphans):
             while await self.database.write(partial(endpoints.delete_leftovers, no=no)):
                 await anyio.sleep(_PAUSE)
