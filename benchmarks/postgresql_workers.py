@@ -230,7 +230,7 @@ async def procrastinate(port: int, jobs: int) -> dict[str, float]:
 async def pgqueuer(port: int, jobs: int) -> dict[str, float]:
     """`pgqueuer` on asyncpg, its faster driver; 100 jobs a query."""
     import aiohttp
-    import asyncpg  # type: ignore[import-untyped]
+    import asyncpg
     from pgqueuer import PgQueuer
     from pgqueuer.db import AsyncpgPoolDriver
     from pgqueuer.queries import Queries

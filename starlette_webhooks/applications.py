@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from starlette_webhooks.backends.base import Backend
     from starlette_webhooks.management import TenantEndpoints
+    from starlette_webhooks.outbox import Outbox
     from starlette_webhooks.portal.pages import Portal
     from starlette_webhooks.routes.services import Services
     from starlette_webhooks.sessions import SessionValid
@@ -56,6 +57,8 @@ class Webhooks:
         session_valid: Tells whether the key or user that a portal session or a stream ticket came from still exists:
             `(principal) -> bool`, by its `tenant` and `subject`. A sync one runs in a thread. Asked once a minute at
             most for each principal, in a process.
+        outbox: A table in your own database, for `emit(..., within=session)`. By default the one of the PostgreSQL
+            backend, for hosts that have their tables in the same database.
 
     Raises:
         ValueError: An event type is registered twice, or a setting is wrong.
@@ -70,6 +73,7 @@ class Webhooks:
         settings: WebhooksSettings | None = None,
         backend: Backend | None = None,
         session_valid: SessionValid | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         # Imported here, as Pydantic takes a tenth of a second that `import starlette_webhooks` need not.
         from starlette_webhooks.backends import default_backend
@@ -82,8 +86,9 @@ class Webhooks:
         self.settings = settings = settings or load_settings()
         self.event_types = EventTypes(event_types)
         self.backend = backend or default_backend(settings)
+        self.outbox = outbox or self.backend.outbox
         self._emit_context = EmitContext(
-            self.backend, self.event_types, settings.max_event_bytes, tenant or resolve_user
+            self.backend, self.event_types, settings.max_event_bytes, tenant or resolve_user, self.outbox
         )
         self._authenticate = authenticate or default_authenticate
         self._session_valid = session_valid

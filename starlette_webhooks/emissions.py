@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -15,7 +15,7 @@ from starlette_webhooks.submissions import Submission
 if TYPE_CHECKING:
     from starlette_webhooks.types import EventData, TenantId, TypedData
 
-__all__ = ["Emission", "Emissions", "NewEvent", "Pending"]
+__all__ = ["Emission", "Emissions", "NewEvent", "Pending", "Transactional"]
 
 _PENDING = 256
 
@@ -68,10 +68,34 @@ class Emissions:
         return self._submission.wait().__await__()
 
 
+class Transactional(Protocol):
+    """Events in a transaction of the host's. `open` is None where its state cannot be known."""
+
+    @property
+    def open(self) -> bool | None:
+        """Whether the transaction is still open."""
+
+
 class Pending(list[Submission]):
     """What one request emitted and is not known to be durable yet."""
 
-    __slots__ = ()
+    __slots__ = ("_within",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._within: list[Transactional] | None = None
+
+    def within(self, written: Transactional) -> None:
+        """Take note of events in a transaction of the host's, whose commit this does not wait for."""
+        if self._within is None:
+            self._within = []
+        if len(self._within) < _PENDING:
+            self._within.append(written)
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether a transaction of the host's is open that holds events."""
+        return self._within is not None and any(written.open for written in self._within)
 
     def add(self, submission: Submission) -> None:
         """Take one more."""

@@ -16,10 +16,12 @@ from starlette_webhooks.emissions import Emission, Emissions, NewEvent, Pending
 from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import InvalidEvent, NotRunning, TenantRequired, excerpt
+from starlette_webhooks.outbox.writing import UncommittedSubmission, Written
 from starlette_webhooks.payloads import make_event
 from starlette_webhooks.submissions import Submission
 
 if TYPE_CHECKING:
+    from starlette_webhooks.outbox import Outbox
     from starlette_webhooks.types import EventData, TenantId, TenantResolver, TypedData
 
 __all__ = [
@@ -43,12 +45,17 @@ _TENANT_LENGTH = 256
 
 @dataclass(frozen=True, slots=True)
 class EmitContext:
-    """What all emitters of a `Webhooks` share."""
+    """What all emitters of a `Webhooks` share.
+
+    Attributes:
+        outbox: Where events go that are emitted within a transaction of the host; None where there is none.
+    """
 
     backend: Backend
     event_types: EventTypes
     max_bytes: int
     resolve_tenant: TenantResolver
+    outbox: Outbox | None = None
 
 
 class Emitter:
@@ -81,6 +88,7 @@ class Emitter:
         tenant: TenantId | None = None,
         event_id: str | None = None,
         channels: Sequence[str] = (),
+        within: object = None,
     ) -> Emission: ...
 
     @overload
@@ -91,6 +99,7 @@ class Emitter:
         tenant: TenantId | None = None,
         event_id: str | None = None,
         channels: Sequence[str] = (),
+        within: object = None,
     ) -> Emission: ...
 
     def emit(
@@ -101,6 +110,7 @@ class Emitter:
         tenant: TenantId | None = None,
         event_id: str | None = None,
         channels: Sequence[str] = (),
+        within: object = None,
     ) -> Emission:
         """Emit an event. Takes microseconds, and never waits for deliveries or fails because of them.
 
@@ -113,6 +123,10 @@ class Emitter:
             event_id: Your own key for this event: emitted again for the same tenant, it gives the first event. 1 to 256
                 of `a-z A-Z 0-9 . _ -`, not beginning with `msg_`.
             channels: Up to 5 labels that endpoints and streams may filter by.
+            within: A session or connection of yours: the event is part of its transaction, and exists if and only if
+                that commits. A session of SQLAlchemy, sync or async; a sync connection of SQLAlchemy, psycopg or
+                sqlite3; for async connections use `send`. Needs `Webhooks(outbox=...)`, unless the backend is
+                PostgreSQL in the same database; and no running lifespan.
 
         Raises:
             UnknownEventType: No such type is registered.
@@ -120,17 +134,29 @@ class Emitter:
             TenantRequired: No tenant for this event.
             QueueFull: Too many events wait to be written; this one was not accepted.
             NotRunning: `Webhooks` has no running lifespan.
+            TypeError: `within` is nothing that it can be.
+            RuntimeError: `within` leads to another database, or commits each statement by itself.
         """
         event = self._prepare(event_type, data, tenant, event_id, channels)
+        if within is not None:
+            self._note(self._outbox.write(within, (event,), self._observe))
+            return Emission(event, UncommittedSubmission())
         return Emission(event, self._submit((event,)))
 
-    def emit_many(self, events: Iterable[NewEvent | tuple[str, EventData] | TypedData]) -> Emissions:
+    def emit_many(
+        self, events: Iterable[NewEvent | tuple[str, EventData] | TypedData], *, within: object = None
+    ) -> Emissions:
         """Emit several events in one commit: all of them are stored, or none. See `emit`.
 
         Args:
             events: `NewEvent(...)`, or `(event_type, data)`, or instances of classes bound to event types.
+            within: See `emit`. All of them are inserted by one statement, where the driver can.
         """
         prepared = tuple([self._prepare_one(given) for given in events])
+        if within is not None:
+            if prepared:
+                self._note(self._outbox.write(within, prepared, self._observe))
+            return Emissions(prepared, UncommittedSubmission())
         return Emissions(prepared, self._submit(prepared))
 
     @overload
@@ -142,6 +168,7 @@ class Emitter:
         tenant: TenantId | None = None,
         event_id: str | None = None,
         channels: Sequence[str] = (),
+        within: object = None,
     ) -> Event: ...
 
     @overload
@@ -152,6 +179,7 @@ class Emitter:
         tenant: TenantId | None = None,
         event_id: str | None = None,
         channels: Sequence[str] = (),
+        within: object = None,
     ) -> Event: ...
 
     async def send(
@@ -162,18 +190,37 @@ class Emitter:
         tenant: TenantId | None = None,
         event_id: str | None = None,
         channels: Sequence[str] = (),
+        within: object = None,
     ) -> Event:
         """Emit an event and return it once the backend has accepted it. Arguments as for `emit`.
+
+        With `within`, which may also be an async connection of SQLAlchemy, psycopg or asyncpg, it returns once the
+        event is in that transaction.
 
         Raises:
             BackendError: The backend did not accept it: `BackendUnavailable` if trying again may help,
                 `BackendRefused` if not. Also what `emit` raises.
         """
         event = self._prepare(event_type, data, tenant, event_id, channels)
-        events = await self._context.backend.send((event,))
-        for observe in observers:
-            observe(events, self._context.event_types)
-        return events[0]
+        return (await self._send((event,), within))[0]
+
+    async def send_many(
+        self, events: Iterable[NewEvent | tuple[str, EventData] | TypedData], *, within: object = None
+    ) -> Sequence[Event]:
+        """Emit several events as `emit_many`, and return them as `send` does."""
+        return await self._send(tuple([self._prepare_one(given) for given in events]), within)
+
+    def prepare(
+        self,
+        event_type: str | TypedData,
+        data: EventData | None = None,
+        *,
+        tenant: TenantId | None = None,
+        event_id: str | None = None,
+        channels: Sequence[str] = (),
+    ) -> Event:
+        """Make an event without emitting it, for `Outbox.statement`. Arguments as for `emit`."""
+        return self._prepare(event_type, data, tenant, event_id, channels)
 
     def for_tenant(self, tenant: TenantId) -> Emitter:
         """The same emitter for events of another tenant."""
@@ -188,10 +235,36 @@ class Emitter:
         if self._pending is not None:
             await self._pending.flush()
 
-    def _submit(self, events: Sequence[Event]) -> Submission:
-        submission = self._context.backend.submit(events)
+    async def _send(self, events: Sequence[Event], within: object) -> Sequence[Event]:
+        if within is not None:
+            if events:
+                self._note(await self._outbox.write_async(within, events, self._observe))
+            return events
+        accepted = await self._context.backend.send(events)
+        self._observe(accepted)
+        return accepted
+
+    @property
+    def _outbox(self) -> Outbox:
+        outbox = self._context.outbox
+        if outbox is None:
+            raise RuntimeError(
+                "There is no outbox for `within`. Give your database one: `Webhooks(outbox=Outbox(engine))`, with "
+                "`from starlette_webhooks.outbox import Outbox`."
+            )
+        return outbox
+
+    def _note(self, written: Written) -> None:
+        if self._pending is not None:
+            self._pending.within(written)
+
+    def _observe(self, events: Sequence[Event]) -> None:
         for observe in observers:
             observe(events, self._context.event_types)
+
+    def _submit(self, events: Sequence[Event]) -> Submission:
+        submission = self._context.backend.submit(events)
+        self._observe(events)
         if self._pending is not None:
             self._pending.add(submission)
         return submission

@@ -36,12 +36,14 @@ LAYERS = [
     ["concurrency", "file_locks", "lifespans"],
     ["_version", "budget", "exceptions", "forks", "health", "meta", "problems", "scope", "types", "waiting"],
 ]
-FRAMEWORKS = {
+FRAMEWORKS: dict[str, str | tuple[str, ...]] = {
     "fastapi": "starlette_webhooks.fastapi",
     "litestar": "starlette_webhooks.litestar",
     "pytest": "starlette_webhooks.testing.plugin",
-    "psycopg": "starlette_webhooks.stores.postgresql",
     "cryptography": "starlette_webhooks.encryption",
+    "psycopg": ("starlette_webhooks.stores.postgresql", "starlette_webhooks.outbox"),
+    "sqlalchemy": "starlette_webhooks.outbox",
+    "asyncpg": "starlette_webhooks.outbox",
     "svix": "starlette_webhooks.backends.svix",
     # AnyIO is the way to both event loops, and has no form of what these two do.
     "asyncio": "starlette_webhooks.backends.svix",

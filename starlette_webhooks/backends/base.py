@@ -17,6 +17,7 @@ from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.health import Health
 from starlette_webhooks.meta import Meta
+from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.submissions import Submission
 from starlette_webhooks.types import Clock
@@ -46,6 +47,9 @@ class Backend(ABC):
 
     signature_headers: ClassVar[str | None] = None
     """The signature headers, `webhook`, `svix` or `both`, if the backend determines them. None for the settings'."""
+
+    outbox: Outbox | None = None
+    """The outbox for `emit(..., within=)` that the backend has in its own database, and empties itself."""
 
     @abstractmethod
     def lifespan(self, event_types: EventTypes) -> AbstractAsyncContextManager[None]:

@@ -1,0 +1,75 @@
+"""Writing rows by connections of the drivers themselves: psycopg, asyncpg and sqlite3. None of them is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from starlette_webhooks.outbox.places import Tables
+from starlette_webhooks.outbox.queries import queries_of
+from starlette_webhooks.outbox.rows import Row
+from starlette_webhooks.outbox.writing import refuse
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["statement_of", "write_asyncpg", "write_psycopg", "write_psycopg_async", "write_sqlite"]
+
+# SQLite binds 32,766 values to a statement.
+_ROWS = 5000
+_IDLE = 0
+
+
+def statement_of(tables: Tables, rows: Sequence[Row], paramstyle: str) -> tuple[str, list[Any]]:
+    """The insertion of rows, for any driver. Its parameters go by their places."""
+    marks = {"qmark": "?", "format": "%s", "pyformat": "%s"}
+    if paramstyle == "numeric_dollar":
+        groups = [f"(${n}, ${n + 1}, ${n + 2})" for n in range(1, 3 * len(rows) + 1, 3)]
+    elif paramstyle in marks:
+        mark = marks[paramstyle]
+        groups = [f"({mark}, {mark}, {mark})"] * len(rows)
+    else:
+        raise ValueError(f"`paramstyle` must be `qmark`, `format`, `pyformat` or `numeric_dollar`, not {paramstyle!r}.")
+    values = [value for row in rows for value in (row.id, row.tenant, row.body)]
+    return queries_of(tables)["insert"].replace("{rows}", ", ".join(groups)), values
+
+
+def _by_arrays(tables: Tables, marks: tuple[str, str, str], rows: Sequence[Row]) -> tuple[str, list[list[Any]]]:
+    statement = queries_of(tables)["insert_arrays"]
+    for name, mark in zip(("{ids}", "{tenants}", "{bodies}"), marks, strict=True):
+        statement = statement.replace(name, mark)
+    return statement, [[row.id for row in rows], [row.tenant for row in rows], [row.body for row in rows]]
+
+
+def write_psycopg(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:
+    """Insert by a connection of psycopg."""
+    _check_psycopg(connection)
+    connection.execute(*_by_arrays(tables, ("%s", "%s", "%s"), rows))
+
+
+async def write_psycopg_async(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:
+    """Insert by an async connection of psycopg."""
+    _check_psycopg(connection)
+    await connection.execute(*_by_arrays(tables, ("%s", "%s", "%s"), rows))
+
+
+def _check_psycopg(connection: Any) -> None:
+    if connection.autocommit and connection.info.transaction_status == _IDLE:
+        refuse("Emit within `with connection.transaction():` (async: `async with`), or turn `autocommit` off.")
+
+
+async def write_asyncpg(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:
+    """Insert by a connection of asyncpg."""
+    if not connection.is_in_transaction():
+        refuse("Emit within `async with connection.transaction():`.")
+    statement, values = _by_arrays(tables, ("$1", "$2", "$3"), rows)
+    await connection.execute(statement, *values)
+
+
+def write_sqlite(tables: Tables, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Insert by a connection of sqlite3, which begins a transaction unless it was told not to."""
+    by_itself = connection.isolation_level is None or getattr(connection, "autocommit", None) is True
+    if by_itself and not connection.in_transaction:
+        refuse('Execute "BEGIN" before, or connect without `isolation_level=None` and `autocommit=True`.')
+    for start in range(0, len(rows), _ROWS):
+        connection.execute(*statement_of(tables, rows[start : start + _ROWS], "qmark"))

@@ -1,0 +1,227 @@
+"""`Outbox`: a table in the host's own database, for events that exist if and only if its transaction commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.outbox import drivers
+from starlette_webhooks.outbox.places import Place, Tables, place_of, place_of_url
+from starlette_webhooks.outbox.rows import to_row
+from starlette_webhooks.outbox.writing import Written, kind_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, MetaData
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from starlette_webhooks.outbox.tables import SQLAlchemyTables
+
+__all__ = ["Outbox"]
+
+_DIALECTS = ("sqlite", "postgresql", "mysql")
+
+
+class Outbox:
+    """A table in the database of the host, for `emit(..., within=session)`.
+
+    Args:
+        engine_or_url: Of the database: an engine of SQLAlchemy, sync or async, or a URL. Events are taken out of the
+            table by this one.
+        others: More engines that lead to the same database, such as one with another driver or by way of a pooler.
+            Sessions may be bound to any of them.
+        table: Its name: `outbox` on PostgreSQL, `webhooks_outbox` elsewhere.
+        schema: Where it is: `webhooks` on PostgreSQL.
+
+    Raises:
+        ValueError: It is no database that can hold an outbox.
+    """
+
+    def __init__(
+        self,
+        engine_or_url: Engine | AsyncEngine | str,
+        *others: Engine | AsyncEngine,
+        table: str | None = None,
+        schema: str | None = None,
+    ) -> None:
+        self.url = engine_or_url if isinstance(engine_or_url, str) else None
+        engines = others if isinstance(engine_or_url, str) else (engine_or_url, *others)
+        self.engines: tuple[Any, ...] = engines
+        self.place = place_of_url(engine_or_url) if isinstance(engine_or_url, str) else _place(engine_or_url)
+        if self.place.dialect not in _DIALECTS:
+            raise ValueError(f"There is no outbox for `{self.place.dialect}`. Use SQLite, PostgreSQL or MariaDB.")
+        if self.url is not None and self.place.dialect == "sqlite" and self.place.database is None:
+            raise ValueError("A URL does not lead to a SQLite database in memory. Give `Outbox` the engine itself.")
+        self.names = Tables.of(self.place.dialect, schema, table)
+        self.listeners: list[Callable[[bool], None]] = []
+        """Called in any thread with whether rows were committed, or may be soon. They must not raise."""
+
+    def __repr__(self) -> str:
+        return f"<Outbox {self.names.quoted(self.names.name)} in {self.place}>"
+
+    # For the host's migrations
+
+    @property
+    def metadata(self) -> MetaData:
+        """The tables, for `create_all` and for the `target_metadata` of Alembic."""
+        return self._tables.metadata
+
+    @property
+    def row(self) -> type[Any]:
+        """The class that sessions insert, for the `binds` of a session with several engines."""
+        return self._tables.row
+
+    def include_object(
+        self, object: Any, name: str | None, type_: str, reflected: bool, compare_to: object | None
+    ) -> bool:
+        """For Alembic's `include_object`: leaves the tables alone, which autogenerate would drop otherwise.
+
+        Not needed where `metadata` is one of the `target_metadata`.
+        """
+        table = object if type_ == "table" else getattr(object, "table", None)
+        if table is None:
+            return True
+        ours = (self.names.name, self.names.relay, self.names.dead_letters)
+        return not (table.name in ours and table.schema == self.names.schema)
+
+    @cached_property
+    def _tables(self) -> SQLAlchemyTables:
+        try:
+            import sqlalchemy
+        except ImportError:
+            raise RuntimeError(
+                "SQLAlchemy is not installed. Use `pip install starlette-webhooks[sqlalchemy]`."
+            ) from None
+        from starlette_webhooks.outbox.tables import build_tables
+
+        tables = build_tables(self.names)
+        sqlalchemy.event.listen(tables.row, "before_insert", lambda _, connection, __: self._check(connection))
+        return tables
+
+    # Writing
+
+    def statement(self, *events: Event, paramstyle: str) -> tuple[str, list[Any]]:
+        """The SQL that puts events into the outbox, and its parameters, for drivers that `within=` does not know.
+
+        Execute it in your transaction. Make the events with `emitter.prepare(...)`.
+
+        Args:
+            paramstyle: How the driver writes parameters: `qmark` for `?`, `format` or `pyformat` for `%s`,
+                `numeric_dollar` for `$1`.
+        """
+        return drivers.statement_of(self.names, [to_row(event) for event in events], paramstyle)
+
+    def write(self, within: Any, events: Sequence[Event], on_commit: Callable[[Sequence[Event]], None]) -> Written:
+        """Put events into a transaction of the host, by a session or a sync connection.
+
+        Args:
+            on_commit: Called in any thread after the outermost commit, where that can be known.
+
+        Raises:
+            TypeError: It is nothing with a transaction, or its calls must be awaited.
+            RuntimeError: It leads to another database, or commits by itself.
+        """
+        rows, written = [to_row(event) for event in events], self._written(events, on_commit)
+        kind = kind_of(within)
+        if kind in ("session", "async session"):
+            from starlette_webhooks.outbox.sessions import add_to_session, session_behind
+
+            add_to_session(session_behind(within), self.row, self._check_bind, rows, written)
+        elif kind == "connection":
+            from starlette_webhooks.outbox.connections import write_connection
+
+            write_connection(within, self._tables.outbox, self._check, rows, written)
+        elif kind == "psycopg":
+            self._check_psycopg(within)
+            drivers.write_psycopg(self.names, within, rows)
+            self._notify(False)
+        elif kind == "sqlite3":
+            self._check_sqlite(within)
+            drivers.write_sqlite(self.names, within, rows)
+            self._notify(False)
+        else:
+            raise TypeError(
+                "The calls of this connection must be awaited. Use `await emitter.send(..., within=connection)`, or "
+                "`await emitter.send_many(...)`."
+            )
+        return written
+
+    async def write_async(
+        self, within: Any, events: Sequence[Event], on_commit: Callable[[Sequence[Event]], None]
+    ) -> Written:
+        """As `write`, also by async connections."""
+        kind = kind_of(within)
+        if kind not in ("async connection", "async psycopg", "asyncpg"):
+            return self.write(within, events, on_commit)
+        rows, written = [to_row(event) for event in events], self._written(events, on_commit)
+        if kind == "async connection":
+            from starlette_webhooks.outbox.connections import write_connection
+
+            await within.run_sync(write_connection, self._tables.outbox, self._check, rows, written)
+        elif kind == "async psycopg":
+            self._check_psycopg(within)
+            await drivers.write_psycopg_async(self.names, within, rows)
+            self._notify(False)
+        else:
+            self._check_dialect("postgresql")
+            await drivers.write_asyncpg(self.names, within, rows)
+            self._notify(False)
+        return written
+
+    def _written(self, events: Sequence[Event], on_commit: Callable[[Sequence[Event]], None]) -> Written:
+        def committed(events: Sequence[Event]) -> None:
+            self._notify(True)
+            on_commit(events)
+
+        return Written(events, committed)
+
+    def _notify(self, committed: bool) -> None:
+        for listener in tuple(self.listeners):
+            listener(committed)
+
+    # Is it this database?
+
+    def _check(self, connection: Connection) -> None:
+        from starlette_webhooks.outbox.connections import check_transaction
+
+        self._check_bind(connection)
+        check_transaction(connection, self._tables.outbox)
+
+    def _check_bind(self, bind: Engine | Connection) -> None:
+        engine = bind.engine
+        if any(_sync(one).pool is engine.pool for one in self.engines):
+            return
+        place = _place(engine)
+        if not place.is_same(self.place):
+            raise RuntimeError(
+                f"`within` leads to {place}, and the outbox is in {self.place}. Emit within the database of the "
+                "outbox. If both are one database, give its engine to the outbox, too: `Outbox(engine, other_engine)`."
+            )
+
+    def _check_dialect(self, dialect: str) -> None:
+        if self.place.dialect != dialect:
+            raise RuntimeError(f"`within` is a connection to {dialect}, and the outbox is in {self.place}.")
+
+    def _check_psycopg(self, connection: Any) -> None:
+        self._check_dialect("postgresql")
+        name = connection.info.dbname
+        known = {self.place.database, *(_place(engine).database for engine in self.engines)}
+        if name not in known and self.place.database:
+            raise RuntimeError(f"`within` leads to the database {name!r}, and the outbox is in {self.place}.")
+
+    def _check_sqlite(self, connection: Any) -> None:
+        self._check_dialect("sqlite")
+        ((_, _, path), *_) = connection.execute("PRAGMA database_list").fetchall()
+        place = place_of("sqlite", None, None, path)
+        if place != self.place:
+            raise RuntimeError(f"`within` leads to {place}, and the outbox is in {self.place}.")
+
+
+def _sync(engine: Any) -> Any:
+    return getattr(engine, "sync_engine", engine)
+
+
+def _place(engine: Any) -> Place:
+    url = _sync(engine).url
+    return place_of(url.get_backend_name(), url.host, url.port, url.database)

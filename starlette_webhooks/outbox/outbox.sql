@@ -1,0 +1,59 @@
+-- name: insert
+INSERT INTO {outbox} (id, tenant, body) VALUES {rows}
+
+-- name: insert_arrays
+INSERT INTO {outbox} (id, tenant, body) SELECT * FROM unnest({ids}::text[], {tenants}::text[], {bodies}::bytea[])
+
+-- name: read
+SELECT id, tenant, body FROM {outbox} ORDER BY created_at, id LIMIT {limit}
+
+-- name: delete
+-- Only by the one that relays: its term is the last.
+DELETE FROM {outbox} WHERE id IN ({ids}) AND EXISTS (SELECT 1 FROM {relay} WHERE name = 'relay' AND term = :term)
+
+-- name: erase
+DELETE FROM {outbox} WHERE tenant = :tenant
+
+-- name: erase_dead_letters
+DELETE FROM {dead_letters} WHERE tenant = :tenant
+
+-- name: forget_dead_letter
+DELETE FROM {dead_letters} WHERE id = :id
+
+-- name: bury
+INSERT INTO {dead_letters} (id, tenant, body, code, detail) SELECT id, tenant, body, :code, :detail FROM {outbox}
+WHERE id = :id AND EXISTS (SELECT 1 FROM {relay} WHERE name = 'relay' AND term = :term)
+
+-- name: dead_letters
+SELECT id, tenant, body, code, detail FROM {dead_letters} ORDER BY created_at, id LIMIT {limit}
+
+-- name: redrive
+INSERT INTO {outbox} (id, tenant, body) SELECT id, tenant, body FROM {dead_letters} ORDER BY created_at, id
+
+-- name: redriven
+DELETE FROM {dead_letters} WHERE id IN (SELECT id FROM {outbox})
+
+-- name: count
+SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {outbox} LIMIT 1000) AS waiting),
+    (SELECT COUNT(*) FROM (SELECT 1 FROM {dead_letters} LIMIT 1000) AS dead)
+
+-- name: found
+SELECT COUNT(*) FROM {relay} WHERE name = 'relay'
+
+-- name: prepare
+INSERT INTO {relay} (name, holder, term, until, log) SELECT 'relay', '', 0, 0, '' FROM (SELECT 1 AS one) AS one
+WHERE NOT EXISTS (SELECT 1 FROM {relay} WHERE name = 'relay')
+
+-- name: lease
+UPDATE {relay}
+SET term = CASE WHEN holder = :holder THEN term ELSE term + 1 END, holder = :holder, until = {now} + :microseconds
+WHERE name = 'relay' AND (until < {now} OR holder = :holder OR until > {now} + 10 * :microseconds)
+
+-- name: leader
+SELECT holder, term, log FROM {relay} WHERE name = 'relay'
+
+-- name: bind
+UPDATE {relay} SET log = :log WHERE name = 'relay' AND log = ''
+
+-- name: release
+UPDATE {relay} SET until = 0, holder = '' WHERE name = 'relay' AND holder = :holder

@@ -1,0 +1,76 @@
+"""What a row of the outbox holds: an event, as one line of JSON and its payload."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.identifiers import is_event_id, is_message_id, mint
+
+__all__ = ["InvalidRow", "Row", "from_row", "to_row"]
+
+_VERSION = 1
+
+
+class InvalidRow(ValueError):
+    """Raised for a row that no event can be made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the outbox. These columns never change, so that no version of this package needs a migration of it.
+
+    Attributes:
+        id: The public id of the event, `msg_` and a KSUID.
+        body: A line of JSON with everything else, and the payload behind it.
+    """
+
+    id: str
+    tenant: str
+    body: bytes
+
+
+def to_row(event: Event) -> Row:
+    """The row of an event."""
+    head = {
+        "v": _VERSION,
+        "type": event.type,
+        "time": round(event.timestamp.timestamp() * 1000),
+        "event_id": event.event_id,
+        "channels": ",".join(event.channels),
+    }
+    line = json.dumps(head, separators=(",", ":")).encode()
+    # Where the backend gives ids, the row still needs a key of its own.
+    return Row(event.id or mint("msg_"), event.tenant, b"%b\n%b" % (line, event.payload))
+
+
+def from_row(row: Row, *, mints_ids: bool = True) -> Event:
+    """The event of a row.
+
+    Args:
+        mints_ids: Whether the backend takes the id of the row; else it gives its own.
+
+    Raises:
+        InvalidRow: Somebody else wrote it, or a version of this package that is newer.
+    """
+    line, _, payload = row.body.partition(b"\n")
+    try:
+        head = json.loads(line)
+        if head["v"] != _VERSION:
+            raise InvalidRow(f"A newer version of this package wrote it ({head['v']}). Upgrade the package.")
+        if not (is_message_id(row.id) and row.tenant and payload.startswith(b"{") and is_event_id(head["event_id"])):
+            raise InvalidRow("It is not complete.")
+        channels = str(head["channels"])
+        return Event(
+            id=row.id if mints_ids else "",
+            tenant=row.tenant,
+            type=str(head["type"]),
+            payload=payload,
+            timestamp=datetime.fromtimestamp(int(head["time"]) / 1000, UTC),
+            event_id=head["event_id"],
+            channels=tuple(channels.split(",")) if channels else (),
+        )
+    except (ValueError, KeyError, TypeError, OverflowError) as exc:
+        raise exc if isinstance(exc, InvalidRow) else InvalidRow("It cannot be read.") from exc
