@@ -45,6 +45,8 @@ FRAMEWORKS: dict[str, str | tuple[str, ...]] = {
     "sqlalchemy": "starlette_webhooks.outbox",
     "asyncpg": "starlette_webhooks.outbox",
     "svix": "starlette_webhooks.backends.svix",
+    "click": "starlette_webhooks.cli",
+    "rich": "starlette_webhooks.cli",
     # AnyIO is the way to both event loops, and has no form of what these two do.
     "asyncio": "starlette_webhooks.backends.svix",
     "trio": "starlette_webhooks.waiting",

@@ -1,13 +1,19 @@
-"""A file whose contents were moved to another database must not be worked on again: all would be delivered twice."""
+"""What a file says about its move to another database. Worked on again, all of it would be delivered twice."""
 
 from __future__ import annotations
 
 from starlette_webhooks.exceptions import BackendUnavailable
 
-__all__ = ["META_MOVED_TO", "check_moved"]
+__all__ = ["META_MOVED_FROM", "META_MOVED_TO", "META_MOVE_ID", "check_moved"]
 
 META_MOVED_TO = "moved_to"
 """In the file: where it was moved to. Written before anything is committed there."""
+
+META_MOVE_ID = "move_id"
+"""In the file: a name of the move that is never used again."""
+
+META_MOVED_FROM = "moved_from"
+"""In the other database: the `move_id` of what it holds, committed together with it."""
 
 
 def check_moved(moved_to: bytes | None, path: str) -> None:
@@ -18,7 +24,7 @@ def check_moved(moved_to: bytes | None, path: str) -> None:
     """
     if moved_to is not None:
         raise BackendUnavailable(
-            f"The database {path!r} was moved to PostgreSQL at {moved_to.decode()}, or a move there was not completed. "
-            "Set `WEBHOOKS_DATABASE` to that database, or run `starlette-webhooks move` once more. If nothing has run "
-            "there since, `starlette-webhooks move --cancel` lets the file be used again."
+            f"The database {path!r} was moved to PostgreSQL at {moved_to.decode()}, or a move there was interrupted. "
+            "Set `WEBHOOKS_DATABASE` to that database; or run `starlette-webhooks move` again, which completes the "
+            "move, or undoes what was interrupted with `--cancel`."
         )

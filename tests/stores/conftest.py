@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
+from starlette_webhooks.stores.base import Store
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
 from tests.clock import Clock
 from tests.stores.contract import MakeStore
+
+OpenStore: TypeAlias = Callable[..., Store]
 
 
 @pytest.fixture
@@ -40,3 +45,20 @@ def _on_postgresql(request: pytest.FixtureRequest, clock: Clock) -> MakeStore:
     schema: str = request.getfixturevalue("postgresql_schema")
 
     return lambda: PostgreSQLStore(url, schema=schema, clock=clock)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """The database of this test."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def open_store(request: pytest.FixtureRequest, dialect: str, tmp_path: Path) -> OpenStore:
+    """Makes a store with options, each time over the same database."""
+    if dialect == "sqlite":
+        return lambda **options: SQLiteStore(str(tmp_path / "webhooks.db"), **options)
+    url: str = request.getfixturevalue("postgresql_url")
+    schema: str = request.getfixturevalue("postgresql_schema")
+    return lambda **options: PostgreSQLStore(url, schema=schema, **options)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -12,29 +11,9 @@ from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.base import Store
 from starlette_webhooks.stores.migrations import Migration
 from starlette_webhooks.stores.postgresql import migrations as postgresql_migrations
-from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from starlette_webhooks.stores.sqlite import migrations as sqlite_migrations
-from starlette_webhooks.stores.sqlite.store import SQLiteStore
+from tests.stores.conftest import OpenStore
 from tests.stores.contract import add, claim, emit, ids, record
-
-OpenStore: TypeAlias = Callable[..., Store]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def dialect(request: pytest.FixtureRequest) -> str:
-    """The database of this test."""
-    found: str = request.param
-    return found
-
-
-@pytest.fixture
-def open_store(request: pytest.FixtureRequest, dialect: str, tmp_path: Path) -> OpenStore:
-    """Makes a store with options, each time over the same database."""
-    if dialect == "sqlite":
-        return lambda **options: SQLiteStore(str(tmp_path / "webhooks.db"), **options)
-    url: str = request.getfixturevalue("postgresql_url")
-    schema: str = request.getfixturevalue("postgresql_schema")
-    return lambda **options: PostgreSQLStore(url, schema=schema, **options)
 
 
 @pytest.fixture

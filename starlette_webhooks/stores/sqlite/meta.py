@@ -11,7 +11,7 @@ from starlette_webhooks.stores.environments import META_ENVIRONMENT, check_envir
 from starlette_webhooks.stores.moves import META_MOVED_TO, check_moved
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
-__all__ = ["check_meta", "drop_meta", "find_meta", "get_meta", "read_meta", "write_meta"]
+__all__ = ["check_meta", "drop_meta", "find_meta", "get_meta", "read_meta", "set_meta", "write_meta"]
 
 _QUERIES = load_queries("meta.sql")
 
@@ -27,6 +27,14 @@ def get_meta(connection: sqlite3.Connection, name: str) -> bytes | None:
     """A value kept in the database; None if there is none."""
     row = connection.execute(_QUERIES["get_meta"], (name,)).fetchone()
     return None if row is None else bytes(row[0])
+
+
+def set_meta(connection: sqlite3.Connection, name: str, value: bytes | None) -> None:
+    """Keep a value in the database; None removes it."""
+    if value is None:
+        connection.execute(_QUERIES["delete_meta"], (name,))
+    else:
+        connection.execute(_QUERIES["replace_meta"], (name, value))
 
 
 def check_meta(connection: sqlite3.Connection, path: str, environment: str | None) -> None:

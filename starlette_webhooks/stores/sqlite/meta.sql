@@ -12,3 +12,6 @@ SELECT name, value FROM meta WHERE name IN (SELECT value FROM json_each(?))
 
 -- name: drop_meta
 DELETE FROM meta WHERE name >= ? AND name < ?
+
+-- name: delete_meta
+DELETE FROM meta WHERE name = ?

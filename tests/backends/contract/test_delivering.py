@@ -186,7 +186,7 @@ async def test_a_test_event_reaches_the_one_endpoint_ignoring_its_filters(
 
 @pytest.mark.parametrize("event_type", ["test.ping", "invoice.paid"])
 async def test_a_test_event_is_marked_and_never_recovered_for_another_endpoint(
-    make_backend: MakeBackend, receiver: Receiver, clock: MovableClock, event_type: str
+    make_backend: MakeBackend, receiver: Receiver, clock: Clock, event_type: str
 ) -> None:
     async with running(make_backend) as backend:
         tested = await create(backend, url=receiver.url)
@@ -199,7 +199,7 @@ async def test_a_test_event_is_marked_and_never_recovered_for_another_endpoint(
         real = await send(backend)
         other = await create(backend, url=receiver.url)
         # A young message may still be on its way to its first attempt.
-        clock.advance(120_000)
+        clock.advance(ms=120_000)
         assert await backend.recover("acme", other.id, datetime.now(UTC) - HOUR, None, missing=True) == 1
         (attempt,) = await attempted(backend, 1, endpoint_id=other.id)
         assert attempt.event_id == real.id

@@ -1,0 +1,39 @@
+"""`starlette-webhooks adopt`."""
+
+from __future__ import annotations
+
+import click
+
+from starlette_webhooks.cli.output import Output
+from starlette_webhooks.cli.target import Target, subcommand
+
+__all__ = ["adopt"]
+
+
+@subcommand
+@click.option(
+    "--environment",
+    envvar="WEBHOOKS_ENVIRONMENT",
+    show_envvar=True,
+    metavar="NAME",
+    help="The environment that it shall belong to; none by default.",
+)
+@click.option("--keep", is_flag=True, help="Keep deliveries that wait, and endpoints as they are.")
+def adopt(target: Target, output: Output, environment: str | None, keep: bool) -> None:
+    """Make a copy of another environment's database this environment's own.
+
+    What waits to be delivered is dropped and every endpoint is disabled, so that no customer is called from here.
+    Enable the endpoints that you want again, in the portal or by the HTTP API.
+    """
+    administration = target.administration
+    adopted = administration.adopt(environment or None, keep=keep)
+    belongs = f"belongs to {environment!r} now" if environment else "belongs to no environment now"
+    before = "" if adopted.before is None else f"; before, to {adopted.before!r}"
+    dropped = "" if keep else f" {adopted.endpoints} endpoints were disabled, {adopted.deliveries} deliveries dropped."
+    values = {
+        "environment": environment or None,
+        "before": adopted.before,
+        "endpoints": adopted.endpoints,
+        "deliveries": adopted.deliveries,
+    }
+    output.result(values, f"{administration.where} {belongs}{before}.{dropped}")

@@ -1,0 +1,35 @@
+"""`starlette-webhooks migrate`."""
+
+from __future__ import annotations
+
+import click
+
+from starlette_webhooks.cli.output import Output
+from starlette_webhooks.cli.target import Target, subcommand
+from starlette_webhooks.stores.migrations import Migration
+
+__all__ = ["migrate"]
+
+
+@subcommand
+@click.option("--grant", "roles", multiple=True, metavar="ROLE", help="PostgreSQL: let this role use the schema.")
+def migrate(target: Target, output: Output, roles: tuple[str, ...]) -> None:
+    """Bring the schema up to date.
+
+    Processes of the version before go on working on the new schema, so run this before the new version is deployed.
+    Nothing is done where the schema is up to date.
+    """
+    administration = target.administration
+    made: list[int] = []
+
+    def applied(migration: Migration) -> None:
+        made.append(migration.version)
+        output.note(f"Version {migration.version} is in place.")
+
+    found = administration.migrate(applied)
+    for role in roles:
+        administration.grant(role)
+    text = f"{administration.where} has schema {found.version}."
+    if roles:
+        text += f" {', '.join(roles)} may use it."
+    output.result({"version": found.version, "applied": made, "granted": list(roles)}, text)

@@ -1,0 +1,48 @@
+"""`starlette-webhooks move`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from starlette_webhooks.cli.output import Output
+from starlette_webhooks.cli.target import Target, subcommand
+from starlette_webhooks.stores.moving import cancel_move, move as move_file
+
+if TYPE_CHECKING:
+    from starlette_webhooks.stores.postgresql.administration import PostgreSQLAdministration
+
+__all__ = ["move"]
+
+
+@subcommand
+@click.option("--from", "file", required=True, metavar="PATH", help="The SQLite file.")
+@click.option("--cancel", is_flag=True, help="Let the app use the file again, after a move that was interrupted.")
+def move(target: Target, output: Output, file: str, cancel: bool) -> None:
+    """Move everything that a SQLite file holds into a PostgreSQL database.
+
+    Stop the app first. `--database` is the PostgreSQL database. All is moved or nothing: if the command is interrupted,
+    run it again. The app does not start on the file any more.
+    """
+    if target.settings.database_url.dialect != "postgresql":
+        raise click.UsageError("`--database` names the PostgreSQL database to move to, and `--from` the file.")
+    administration = cast("PostgreSQLAdministration", target.administration)
+    if cancel:
+        found = cancel_move(file, administration)
+        text = f"The app may use {file} again." if found else f"No move of {file} was interrupted."
+        output.result({"canceled": found}, text)
+        return
+    with output.progress() as progress:
+        moved = move_file(file, administration, progress)
+    if moved.before:
+        text = f"{file} was moved to {administration.where} before."
+    else:
+        events, endpoints = moved.rows["event"], moved.rows["endpoint"]
+        deliveries = moved.rows["delivery"]
+        text = (
+            f"Moved {events} events, {endpoints} endpoints and {deliveries} deliveries that wait to "
+            f"{administration.where}."
+        )
+    text += f"\nStart the app with `WEBHOOKS_DATABASE` set to it. {file} still holds secrets: remove it in time."
+    output.result({"rows": moved.rows, "movedBefore": moved.before}, text)

@@ -1,0 +1,50 @@
+"""The command itself: its options, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from starlette_webhooks._version import __version__
+from starlette_webhooks.cli.adopting import adopt
+from starlette_webhooks.cli.migrating import migrate
+from starlette_webhooks.cli.moving import move
+from starlette_webhooks.cli.target import Target
+
+__all__ = ["root", "run"]
+
+_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--database",
+    metavar="PATH_OR_URL",
+    envvar="WEBHOOKS_DATABASE",
+    show_envvar=True,
+    help="A SQLite file, or the URL of a PostgreSQL database. In the variable, a password stays out of the list of "
+    "processes.",
+)
+@click.version_option(__version__, prog_name="starlette-webhooks")
+@click.pass_context
+def root(context: click.Context, database: str | None) -> None:
+    """Operate the database of starlette_webhooks. Other settings are read from the environment, as by the app."""
+    context.obj = Target(database)
+
+
+for command in (migrate, move, adopt):
+    root.add_command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit status."""
+    try:
+        status = root.main(arguments, prog_name="starlette-webhooks", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return _INTERRUPTED
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,47 @@
+"""A file that no other process has open, as a move needs it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.stores.sqlite.opening import check_for_damage, check_ownership, connect
+
+__all__ = ["opened_alone"]
+
+_SECONDS = 1.0
+
+
+@contextmanager
+def opened_alone(path: str) -> Generator[sqlite3.Connection]:
+    """A connection to a file that nobody else has open, and nobody can open before the block ends.
+
+    Raises:
+        BackendUnavailable: Another process has it open, or it cannot be opened.
+    """
+    location = os.path.realpath(path)
+    check_for_damage(location, seconds=_SECONDS)
+    try:
+        connection = connect(location, busy_seconds=_SECONDS)
+    except sqlite3.Error as exc:
+        raise BackendUnavailable(f"The database {path!r} cannot be opened: {exc}.") from exc
+    try:
+        try:
+            # With a WAL, every connection holds a shared lock for as long as it is open, and this asks for them all:
+            # https://sqlite.org/pragma.html#pragma_locking_mode
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise BackendUnavailable(f"The database {path!r} cannot be opened: {exc}.") from exc
+            raise BackendUnavailable(
+                f"Another process has the database {path!r} open. Stop the app on every process that uses it first."
+            ) from exc
+        check_ownership(connection, path)
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,32 @@
+"""Running the command as an operator does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.servers import ROOT
+
+__all__ = ["popen", "run"]
+
+COMMAND = [sys.executable, "-m", "starlette_webhooks.cli"]
+
+
+def popen(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start the command in a process of its own, without settings of the environment but these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WEBHOOKS_", "SVIX_"))}
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        env={**kept, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """The exit status, the output and the errors of the command."""
+    with popen(*arguments, **environment) as process:
+        output, errors = process.communicate(timeout=30)
+        return process.returncode, output, errors
