@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+import anyio
 from anyio import to_thread
 
 from starlette_webhooks.exceptions import BackendUnavailable
@@ -55,7 +56,11 @@ class RelayLock:
                 # This is normal, because only one process relays. If it hangs, the log names it.
                 logger.info("The relay waits for %r, which %s holds.", lock.path, lock.holder())
 
-    def release(self) -> None:
+    async def keep(self) -> None:
+        """See `Lock.keep`. The system keeps a file lock for as long as the process lives."""
+        await anyio.sleep_forever()
+
+    async def release(self) -> None:
         """Let another process relay."""
         self.held = False
         if self._lock is not None:

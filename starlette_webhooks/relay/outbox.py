@@ -74,8 +74,11 @@ class Lock(Protocol):
     async def acquire(self) -> None:
         """Wait until this process holds the lock. Raises `BackendUnavailable` if it cannot be requested."""
 
-    def release(self) -> None:
-        """Release the lock."""
+    async def keep(self) -> None:
+        """Keep the lock while this process relays. Ends, or raises `BackendUnavailable`, once it is lost."""
+
+    async def release(self) -> None:
+        """Release the lock. Waits for a moment at most, also where the caller is canceled."""
 
 
 class Recording(Protocol):

@@ -96,7 +96,9 @@ class Relay:
             except BackendUnavailable as exc:
                 self._problem.begin(f"The relay to {self._target} pauses: {exc}")
             finally:
-                self._lock.release()
+                # What this process could not forward is another one's by now.
+                self.error = None
+                await self._lock.release()
             await self._time.sleep(_PAUSE)
 
     async def _relay(self) -> None:
@@ -106,9 +108,14 @@ class Relay:
         tenants = self._tenants = TenantQueue(give, self.wake)
         with give, take:
             async with task_group() as tasks:
+                tasks.start_soon(self._keep_lock, tasks.cancel_scope)
                 for _ in range(self._concurrency):
                     tasks.start_soon(self._work, take, tenants)
                 await self._discover(tenants)
+
+    async def _keep_lock(self, scope: anyio.CancelScope) -> None:
+        await self._lock.keep()
+        scope.cancel()
 
     async def _discover(self, tenants: TenantQueue) -> None:
         position: int | None = None
@@ -183,6 +190,9 @@ class Relay:
         await self._breaker.admit()
         try:
             async with self._slots:
+                if not self._lock.held:
+                    # The process stood still for a while, and another one has gone on from here.
+                    raise BackendUnavailable("Another process relays now.")
                 accepted = await self._forward(entry.event)
         except ForwardingRefused as exc:
             self._breaker.succeeded()

@@ -18,7 +18,7 @@ from starlette_webhooks.relay.relay import Relay
 
 
 class Target:
-    """Remembers what it took. `on_event` may raise, and `gate` holds calls back."""
+    """Remembers what it took. `on_event` may raise, and `gate` holds calls back, as `pause` does for some seconds."""
 
     def __init__(self) -> None:
         self.taken: list[Event] = []
@@ -27,6 +27,7 @@ class Target:
         self.most_at_once = 0
         self.on_event: Callable[[Event], None] = lambda event: None
         self.gate: anyio.Event | None = None
+        self.pause = 0.0
 
     async def __call__(self, event: Event) -> Accepted:
         self.calls.append(event)
@@ -35,7 +36,7 @@ class Target:
         try:
             if self.gate is not None:
                 await self.gate.wait()
-            await anyio.lowlevel.checkpoint()
+            await anyio.sleep(self.pause)
             self.on_event(event)
         finally:
             self.running -= 1

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -23,10 +23,14 @@ from tests.stores.contract import DAY, MINUTE
 MakeOutbox: TypeAlias = Callable[[], OutboxStore]
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "postgresql"])
 def make_outbox(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> MakeOutbox:
     """Makes an outbox, each time over the same database, as each process of a host has one."""
-    settings = make_settings(tmp_path if request.param == "sqlite" else None, retention_days=30, queue_events=50)
+    options: dict[str, Any] = {"retention_days": 30, "queue_events": 50}
+    if request.param == "postgresql":
+        options["database"] = request.getfixturevalue("postgresql_url")
+        options["database_schema"] = request.getfixturevalue("postgresql_schema")
+    settings = make_settings(tmp_path if request.param == "sqlite" else None, **options)
     return lambda: outbox_of(settings, clock)
 
 
@@ -241,8 +245,10 @@ async def test_the_lock_is_held_by_one_at_a_time(make_outbox: MakeOutbox) -> Non
         assert not lock.held
         await lock.acquire()
         assert lock.held
-        lock.release()
+        await lock.release()
         assert not lock.held
+        await lock.acquire()
+        assert lock.held
 
 
 async def test_outside_its_lifespan_it_takes_and_gives_nothing(make_outbox: MakeOutbox) -> None:

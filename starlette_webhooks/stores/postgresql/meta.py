@@ -6,17 +6,18 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 
 from starlette_webhooks.encryption import SEALED
+from starlette_webhooks.meta import Meta
 from starlette_webhooks.stores.base import Replacement, SecretStore, StoredSecrets
 from starlette_webhooks.stores.postgresql.database import Database
 
-__all__ = ["StoredValues"]
+__all__ = ["SharedValues", "StoredValues"]
 
 _META = "meta.sql"
 _SECRETS = "secrets.sql"
 
 
-class StoredValues(SecretStore):
-    """The part of the store that keeps values by name, and reads secrets of all tenants."""
+class SharedValues(Meta):
+    """The part of a store or an outbox that keeps values by name."""
 
     database: Database
 
@@ -41,6 +42,10 @@ class StoredValues(SecretStore):
     async def drop_meta(self, start: str, end: str) -> None:
         """See `Meta.drop_meta`."""
         await self.database.call(self.database.queries(_META)["drop"], {"start": start, "end": end})
+
+
+class StoredValues(SharedValues, SecretStore):
+    """The part of the store that also reads secrets of all tenants."""
 
     async def sealing_keys(self) -> set[str]:
         """See `SecretStore.sealing_keys`."""

@@ -1,0 +1,150 @@
+"""Group commits of the outbox: new events by one call of the server, and what became of others by another one.
+
+Runs on the thread of the writer.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.relay.outbox import EntryState, OutboxEntry
+from starlette_webhooks.stores.moments import from_ms, to_ms
+from starlette_webhooks.stores.postgresql.connection import CallFailed, CallLost, Link, Row
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.writes import Batch, Write
+
+__all__ = ["OutboxCommitter", "Put", "PutResult", "Settle", "to_entry"]
+
+_PAUSE = 0.1
+_EVENTS = 2000
+# Of the values, by their class of SQLSTATE; none where psycopg refused them.
+_AT_FAULT = ("", "22", "23")
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Events to be taken, all or none."""
+
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """All events as stored, and whether any of them is new."""
+
+    events: Sequence[Event]
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What became of an event, as `outbox_settle_2` takes it, recorded by the process that relays in that term.
+
+    In term 0 it is recorded in any case.
+    """
+
+    values: dict[str, Any]
+    term: int
+
+
+def to_entry(row: Sequence[Any]) -> OutboxEntry:
+    """An entry of the columns that `outbox.sql` selects."""
+    seq, tenant, event_id, event_type, timestamp, channels, payload, state, message_id, code, detail = row[:11]
+    labels = tuple(channels.split(",")) if channels else ()
+    event = Event(message_id or "", tenant, event_type, payload, from_ms(timestamp), event_id, labels)
+    return OutboxEntry(seq, event, EntryState(state), code or "", detail or "")
+
+
+class OutboxCommitter:
+    """Commits batches of `Put`, `Settle` and None, which only waits for those before it. On a connection of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._link = Link(database.info)
+        queries = database.queries("outbox.sql")
+        self._put, self._settle = queries["put"], queries["settle"]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+    def commit(self, batch: Batch) -> None:
+        """Commit a batch, and put results and errors into its writes."""
+        puts = [write for write in batch.writes if isinstance(write.operation, Put)]
+        settled: dict[int, list[Write[Any]]] = {}
+        for write in batch.writes:
+            if isinstance(write.operation, Settle):
+                settled.setdefault(write.operation.term, []).append(write)
+        for term, writes in settled.items():
+            self._together(writes, partial(self._call_settle, term))
+        for start in range(0, len(puts), _EVENTS):
+            self._together(puts[start : start + _EVENTS], self._call_put)
+
+    def _together(self, writes: Sequence[Write[Any]], call: Callable[[Sequence[Write[Any]]], None]) -> None:
+        try:
+            call(writes)
+        except CallFailed as exc:
+            if len(writes) > 1 and exc.sqlstate[:2] in _AT_FAULT:
+                # One of them is at fault, and shall fail alone.
+                for write in writes:
+                    self._together([write], call)
+                return
+            _fail(writes, exc)
+        except Exception as exc:
+            _fail(writes, exc)
+
+    def _call_settle(self, term: int, writes: Sequence[Write[Any]]) -> None:
+        ((done,),) = self._persist(self._settle, (json.dumps([write.operation.values for write in writes]), term))
+        if not done:
+            raise BackendUnavailable("Another process relays by now, and records what becomes of the event.")
+
+    def _call_put(self, writes: Sequence[Write[Any]]) -> None:
+        events = [event for write in writes for event in write.operation.events]
+        values = (
+            [event.tenant for event in events],
+            [event.event_id for event in events],
+            [event.type for event in events],
+            [to_ms(event.timestamp) for event in events],
+            [",".join(event.channels) or None for event in events],
+            [event.payload for event in events],
+        )
+        found = [to_entry(row).event for row in self._persist(self._put, values)]
+        known = {(event.tenant, event.event_id): event for event in found}
+        for write in writes:
+            stored: list[Event] = []
+            fresh = False
+            for event in write.operation.events:
+                key = (event.tenant, event.event_id)
+                if key not in known:
+                    fresh = True
+                    # Svix assigns the id, so the one from the host is dropped.
+                    known[key] = replace(event, id="") if event.id else event
+                stored.append(known[key])
+            write.result = PutResult(stored, fresh)
+
+    def _persist(self, statement: str, values: Sequence[Any]) -> list[Row]:
+        """The rows of a call that has the same effect however often it is made: until one was answered, or in time."""
+        deadline = time.monotonic() + self._database.deadline
+        while True:
+            try:
+                with self._database.guarding(self._link):
+                    return self._link.call(statement, values, deadline=deadline)
+            except CallLost as exc:
+                if time.monotonic() + _PAUSE > deadline:
+                    raise BackendUnavailable(f"Whether the outbox has the event is not known: {exc}") from exc
+            except CallFailed:
+                if self._link.is_open or time.monotonic() + _PAUSE > deadline:
+                    raise
+            time.sleep(_PAUSE)
+
+
+def _fail(writes: Sequence[Write[Any]], error: Exception) -> None:
+    for write in writes:
+        write.error = error
