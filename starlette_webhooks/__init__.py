@@ -84,7 +84,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Pydantic takes a tenth of a second, and only who configures by hand names this class.
+    # Importing Pydantic takes a tenth of a second, and few apps use this class.
     if name == "WebhooksSettings":
         from starlette_webhooks.settings import WebhooksSettings
 

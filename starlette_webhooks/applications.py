@@ -46,22 +46,23 @@ class Webhooks:
     """Webhooks and events for an app: mount it, add `WebhooksMiddleware`, and emit.
 
     Args:
-        event_types: What may be emitted: `EventType(...)`, or plain names.
-        authenticate: Tells who calls the routes: `(connection) -> Principal | None`. A sync one runs in a thread. By
-            default the user and scopes of Starlette's `AuthenticationMiddleware`.
-        tenant: Tells which tenant a request of the host emits for: `(connection) -> str | None`. By default the
-            identity of the signed-in user. It is called within `emit`, which never waits: read it from the request, and
-            look nothing up.
-        settings: How it behaves; read from the environment where not given.
-        backend: The backend. By default Svix where `SVIX_API_KEY` is set, else SQLite.
-        session_valid: Tells whether the key or user that a portal session or a stream ticket came from still exists:
-            `(principal) -> bool`, by its `tenant` and `subject`. A sync one runs in a thread. Asked once a minute at
-            most for each principal, in a process.
-        outbox: A table in your own database, for `emit(..., within=session)`. By default the one of the PostgreSQL
-            backend, for hosts that have their tables in the same database.
+        event_types: The event types that may be emitted: `EventType(...)`, or plain names.
+        authenticate: Returns the caller of a route: `(connection) -> Principal | None`. A sync function runs in a
+            thread. By default, the user and scopes of Starlette's `AuthenticationMiddleware`.
+        tenant: Returns the tenant that a request of the host emits for: `(connection) -> str | None`. By default, the
+            identity of the signed-in user. `emit` calls it and must not block, so read the tenant from the request
+            without looking it up.
+        settings: By default, read from the environment.
+        backend: The backend. By default, Svix if `SVIX_API_KEY` is set, otherwise the one that `WEBHOOKS_DATABASE`
+            names.
+        session_valid: Returns whether the key or user behind a portal session or a stream ticket still exists:
+            `(principal) -> bool`, by its `tenant` and `subject`. A sync function runs in a thread. It is called at most
+            once a minute per principal and process.
+        outbox: A table in your own database, for `emit(..., within=session)`. By default, the table of the PostgreSQL
+            backend, for hosts whose tables are in the same database.
 
     Raises:
-        ValueError: An event type is registered twice, or a setting is wrong.
+        ValueError: An event type is registered twice, or a setting is not valid.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Webhooks:
         session_valid: SessionValid | None = None,
         outbox: Outbox | None = None,
     ) -> None:
-        # Imported here, as Pydantic takes a tenth of a second that `import starlette_webhooks` need not.
+        # Imported here, because importing Pydantic takes a tenth of a second.
         from starlette_webhooks.backends import default_backend
         from starlette_webhooks.portal.pages import Portal
         from starlette_webhooks.routes import OPERATIONS, build_routes
@@ -104,7 +105,7 @@ class Webhooks:
         signature = self.backend.signature_headers
         self._portal = Portal(settings, self._running_services, api=self, signature=signature)
         page = Portal(settings, self._running_services, signature=signature)
-        # A redirect to the path with or without a slash would name the scheme that a proxy took away.
+        # A redirect to the path with or without a slash would have the wrong scheme behind a proxy that ends TLS.
         self._router = Router(routes=build_routes(page), lifespan=self.lifespan, redirect_slashes=False)
         # No `ServerErrorMiddleware`: unexpected errors belong to the host.
         self._app: ASGIApp = ExceptionMiddleware(self._router, handlers=ERROR_HANDLERS)
@@ -120,19 +121,19 @@ class Webhooks:
         inner = {**scope, SERVICES: self._running_services(), DEFERRED: deferred}
         await self._app(_redact(inner, scope), receive, send)
         if deferred:
-            # This frame keeps what it names, for as long as a stream is open.
+            # While a stream is open, this frame keeps its variables in memory.
             del inner
             await deferred.pop().serve(scope, receive, send)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """Run the backend. Fits `Starlette(lifespan=...)`; `WebhooksMiddleware` enters it by itself.
+        """Run the backend. Fits `Starlette(lifespan=...)`. `WebhooksMiddleware` enters it automatically.
 
-        It is counted: several tasks may enter it, at the same time or nested, and the last to leave closes it.
+        Several tasks may enter it, also nested or at the same time. The last one to leave closes the backend.
 
         Raises:
             BackendUnavailable: The database cannot be opened.
-            RuntimeError: It runs in another event loop.
+            RuntimeError: It is running in another event loop.
         """
         async with self._lifespan.entered():
             yield
@@ -180,22 +181,22 @@ class Webhooks:
         return self._clock()
 
     def _running_services(self) -> Services:
-        # A forked child has the services of its parent, and nothing that runs.
+        # A forked child has its parent's services, which do not run here.
         if self._services is None or not self._lifespan.running:
             raise NotRunning
         return self._services
 
     def emitter(self, tenant: str | int | UUID | None = None) -> Emitter:
-        """An emitter outside requests: in jobs, scripts, inbound webhooks.
+        """Return an emitter for code outside requests: jobs, scripts, inbound webhooks.
 
         Args:
-            tenant: Whose events it emits; or pass `tenant=` to each `emit`.
+            tenant: The tenant of its events. Alternatively, pass `tenant=` to each `emit`.
         """
         emitter = Emitter(self._emit_context)
         return emitter if tenant is None else emitter.for_tenant(tenant)
 
     def endpoints(self, tenant: str | int | UUID) -> TenantEndpoints:
-        """Manages a tenant's endpoints from code, by the rules of the routes: `await endpoints.create(url)`."""
+        """Manage a tenant's endpoints from code, with the rules of the routes: `await endpoints.create(url)`."""
         from starlette_webhooks.management import TenantEndpoints
 
         return TenantEndpoints(
@@ -203,39 +204,39 @@ class Webhooks:
         )
 
     def request_emitter(self, scope: Scope, pending: Pending | None = None) -> Emitter:
-        """The emitter of one request or websocket. `WebhooksMiddleware` puts it at `request.state.webhooks`."""
+        """Return the emitter of a request or websocket. `WebhooksMiddleware` stores it as `request.state.webhooks`."""
         return Emitter(self._emit_context, scope=scope, pending=Pending() if pending is None else pending)
 
     def install(self, app: Starlette, *, path: str = "/api/v1/webhooks") -> None:
         """Mount at `path` and add `WebhooksMiddleware`, on a Starlette or FastAPI app.
 
-        Middleware that is added after this one runs before it. So add what signs users in after it, too, or anywhere
-        where it only fills the scope.
+        Middleware that is added later runs earlier. Add middleware that signs users in after this call, or anywhere if
+        it only fills the scope.
         """
-        # First, as it refuses once the app has started.
+        # First, because it raises if the app has already started.
         app.add_middleware(WebhooksMiddleware, webhooks=self)
         app.mount(path, self, name="webhooks")
         self._portal.public_path = path
 
     @property
     def portal(self) -> Portal:
-        """The page where customers manage their endpoints, to mount beside the API: `Mount("/webhooks", ...)`."""
+        """The portal for customers, to mount beside the API: `Mount("/webhooks", webhooks.portal)`."""
         return self._portal
 
     def set_clock(self, clock: Clock) -> None:
-        """Go by this clock, in seconds since the epoch. For tests; see `starlette_webhooks.testing.Clock`."""
+        """Use this clock, in seconds since the epoch. For tests. See `starlette_webhooks.testing.Clock`."""
         self._clock = clock
 
     def drain(self) -> None:
-        """End all open streams of this process soon, and refuse new ones; their clients connect elsewhere."""
+        """End all open streams of this process, and refuse new ones. Clients connect to another process."""
         if self._services is not None and self._lifespan.running:
             self._services.hub.drain()
 
     async def revoke_sessions(self, tenant: str | int | UUID) -> None:
         """End all portal sessions, portal links and stream tickets of a tenant that exist now.
 
-        Open streams that they authorised end, too: in this process at once, in others within ten seconds. Calls with
-        them are refused within five seconds. API keys and sessions of the host are the host's to revoke.
+        Open streams that they authorised end too: in this process immediately, in others within ten seconds. Calls with
+        them are refused within five seconds. The host revokes API keys and its own sessions itself.
 
         Raises:
             NotRunning: Outside the lifespan.
@@ -256,26 +257,26 @@ class Webhooks:
         return await self.backend.reencrypt()
 
     async def erase(self, tenant: str | int | UUID) -> None:
-        """Remove all that is kept of a tenant: events, endpoints, attempts."""
+        """Remove everything that is stored for a tenant: events, endpoints, attempts."""
         await self.backend.erase(str(tenant))
         if self._services is not None and self._lifespan.running:
             self._services.hub.forget(str(tenant))
 
     def health(self) -> Health:
-        """The state of the backend and the streams of this process, JSON-able. For the operator, not for customers."""
+        """Return the state of the backend and this process's streams, as JSON values. For operators, not customers."""
         health = self.backend.health()
         if self._services is not None and self._lifespan.running:
             health["streams"] = self._services.hub.metrics()
             return health
-        # A forked child has the backend of its parent, which does not run here.
+        # A forked child has its parent's backend, which does not run here.
         health["status"] = "stopped"
         if self._lifespan.error is not None:
-            health["error"] = f"It ended unexpectedly: {self._lifespan.error!r}. Restart the process."
+            health["error"] = f"The backend ended unexpectedly:  {self._lifespan.error!r}. Restart the process."
         return health
 
 
 def _redact(inner: Scope, outer: Scope) -> Scope:
-    # Servers log the query string of the scope that they gave, once the response starts.
+    # Once the response starts, servers log the query string of their scope.
     query: bytes = outer.get("query_string", b"")
     # A name may be percent-encoded, as in `%74oken=`.
     if b"ticket" in query or b"token" in query or b"%" in query:

@@ -1,4 +1,4 @@
-"""Attempts: one HTTP request of one delivery, and how to ask for them."""
+"""Attempts, the HTTP requests that try to make a delivery, and queries for them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ AttemptStatus = Literal["success", "fail"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One HTTP try of one delivery.
+    """One HTTP request that tries to make a delivery.
 
     Attributes:
         id: `atmpt_` and a KSUID.
         event_id: The event's public id (`msg_...`).
-        number: 1 for the first try of the event at this endpoint.
-        status_code: The receiver's HTTP status, 0 where no response came.
+        number: 1 for the first attempt of the event at this endpoint.
+        status_code: The receiver's HTTP status, or 0 without a response.
         response: The first 16 KiB of the response body, as text.
-        error: Why no response came, in words that are safe to show to the customer; empty otherwise.
+        error: Why there was no response, as a text that is safe to show to the customer. Empty otherwise.
         duration_ms: From start to end, in milliseconds.
         trigger: `scheduled`, `manual` (resent or recovered by hand) or `test`.
-        next_attempt_at: When the delivery is tried again, as known when the attempt was recorded; None for never.
+        next_attempt_at: When the next attempt is due, as known when this one was recorded. None means never.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Attempt:
     next_attempt_at: datetime | None = None
 
     def document(self) -> dict[str, Any]:
-        """The attempt as the routes show it."""
+        """Return the attempt as the routes show it."""
         return {
             "id": self.id,
             "eventId": self.event_id,
@@ -67,10 +67,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptQuery:
-    """Which attempts to list: newest first, exclusive of `cursor` (an attempt's id).
+    """A query for attempts, newest first and older than `cursor`, which is an attempt's id.
 
     Attributes:
-        status_code_class: 2 for 200 to 299, and so on; 0 for no response.
+        status_code_class: 2 for 200 to 299, and so on. 0 for no response.
     """
 
     event_id: str | None = None

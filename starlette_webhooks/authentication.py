@@ -1,4 +1,4 @@
-"""Who calls: principals, scopes, API keys, stream tickets, and the same-origin rule for cookie sessions."""
+"""Authentication of callers: principals, scopes, API keys, and the same-origin rule for cookie sessions."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _SENT_BY_BROWSERS = frozenset({"basic", "digest", "negotiate", "ntlm"})
 
 @dataclass(frozen=True, slots=True, init=False)
 class Principal:
-    """Who calls.
+    """A caller of the routes.
 
     Args:
-        tenant: Whose events and endpoints the call sees and touches.
-        scopes: What it may do: `webhooks:read`, `webhooks:write`, or as the settings name them.
-        subject: The id of the key or user behind the call, never the key itself. `session_valid` and the audit log name
-            it. Empty if there is none.
+        tenant: The tenant whose events and endpoints the caller can access.
+        scopes: What the caller may do: `webhooks:read`, `webhooks:write`, or the names in the settings.
+        subject: The id of the key or user behind the call, never the key itself. For `session_valid` and the audit log.
+            Empty if there is none.
     """
 
     tenant: str
@@ -64,24 +64,24 @@ class Principal:
 
 
 Authenticate: TypeAlias = Callable[[HTTPConnection], Principal | None | Awaitable[Principal | None]]
-"""Tells who calls: a `Principal`, or None for an anonymous call. A sync one runs in a thread."""
+"""Returns the caller: a `Principal`, or None for an anonymous call. A sync function runs in a thread."""
 
 
 async def default_authenticate(connection: HTTPConnection) -> Principal | None:
-    """The user of Starlette's `AuthenticationMiddleware`: `user.identity` is the tenant, `auth.scopes` the scopes."""
+    """Return the user of Starlette's `AuthenticationMiddleware`, with `user.identity` as tenant and `auth.scopes`."""
     user = connection.scope.get("user")
-    # Users of other frameworks' middleware are of any type.
+    # Users of other frameworks' middleware can be of any type.
     if user is None or not getattr(user, "is_authenticated", False):
         return None
     return Principal(str(user.identity), getattr(connection.scope.get("auth"), "scopes", ()))
 
 
 class APIKeys:
-    """Authenticates `Authorization: Bearer <key>`, and requests without a key by `fallback`.
+    """Authenticates `Authorization: Bearer <key>`, and requests without a key with `fallback`.
 
     Args:
-        lookup: Returns the principal of a key, or None for a key that is not valid. A sync one runs in a thread.
-        fallback: How to authenticate requests without a Bearer key, for example by the host's session.
+        lookup: Returns the principal of a key, or None if the key is not valid. A sync function runs in a thread.
+        fallback: Authenticates requests without a Bearer key, for example by the host's session.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class APIKeys:
         self._fallback = fallback
 
     async def __call__(self, connection: HTTPConnection) -> Principal | None:
-        """The principal of a request, or None."""
+        """Return the principal of a request, or None."""
         scheme, _, key = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             principal = await _call(self._lookup, key.strip())
@@ -104,7 +104,7 @@ class APIKeys:
 
 
 async def call_authenticate(authenticate: Authenticate, connection: HTTPConnection) -> Principal | None:
-    """Call an `authenticate`: an async one here, a sync one in a thread, since it may read a database."""
+    """Call an `authenticate` function. A sync one runs in a thread, because it may read a database."""
     return await _call(authenticate, connection)
 
 
@@ -118,10 +118,10 @@ async def _call(function: Callable[[T], Any], argument: T) -> Principal | None:
 
 
 async def call_function(function: Callable[[T], Any], argument: T) -> Any:
-    """Call a function of the host: an async one here, a sync one in a thread, since it may read a database."""
+    """Call a function of the host. A sync one runs in a thread, because it may read a database."""
     if _is_async(function):
         return await function(argument)
-    # In a list, as Trio refuses a function that returns a coroutine.
+    # In a list, because Trio refuses a function that returns a coroutine.
     (found,) = await to_thread.run_sync(lambda: [function(argument)], limiter=_threads())
     # A sync function may return a coroutine, such as a lambda around an async one.
     return await found if inspect.isawaitable(found) else found
@@ -132,7 +132,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _threads() -> CapacityLimiter:
-    # Apart from AnyIO's default, which serves the host's own sync routes: slow lookups must not hold those up.
+    # Separate from AnyIO's default limiter, so that slow lookups do not delay the host's own sync routes.
     try:
         return _limiter.get()
     except LookupError:
@@ -142,23 +142,23 @@ def _threads() -> CapacityLimiter:
 
 
 def sends_key(connection: HTTPConnection) -> bool:
-    """Whether the caller means to authenticate by the `Authorization` header: if that fails, no cookie counts."""
+    """Return whether the caller authenticates by the `Authorization` header. If that fails, cookies do not count."""
     scheme = connection.headers.get("authorization", "").partition(" ")[0]
     return bool(scheme) and scheme.lower() not in _SENT_BY_BROWSERS
 
 
 def check_same_origin(connection: HTTPConnection, public_url: str | None = None) -> None:
-    """Refuse a changing call that another site may have caused.
+    """Refuse a call that changes something and that another site may have caused.
 
-    A browser sends cookies, and what Basic and like schemes need, along with requests that other sites make it send. A
-    call that was authenticated by its key cannot be one of those; any other must say that it is same-origin, by
-    `Sec-Fetch-Site` (Fetch Metadata), or by an `Origin` that is ours.
+    Browsers send cookies and credentials of schemes such as Basic with requests that other sites cause. A call that was
+    authenticated by a key cannot be such a request. Any other call must prove that it is same-origin, by
+    `Sec-Fetch-Site` (Fetch Metadata) or by its `Origin`.
 
     Args:
-        public_url: Where the host is reached, if the request does not tell.
+        public_url: The URL of the host, if the request does not contain it.
 
     Raises:
-        Forbidden: It does not.
+        Forbidden: The call is not same-origin.
     """
     if connection.scope.get("method") in _SAFE_METHODS or _is_by_key(connection):
         return
@@ -170,7 +170,7 @@ def check_same_origin(connection: HTTPConnection, public_url: str | None = None)
         same = origin is not None and origin in (_own_origin(connection), _origin_of(public_url or ""))
     if not same:
         raise Forbidden(
-            "This call came from another site, or does not tell where from. Call it from the page itself, or send "
+            "This call came from another site, or does not name its origin. Call it from the portal, or send "
             "`Authorization: Bearer <key>`.",
             code="cross_origin",
         )
@@ -179,7 +179,7 @@ def check_same_origin(connection: HTTPConnection, public_url: str | None = None)
 def _is_by_key(connection: HTTPConnection) -> bool:
     if connection.scope.get(BY_KEY):
         return True
-    # The host's own `authenticate` may have looked at a cookie first, whatever the header says.
+    # The host's own `authenticate` may have used a cookie, whatever the header says.
     scheme = connection.headers.get("authorization", "").partition(" ")[0]
     return scheme.lower() == "bearer" and "cookie" not in connection.headers
 
@@ -189,7 +189,7 @@ def _own_origin(connection: HTTPConnection) -> tuple[str, str] | None:
 
 
 def _origin_of(url: str) -> tuple[str, str] | None:
-    """Scheme and authority of a URL, without the scheme's own port."""
+    """Return the scheme and authority of a URL, without the default port."""
     try:
         parts = urlsplit(url)
         port = parts.port

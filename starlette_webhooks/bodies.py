@@ -1,4 +1,4 @@
-"""What customers may send as bodies, and `webhooks.endpoints(...)` as arguments: one set of rules for both."""
+"""The models of request bodies, whose rules also apply to the arguments of `webhooks.endpoints(...)`."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ B = TypeVar("B", bound="Body")
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 _VALUE = re.compile(r"[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?|")
-# What a delivery sets itself, and what would change how the message is framed or read (RFC 9110, RFC 9112).
+# Headers that deliveries set, or that change how the message is framed or read (RFC 9110, RFC 9112).
 _OURS = {name.decode() for name in RESERVED_HEADERS} | {"content-encoding", "content-type", "date", "user-agent", "via"}
 _OUR_PREFIXES = ("webhook-", "svix-")
 _METADATA_BYTES = 4096
 _QUAD = "[A-Za-z0-9+/]{4}"
 _TWO, _THREE = "[A-Za-z0-9+/]{2}(==)?", "[A-Za-z0-9+/]{3}=?"
-# 24 to 64 bytes in base64: 8 to 21 groups of four characters, and what is left, with its padding or without.
+# 24 to 64 bytes in base64: 8 to 21 groups of four characters and a rest, with or without padding.
 _SECRET = f"^(whsec_)?(({_QUAD}){{8,20}}({_TWO}|{_THREE})?|({_QUAD}){{21}}({_TWO})?)$"
 _INVALID_TIME = "invalid_time"
 
@@ -112,10 +112,10 @@ URL = Annotated[
 
 
 class Body(BaseModel):
-    """A JSON object in camelCase; fields that it does not know are refused.
+    """A JSON object in camelCase. Unknown fields are refused.
 
     Attributes:
-        max_bytes: How large it may be. An endpoint with every header and all metadata has some 90 KiB.
+        max_bytes: The maximum size. An endpoint with the maximum of headers and metadata has about 90 KiB.
     """
 
     max_bytes: ClassVar[int] = 131_072
@@ -123,7 +123,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, strict=True, hide_input_in_errors=True)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
-        # Some of the values are secret.
+        # Some values are secret.
         return ((None, name) for name in sorted(self.model_fields_set))
 
 
@@ -132,7 +132,7 @@ class Nothing(Body):
 
 
 class EndpointChange(Body):
-    """The fields of an endpoint to change; what is left out stays."""
+    """The fields of an endpoint to change. Fields that are left out stay unchanged."""
 
     url: URL = ""
     description: Annotated[str, StringConstraints(max_length=1024)] = ""
@@ -154,12 +154,12 @@ class EndpointChange(Body):
     @classmethod
     def _headers(cls, value: dict[str, str]) -> dict[str, str]:
         if len({name.lower() for name in value}) < len(value):
-            raise ValueError("a header is named twice; names are the same in upper and lower case")
+            raise ValueError("a header is named twice (names are not case-sensitive)")
         for name, item in value.items():
             if _TOKEN.fullmatch(name) is None:
                 raise ValueError(f"{name[:128]!r} is not a valid name of a header (RFC 9110, 5.1)")
             if name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
-                raise ValueError(f"the header `{name}` is set by us; leave it out")
+                raise ValueError(f"the header `{name}` is set automatically, leave it out")
             if _VALUE.fullmatch(item) is None:
                 raise ValueError(
                     f"the value of the header `{name}` must not have control characters, or spaces at its ends"
@@ -167,7 +167,7 @@ class EndpointChange(Body):
         return value
 
     def changes(self) -> EndpointChanges:
-        """The fields that were given."""
+        """Return the given fields."""
         given: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
         for name in ("event_types", "channels"):
             if name in given:
@@ -176,13 +176,13 @@ class EndpointChange(Body):
 
 
 class EndpointCreation(EndpointChange):
-    """A new endpoint; `url` is required."""
+    """A new endpoint. `url` is required."""
 
     url: URL
     secret: Secret | None = None
 
     def changes(self) -> EndpointChanges:
-        """The fields that were given."""
+        """Return the given fields."""
         given = super().changes()
         if given.secret is None:
             return EndpointChanges(**{**given.given(), "secret": UNSET})
@@ -190,7 +190,7 @@ class EndpointCreation(EndpointChange):
 
 
 class Rotation(Body):
-    """A new secret; a random one if none is given."""
+    """A new secret. A random one by default."""
 
     key: Secret | None = None
 
@@ -198,47 +198,47 @@ class Rotation(Body):
 class EventTest(Body):
     """A test event."""
 
-    # Checking data takes time on the event loop, and here customers choose the data.
+    # Validating data takes time on the event loop, and customers choose this data.
     max_bytes = 32_768
 
     event_type: EventTypeName = "test.ping"
     data: Annotated[
         dict[str, Any] | None,
-        Field(description="It must fit the schema of the event type. The example of the type if left out."),
+        Field(description="It must match the schema of the event type. By default, the example of the type."),
     ] = None
 
 
 class Recovery(Body):
-    """Which deliveries to make again."""
+    """The deliveries to recover."""
 
     since: Time
-    until: Annotated[Time | None, Field(description="It must lie after `since`. Now if left out.")] = None
+    until: Annotated[Time | None, Field(description="It must be after `since`. By default, now.")] = None
     missing: StrictBool = False
 
     def check_order(self) -> None:
-        """Raise `InvalidBody` unless `since` lies before `until`."""
+        """Raise `InvalidBody` unless `since` is before `until`."""
         if self.until is not None and self.until <= self.since:
-            raise InvalidBody("`since` must lie before `until`.", code=_INVALID_TIME)
+            raise InvalidBody("`since` must be before `until`.", code=_INVALID_TIME)
 
 
 class TicketRequest(Body):
-    """What the stream of a ticket may carry; nothing means all."""
+    """The filter of a ticket's stream. Empty means all events."""
 
     event_types: Annotated[list[EventTypeName], Field(max_length=20)] = []
     channel: Channel | None = None
 
 
 class PortalRequest(Body):
-    """How long a portal session lasts, in seconds: one hour by default, seven days at most."""
+    """The duration of a portal session in seconds: one hour by default, seven days at most."""
 
     expires_in: Annotated[int, Field(ge=60, le=604_800), BeforeValidator(_whole)] = 3600
 
 
 def check_body(model: type[B], value: Mapping[str, Any]) -> B:
-    """The body, if it keeps to the rules.
+    """Validate a body and return it.
 
     Raises:
-        InvalidBody: It does not. The message names the field.
+        InvalidBody: The body is not valid. The message names the field.
     """
     try:
         return model.model_validate(value)

@@ -1,4 +1,4 @@
-"""The memory that events take on their way from the log to slow clients: one budget for the whole process."""
+"""The memory budget of a process for events that are being sent from the log to slow clients."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["MemoryBudget", "Reservation", "within_share"]
 
 
 def within_share(held: int, size: int, free: int) -> bool:
-    """Whether a tenant that holds so much of something may take more, where so much is free.
+    """Return whether a tenant that already holds a part of a resource may take more of what is free.
 
-    It may while what it will hold is not more than what is free now. So one tenant gets a half at most, a second one a
+    It may as long as it will not hold more than what is free now. One tenant therefore gets at most half, a second one
     half of the rest, and there is always something left for the next.
     """
     return not held or held + size <= free
 
 
 class Reservation:
-    """Bytes that were granted. Release them, or use it as a context manager."""
+    """Granted bytes. Release them, or use this as a context manager."""
 
     __slots__ = ("_budget", "size", "tenant")
 
@@ -29,13 +29,13 @@ class Reservation:
         self.size = size
 
     def shrink(self, size: int) -> None:
-        """Give back what is not needed, once the true size is known."""
+        """Release the bytes that are not needed, once the actual size is known."""
         if size < self.size:
             self._budget._give_back(self.tenant, self.size - size)
             self.size = size
 
     def release(self) -> None:
-        """Give back everything. May be called again."""
+        """Release everything. May be called again."""
         self.shrink(0)
 
     def __enter__(self) -> Reservation:
@@ -58,16 +58,16 @@ class _Request:
 
 
 class MemoryBudget:
-    """Bytes for pages of events in memory, shared fairly by tenants.
+    """Bytes for pages of events in memory, which tenants share fairly.
 
-    Reserve before you read, with the most that a page can take; shrink to its true size; release once the client has
-    it. A request for more than the whole budget waits until nothing else is held.
+    Reserve the maximum size of a page before you read it, shrink the reservation to the actual size, and release it
+    once the client has the page. A request for more than the whole budget waits until nothing else is reserved.
 
     Args:
         limit: Bytes.
 
     Attributes:
-        held: Bytes that are reserved now.
+        held: The reserved bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -78,11 +78,11 @@ class MemoryBudget:
 
     @property
     def waiting(self) -> int:
-        """How many requests wait."""
+        """The number of waiting requests."""
         return len(self._waiting)
 
     async def reserve(self, tenant: str, size: int) -> Reservation:
-        """Wait until the tenant may have so many bytes. Put a timeout around it: others may be slow to release."""
+        """Wait until the tenant may have this many bytes. Use a timeout, because others may release theirs late."""
         size = min(size, self.limit)
         if not self._waiting and self._may_have(tenant, size):
             return self._grant(tenant, size)
@@ -97,7 +97,7 @@ class MemoryBudget:
                 self._give_back(tenant, size)
             else:
                 self._waiting.remove(request)
-                # It may have kept smaller ones waiting behind it.
+                # Smaller requests may have waited behind it.
                 self._serve()
             raise
         return Reservation(self, tenant, size)
@@ -119,17 +119,17 @@ class MemoryBudget:
         self._serve()
 
     def _serve(self) -> None:
-        """Grant what can be granted, in order of arrival."""
+        """Grant waiting requests, in order of arrival."""
         left: deque[_Request] = deque()
         blocked = False
         while self._waiting:
             request = self._waiting.popleft()
             free = self.limit - self.held
             if blocked or not within_share(self._by_tenant[request.tenant], request.size, free):
-                # Tenants beyond their share wait for their own releases, and keep nobody else waiting.
+                # Tenants beyond their share wait for their own releases, and do not block others.
                 left.append(request)
             elif request.size > free:
-                # Smaller requests do not overtake this one, or it might never be granted.
+                # Smaller requests do not overtake this one, which might otherwise never be granted.
                 blocked = True
                 left.append(request)
             else:

@@ -1,4 +1,4 @@
-"""Task groups that raise errors as they are, long-lived tasks, and calls that run at the same time."""
+"""Task groups that raise plain errors, long-lived tasks, and concurrent calls."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ R = TypeVar("R")
 
 @asynccontextmanager
 async def task_group() -> AsyncGenerator[TaskGroup]:
-    """A task group that raises an error as it is, where AnyIO's wraps it in an `ExceptionGroup`.
+    """A task group that raises plain errors instead of an `ExceptionGroup`.
 
-    The error of the block comes before errors of tasks. The first one is raised; of the others, unexpected ones are
-    logged.
+    The error of the block takes precedence over errors of tasks. The first error is raised. Other errors are logged if
+    they are unexpected.
     """
     failures: list[Exception] = []
     try:
@@ -34,19 +34,19 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
             try:
                 yield tasks
             except Exception as exc:
-                # Carried past the group, which would wrap it.
+                # Raised outside the group, which would wrap it.
                 failures.append(exc)
                 tasks.cancel_scope.cancel()
     except ExceptionGroup as group:
         failures.extend(group.exceptions)
     for other in failures[1:]:
         if not isinstance(other, WebhooksError):
-            logger.error("Another task of the same group failed, too.", exc_info=other)
+            logger.error("Another task of the same group also failed.", exc_info=other)
     try:
         if failures:
             raise failures[0]
     finally:
-        # The traceback holds this frame: without the cycle, nothing waits for the garbage collector.
+        # The traceback refers to this frame. Without the cycle, nothing waits for the garbage collector.
         failures.clear()
 
 
@@ -69,14 +69,14 @@ async def keep_running(
     longest_pause: float = 30.0,
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
 ) -> None:
-    """Run a long-lived task. Where it fails, log the error, pause, and run it again.
+    """Run a long-lived task. If it fails, log the error, pause, and run it again.
 
-    An unexpected error, such as a moment without a free thread or without memory, must not end a task for good, nor
-    the tasks beside it: the process would go on, and deliver nothing.
+    An unexpected error, such as a moment without a free thread or memory, must not end a task or the tasks beside it:
+    the process would continue without delivering anything.
 
     Args:
         pause: Seconds before the first restart. It doubles with each failure, up to `longest_pause`.
-        sleep: Waits for that many seconds; tests need not.
+        sleep: Waits for a number of seconds. Tests replace it.
     """
     next_pause = pause
     while True:
@@ -96,7 +96,7 @@ def _name(function: Callable[..., object]) -> str:
 
 
 async def each(items: Sequence[T], function: Callable[[T], Awaitable[R]], *, at_once: int = 8) -> list[R]:
-    """What the function returns for each item, in their order. The first error cancels the others and is raised."""
+    """Call the function for all items concurrently, and return the results in order. The first error is raised."""
     results: dict[int, R] = {}
     limiter = CapacityLimiter(at_once)
 

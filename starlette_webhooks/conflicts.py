@@ -1,4 +1,4 @@
-"""The conflicts that an endpoint can be in, with the same code and words on every backend."""
+"""The conflicts of endpoints, with the same code and message on every backend."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ __all__ = ["endpoint_disabled", "endpoint_limit", "same_secret", "too_many_secre
 
 
 def endpoint_limit(count: int) -> Conflict:
-    """The tenant has as many endpoints as it may have."""
-    return Conflict(
-        f"There are {count} endpoints already, and no more are allowed. Delete one first.", code="endpoint_limit"
-    )
+    """Return the error for a tenant at the limit of endpoints."""
+    return Conflict(f"There are {count} endpoints, which is the limit. Delete one first.", code="endpoint_limit")
 
 
 def endpoint_disabled(identifier: str, reason: str | None = None) -> Conflict:
-    """Nothing is delivered to a disabled endpoint, also not on request."""
+    """Return the error for a delivery to a disabled endpoint."""
     why = f" ({reason})" if reason else ""
     return Conflict(
         f'The endpoint `{identifier}` is disabled{why}. Enable it first: `PATCH` it with `{{"disabled": false}}`.',
@@ -24,14 +22,14 @@ def endpoint_disabled(identifier: str, reason: str | None = None) -> Conflict:
 
 
 def same_secret() -> Conflict:
-    """A rotation to the secret that the endpoint has."""
+    """Return the error for a rotation to the current secret."""
     return Conflict(
-        "This is already the secret. Send another one, or leave it out for a random one.", code="same_secret"
+        "This is already the current secret. Send another one, or none for a random one.", code="same_secret"
     )
 
 
 def too_many_secrets() -> Conflict:
-    """A rotation while too many earlier secrets are still valid."""
+    """Return the error for a rotation while too many earlier secrets are still valid."""
     return Conflict(
         "Too many secrets of this endpoint are still valid. Wait until older ones have expired, 24 hours after they "
         "were replaced.",

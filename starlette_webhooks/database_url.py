@@ -1,4 +1,4 @@
-"""`DatabaseURL`: what `WEBHOOKS_DATABASE` names, a SQLite file or a PostgreSQL database."""
+"""`DatabaseURL`, the parsed value of `WEBHOOKS_DATABASE`: a SQLite file or a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DatabaseURL:
 
     Attributes:
         dialect: Which of the two.
-        location: The path of the file, or `:memory:`; for PostgreSQL what psycopg connects to, password included.
+        location: The path of the file, or `:memory:`. For PostgreSQL, the connection string, including the password.
     """
 
     dialect: Literal["sqlite", "postgresql"]
@@ -27,10 +27,10 @@ class DatabaseURL:
 
     @property
     def path(self) -> str:
-        """The SQLite file, or `:memory:`.
+        """The path of the SQLite file, or `:memory:`.
 
         Raises:
-            ValueError: It is a PostgreSQL database.
+            ValueError: The database is a PostgreSQL database.
         """
         if self.dialect != "sqlite":
             raise ValueError("`WEBHOOKS_DATABASE` names a PostgreSQL database. Give the path of a SQLite file here.")
@@ -38,10 +38,10 @@ class DatabaseURL:
 
 
 def parse_database(text: str) -> DatabaseURL:
-    """Read a path or a URL, by the rules of SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`.
+    """Parse a path or a URL by the rules of SQLAlchemy: `sqlite:///relative.db`, `sqlite:////absolute.db`.
 
     Raises:
-        ValueError: The URL names another kind of database, or lacks its path.
+        ValueError: The URL names another kind of database, or has no path.
     """
     found = _SCHEME.match(text)
     if found is None:
@@ -65,5 +65,5 @@ def _sqlite_path(rest: str) -> str:
             "a SQLite URL has three slashes and a path: `sqlite:///webhooks.db`, `sqlite:////data/webhooks.db`"
         )
     if "?" in path:
-        raise ValueError("a SQLite URL has no parameters here. Leave out the `?` and what follows")
+        raise ValueError("SQLite URLs cannot have parameters here. Remove the `?` and everything after it")
     return path

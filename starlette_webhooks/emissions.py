@@ -1,4 +1,4 @@
-"""What is emitted: events to emit, events on their way, and what a request has yet to flush."""
+"""Emitted events: arguments, submitted events, and the events of a request that are not durable yet."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class NewEvent:
 
 
 class Emission:
-    """An event on its way. Await it to wait until it is durable and to get it as stored.
+    """A submitted event. Await it to wait until it is durable, and to get it as stored.
 
     Attributes:
-        event: The event. Where its `event_id` was used before, awaiting gives the first event instead.
+        event: The event. If its `event_id` was used before, awaiting returns the first event instead.
     """
 
     __slots__ = ("_submission", "event")
@@ -52,7 +52,7 @@ class Emission:
 
 
 class Emissions:
-    """Events on their way in one commit. Await it to wait until all are durable.
+    """Events that were submitted in one commit. Await it to wait until all are durable.
 
     Attributes:
         events: The events, in the order given.
@@ -77,7 +77,7 @@ class Transactional(Protocol):
 
 
 class Pending(list[Submission]):
-    """What one request emitted and is not known to be durable yet."""
+    """The events of a request that may not be durable yet."""
 
     __slots__ = ("_within",)
 
@@ -98,17 +98,17 @@ class Pending(list[Submission]):
         return self._within is not None and any(written.open for written in self._within)
 
     def add(self, submission: Submission) -> None:
-        """Take one more."""
+        """Add a submission."""
         if len(self) >= _PENDING:
-            # A connection that emits for long and sends nothing. What failed is still to be reported.
+            # The connection emits for a long time without sending anything. Failures must still be reported.
             self[:] = [one for one in self if not one.finished or one.failed]
         self.append(submission)
 
     async def flush(self) -> None:
-        """Wait until all of it is durable.
+        """Wait until all events are durable.
 
         Raises:
-            BackendError: Some of it could not be stored.
+            BackendError: Some events could not be stored.
         """
         while self:
             submission = self[0]
@@ -120,7 +120,7 @@ class Pending(list[Submission]):
                     self.pop(0)
 
     async def flush_quietly(self) -> None:
-        """Flush while another error is on its way, which must not be replaced by this one."""
+        """Flush while another error is being raised, without replacing that error."""
         with anyio.CancelScope(shield=True):
             while self:
                 try:

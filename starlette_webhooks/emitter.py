@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 observers: list[Callable[[Sequence[Event], EventTypes], None]] = []
-"""Called with what this process emits, and the catalog that it is of. For tests."""
+"""Called with the events that this process emits, and their catalog. For tests."""
 
 STATE_KEY = "webhooks"
 _TENANT_LENGTH = 256
@@ -45,10 +45,10 @@ _TENANT_LENGTH = 256
 
 @dataclass(frozen=True, slots=True)
 class EmitContext:
-    """What all emitters of a `Webhooks` share.
+    """The state that all emitters of a `Webhooks` share.
 
     Attributes:
-        outbox: Where events go that are emitted within a transaction of the host; None where there is none.
+        outbox: The outbox for events that are emitted within a transaction of the host, or None.
     """
 
     backend: Backend
@@ -59,9 +59,9 @@ class EmitContext:
 
 
 class Emitter:
-    """Emits events of a tenant. `request.state.webhooks` is one; `webhooks.emitter(tenant)` makes one elsewhere.
+    """Emits events of a tenant. Use `request.state.webhooks` in requests, and `webhooks.emitter(tenant)` elsewhere.
 
-    `emit` may be called from async and sync code, from any thread.
+    You can call `emit` from async and sync code, and from any thread.
     """
 
     __slots__ = ("_context", "_pending", "_scope", "_tenant")
@@ -114,28 +114,28 @@ class Emitter:
     ) -> Emission:
         """Emit an event. Takes microseconds, and never waits for deliveries or fails because of them.
 
-        The event is durable before the response of this request leaves. Await the result to wait for that here.
+        The event is durable before the response of this request is sent. Await the result to wait for this yourself.
 
         Args:
-            event_type: A registered name; or an instance of the class that a registered type has as its schema.
-            data: What happened: a dict, or an instance of a class. Written as JSON, as Pydantic writes it.
+            event_type: A registered name, or an instance of the class that is the schema of a registered type.
+            data: What happened, as a dict or an instance of a class. It is encoded as Pydantic does in JSON mode.
             tenant: The tenant of the event, if it is not the emitter's.
-            event_id: Your own key for this event: emitted again for the same tenant, it gives the first event. 1 to 256
-                of `a-z A-Z 0-9 . _ -`, not beginning with `msg_`.
-            channels: Up to 5 labels that endpoints and streams may filter by.
-            within: A session or connection of yours: the event is part of its transaction, and exists if and only if
-                that commits. A session of SQLAlchemy, sync or async; a sync connection of SQLAlchemy, psycopg or
-                sqlite3; for async connections use `send`. Needs `Webhooks(outbox=...)`, unless the backend is
-                PostgreSQL in the same database; and no running lifespan.
+            event_id: Your own key for this event. If you emit it again for the same tenant, you get the first event. 1
+                to 256 characters of `a-z A-Z 0-9 . _ -`, not starting with `msg_`.
+            channels: Up to 5 labels that endpoints and streams can filter by.
+            within: Your session or connection. The event becomes part of its transaction, and exists if and only if
+                that commits. A sync or async session of SQLAlchemy, or a sync connection of SQLAlchemy, psycopg or
+                sqlite3. For async connections, use `send`. Requires `Webhooks(outbox=...)`, unless the backend is
+                PostgreSQL in the same database. Does not require a running lifespan.
 
         Raises:
             UnknownEventType: No such type is registered.
-            InvalidEvent: The data does not fit the type, JSON cannot carry it, or it is too large.
+            InvalidEvent: The data does not match the type, is not valid JSON, or is too large.
             TenantRequired: No tenant for this event.
-            QueueFull: Too many events wait to be written; this one was not accepted.
-            NotRunning: `Webhooks` has no running lifespan.
-            TypeError: `within` is nothing that it can be.
-            RuntimeError: `within` leads to another database, or commits each statement by itself.
+            QueueFull: Too many events wait for their commit, so this one was not accepted.
+            NotRunning: The lifespan of `Webhooks` is not running.
+            TypeError: `within` has an unsupported type.
+            RuntimeError: `within` uses another database, or commits each statement separately.
         """
         event = self._prepare(event_type, data, tenant, event_id, channels)
         if within is not None:
@@ -149,8 +149,8 @@ class Emitter:
         """Emit several events in one commit: all of them are stored, or none. See `emit`.
 
         Args:
-            events: `NewEvent(...)`, or `(event_type, data)`, or instances of classes bound to event types.
-            within: See `emit`. All of them are inserted by one statement, where the driver can.
+            events: `NewEvent(...)`, `(event_type, data)`, or instances of classes that are schemas of event types.
+            within: See `emit`. One statement inserts all events if the driver supports it.
         """
         prepared = tuple([self._prepare_one(given) for given in events])
         if within is not None:
@@ -194,12 +194,12 @@ class Emitter:
     ) -> Event:
         """Emit an event and return it once the backend has accepted it. Arguments as for `emit`.
 
-        With `within`, which may also be an async connection of SQLAlchemy, psycopg or asyncpg, it returns once the
-        event is in that transaction.
+        `within` can also be an async connection of SQLAlchemy, psycopg or asyncpg. `send` then returns once the event
+        is in the transaction.
 
         Raises:
-            BackendError: The backend did not accept it: `BackendUnavailable` if trying again may help,
-                `BackendRefused` if not. Also what `emit` raises.
+            BackendError: The backend did not accept it: `BackendUnavailable` if you can try again, `BackendRefused` if
+                not. Also raises the errors of `emit`.
         """
         event = self._prepare(event_type, data, tenant, event_id, channels)
         return (await self._send((event,), within))[0]
@@ -207,7 +207,7 @@ class Emitter:
     async def send_many(
         self, events: Iterable[NewEvent | tuple[str, EventData] | TypedData], *, within: object = None
     ) -> Sequence[Event]:
-        """Emit several events as `emit_many`, and return them as `send` does."""
+        """Emit several events like `emit_many`, and wait for them like `send`."""
         return await self._send(tuple([self._prepare_one(given) for given in events]), within)
 
     def prepare(
@@ -219,18 +219,18 @@ class Emitter:
         event_id: str | None = None,
         channels: Sequence[str] = (),
     ) -> Event:
-        """Make an event without emitting it, for `Outbox.statement`. Arguments as for `emit`."""
+        """Create an event without emitting it, for `Outbox.statement`. Arguments as for `emit`."""
         return self._prepare(event_type, data, tenant, event_id, channels)
 
     def for_tenant(self, tenant: TenantId) -> Emitter:
-        """The same emitter for events of another tenant."""
+        """Return an emitter of the same request for another tenant."""
         return Emitter(self._context, tenant=_tenant_name(tenant), scope=self._scope, pending=self._pending)
 
     async def flush(self) -> None:
-        """Wait until all that this request emitted is durable. The middleware does so before a response leaves.
+        """Wait until all events of this request are durable. The middleware does this before it sends a response.
 
         Raises:
-            BackendError: Some of it could not be stored.
+            BackendError: Some events could not be stored.
         """
         if self._pending is not None:
             await self._pending.flush()
@@ -321,7 +321,7 @@ def detach(emitter: Emitter) -> None:
     if emitter._tenant is not None:
         emitter._scope = None
     elif emitter._scope is not None:
-        # A task of the host's that lives on may still emit, and its tenant is yet to be found.
+        # A task of the host that is still running may emit, and its tenant has not been resolved yet.
         emitter._scope = {**emitter._scope, "state": {**emitter._scope.get("state", {}), STATE_KEY: None}}
 
 
@@ -336,9 +336,9 @@ def _tenant_name(tenant: object) -> str:
 
 
 def resolve_user(connection: HTTPConnection) -> str | None:
-    """The tenant of a request by default: the identity of Starlette's signed-in user."""
+    """Return the default tenant of a request: the identity of Starlette's signed-in user."""
     user = connection.scope.get("user")
-    # Users of other frameworks' middleware are of any type.
+    # Users of other frameworks' middleware can be of any type.
     if user is None or not getattr(user, "is_authenticated", False):
         return None
     return str(user.identity)
@@ -351,11 +351,11 @@ class WebhooksState(State):
 
 
 class WebhooksRequest(Request[WebhooksState]):
-    """A `Request` whose `state.webhooks` type checkers know. For annotations in Starlette and FastAPI."""
+    """A `Request` with a typed `state.webhooks`. For annotations in Starlette and FastAPI."""
 
 
 class WebhooksWebSocket(WebSocket[WebhooksState]):
-    """A `WebSocket` whose `state.webhooks` type checkers know. For annotations in Starlette and FastAPI."""
+    """A `WebSocket` with a typed `state.webhooks`. For annotations in Starlette and FastAPI."""
 
 
 class SupportsScope(Protocol):
@@ -366,7 +366,7 @@ class SupportsScope(Protocol):
 
 
 def get_emitter(connection: SupportsScope) -> Emitter:
-    """The emitter of a request or websocket.
+    """Return the emitter of a request or websocket.
 
     Raises:
         NotRunning: `WebhooksMiddleware` is not installed.

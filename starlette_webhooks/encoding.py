@@ -1,7 +1,6 @@
-"""The JSON of `data`: what may be in it, and how it is written, once for every way out.
+"""Encodes `data` as JSON, once for all uses.
 
-Plain JSON values take the short way, through the encoder of the standard library. Whatever it does not know is written
-as Pydantic writes it in JSON mode.
+The encoder of the standard library handles plain JSON values. Other values are encoded as Pydantic does in JSON mode.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["adapter_of", "encode_data", "escape_separators", "is_typed"]
 
-# Receivers have limits, too: serde_json, which Svix reads events with, refuses what is nested 128 deep.
+# Receivers have limits too: serde_json, with which Svix reads events, refuses 128 levels of nesting.
 _DEPTH = 100
-# Line breaks to some readers of Server-Sent Events and of JavaScript, though not to JSON.
+# JSON allows these characters, but some readers of Server-Sent Events and JavaScript take them for line breaks.
 _SEPARATORS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _SCALARS = (str, int, float, bool, type(None))
 _LEAVES = frozenset(_SCALARS)
 
 
 def encode_data(data: object) -> bytes:
-    """The JSON of `data` in UTF-8, on one line.
+    """Encode `data` as JSON in UTF-8, on one line.
 
     Args:
-        data: A dict or another mapping with string keys all the way down; a Pydantic model, a dataclass or a msgspec
-            struct; or None for an empty object.
+        data: A dict or another mapping with string keys at every level, a Pydantic model, a dataclass or a msgspec
+            struct. None means an empty object.
 
     Raises:
-        InvalidEvent: It is something else, or holds what JSON cannot carry. The message says what to do.
+        InvalidEvent: It is something else, or contains a value without a JSON form. The message says what to do.
     """
     try:
         if type(data) is not dict:
@@ -49,22 +48,22 @@ def encode_data(data: object) -> bytes:
         raise
     except TypeError as exc:
         raise InvalidEvent(
-            f"`data` holds what JSON cannot carry: {exc}. Convert it first, for example with `str(...)`."
+            f"`data` contains a value that is not valid JSON: {exc}. Convert it, for example with `str(...)`."
         ) from exc
     except RecursionError as exc:
-        raise InvalidEvent("`data` holds itself. Leave that out.") from exc
+        raise InvalidEvent("`data` contains itself. Remove the reference.") from exc
     except UnicodeEncodeError as exc:
         raise InvalidEvent(
-            "`data` holds text with lone surrogates, which UTF-8 cannot carry. Decode that text again."
+            "`data` contains text with lone surrogates, which UTF-8 cannot encode. Decode the text correctly."
         ) from exc
     except ValueError as exc:
         raise InvalidEvent(
-            f"`data` holds what JSON cannot carry: {exc}. Use None or a string for NaN and infinity."
+            f"`data` contains a value that is not valid JSON: {exc}. Use None or a string for NaN and infinity."
         ) from exc
 
 
 def escape_separators(text: str) -> str:
-    """JSON with U+0085, U+2028 and U+2029 escaped. Outside strings JSON has none of them."""
+    """Escape U+0085, U+2028 and U+2029 in JSON, which can only contain them in strings."""
     for character, escaped in _SEPARATORS.items():
         if character in text:
             text = text.replace(character, escaped)
@@ -72,14 +71,14 @@ def escape_separators(text: str) -> str:
 
 
 def is_typed(value: object) -> bool:
-    """Whether this is an instance of a Pydantic model, a dataclass or a msgspec struct."""
+    """Return whether this is an instance of a Pydantic model, a dataclass or a msgspec struct."""
     kind = type(value)
     return hasattr(kind, "model_dump") or is_dataclass(kind) or hasattr(kind, "__struct_fields__")
 
 
 @lru_cache(1024)
 def adapter_of(kind: Any) -> TypeAdapter[Any]:
-    """Pydantic's validator and serializer of a type."""
+    """Return Pydantic's validator and serializer of a type."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
@@ -97,14 +96,14 @@ def _as_dict(data: object) -> Any:
 
 
 def _check(value: Any, depth: int) -> None:
-    # The encoder would turn keys such as 1, True and None into strings, and two of them into one.
+    # The encoder would turn keys such as 1, True and None into strings, which may be equal.
     if not depth:
-        raise InvalidEvent(f"`data` is nested too deeply, or holds itself. {_DEPTH} levels are allowed. Flatten it.")
+        raise InvalidEvent(f"`data` is nested too deeply, or contains itself. {_DEPTH} levels are allowed. Flatten it.")
     if isinstance(value, dict):
         for key, item in value.items():
             if type(key) is not str and not isinstance(key, str):
                 raise InvalidEvent(
-                    f"`data` has the key {excerpt(repr(key))}, and JSON knows string keys only. Use "
+                    f"`data` has the key {excerpt(repr(key))}, but JSON keys are strings. Use "
                     f"`{excerpt(repr(str(key)))}`."
                 )
             if type(item) not in _LEAVES and isinstance(item, (dict, list, tuple)):
@@ -116,7 +115,7 @@ def _check(value: Any, depth: int) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON knows, for a value that it does not. The encoder asks again for what is inside."""
+    """Convert a value to a JSON type. The encoder calls this again for nested values."""
     kind = type(value)
     if isinstance(value, Enum):
         return value.value
@@ -148,9 +147,9 @@ def _scalar(value: Any) -> Any:
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
     if isinstance(value, Decimal) and not value.is_finite():
-        raise ValueError(f"{value} is not a number that JSON has")
+        raise ValueError(f"{value} is not a JSON number")
     unknown = TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
-    # Pydantic reads bytes as text, and sets and iterators as lists: a guess that no receiver could undo.
+    # Pydantic encodes bytes as text, and sets and iterators as lists, which receivers could not reverse.
     if isinstance(value, (bytes, bytearray, memoryview)):
         raise unknown
     try:
@@ -163,7 +162,7 @@ def _scalar(value: Any) -> Any:
 
 
 _encode = json.JSONEncoder(
-    # Data that holds itself is caught as what is nested too deeply.
+    # Data that contains itself is reported as nested too deeply.
     ensure_ascii=False,
     check_circular=False,
     allow_nan=False,

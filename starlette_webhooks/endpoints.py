@@ -1,4 +1,4 @@
-"""Endpoints, attempts, and what is asked and answered about them."""
+"""Endpoints, their changes, and their statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Unset:
-    """The type of `UNSET`: a field that a change leaves as it is."""
+    """The type of `UNSET`, which marks a field that a change leaves as it is."""
 
     def __repr__(self) -> str:
         return "UNSET"
@@ -35,15 +35,15 @@ UNSET = Unset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a customer wants events delivered.
+    """A URL of a customer that events are delivered to.
 
     Attributes:
         id: `ep_` and a KSUID.
-        event_types: The names it wants; empty means all.
-        channels: The labels it wants; empty means all. An event with none of them is not delivered.
+        event_types: The names of the event types that it receives. Empty means all.
+        channels: The channels that it receives. Empty means all. Events without any of them are not delivered.
         rate_limit: Deliveries per second at most, or None.
-        headers: Sent along with each delivery; values may be secret.
-        disabled_reason: Why it was disabled: `gone` (410), `failing` (for days) or `manual`; None while enabled.
+        headers: Sent with each delivery. The values may be secret.
+        disabled_reason: Why it was disabled: `gone` (410), `failing` (for days) or `manual`. None while enabled.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Endpoint:
     updated_at: datetime
 
     def document(self) -> dict[str, Any]:
-        """The endpoint as the routes show it. The values of its headers stay inside; their names are shown."""
+        """Return the endpoint as the routes show it, with the names of its headers but without their values."""
         return {
             "id": self.id,
             "url": self.url,
@@ -81,7 +81,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointChanges:
-    """What to create an endpoint with, or what to change of one. `UNSET` leaves a field (or its default) alone."""
+    """The fields of a new endpoint, or of a change to one. `UNSET` leaves a field or its default unchanged."""
 
     url: str | Unset = field(default=UNSET, repr=False)
     description: str | Unset = UNSET
@@ -92,22 +92,22 @@ class EndpointChanges:
     metadata: Mapping[str, str] | Unset = UNSET
     headers: Mapping[str, str] | Unset = field(default=UNSET, repr=False)
     secret: str | Unset = field(default=UNSET, repr=False)
-    """`whsec_...` to create the endpoint with; only for creation."""
+    """The secret (`whsec_...`) of a new endpoint."""
 
     def given(self) -> dict[str, Any]:
-        """The fields that are set, by name."""
+        """Return the given fields by name."""
         values = ((name, getattr(self, name)) for name in self.__slots__)
         return {name: value for name, value in values if value is not UNSET}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStats:
-    """How deliveries to an endpoint went, counted by attempt.
+    """Statistics of the attempts to an endpoint.
 
     Attributes:
         success, fail: Attempts in the window.
-        pending: Deliveries that wait for their first or next attempt now.
-        buckets: An entry an hour, oldest first: (its start, successes, failures). Hours without any are left out.
+        pending: Deliveries that currently wait for an attempt.
+        buckets: One entry per hour, oldest first: (start, successes, failures). Hours without attempts are left out.
     """
 
     success: int
@@ -118,7 +118,7 @@ class EndpointStats:
     buckets: Sequence[tuple[datetime, int, int]] = ()
 
     def document(self) -> dict[str, Any]:
-        """The figures as the route shows them."""
+        """Return the statistics as the route shows them."""
         return {
             "success": self.success,
             "fail": self.fail,

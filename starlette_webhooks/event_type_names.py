@@ -1,4 +1,4 @@
-"""Names of event types that customers send: those of the catalog, and retired ones that are still in use."""
+"""Checks names of event types from customers: those in the catalog, and retired ones that are still in use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_in_catalog", "check_in_log", "describe_unknown"]
 def check_in_catalog(
     names: Iterable[str], catalog: EventTypes, *, retired: Collection[str] = (), error: type[RequestError]
 ) -> None:
-    """Raise `error` for a name that is neither in the catalog nor among those that are retired but in use."""
+    """Raise `error` for a name that is neither in the catalog nor retired but still in use."""
     for name in names:
         if name not in catalog and name not in retired:
             raise error(describe_unknown(catalog, name), code="unknown_event_type")
@@ -36,7 +36,7 @@ async def _is_in_log(name: str, backend: Backend, tenant: str) -> bool:
 
 
 def describe_unknown(catalog: EventTypes, name: str) -> str:
-    """What to tell a customer about a name that is not in the catalog."""
+    """Return the message for a name that is not in the catalog."""
     near = catalog.nearest(name)
     hint = f"Did you mean `{near}`?" if near else "`GET /event-types` lists them."
     return f"There is no event type `{name[:200]}`. {hint}"

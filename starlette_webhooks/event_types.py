@@ -22,13 +22,13 @@ __all__ = ["ENDPOINT_DISABLED", "TEST_PING", "EventType", "EventTypes", "SyncRes
 # Standard Webhooks allows `[a-zA-Z0-9_]` groups separated by full stops; Svix allows 256 characters.
 _NAME = re.compile(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*", re.ASCII)
 _NAME_LENGTH = 256
-# How much of a name is compared for a suggestion, and with how many others.
+# For suggestions: how much of a name is compared, and with how many others.
 _COMPARED = 64
 _CANDIDATES = 20
 
 
 def is_event_type_name(name: str) -> bool:
-    """Whether an event type may have this name."""
+    """Return whether an event type may have this name."""
     return len(name) <= _NAME_LENGTH and _NAME.fullmatch(name) is not None
 
 
@@ -39,16 +39,15 @@ class EventType:
     Args:
         name: Dotted groups of `[a-zA-Z0-9_]`, such as `invoice.payment_failed` (Standard Webhooks, "Event types").
         label: For people: `Invoice payment failed`. Derived from the name by default.
-        category: The heading it stands under in the portal: `Billing`. Derived from the first group by default.
-        description: When it is sent, in a sentence or two.
-        schema: What `data` must look like: a class, or a JSON Schema (2020-12), which takes the extra
-            `jsonschema-rs`. A class is a Pydantic model, a dataclass, a msgspec struct, whose instances
-            `emit(...)` then accepts, or a TypedDict.
-        example: An example of `data`; kept as the JSON that would be stored of it.
-        validate: False only publishes the schema, and checks nothing.
+        category: Its heading in the portal: `Billing`. Derived from the first group by default.
+        description: When it is sent, in one or two sentences.
+        schema: The schema of `data`: a class, or a JSON Schema (2020-12), which requires `jsonschema-rs`. A class is a
+            TypedDict, or a Pydantic model, a dataclass or a msgspec struct, whose instances `emit(...)` then accepts.
+        example: An example of `data`. It is stored as the JSON that `emit` would store.
+        validate: False publishes the schema without checking events.
 
     Raises:
-        ValueError: The name is not of that grammar, the schema is not valid, or the example does not fit it.
+        ValueError: The name or the schema is not valid, or the example does not match the schema.
     """
 
     name: str
@@ -92,7 +91,7 @@ class EventType:
 
     @property
     def model(self) -> type | None:
-        """The class whose instances are events of this type, if any."""
+        """The class whose instances are events of this type, or None."""
         return self._schema.bound
 
     @property
@@ -101,15 +100,15 @@ class EventType:
         return self._schema.document
 
     def encode(self, data: object) -> bytes:
-        """The JSON that is stored of `data`.
+        """Return the JSON to store for `data`.
 
         Raises:
-            InvalidEvent: It does not fit the schema, or JSON cannot carry it.
+            InvalidEvent: It does not match the schema, or contains a value without a JSON form.
         """
         return self._schema.encode(data)
 
     def document(self) -> dict[str, Any]:
-        """The type as `GET /event-types` lists it."""
+        """Return the type as `GET /event-types` lists it."""
         return {
             "name": self.name,
             "label": self.label,
@@ -129,7 +128,7 @@ TEST_PING = EventType(
     "test.ping",
     label="Test ping",
     category="Webhooks",
-    description="Sent on request, to try out an endpoint.",
+    description="Sent on request to test an endpoint.",
     example={"hello": "world"},
 )
 
@@ -148,7 +147,7 @@ def _parts(name: str) -> frozenset[str]:
 
 
 class _PartsOfNames(dict[str, frozenset[str]]):
-    """The parts of each name, of three characters each. Made when it is first asked for."""
+    """The three-character parts of each name. Computed on first use."""
 
     def __missing__(self, name: str) -> frozenset[str]:
         self[name] = parts = _parts(name[:_COMPARED])
@@ -156,7 +155,7 @@ class _PartsOfNames(dict[str, frozenset[str]]):
 
 
 class EventTypes:
-    """The catalog: every event type by name. `test.ping` and `endpoint.disabled` are always in it."""
+    """The catalog: all event types by name. Always contains `test.ping` and `endpoint.disabled`."""
 
     def __init__(self, event_types: Iterable[EventType | str] = ()) -> None:
         self._types: dict[str, EventType] = {TEST_PING.name: TEST_PING, ENDPOINT_DISABLED.name: ENDPOINT_DISABLED}
@@ -174,7 +173,7 @@ class EventTypes:
                 if bound is not event_type:
                     raise ValueError(
                         f"`{event_type.model.__name__}` is the model of both `{bound.name}` and `{event_type.name}`. "
-                        "Give each event type a model of its own."
+                        "Give each event type its own model."
                     )
 
     def __iter__(self) -> Iterator[EventType]:
@@ -187,18 +186,18 @@ class EventTypes:
         return name in self._types
 
     def get(self, name: str) -> EventType | None:
-        """The event type of that name, or None."""
+        """Return the event type with this name, or None."""
         return self._types.get(name)
 
     def __getitem__(self, name: str) -> EventType:
-        """The event type of that name. Raises `UnknownEventType` with the nearest known name."""
+        """Return the event type with this name. Raises `UnknownEventType`, which suggests the closest name."""
         try:
             return self._types[name]
         except (KeyError, TypeError):
             raise UnknownEventType(self.describe_unknown(name)) from None
 
     def of(self, instance: object) -> EventType:
-        """The event type that the class of an instance is bound to, or one of its bases."""
+        """Return the event type whose schema is the class of this instance, or one of its bases."""
         if not is_typed(instance):
             raise InvalidEvent(
                 "`event_type` must be a name, or an instance of a Pydantic model, a dataclass or a msgspec struct, not "
@@ -207,7 +206,7 @@ class EventTypes:
         return self.for_model(type(instance))
 
     def for_model(self, model: type) -> EventType:
-        """The event type that a class is bound to, or one of its bases."""
+        """Return the event type whose schema is this class, or one of its bases."""
         for base in model.__mro__:
             if base in self._by_model:
                 return self._by_model[base]
@@ -217,8 +216,8 @@ class EventTypes:
         )
 
     def nearest(self, name: str) -> str | None:
-        """The registered name that is most like this one, if any is."""
-        # Comparing takes time, and names come from customers: only those are compared that share the most.
+        """Return the most similar registered name, if there is one."""
+        # Comparing takes time, and names come from customers, so only the most similar candidates are compared.
         name = name[:_COMPARED]
         parts = _parts(name)
         likely = heapq.nlargest(_CANDIDATES, self._types, lambda known: len(parts & self._parts[known]))
@@ -227,7 +226,7 @@ class EventTypes:
         return candidates[found[0]] if found else None
 
     def describe_unknown(self, name: object) -> str:
-        """What to say about a name that is not in the catalog: the nearest one that is."""
+        """Return the message for a name that is not in the catalog, with the closest one that is."""
         near = self.nearest(str(name))
         hint = f" Did you mean `{near}`?" if near else ""
         shown = excerpt(repr(name))
@@ -236,7 +235,7 @@ class EventTypes:
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What registering the catalog with the backend did, by name of event type."""
+    """The result of registering the catalog with the backend, as names of event types."""
 
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Events, and how to ask for them."""
+"""Events, and queries for them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ __all__ = ["Event", "EventPage", "EventQuery", "format_time"]
 
 
 def format_time(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds: `2026-11-23T21:50:00.000Z`."""
+    """Format a time as RFC 3339 in UTC with milliseconds: `2026-11-23T21:50:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened, once and for all.
+    """Something that happened. Events never change.
 
     Attributes:
-        id: What customers see: `msg_` and a KSUID, the `webhook-id` of its deliveries. Empty on the Svix backend until
-            Svix has accepted the event.
+        id: The id that customers see: `msg_` and a KSUID, the `webhook-id` of its deliveries. With Svix, it is empty
+            until Svix has accepted the event.
         tenant: The tenant that the event belongs to.
         type: The name of its event type.
-        payload: The bytes of the JSON object `{"type", "timestamp", "data"}`, encoded once; these bytes are signed,
-            delivered, listed and streamed.
+        payload: The bytes of the JSON object `{"type", "timestamp", "data"}`. It is encoded once, and these bytes are
+            signed, delivered, listed and streamed.
         timestamp: When it happened, in UTC, to the millisecond.
         event_id: The host's key for idempotency, unique within the tenant.
-        channels: Labels that endpoints may filter by.
-        test: Whether it was made up to try an endpoint. Its payload then has `"test": true`.
+        channels: Labels that endpoints and streams can filter by.
+        test: Whether it is a test event. Its payload then has `"test": true`.
     """
 
     id: str
@@ -48,11 +48,11 @@ class Event:
 
     @property
     def data(self) -> Any:
-        """The `data` of the payload, decoded anew at each access."""
+        """The `data` of the payload. Decoded at each access."""
         return json.loads(self.payload)["data"]
 
     def encode(self) -> bytes:
-        """The event as `GET /events` lists it and the stream sends it: `{"id","eventType","payload","timestamp"}`."""
+        """Encode the event for `GET /events` and streams: `{"id","eventType","payload","timestamp"}`."""
         return b'{"id":"%b","eventType":"%b","payload":%b,"timestamp":"%b"%b}' % (
             self.id.encode(),
             self.type.encode(),
@@ -64,12 +64,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventQuery:
-    """Which events to list: newest first, exclusive of `cursor`.
+    """A query for events, newest first.
 
     Attributes:
-        event_types: Only these; empty means all.
-        cursor: Events older than this id.
-        before, after: Bounds on the timestamp, aware; `before` excludes its moment, `after` includes it. Both to 4 ms.
+        event_types: Only these. Empty means all.
+        cursor: Only events older than this id.
+        before, after: Limits of the timestamp, with time zone. `before` is exclusive, `after` inclusive, both to 4 ms.
     """
 
     event_types: tuple[str, ...] = ()

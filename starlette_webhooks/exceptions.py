@@ -10,7 +10,7 @@
     ├── BackendError
     │   ├── BackendUnavailable
     │   └── BackendRefused
-    └── RequestError          what is wrong with a customer's HTTP call; sent as JSON
+    └── RequestError          errors in a customer's HTTP call, sent as JSON
         ├── InvalidRequest    400
         ├── Unauthorized      401
         ├── Forbidden         403
@@ -19,7 +19,7 @@
         ├── InvalidBody       422
         └── TooManyRequests   429
 
-Each class has its default message in `message`. Docstrings do not serve for that: `python -OO` strips them.
+Each class has its default message in `message`, not in the docstring, because `python -OO` strips docstrings.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class WebhooksError(Exception):
     """The base of all errors of this package.
 
     Attributes:
-        message: What the error says where it is raised without a message of its own.
+        message: The default message of the error.
     """
 
-    message: ClassVar[str] = "Something went wrong in `starlette_webhooks`."
+    message: ClassVar[str] = "An error in `starlette_webhooks` occurred."
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(self.message if message is None else message)
@@ -88,17 +88,15 @@ class EventTooLarge(InvalidEvent):
 
 
 class TenantRequired(WebhooksError, ValueError):
-    """Raised where nothing says which tenant an event belongs to, or where the tenant is not valid."""
+    """Raised if an event has no tenant, or if the tenant is not valid."""
 
-    message = "No tenant for this event. Pass `tenant=`, use `emitter.for_tenant(...)`, or give `Webhooks(tenant=...)`."
+    message = "No tenant for this event. Pass `tenant=`, use `emitter.for_tenant(...)`, or set `Webhooks(tenant=...)`."
 
 
 class QueueFull(WebhooksError):
-    """Raised when too many events wait to be written. This one was not accepted."""
+    """Raised when too many events wait for their commit. This one was not accepted."""
 
-    message = (
-        "Too many events wait to be written; this one was not accepted. Try again, or raise `WEBHOOKS_QUEUE_EVENTS`."
-    )
+    message = "Too many events wait for their commit. Try again, or increase `WEBHOOKS_QUEUE_EVENTS`."
 
 
 class BackendError(WebhooksError):
@@ -108,17 +106,17 @@ class BackendError(WebhooksError):
 
 
 class BackendUnavailable(BackendError):
-    """Raised when the backend cannot be reached, or cannot write, at the moment."""
+    """Raised when the backend cannot be reached or cannot write."""
 
-    message = "The backend cannot be reached or cannot write at the moment. Try again later."
+    message = "The backend cannot be reached or cannot write. Try again later."
 
 
 class BackendRefused(BackendError):
-    """Raised when the backend refused a call for good.
+    """Raised when the backend refused a call permanently.
 
     Attributes:
         code: The backend's own code.
-        detail: The backend's own words.
+        detail: The backend's own message.
     """
 
     message = "The backend refused the call."
@@ -165,7 +163,7 @@ class Unauthorized(RequestError):
 class Forbidden(RequestError):
     """Raised for a call that is not allowed."""
 
-    message = "This is not allowed."
+    message = "The call is not allowed."
     status_code = 403
     default_code = "forbidden"
 
@@ -189,7 +187,7 @@ class Conflict(RequestError):
 class InvalidBody(RequestError):
     """Raised for a body that the route does not accept."""
 
-    message = "The body is not what this route accepts."
+    message = "The body is not valid for this route."
     status_code = 422
     default_code = "invalid_body"
 
@@ -197,7 +195,7 @@ class InvalidBody(RequestError):
 class TooManyRequests(RequestError):
     """Raised for a call over a limit."""
 
-    message = "Too many at once. Try again after `Retry-After` seconds."
+    message = "Too many calls. Try again after `Retry-After` seconds."
     status_code = 429
     default_code = "too_many_requests"
 
@@ -206,5 +204,5 @@ class TooManyRequests(RequestError):
 
 
 def excerpt(text: str, most: int = 200) -> str:
-    """Text of a caller's, as much of it as a message should repeat."""
+    """Return as much of a caller's text as a message should repeat."""
     return text if len(text) <= most else f"{text[:most]}..."

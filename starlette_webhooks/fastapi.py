@@ -1,4 +1,4 @@
-"""FastAPI: the emitter as a dependency, and event types in FastAPI's own documentation.
+"""FastAPI: the emitter as a dependency, and event types in FastAPI's documentation.
 
 webhooks.install(app)
 document_events(app, webhooks)
@@ -27,7 +27,7 @@ async def _emitter(connection: HTTPConnection) -> Emitter:
 
 
 EmitterDep = Annotated[Emitter, Depends(_emitter)]
-"""The emitter of the request or websocket, for the parameters of routes and of other dependencies."""
+"""The emitter of the request or websocket, as a parameter of routes and other dependencies."""
 
 
 def document_events(app: FastAPI, webhooks: Webhooks) -> None:
@@ -37,7 +37,7 @@ def document_events(app: FastAPI, webhooks: Webhooks) -> None:
 
     def openapi() -> dict[str, Any]:
         document = generate()
-        # FastAPI keeps what it generated; what the app documents itself stays as it is.
+        # FastAPI caches the document. Webhooks that the app documents itself stay unchanged.
         document["webhooks"] = {**documented, **document.get("webhooks", {})}
         return document
 

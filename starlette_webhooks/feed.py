@@ -1,4 +1,4 @@
-"""The feed of new events: entries in order of commits, what a stream filters, and what it has missed."""
+"""The feed of new events: entries in order of commits, filters of streams, and replays."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["REPLAY_BYTES", "Entry", "Gap", "Listener", "Replay", "StreamFilter"]
 
 
 REPLAY_BYTES = 262_144
-"""A page of a `Replay` ends with the event that takes its payloads beyond so many bytes."""
+"""A page of a `Replay` ends with the event whose payload exceeds this number of bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamFilter:
-    """Which events of a tenant a stream carries. Equal filters are shared."""
+    """The filter of a stream. Streams with equal filters share their frames."""
 
     event_types: frozenset[str] = frozenset()
     channel: str | None = None
 
     def matches(self, event: Event) -> bool:
-        """Whether the event passes. An empty set of types passes all."""
+        """Return whether the event matches. An empty set of types matches all."""
         return (not self.event_types or event.type in self.event_types) and (
             self.channel is None or self.channel in event.channels
         )
@@ -32,7 +32,7 @@ class StreamFilter:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event at its position in this process's feed. Positions of one tenant only grow."""
+    """An event at its position in this process's feed. Positions within a tenant only increase."""
 
     position: int
     event: Event
@@ -40,21 +40,21 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Where a stream cannot resume: the id it asked for, and the oldest event kept (None where none is)."""
+    """The reason why a stream cannot resume: the requested id, and the oldest stored event or None."""
 
     requested: str
     oldest: str | None
 
 
 class Listener(Protocol):
-    """Who is told of new events; called on the event loop, in order of position, without gaps per tenant."""
+    """Is notified of new events, on the event loop, in order of position and without gaps within a tenant."""
 
     @property
     def tenants(self) -> Collection[str]:
-        """Tenants with open streams. Events of others need not be published."""
+        """The tenants with open streams. Events of others need not be published."""
 
     def publish(self, entries: Sequence[Entry]) -> None:
-        """Take new entries. Never blocks, never raises."""
+        """Publish new entries. Never blocks or raises."""
 
     def restart(self) -> None:
         """The log has lost entries that were published, as after a failover, and may have others in their place.
@@ -64,15 +64,15 @@ class Listener(Protocol):
 
 
 class Replay(ABC):
-    """The events between where a stream left off and now, read in pages. Made after the stream was registered.
+    """The events that a stream has missed, read in pages. Created after the stream was registered.
 
-    Iterate it to its end, then go on with published entries, leaving out those that it `covers`.
+    Iterate it to its end, then continue with published entries, leaving out those that it `covers`.
 
     Attributes:
-        gap: Set where the stream cannot resume: the replay then begins with the oldest event kept that is newer than
-            the one it asked for.
-        last_id: The tenant's last event before a replay that starts with what is published from now on, where the
-            engine knows it: from there a stream resumes that ends before its first event.
+        gap: Set if the stream cannot resume. The replay then starts with the oldest stored event that is newer than the
+            requested one.
+        last_id: The tenant's last event, for a replay that starts from now on, if the backend knows it. A stream that
+            ends before its first event resumes after it.
     """
 
     gap: Gap | None = None
@@ -80,8 +80,8 @@ class Replay(ABC):
 
     @abstractmethod
     def pages(self) -> AsyncIterator[Sequence[Event]]:
-        """The events in order, in pages of about `REPLAY_BYTES`. Holds nothing open between pages."""
+        """Yield the events in order, in pages of about `REPLAY_BYTES`. Keeps nothing open between pages."""
 
     @abstractmethod
     def covers(self, entry: Entry) -> bool:
-        """Whether a published entry has been replayed already. Only asked after the last page."""
+        """Return whether a published entry has been replayed. Only called after the last page."""

@@ -1,4 +1,4 @@
-"""Locks between processes, on files. The system frees a lock when its holder dies."""
+"""File locks between processes. The system releases a lock when its holder dies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette_webhooks.problems import Problem
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: one process may use a file there.
+except ImportError:  # Windows has no flock, so only one process may use a file there.
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FileLock"]
@@ -22,12 +22,12 @@ _SAY_AFTER = 2.0
 
 
 class FileLock:
-    """An exclusive lock on a file of its own, not inherited by forked children.
+    """An exclusive lock on a separate file. Forked children do not inherit it.
 
-    Not for threads of one process: they share the lock.
+    Threads of a process share the lock.
 
     Args:
-        say_after: Seconds of waiting after which the log says what is waited for.
+        say_after: Seconds of waiting after which the lock is logged.
     """
 
     def __init__(self, path: str, *, say_after: float = _SAY_AFTER) -> None:
@@ -38,23 +38,23 @@ class FileLock:
         call_in_children(self)
 
     def open(self) -> None:
-        """Open the file, and create it if needed. Raises `OSError`."""
+        """Open the file, and create it if necessary. Raises `OSError`."""
         if self._file is None:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def close(self) -> None:
-        """Close the file, and with it release the lock."""
+        """Close the file, which releases the lock."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def after_fork(self) -> None:
-        """Drop the child's copy. It would hold the lock of a parent that was killed, for as long as the child lives."""
+        """Close the copy in a forked child, which would otherwise hold the lock even after its parent was killed."""
         # Not unlocked: that would release the parent's lock.
         self.close()
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it."""
+        """Acquire the lock if it is free, and return whether it was."""
         if fcntl is None:
             return True
         assert self._file is not None
@@ -65,11 +65,11 @@ class FileLock:
         return True
 
     def acquire(self, seconds: float) -> bool:
-        """Wait for the lock; False if it was not free in time.
+        """Wait for the lock. Returns False if it was not free in time.
 
-        By trying again and again: the system's own waiting has no deadline, and a stopped process can hold the lock for
-        hours. The pauses are a share of the time waited so far. They are short at first, since a holder releases the
-        lock after a millisecond or so and may be back in another.
+        Tries repeatedly, because the system's own waiting has no deadline, and a stopped process can hold the lock for
+        hours. The pauses grow with the time waited so far. They are short at first, because a holder usually releases
+        the lock after about a millisecond and may acquire it again a millisecond later.
         """
         started = time.monotonic()
         while not self.try_acquire():
@@ -83,13 +83,13 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let another process take it."""
+        """Release the lock."""
         if fcntl is not None:
             assert self._file is not None
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def holder(self) -> str:
-        """Who holds it, such as `process 1234`, as far as the system tells."""
+        """Return the holder of the lock, such as `process 1234`, if the system knows it."""
         try:
             inode = os.stat(self.path).st_ino
             with open("/proc/locks") as locks:

@@ -1,7 +1,7 @@
-"""What a forked child must not inherit: file locks, and the belief that something runs in it.
+"""Resets objects in forked children, which must not inherit file locks or running state.
 
-A child has copies of all that its parent has open, but none of its threads and no event loop. Pools of processes,
-`multiprocessing` and servers that preload an app fork, often without the host's doing.
+A child has copies of everything that its parent has open, but no threads and no event loop. Process pools,
+`multiprocessing` and servers that preload an app fork, often without the host's knowledge.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Inherited", "call_in_children"]
 
 
 class Inherited(Protocol):
-    """Something that must not go on in a forked child as if nothing had happened."""
+    """An object that must be reset in a forked child."""
 
     def after_fork(self) -> None:
         """Called in the child, right after the fork. No other thread runs."""
@@ -24,11 +24,11 @@ _inherited: WeakSet[Inherited] | None = None
 
 
 def call_in_children(inherited: Inherited) -> None:
-    """Have `inherited.after_fork()` called in each child that this process forks, for as long as it exists."""
+    """Call `inherited.after_fork()` in each child that this process forks, while the object exists."""
     global _inherited
     if _inherited is None:
         _inherited = WeakSet()
-        # Windows has no fork. Not at import: a hook cannot be taken back.
+        # Windows has no fork. Not called at import, because a hook cannot be removed.
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
     _inherited.add(inherited)

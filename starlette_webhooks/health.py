@@ -1,4 +1,4 @@
-"""What `Webhooks.health()` returns: JSON for the operator, all names in camelCase."""
+"""The types of `Webhooks.health()`: JSON for operators, with names in camelCase."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = [
 ]
 
 Status: TypeAlias = Literal["ok", "degraded", "stopped"]
-"""`degraded` means that something keeps the backend from its work, or delays it."""
+"""`degraded` means that something prevents or delays the work of the backend."""
 
 
 class DatabaseHealth(TypedDict):
-    """A database. Each kind has the fields that it knows. `problem` says why it cannot be used at the moment."""
+    """A database. Each kind has its own fields. `problem` says why it is unavailable."""
 
     problem: NotRequired[str | None]
 
@@ -52,14 +52,14 @@ class OutboxHealth(TypedDict):
 
 
 class RelayHealth(TypedDict):
-    """What forwards the outbox: whether this process does, and whether it waits for Svix to come back."""
+    """The relay: whether this process forwards the outbox, and whether it waits for Svix to recover."""
 
     here: bool
     stalled: bool
 
 
 class StreamsHealth(TypedDict):
-    """Gauges, and counters since the start of the process; see `streams.counts`."""
+    """Gauges, and counters since the start of the process. See `streams.counts`."""
 
     streams: int
     tenants: int
@@ -80,7 +80,7 @@ class StreamsHealth(TypedDict):
 
 
 class Health(TypedDict):
-    """The state of a backend; and of the streams of this process, or what ended it unexpectedly."""
+    """The state of the backend and of this process's streams, or the error that ended it unexpectedly."""
 
     status: Status
     backend: str

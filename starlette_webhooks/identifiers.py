@@ -1,9 +1,9 @@
-"""Time-ordered ids: KSUIDs with milliseconds, as Svix makes them.
+"""Time-ordered ids: KSUIDs with milliseconds, in Svix's format.
 
 A KSUID here is 20 bytes in 27 base62 characters: 4 bytes of seconds since 1,400,000,000, 1 byte of quarter-second
-hundredths (`milliseconds >> 2`), 15 bytes of randomness. Text order is time order, in ticks of 4 ms. Within one process
-ids of one kind do not go back, so events of one request keep their order; only where the clock is set back by more than
-a second do they follow it.
+hundredths (`milliseconds >> 2`), 15 bytes of randomness. Text order is time order, in ticks of 4 ms. Within a process,
+ids of one kind never decrease, so events of a request keep their order. They only follow the clock back if it is set
+back by more than a second.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _KSUID = re.compile(r"[0-9A-Za-z]{27}", re.ASCII)
 _ENDPOINT_ID = re.compile(r"ep_[0-9A-Za-z]{22,40}", re.ASCII)
 _EVENT_ID = re.compile(r"(?!msg_)[a-zA-Z0-9._-]{1,256}", re.ASCII)
 
-# An id is minted in three parts: 14 characters for the tick and 42 random bits, the same for all ids of a tick; 2 that
-# count; and 11 that are random for each, which is far cheaper than to write 160 bits to the base of 62.
+# An id has three parts: 14 characters for the tick and 42 random bits, the same for all ids of a tick; 2 characters
+# that count; and 11 random ones. This is much cheaper than converting 160 bits to base 62.
 _HEAD, _TAIL = 14, 11
 _UNIT = 62 ** (27 - _HEAD)
 _HEAD_BITS = 42
@@ -35,7 +35,7 @@ _FROM_BYTE = bytes.maketrans(bytes(range(256)), (_ALPHABET * 5)[:256].encode())
 
 
 class _Head:
-    """What the ids of one kind begin with, in one tick."""
+    """The common start of the ids of one kind in one tick."""
 
     __slots__ = ("count", "number", "text", "tick")
 
@@ -52,7 +52,7 @@ class _Head:
 
 
 _lock = threading.Lock()
-# Apart for each kind, as the clock of attempts may be that of a test.
+# Separate for each kind, because the clock of attempts may be that of a test.
 _heads: defaultdict[str, _Head] = defaultdict(_Head)
 
 
@@ -79,7 +79,7 @@ def _tick(milliseconds: int) -> int:
 
 
 def mint(prefix: str, milliseconds: int | None = None) -> str:
-    """A new id such as `msg_2xYbnVn4gvBVd3z7qjHqSAPrGvi`, greater than this process's earlier ones of that prefix."""
+    """Mint an id such as `msg_2xYbnVn4gvBVd3z7qjHqSAPrGvi`, greater than earlier ones of this process and prefix."""
     if milliseconds is None:
         milliseconds = time.time_ns() // 1_000_000
     tail = os.urandom(_TAIL).translate(_FROM_BYTE).decode()
@@ -88,7 +88,7 @@ def mint(prefix: str, milliseconds: int | None = None) -> str:
         head = _heads[prefix]
         if not 0 <= head.tick - tick <= _MAX_SET_BACK:
             head.tick = tick
-            # Rounded up, so that it does not reach back into the tick before.
+            # Rounded up, so that it is not in the previous tick.
             first = -(-_tick(milliseconds) // _UNIT)
             head.start(first + int.from_bytes(os.urandom(6), "big") % (1 << _HEAD_BITS))
         elif head.count == len(_PAIRS):
@@ -99,34 +99,34 @@ def mint(prefix: str, milliseconds: int | None = None) -> str:
 
 
 def first_id(prefix: str, milliseconds: int) -> str:
-    """The lowest id of the tick that holds this moment, for bounds such as `id >= first_id("msg_", since)`.
+    """Return the lowest id of the tick with this time, for bounds such as `id >= first_id("msg_", since)`.
 
-    Moments before 2014-05-13 or after 2150-06-19 count as these."""
+    Times before 2014-05-13 or after 2150-06-19 count as these."""
     return prefix + _encode(_tick(min(max(milliseconds, _EPOCH * 1000), (_EPOCH + 0xFFFFFFFF) * 1000)), 27)
 
 
 def timestamp_ms(identifier: str) -> int:
-    """When an id was minted, in milliseconds since the epoch, rounded down to its tick of 4 ms."""
+    """Return when an id was minted, in milliseconds since the epoch, rounded down to its tick of 4 ms."""
     tick = _decode(identifier[-27:]) >> _RANDOM_BITS
     return ((tick >> 8) + _EPOCH) * 1000 + ((tick & 0xFF) << 2)
 
 
 def is_message_id(text: str) -> bool:
-    """Whether this has the form of an event's public id: `msg_` and a KSUID of 20 bytes."""
+    """Return whether this has the form of an event's public id: `msg_` and a KSUID of 20 bytes."""
     return is_id("msg_", text)
 
 
 def is_id(prefix: str, text: str) -> bool:
-    """Whether this has the form of an id: the prefix and a KSUID of 20 bytes."""
+    """Return whether this has the form of an id: the prefix and a KSUID of 20 bytes."""
     tail = text[len(prefix) :]
     return text.startswith(prefix) and _KSUID.fullmatch(tail) is not None and _decode(tail) >> 160 == 0
 
 
 def is_endpoint_id(text: str) -> bool:
-    """Whether this has the form of an endpoint's id on some backend."""
+    """Return whether this has the form of an endpoint's id on any backend."""
     return _ENDPOINT_ID.fullmatch(text) is not None
 
 
 def is_event_id(text: object) -> bool:
-    """Whether this may be an `event_id`: `[a-zA-Z0-9._-]{1,256}`, not beginning with `msg_`, which Svix refuses."""
+    """Return whether this is a valid `event_id`: `[a-zA-Z0-9._-]{1,256}` without the prefix `msg_`, as in Svix."""
     return isinstance(text, str) and _EVENT_ID.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""A lifespan that many tasks share: opened for the first that enters, closed after the last has left."""
+"""A lifespan that several tasks share. The first one to enter opens it, and the last one to leave closes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("starlette_webhooks")
 
 
 class _Run:
-    """From the first entry to the last leave."""
+    """A run, from the first entry to the last exit."""
 
     def __init__(self) -> None:
         self.loop = current_token().native_token
@@ -34,38 +34,38 @@ class _Run:
 
 
 class SharedLifespan:
-    """Enters a context manager once, however many tasks of one event loop enter this.
+    """Enters a context manager once for any number of tasks of one event loop.
 
-    It is entered in a task of its own. So whoever entered first may leave first, an error in it ends no task of the
-    host, and errors of the host come out as they are.
+    The context manager is entered in a separate task. Tasks may therefore leave in any order, an error in it ends no
+    task of the host, and errors of the host are raised unchanged.
 
     Args:
-        open: Makes the context manager. Called again for a new run, once all have left.
+        open: Creates the context manager. Called again for a new run after all tasks have left.
     """
 
     def __init__(self, open: Callable[[], AbstractAsyncContextManager[object]]) -> None:
         self._open = open
         self._run: _Run | None = None
         self.error: Exception | None = None
-        """Why the last run ended before all had left; None where it did not."""
+        """The error that ended the last run before all tasks had left, or None."""
         call_in_children(self)
 
     @property
     def running(self) -> bool:
-        """Whether it is open, and not about to close."""
+        """Whether the lifespan is open and not about to close."""
         run = self._run
         return run is not None and run.opened and not run.closing
 
     def after_fork(self) -> None:
-        """In a child nothing runs; it may enter for itself."""
+        """Reset the state in a forked child, where nothing runs. The child may enter the lifespan itself."""
         self._run = None
 
     @asynccontextmanager
     async def entered(self) -> AsyncGenerator[None]:
-        """Hold it open for the block.
+        """Keep the lifespan open for the block.
 
         Raises:
-            RuntimeError: It is open in another event loop.
+            RuntimeError: The lifespan is open in another event loop.
         """
         run = await self._enter()
         try:
@@ -83,7 +83,7 @@ class SharedLifespan:
         while (run := self._run) is not None:
             if run.loop is not current_token().native_token:
                 raise RuntimeError(
-                    "`Webhooks` runs in another event loop. Make a `Webhooks` for each event loop. To emit from other "
+                    "`Webhooks` runs in another event loop. Create one `Webhooks` per event loop. To emit from other "
                     "threads, do not enter `lifespan()` again."
                 )
             if not run.closing:
@@ -101,7 +101,7 @@ class SharedLifespan:
             raise
         if not run.opened:
             await self._leave(run)
-            # There is no error where the event loop is about to end, and cancelled it.
+            # If the event loop is ending and has cancelled the run, there is no error.
             raise run.error or NotRunning
         return run
 
@@ -113,7 +113,7 @@ class SharedLifespan:
         run.stop.set()
         if not run.opened:
             run.opening.cancel()
-        # Whoever leaves last may be cancelled, and must not go before all is closed.
+        # The last task may be cancelled, and must not leave before everything is closed.
         with anyio.CancelScope(shield=True):
             await run.ended.wait()
 

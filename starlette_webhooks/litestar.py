@@ -1,4 +1,4 @@
-"""Litestar: a plugin that mounts `Webhooks`, runs it, and hands its emitter to route handlers.
+"""Litestar: a plugin that mounts and runs `Webhooks`, and passes its emitter to route handlers.
 
 @post("/invoices/{id:str}/pay")
 async def pay(id: FromPath[str], webhooks: NamedDependency[Emitter]) -> None:
@@ -34,14 +34,14 @@ __all__ = ["WebhooksPlugin"]
 
 
 class WebhooksPlugin(InitPlugin):
-    """Mounts `Webhooks`, puts an `Emitter` at `request.state.webhooks`, and runs it around the app's lifespan.
+    """Mounts `Webhooks`, stores an `Emitter` as `request.state.webhooks`, and runs it around the app's lifespan.
 
-    Handlers may also take the emitter as a dependency: `webhooks: NamedDependency[Emitter]`. The event types appear
-    under `webhooks` in Litestar's OpenAPI.
+    Handlers can also use the emitter as a dependency: `webhooks: NamedDependency[Emitter]`. The event types appear
+    under `webhooks` in Litestar's OpenAPI document.
 
     Args:
-        path: Where the routes are mounted. Litestar matches mounts by bare prefix: no other path may begin with it.
-        portal: Where the portal is also mounted, such as `/webhooks`; nowhere by default.
+        path: The mount of the routes. Litestar matches mounts by prefix, so no other path may start with it.
+        portal: A second path of the portal, such as `/webhooks`. None by default.
     """
 
     def __init__(self, webhooks: Webhooks, path: str = "/api/v1/webhooks", *, portal: str | None = None) -> None:
@@ -50,14 +50,14 @@ class WebhooksPlugin(InitPlugin):
         self.portal = portal
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Add it to an app."""
+        """Add the plugin to an app."""
         webhooks = self.webhooks
         base = app_config.path or "/"
         app_config.route_handlers.append(_mount(webhooks, base, self.path, "webhooks"))
         webhooks.portal.public_path = join_paths([base, self.path])
         if self.portal is not None:
             app_config.route_handlers.append(_mount(webhooks.portal, base, self.portal, "webhooks_portal"))
-        # First of all: middleware and lifespan managers of the host may emit.
+        # First, because middleware and lifespan managers of the host may emit.
         app_config.middleware.insert(0, DefineMiddleware(cast(Any, WebhooksMiddleware), webhooks=webhooks))
         app_config.lifespan.insert(0, cast(Any, webhooks.lifespan))
         app_config.dependencies.setdefault("webhooks", Provide(_emitter, sync_to_thread=False))
@@ -77,7 +77,7 @@ def _mount(app: Any, base: str, path: str, name: str) -> ASGIRouteHandler:
 
     @asgi(path, is_mount=True, copy_scope=True, name=name)
     async def mount(scope: Scope, receive: Receive, send: Send) -> None:
-        # Litestar takes the prefix off the path and puts a slash at its end, and leaves `root_path` as it was.
+        # Litestar removes the prefix from the path and adds a slash at its end, and does not change `root_path`.
         remaining = scope["path"].rstrip("/")
         if remaining and not remaining.startswith("/"):
             raise NotFoundException

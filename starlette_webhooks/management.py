@@ -1,4 +1,4 @@
-"""Managing a tenant's endpoints: the rules behind the routes, and behind `webhooks.endpoints(tenant)`."""
+"""Manages a tenant's endpoints: the rules of the routes and of `webhooks.endpoints(tenant)`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LONGEST_STATS = timedelta(days=31)
 
 
 class TenantEndpoints:
-    """The endpoints of one tenant. `webhooks.endpoints(tenant)` makes it; the routes work by the same one.
+    """The endpoints of a tenant. `webhooks.endpoints(tenant)` returns this, and the routes use it too.
 
-    Every method raises `NotRunning` outside the lifespan of `Webhooks`, and `BackendError` where the backend fails.
-    Those that take an endpoint's id raise `NotFound` where the tenant has no such endpoint.
+    Every method raises `NotRunning` outside the lifespan of `Webhooks`, and `BackendError` if the backend fails.
+    Methods with an endpoint's id raise `NotFound` if the tenant has no such endpoint.
     """
 
     def __init__(self, backend: Backend, event_types: EventTypes, tenant: str, *, max_event_bytes: int) -> None:
@@ -38,16 +38,16 @@ class TenantEndpoints:
         self._max_event_bytes = max_event_bytes
 
     async def list(self, *, limit: int = 50, cursor: str | None = None) -> Page[Endpoint]:
-        """A page of endpoints, newest first.
+        """Return a page of endpoints, newest first.
 
         Args:
-            cursor: `next_cursor` of the page before.
+            cursor: `next_cursor` of the previous page.
         """
         check_limit(limit)
         return await self._backend.list_endpoints(self._tenant, limit=limit, cursor=cursor)
 
     async def get(self, id: str) -> Endpoint:
-        """One endpoint."""
+        """Return one endpoint."""
         return _found(await self._backend.get_endpoint(self._tenant, id))
 
     async def create(
@@ -66,22 +66,22 @@ class TenantEndpoints:
         """Create an endpoint.
 
         Args:
-            event_types, channels: What it gets; all where left out.
-            rate_limit: Deliveries a second at most.
+            event_types, channels: What it receives. All by default.
+            rate_limit: The maximum of deliveries per second.
             metadata: Strings of your own.
             headers: Sent with each delivery.
-            secret: `whsec_` and 24 to 64 bytes in base64; random where left out.
+            secret: `whsec_` and 24 to 64 bytes in base64. Random by default.
 
         Raises:
-            InvalidBody: An argument is not what the route would accept. The message names the field.
-            Conflict: The tenant has as many endpoints as the settings allow.
+            InvalidBody: An argument is not valid. The message names the field.
+            Conflict: The tenant has reached the limit of endpoints.
         """
         fields = _fields(description, event_types, channels, disabled, rate_limit, metadata, headers)
         given = {**fields, "url": url} if isinstance(secret, Unset) else {**fields, "url": url, "secret": secret}
         return await self.create_from(check_body(EndpointCreation, given))
 
     async def create_from(self, body: EndpointCreation) -> Endpoint:
-        """As `create`, from the body of a request."""
+        """Like `create`, from the body of a request."""
         changes = body.changes()
         check_in_catalog(body.event_types, self._event_types, error=InvalidBody)
         return await self._backend.create_endpoint(self._tenant, changes)
@@ -99,64 +99,64 @@ class TenantEndpoints:
         metadata: Mapping[str, str] | Unset = UNSET,
         headers: Mapping[str, str] | Unset = UNSET,
     ) -> Endpoint:
-        """Change the fields that are given.
+        """Change the given fields.
 
         Raises:
-            InvalidBody: An argument is not what the route would accept. The message names the field.
+            InvalidBody: An argument is not valid. The message names the field.
         """
         fields = _fields(description, event_types, channels, disabled, rate_limit, metadata, headers)
         given = fields if isinstance(url, Unset) else {**fields, "url": url}
         return await self.update_from(id, check_body(EndpointChange, given))
 
     async def update_from(self, id: str, body: EndpointChange) -> Endpoint:
-        """As `update`, from the body of a request."""
+        """Like `update`, from the body of a request."""
         if any(name not in self._event_types for name in body.event_types):
-            # An endpoint may keep the names of types that were taken out of the catalog since.
+            # An endpoint can keep types that were removed from the catalog since.
             retired = (await self.get(id)).event_types
             check_in_catalog(body.event_types, self._event_types, retired=retired, error=InvalidBody)
         return _found(await self._backend.update_endpoint(self._tenant, id, body.changes()))
 
     async def delete(self, id: str) -> None:
-        """Delete an endpoint, with its attempts, and what waits for it."""
+        """Delete an endpoint with its attempts and pending deliveries."""
         if not await self._backend.delete_endpoint(self._tenant, id):
             raise _no_endpoint()
 
     async def secret(self, id: str) -> str:
-        """The secret that signs deliveries: `whsec_...`."""
+        """Return the secret that signs deliveries: `whsec_...`."""
         return _found(await self._backend.get_secret(self._tenant, id))
 
     async def rotate(self, id: str, key: str | None = None) -> str:
-        """Give the endpoint a new secret, and return it. The old one stays valid for 24 hours.
+        """Replace the secret of an endpoint, and return the new one. The old one stays valid for 24 hours.
 
         Args:
-            key: The new secret; random where left out.
+            key: The new secret. Random by default.
 
         Raises:
-            InvalidBody: The key is not a secret.
-            Conflict: The endpoint has this secret already, or was rotated too often in a short time.
+            InvalidBody: The key is not a valid secret.
+            Conflict: The endpoint already has this secret, or was rotated too often in a short time.
         """
         body = check_body(Rotation, {} if key is None else {"key": key})
         return await self.rotate_from(id, body)
 
     async def rotate_from(self, id: str, body: Rotation) -> str:
-        """As `rotate`, from the body of a request."""
+        """Like `rotate`, from the body of a request."""
         return _found(await self._backend.rotate_secret(self._tenant, id, body.key))
 
     async def test(self, id: str, event_type: str = "test.ping", data: Mapping[str, Any] | None = None) -> Event:
-        """Send an event to this endpoint alone, whatever its filters say.
+        """Send a test event to this endpoint only, ignoring its filters.
 
         Args:
-            data: The example of the event type where left out.
+            data: The data of the event. By default, the example of its type.
 
         Raises:
-            InvalidBody: There is no such event type, or `data` does not fit its schema.
+            InvalidBody: There is no such event type, or `data` does not match its schema.
             Conflict: The endpoint is disabled.
         """
         given = {"eventType": event_type} if data is None else {"eventType": event_type, "data": dict(data)}
         return await self.test_from(id, check_body(EventTest, given))
 
     async def test_from(self, id: str, body: EventTest) -> Event:
-        """As `test`, from the body of a request."""
+        """Like `test`, from the body of a request."""
         event_type, data = type_and_data(self._event_types, body)
         try:
             event = make_event(
@@ -173,33 +173,33 @@ class TenantEndpoints:
         return _found(await self._backend.test_endpoint(self._tenant, id, event))
 
     async def recover(self, id: str, since: datetime, until: datetime | None = None, *, missing: bool = False) -> int:
-        """Deliver again what failed between two moments, and return how many deliveries that are.
+        """Deliver again what failed between two times, and return the number of deliveries.
 
         Args:
-            until: Now where left out.
-            missing: Deliver also what was never tried, such as events from before the endpoint was created.
+            until: The end. By default, now.
+            missing: Also deliver what was never attempted, such as events from before the endpoint was created.
 
         Raises:
-            InvalidBody: The times have no offset from UTC, or are the wrong way round.
+            InvalidBody: A time has no offset from UTC, or `since` is not before `until`.
         """
         return await self.recover_from(id, check_body(Recovery, {"since": since, "until": until, "missing": missing}))
 
     async def recover_from(self, id: str, body: Recovery) -> int:
-        """As `recover`, from the body of a request."""
+        """Like `recover`, from the body of a request."""
         body.check_order()
         return _found(await self._backend.recover(self._tenant, id, body.since, body.until, missing=body.missing))
 
     async def attempts(self, id: str, query: AttemptQuery) -> Page[Attempt]:
-        """Attempts to deliver to this endpoint, newest first."""
+        """Return attempts to deliver to this endpoint, newest first."""
         await self.get(id)
         return await self._backend.list_attempts(self._tenant, query)
 
     async def stats(self, id: str, since: datetime | None, until: datetime | None, *, now: float) -> EndpointStats:
-        """How deliveries went: in the last 24 hours, or in a window of 31 days at most."""
+        """Return statistics of the attempts, for the last 24 hours or a window of up to 31 days."""
         until = until or datetime.fromtimestamp(now, UTC)
         since = since or until - timedelta(days=1)
         if not timedelta() < until - since <= _LONGEST_STATS:
-            raise InvalidRequest("`since` must lie before `until`, by 31 days at most.", code="invalid_time")
+            raise InvalidRequest("`since` must be before `until`, by at most 31 days.", code="invalid_time")
         return _found(await self._backend.endpoint_stats(self._tenant, id, since, until))
 
 
@@ -218,7 +218,7 @@ def type_and_data(catalog: EventTypes, body: EventTest) -> tuple[EventType, dict
 
 
 def invalid_event(error: InvalidEvent, max_event_bytes: int) -> InvalidBody:
-    """What to tell a customer about an event that cannot be emitted. It names no setting of the host."""
+    """Return the error for an event that cannot be emitted, for customers: it does not name settings of the host."""
     detail = str(error)
     if isinstance(error, EventTooLarge):
         detail = f"The event has more than {max_event_bytes} bytes. Send less `data`."
@@ -234,7 +234,7 @@ def _fields(
     metadata: Mapping[str, str] | Unset,
     headers: Mapping[str, str] | Unset,
 ) -> dict[str, Any]:
-    """The arguments that were given, as the fields of a body."""
+    """Return the given arguments as the fields of a body."""
     fields = {
         "description": description,
         "eventTypes": event_types if isinstance(event_types, (Unset, str)) else list(event_types),

@@ -1,4 +1,4 @@
-"""Small values that all processes of a host share, by name. Whatever keeps a backend's data keeps these, too."""
+"""Small named values that all processes of a host share. They are stored with a backend's data."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ __all__ = ["Meta"]
 
 
 class Meta(Protocol):
-    """Values by name. Every call raises `BackendUnavailable` if the database cannot be used at the moment."""
+    """Values by name. Every call raises `BackendUnavailable` if the database is unavailable."""
 
     async def read_meta(self, name: str, default: bytes) -> bytes:
-        """A value, stored as `default` the first time.
+        """Return a value. It is stored as `default` the first time.
 
-        Of several callers that come with values of their own, only one gets its own back.
+        If several callers pass different defaults, all of them get the same value back.
         """
 
     async def write_meta(self, name: str, value: bytes) -> None:
-        """Store a value, whatever was there."""
+        """Store a value, and replace an existing one."""
 
     async def find_meta(self, names: Collection[str]) -> Mapping[str, bytes]:
-        """The values that exist, of these names."""
+        """Return the existing values with these names."""
 
     async def drop_meta(self, start: str, end: str) -> None:
-        """Remove the values whose names lie between these two, the first included."""
+        """Remove the values with names between these two, including the first."""

@@ -20,30 +20,30 @@ __all__ = ["EmittingApp", "WebhooksMiddleware"]
 
 
 class EmittingApp(Protocol):
-    """What the middleware needs of `Webhooks`, which lies above it."""
+    """What the middleware needs from `Webhooks`, which it cannot import."""
 
     @property
     def settings(self) -> WebhooksSettings:
-        """How it behaves."""
+        """The settings."""
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
-        """Run it until the block ends."""
+        """Run the backend until the block ends."""
 
     def request_emitter(self, scope: Scope, pending: Pending) -> Emitter:
-        """The emitter of one request or websocket, which notes in `pending` what is to be flushed."""
+        """Return the emitter of a request or websocket. It adds to `pending` what must be flushed."""
 
 
 class WebhooksMiddleware:
-    """Puts an `Emitter` at `request.state.webhooks`, and runs `webhooks.lifespan()` around the host's own.
+    """Stores an `Emitter` as `request.state.webhooks`, and runs `webhooks.lifespan()` around the host's own.
 
-    Install it on the app that the server calls. No message leaves before what the request emitted until then is
-    durable, unless the setting `flush_before_response` is off. Where it cannot be stored, the answer is 503.
+    Install it on the app that the server calls. A response is sent only after the events of the request are durable,
+    unless the setting `flush_before_response` is off. If they cannot be stored, the response is 503.
     """
 
     def __init__(self, app: ASGIApp, webhooks: EmittingApp) -> None:
         self.app = app
         self.webhooks = webhooks
-        self._losses = Problem("Events that are emitted after the response are stored again.")
+        self._losses = Problem("Events that are emitted after the response are being stored again.")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the lifespan."""
@@ -53,7 +53,7 @@ class WebhooksMiddleware:
             return await self.app(scope, receive, send)
         pending = Pending()
         emitter = self.webhooks.request_emitter(scope, pending)
-        # In place: outer middleware can see it afterwards.
+        # In place, so that outer middleware can see it afterwards.
         scope.setdefault("state", {})[STATE_KEY] = emitter
         if not self.webhooks.settings.flush_before_response:
             try:
@@ -80,7 +80,7 @@ class WebhooksMiddleware:
         complete: Message | None = None
 
         async def hold_complete(message: Message) -> None:
-            # The server may exit once it has `shutdown.complete`, so it waits until the backend is closed.
+            # The server may exit after `shutdown.complete`, so this message waits until the backend is closed.
             nonlocal complete
             if message["type"] == "lifespan.shutdown.complete":
                 complete = message
@@ -93,7 +93,7 @@ class WebhooksMiddleware:
                 await self.app(scope, receive, hold_complete)
         except BaseException:
             if not entered:
-                # A bare exception means "lifespan unsupported" to the server, which then serves all the same.
+                # To the server, a bare exception means "lifespan unsupported", and it would serve anyway.
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
             elif complete is not None:

@@ -11,8 +11,8 @@ __all__ = ["event_webhooks"]
 
 _DATA_PATH = "#/webhooks/{}/post/requestBody/content/application~1json/schema/properties/data"
 _HEADERS = {
-    "webhook-id": "The event's id, the same for each attempt: skip repeats.",
-    "webhook-timestamp": "When this attempt is made, in seconds since the epoch.",
+    "webhook-id": "The id of the event. It is the same for each attempt, so you can skip repeats.",
+    "webhook-timestamp": "The time of this attempt, in seconds since the epoch.",
     "webhook-signature": "`v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64 (Standard Webhooks); one for each "
     "secret while it is rotated, divided by spaces.",
 }
@@ -20,7 +20,7 @@ _VERBATIM = frozenset({"const", "default", "enum", "example", "examples"})
 
 
 def event_webhooks(event_types: Iterable[EventType]) -> dict[str, Any]:
-    """The `webhooks` of an OpenAPI 3.1 document: for each event type what endpoints are sent."""
+    """Return the `webhooks` of an OpenAPI 3.1 document: what endpoints receive for each event type."""
     return {event_type.name: {"post": _webhook(event_type)} for event_type in event_types}
 
 
@@ -32,7 +32,7 @@ def _webhook(event_type: EventType) -> dict[str, Any]:
         "data": schema,
     }
     required = list(fields)
-    fields["test"] = {"const": True, "description": "Of test events only, which are made up to try endpoints."}
+    fields["test"] = {"const": True, "description": "Only in test events, which are sent to try endpoints."}
     payload = {"type": "object", "properties": fields, "required": required}
     content: dict[str, Any] = {"schema": payload}
     if event_type.example is not None:
@@ -48,12 +48,12 @@ def _webhook(event_type: EventType) -> dict[str, Any]:
             for name, text in _HEADERS.items()
         ],
         "requestBody": {"required": True, "content": {"application/json": content}},
-        "responses": {"2XX": {"description": "Taken. Anything else is tried again; 410 disables the endpoint."}},
+        "responses": {"2XX": {"description": "Accepted. Anything else is retried. 410 disables the endpoint."}},
     }
 
 
 def _relocate(schema: Any, place: str) -> Any:
-    """The schema with its local references as they are from the root of the document."""
+    """Return the schema with local references that start at the root of the document."""
     if isinstance(schema, list):
         return [_relocate(item, place) for item in schema]
     if not isinstance(schema, Mapping) or "$id" in schema:

@@ -13,12 +13,12 @@ __all__ = ["LARGEST_PAGE", "Page", "check_cursor", "check_limit", "invalid_curso
 T = TypeVar("T")
 
 LARGEST_PAGE = 250
-"""Items that one page may have."""
+"""The maximum of items per page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list. `next_cursor` is None where `done`."""
+    """One page of a list. `next_cursor` is None if `done`."""
 
     items: Sequence[T]
     next_cursor: str | None
@@ -26,19 +26,19 @@ class Page(Generic[T]):
 
 
 def check_limit(limit: int) -> None:
-    """Raise `InvalidRequest` for a size that a page cannot have."""
+    """Raise `InvalidRequest` for an invalid size of a page."""
     if not 1 <= limit <= LARGEST_PAGE:
         raise InvalidRequest(f"`limit` must be a whole number from 1 to {LARGEST_PAGE}.")
 
 
 def check_cursor(cursor: str | None, is_cursor: Callable[[str], bool]) -> None:
-    """Raise `invalid_cursor` for a cursor that does not have the form of one."""
+    """Raise `invalid_cursor` for a malformed cursor."""
     if cursor is not None and not is_cursor(cursor):
         raise invalid_cursor()
 
 
 def invalid_cursor() -> InvalidRequest:
-    """The error for a cursor that no page of ours ended with."""
+    """Return the error for an invalid cursor."""
     return InvalidRequest(
-        "Invalid cursor. Send the `nextCursor` of the page before, or none for the first page.", code="invalid_cursor"
+        "Invalid cursor. Send the `nextCursor` of the previous page, or none for the first page.", code="invalid_cursor"
     )

@@ -1,4 +1,4 @@
-"""From what a host emits to an `Event`: checked, stamped and encoded once."""
+"""Creates `Event`s from what a host emits: checks, timestamps and encodes once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CHANNEL_LENGTH = 128
 
 
 def new_event(event_type: str, data: object = None, *, tenant: str, **options: Unpack[EventOptions]) -> Event:
-    """Make an event that happens now.
+    """Create an event that happens now.
 
     Args:
-        data: What JSON can carry, see `encode_data`.
+        data: The data. See `encode_data`.
 
     Raises:
         InvalidEvent: Something is not valid. The message says what to do.
@@ -32,7 +32,7 @@ def new_event(event_type: str, data: object = None, *, tenant: str, **options: U
 
 
 class EventOptions(TypedDict, total=False):
-    """The arguments of `make_event` that have a default."""
+    """The optional arguments of `make_event`."""
 
     event_id: str | None
     channels: Sequence[str]
@@ -54,13 +54,13 @@ def make_event(
     milliseconds: int | None = None,
     test: bool = False,
 ) -> Event:
-    """Make an event that happens now, of data that is encoded already.
+    """Create an event that happens now, from encoded data.
 
     Args:
-        max_bytes: The largest payload, in bytes.
-        mint_id: Whether to give it a public id; False for backends that do so themselves.
-        milliseconds: Now, since the epoch, by the clock of the backend. By default by this machine's.
-        test: Whether it is made up to try an endpoint. The payload then says so, by `"test": true`.
+        max_bytes: The maximum size of the payload.
+        mint_id: Whether to assign a public id. False for backends that do this themselves.
+        milliseconds: The time since the epoch by the clock of the backend. By default, this machine's.
+        test: Whether it is a test event. The payload then has `"test": true`.
 
     Raises:
         InvalidEvent: Something is not valid. The message says what to do.
@@ -97,18 +97,18 @@ def make_event(
 
 
 def implied_event_id(identifier: str) -> str:
-    """The `event_id` of an event for which the host gave none: `evt_` and the KSUID of its id."""
+    """Return the `event_id` of an event without one from the host: `evt_` and the KSUID of its id."""
     return "evt_" + identifier[4:]
 
 
 def is_implied_event_id(event_id: str) -> bool:
-    """Whether `implied_event_id` made it, so that it stands for one event with one payload."""
+    """Return whether this is from `implied_event_id`, so that it identifies one event with one payload."""
     return event_id.startswith("evt_") and is_message_id("msg_" + event_id[4:])
 
 
 @lru_cache(1)
 def _moment(milliseconds: int) -> tuple[datetime, str]:
-    """A moment, and how it is written: often the same for several events."""
+    """Return a time and its text. Cached, since it is often the same for several events."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment, format_time(moment)
 

@@ -1,4 +1,4 @@
-"""Problems that last, logged once when they begin and once when they are over."""
+"""Lasting problems, which are logged once when they begin and once when they end."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _WITHIN = 60.0
 
 
 class Problem:
-    """What is wrong with something at the moment. A full disk fails every request, and is one line in the log.
+    """A current problem. A full disk, for example, fails every request, but is logged once.
 
-    One that comes and goes, as on a disk that is nearly full, is logged five times a minute at most.
+    A problem that comes and goes, as on a nearly full disk, is logged at most five times a minute.
 
     Args:
-        over: What to log when the problem is over.
-        level: At which level to log its beginning.
-        monotonic: Seconds of a clock that only moves forward.
+        over: The message when the problem has ended.
+        level: The log level of its beginning.
+        monotonic: Seconds of a monotonic clock.
 
     Attributes:
-        text: What is wrong; None while nothing is.
+        text: The problem, or None.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Problem:
         self.text: str | None = None
 
     def begin(self, text: str) -> None:
-        """Something is wrong. Logged if nothing was, or something else."""
+        """Begin a problem. Logged unless the same problem has already begun."""
         if text != self.text:
             self.text = text
             self._logged = False
@@ -51,7 +51,7 @@ class Problem:
             logger.log(self._level, "%s", text)
 
     def end(self) -> None:
-        """Nothing is wrong. Logged if it was logged that something is."""
+        """End the problem. Logged if its beginning was."""
         if self.text is not None:
             self.text = None
             if self._logged:

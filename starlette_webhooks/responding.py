@@ -1,4 +1,4 @@
-"""Holding a response back until what its request emitted is durable, and what is sent in its place where it is not."""
+"""Delays a response until the events of its request are durable, and replaces it if they cannot be stored."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from starlette_webhooks.problems import Problem
 __all__ = ["FlushingSend"]
 
 _RETRY_AFTER = b"5"
-_BODY = json.dumps({"code": "unavailable", "detail": "Not available at the moment. Try again."}).encode()
+_BODY = json.dumps({"code": "unavailable", "detail": "The service is unavailable. Try again later."}).encode()
 
 
 class FlushingSend:
-    """The `send` of one request or websocket: no message leaves before what was emitted until then is durable.
+    """The `send` of a request or websocket: sends a message only after the events emitted so far are durable.
 
-    Where it cannot be stored and no response has started, the answer is 503. The host could not give it: by the time
-    of the error, frameworks count their response as started.
+    If they cannot be stored and no response has started, the response is 503. The host cannot send it: at the time of
+    the error, frameworks consider their response started.
     """
 
     __slots__ = ("_failure", "_pending", "_scope", "_send", "_started")
@@ -30,12 +30,12 @@ class FlushingSend:
         self._scope = scope
         self._send = send
         self._pending = pending
-        # A websocket has no response; its errors go to the server, which closes it.
+        # A websocket has no response. Its errors go to the server, which closes it.
         self._started = scope["type"] != "http"
         self._failure: Exception | None = None
 
     def __call__(self, message: Message) -> Awaitable[None]:
-        # No coroutine of its own: every frame of every stream passes here.
+        # Without another coroutine, because every frame of every stream passes through here.
         return self._send(message) if self._started and not self._pending else self._flush_and_send(message)
 
     async def _flush_and_send(self, message: Message) -> None:
@@ -44,24 +44,24 @@ class FlushingSend:
         except BackendError as exc:
             if not self._started:
                 await self._answer(exc)
-            # It ends whatever the host is about to send, and comes out of the host's app.
+            # The error interrupts the host's response, and is raised from the host's app.
             raise
         if message["type"] == "http.response.start":
             self._started = True
         await self._send(message)
 
     async def handle(self, error: Exception) -> bool:
-        """Whether an error that comes out of the host's app has been answered, and so is not for the server."""
+        """Return whether an error of the host's app has been answered, so that the server must not see it."""
         if self._failure is not None:
             return _stems_from(error, self._failure)
         if self._started or not isinstance(error, (BackendUnavailable, QueueFull)):
             return False
-        # The host awaited what it emitted, and left the error to us.
+        # The host awaited an emission and did not handle the error.
         await self._answer(error)
         return True
 
     async def flush_late(self, losses: Problem) -> None:
-        """Flush what was emitted after the last message, as by a background task. Nobody is left to be told."""
+        """Flush events that were emitted after the last message, for example by a background task. Logs errors."""
         try:
             await self._pending.flush()
         except BackendError as exc:
@@ -80,18 +80,18 @@ class FlushingSend:
             (b"retry-after", _RETRY_AFTER),
         ]
         if self._scope.get("http_version", "1.1").startswith("1"):
-            # The host may not have read the request, and is cut short.
+            # The host is interrupted, and may not have read the request.
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": _BODY})
 
 
 async def _drop(message: Message) -> None:
-    """Takes what the host sends after the answer, such as its own page for errors."""
+    """Discards what the host sends after the response, such as its own error page."""
 
 
 def _stems_from(error: BaseException | None, failure: Exception) -> bool:
-    """Whether the failure is behind an error: as itself, as its cause or context, or within a group."""
+    """Return whether the failure is an error itself, its cause or context, or part of its group."""
     while error is not None:
         if error is failure:
             return True

@@ -1,7 +1,7 @@
-"""What `data` of an event type must look like, by a JSON Schema or by a class; and the JSON that is stored of it.
+"""The schemas of `data`: JSON Schemas and classes, and the JSON that they store.
 
-What is stored always fits the schema that the catalog publishes. A JSON Schema checks the very JSON that is stored. A
-class writes what is stored: a dict is read as an instance of it before.
+Stored data always matches the published schema. A JSON Schema checks the JSON that is stored. With a class, a dict is
+validated as an instance, and the output of the instance is stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette_webhooks.exceptions import InvalidEvent, excerpt
 
 __all__ = ["DataSchema", "schema_of"]
 
-# A pattern that backtracks more than this does not match. It takes a fraction of a millisecond to get there.
+# A pattern that backtracks more than this does not match. Reaching the limit takes a fraction of a millisecond.
 _BACKTRACKING = 10_000
 
 
@@ -24,8 +24,8 @@ class DataSchema(Protocol):
     """The schema of `data`.
 
     Attributes:
-        document: The JSON Schema (2020-12) to publish, if there is any.
-        bound: The class whose instances are events of the type, if there is any.
+        document: The JSON Schema (2020-12) to publish, or None.
+        bound: The class whose instances are events of the type, or None.
     """
 
     @property
@@ -35,19 +35,19 @@ class DataSchema(Protocol):
     def bound(self) -> type | None: ...
 
     def encode(self, data: object) -> bytes:
-        """The JSON to store of `data`. Raises `InvalidEvent` if it does not fit."""
+        """Return the JSON to store for `data`. Raises `InvalidEvent` if it does not match."""
 
 
 def schema_of(name: str, schema: object, *, validate: bool) -> DataSchema:
-    """The schema of an event type, of what was given for it.
+    """Return the schema of an event type.
 
     Args:
         name: The event type, for messages.
         schema: None, a JSON Schema, a Pydantic model, a dataclass, a TypedDict or a msgspec struct.
-        validate: Whether to check data by it, or to publish it only.
+        validate: Whether to check data, or only publish the schema.
 
     Raises:
-        ValueError: It is something else, or not valid.
+        ValueError: The schema is something else, or is not valid.
     """
     if schema is None:
         return Unchecked(None, None)
@@ -69,7 +69,7 @@ def schema_of(name: str, schema: object, *, validate: bool) -> DataSchema:
 
 
 class Unchecked:
-    """No schema, or one that is only published."""
+    """No schema, or a schema that is only published."""
 
     __slots__ = ("bound", "document", "encode")
 
@@ -80,7 +80,7 @@ class Unchecked:
 
 
 class JSONSchema:
-    """A JSON Schema (2020-12). Checked in Rust, since a pattern or `uniqueItems` must not hold the event loop."""
+    """A JSON Schema (2020-12). Checked in Rust, because a pattern or `uniqueItems` must not block the event loop."""
 
     __slots__ = ("_name", "_validator", "bound", "document")
 
@@ -98,7 +98,7 @@ class JSONSchema:
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
                 document,
-                # References lead to other parts of the schema. Nothing is fetched.
+                # References can only lead to other parts of the schema. Nothing is fetched.
                 offline=True,
                 pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKING),
             )
@@ -112,9 +112,9 @@ class JSONSchema:
         """See `DataSchema.encode`."""
         encoded = encode_data(data)
         stored = json.loads(encoded)
-        # To find the error takes far longer than to find that there is one.
+        # Finding the error takes much longer than finding out that there is one.
         if not self._validator.is_valid(stored):
-            raise InvalidEvent(f"`data` does not fit the schema of `{self._name}`: {self._first_error(stored)}.")
+            raise InvalidEvent(f"`data` does not match the schema of `{self._name}`: {self._first_error(stored)}.")
         return encoded
 
     def _first_error(self, stored: Any) -> str:
@@ -129,7 +129,7 @@ class JSONSchema:
 
 
 class PydanticSchema:
-    """A Pydantic model, a dataclass or a TypedDict: what it reads, checks and writes by Pydantic."""
+    """A Pydantic model, a dataclass or a TypedDict, which Pydantic validates and serializes."""
 
     __slots__ = ("_adapter", "_fields", "_name", "bound", "document")
 
@@ -144,7 +144,7 @@ class PydanticSchema:
             raise ValueError(f"The schema of `{name}` is not a class that Pydantic can use: {exc.message}.") from exc
         self.bound: type | None = None if _is_typed_dict(schema) else schema
         plain = is_dataclass(schema) and not hasattr(schema, "__pydantic_serializer__")
-        # Nothing has checked the fields of an instance of a plain dataclass.
+        # The fields of a plain dataclass instance have not been validated.
         self._fields = [field.name for field in fields(schema)] if plain else None
 
     def encode(self, data: object) -> bytes:
@@ -152,11 +152,11 @@ class PydanticSchema:
         if self._fields is not None and self.bound is not None and isinstance(data, self.bound):
             data = {name: getattr(data, name) for name in self._fields}
         try:
-            # An instance passes as it is. Where its fields were changed to what they cannot be, writing it fails.
+            # An instance is used as it is. If its fields were changed to invalid values, serialization fails.
             checked = self._adapter.validate_python({} if data is None else data)
             plain = self._adapter.dump_python(checked, mode="json", by_alias=True, warnings="error")
         except ValueError as exc:
-            raise InvalidEvent(f"`data` does not fit the schema of `{self._name}`: {_first_error(exc)}.") from exc
+            raise InvalidEvent(f"`data` does not match the schema of `{self._name}`: {_first_error(exc)}.") from exc
         return encode_data(plain)
 
 
@@ -177,21 +177,21 @@ class StructSchema:
         import msgspec
 
         try:
-            # msgspec checks what it reads, not what an instance is made of.
+            # msgspec validates input, but not the fields of an instance.
             given = msgspec.to_builtins(data) if isinstance(data, self.bound) else data
             plain = msgspec.to_builtins(msgspec.convert({} if given is None else given, self.bound))
         except (msgspec.ValidationError, TypeError) as exc:
-            raise InvalidEvent(f"`data` does not fit the schema of `{self._name}`: {excerpt(str(exc))}.") from exc
+            raise InvalidEvent(f"`data` does not match the schema of `{self._name}`: {excerpt(str(exc))}.") from exc
         return encode_data(plain)
 
 
 def _is_typed_dict(schema: type) -> bool:
-    # Of `typing` or of `typing_extensions`, which Pydantic requires before Python 3.12.
+    # From `typing`, or from `typing_extensions`, which Pydantic requires before Python 3.12.
     return issubclass(schema, dict) and hasattr(schema, "__required_keys__")
 
 
 def _first_error(error: ValueError) -> str:
-    """What Pydantic found first, without its links, the names of classes and the value."""
+    """Return Pydantic's first error without links, class names and the value."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):

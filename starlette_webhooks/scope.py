@@ -1,4 +1,4 @@
-"""Names under which `Webhooks` keeps its own in the scope of a request."""
+"""The keys of `Webhooks` in the scope of a request."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ __all__ = ["BY_KEY", "DEFERRED", "SERVICES", "SESSION"]
 BY_KEY = "starlette_webhooks.by_key"
 """Whether an API key authenticated the request."""
 SERVICES = "starlette_webhooks.services"
-"""What the routes work with."""
+"""The services of the routes."""
 SESSION = "starlette_webhooks.session"
-"""The portal session that authenticated the request; not set for keys and for sessions of the host."""
+"""The portal session that authenticated the request. Not set for keys and sessions of the host."""
 DEFERRED = "starlette_webhooks.deferred"
-"""A list. The `StreamResponse` in it is served once the router is left."""
+"""A list. The `StreamResponse` in it is served after the router has returned."""

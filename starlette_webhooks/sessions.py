@@ -1,8 +1,8 @@
-"""Sessions that we give out: of the portal, and those that stream tickets stand for.
+"""Portal sessions, and the sessions of stream tickets.
 
-A session is a signed token, so that most of it needs no storage. Two things are stored and shared by all processes: a
-mark for each tenant whose sessions were revoked, which newer sessions carry; and, until they would expire, the ids of
-links that were opened and of sessions that were signed out.
+A session is a signed token and is not stored. Two things are stored and shared by all processes: a mark for each tenant
+whose sessions were revoked, which newer sessions contain, and the ids of opened links and signed-out sessions, until
+these would expire.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from starlette_webhooks.types import Clock
 __all__ = ["LONGEST_SESSION", "Session", "SessionRegister", "SessionValid"]
 
 SessionValid: TypeAlias = Callable[[Principal], bool | Awaitable[bool]]
-"""Tells whether the key or user that a session came from still exists. A sync one runs in a thread."""
+"""Returns whether the key or user behind a session still exists. A sync function runs in a thread."""
 
 LONGEST_SESSION = 7 * 86_400
 _SESSION = "portal session"
@@ -35,10 +35,10 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """For whom, until when (in seconds since the epoch), and under which mark of its tenant.
+    """A session: its principal, its expiry (in seconds since the epoch), and the mark of its tenant.
 
     Attributes:
-        id: Ends with the session that is signed out. Empty for the ticket of a key, which nobody signs out.
+        id: Identifies the session for signing out. Empty for the ticket of a key, which cannot be signed out.
     """
 
     principal: Principal
@@ -47,7 +47,7 @@ class Session:
     mark: str
 
     def claims(self) -> dict[str, Any]:
-        """What a token holds of it."""
+        """Return the claims of the session's token."""
         return {
             "tenant": self.principal.tenant,
             "scopes": sorted(self.principal.scopes),
@@ -59,24 +59,24 @@ class Session:
 
     @classmethod
     def of(cls, claims: dict[str, Any]) -> Self:
-        """The session that a token of ours stands for."""
+        """Return the session of a verified token."""
         principal = Principal(claims["tenant"], claims["scopes"], claims["sub"])
         return cls(principal, claims["exp"], claims["id"], claims["mark"])
 
     @property
     def end_name(self) -> str:
-        """Under which its early end is stored. In order of expiry, so that old ones are dropped together."""
+        """The name under which its early end is stored. Sorted by expiry, so that old ones are dropped together."""
         return _end_name(self.expires, self.id)
 
     @property
     def mark_name(self) -> str:
-        """Under which the mark of its tenant is stored."""
+        """The name under which the mark of its tenant is stored."""
         return _mark_name(self.principal.tenant)
 
 
 @dataclass(slots=True)
 class _Answer:
-    """What the host said of a principal, and when."""
+    """The host's answer about a principal, and its time."""
 
     at: float = 0.0
     valid: bool = True
@@ -84,15 +84,15 @@ class _Answer:
 
 
 class SessionRegister:
-    """Gives out sessions, and tells which of them still count.
+    """Issues sessions, and knows which of them are still valid.
 
     Args:
-        keys: Sign the tokens: the first signs, all are accepted.
+        keys: The keys of the tokens. The first one signs, and all of them verify.
         meta: Where ended sessions are stored.
         clock: Seconds since the epoch.
-        valid: The host's word on each session's principal, asked once in `ask_every` seconds at most.
-        fresh: Seconds for which a session counts after it was looked up. Another process may have ended it meanwhile.
-        monotonic: Seconds that only grow.
+        valid: Asks the host about a session's principal, at most once in `ask_every` seconds.
+        fresh: Seconds for which a lookup is cached. Another process may end the session meanwhile.
+        monotonic: Seconds of a monotonic clock.
     """
 
     def __init__(
@@ -113,53 +113,53 @@ class SessionRegister:
         self._fresh = fresh
         self._ask_every = ask_every
         self._monotonic = monotonic
-        # The one that was looked up last stands last.
+        # The latest lookup is at the end.
         self._current: OrderedDict[Session, float] = OrderedDict()
         self._answers: OrderedDict[Principal, _Answer] = OrderedDict()
 
-    # Giving out
+    # Issuing
 
     async def open(self, principal: Principal, expires: float, *, within: Session | None = None) -> Session:
-        """A session for this principal.
+        """Create a session for a principal.
 
         Args:
-            within: The session that it derives from, with which it ends.
+            within: The session that it derives from. It ends with that session.
         """
         if within is not None:
             return Session(principal, min(int(expires), within.expires), within.id, within.mark)
         return Session(principal, int(expires), "", await self._mark_of(principal.tenant))
 
     async def link(self, principal: Principal, expires_in: int) -> str:
-        """A token that opens one session of the portal, for what is left of `expires_in` seconds.
+        """Create a link token that opens one portal session, which ends `expires_in` seconds from now.
 
         Raises:
-            ValueError: `expires_in` is over seven days, or not positive.
+            ValueError: `expires_in` is more than seven days, or not positive.
         """
         if not 0 < expires_in <= LONGEST_SESSION:
-            raise ValueError(f"`expires_in` must lie between 1 and {LONGEST_SESSION} seconds.")
+            raise ValueError(f"`expires_in` must be between 1 and {LONGEST_SESSION} seconds.")
         mark = await self._mark_of(principal.tenant)
         session = Session(principal, int(self.clock()) + expires_in, secrets.token_urlsafe(16), mark)
         return sign_token(self.keys, _LINK, session.claims())
 
     async def read_link(self, token: str) -> Session | None:
-        """What a link would open; None if it was opened, revoked or changed, or has expired."""
+        """Return the session that a link would open. None if it was opened, revoked or changed, or has expired."""
         return await self._current_session(_LINK, token)
 
     async def follow_link(self, token: str) -> tuple[str, Session] | None:
-        """Open a link, once: the token of the session for the cookie, and the session."""
+        """Open a link once, and return the token for the cookie and the session."""
         link = await self.read_link(token)
         if link is None:
             return None
         session = Session(link.principal, link.expires, secrets.token_urlsafe(16), link.mark)
         mine = secrets.token_bytes(16)
         if await self._meta.read_meta(link.end_name, mine) != mine:
-            # Somebody was quicker.
+            # Another caller was faster.
             return None
         self._current.pop(link, None)
         return sign_token(self.keys, _SESSION, session.claims()), session
 
     async def read(self, token: str) -> Session | None:
-        """The session of a cookie; None if it was signed out, revoked or changed, or has expired."""
+        """Return the session of a cookie. None if it was signed out, revoked or changed, or has expired."""
         return await self._current_session(_SESSION, token)
 
     async def _current_session(self, purpose: str, token: str) -> Session | None:
@@ -172,23 +172,23 @@ class SessionRegister:
     # Ending
 
     async def end(self, session: Session) -> None:
-        """Sign a session out, with the tickets that came from it."""
+        """Sign a session out, together with its tickets."""
         await self._meta.read_meta(session.end_name, b"1")
         for other in [other for other in self._current if other.id == session.id]:
             del self._current[other]
 
     async def revoke(self, tenant: str) -> None:
-        """End all sessions, links and tickets of a tenant that exist now."""
+        """End all existing sessions, links and tickets of a tenant."""
         await self._meta.write_meta(_mark_name(tenant), secrets.token_urlsafe(8).encode())
         for session in [session for session in self._current if session.principal.tenant == tenant]:
             del self._current[session]
 
     async def is_current(self, session: Session) -> bool:
-        """Whether a session still counts. Its expiry is the caller's to check."""
+        """Return whether a session is still valid. The caller checks its expiry."""
         return not await self.ended_among([session])
 
     async def ended_among(self, sessions: Collection[Session]) -> set[Session]:
-        """Those that were signed out or revoked, or whose principal the host no longer knows."""
+        """Return the sessions that were signed out or revoked, or whose principal the host no longer knows."""
         now = self._monotonic()
         asked = [session for session in sessions if self._current.get(session, -self._fresh) + self._fresh <= now]
         ended: set[Session] = set()
@@ -217,7 +217,7 @@ class SessionRegister:
     async def _is_owned(self, principal: Principal, valid: SessionValid) -> bool:
         answer = self._answers.get(principal) or _Answer(-self._ask_every)
         _remember(self._answers, principal, answer)
-        # Callers at the same time share one question.
+        # Concurrent callers share one call to the host.
         async with answer.lock:
             if answer.at + self._ask_every <= self._monotonic():
                 answer.valid = bool(await call_function(valid, principal))
@@ -229,7 +229,7 @@ class SessionRegister:
         return (await self._meta.find_meta([name])).get(name, b"").decode()
 
     async def forget_expired(self) -> None:
-        """Drop what is stored of sessions that have expired."""
+        """Remove the stored ids of expired sessions."""
         await self._meta.drop_meta(_end_name(0, ""), _end_name(int(self.clock()), ""))
 
 

@@ -250,7 +250,7 @@ class WebhooksSettings(BaseSettings):
 
     @property
     def database_url(self) -> DatabaseURL:
-        """What `database` names."""
+        """The parsed value of `database`."""
         return parse_database(self.database)
 
     @property

@@ -1,7 +1,7 @@
 """Signatures of deliveries, as Standard Webhooks 1.0.0 defines them.
 
-The signed content is `{id}.{timestamp}.{body}`, the very bytes that are sent; the signature is HMAC-SHA256 in base64,
-marked `v1`. A delivery carries one signature for each secret that is valid, so a secret can be rotated without a gap.
+The signed content is `{id}.{timestamp}.{body}`, with exactly the bytes that are sent. The signature is HMAC-SHA256 in
+base64, marked `v1`. A delivery has one signature per valid secret, so a secret can be rotated without interruption.
 
     from starlette_webhooks.signing import VerificationError, verify
 
@@ -26,7 +26,7 @@ from starlette_webhooks.exceptions import WebhooksError
 __all__ = ["VerificationError", "generate_secret", "parse_secret", "sign", "signature_headers", "verify"]
 
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
-"""Headers of a request: a mapping as frameworks have it, or name and value pairs as in an ASGI scope."""
+"""The headers of a request: a mapping as in frameworks, or pairs of name and value as in an ASGI scope."""
 
 HeaderStyle: TypeAlias = Literal["webhook", "svix", "both"]
 
@@ -53,12 +53,12 @@ class VerificationError(WebhooksError, ValueError):
 
 
 def generate_secret() -> str:
-    """A new random secret: `whsec_` and 32 bytes in base64."""
+    """Generate a random secret: `whsec_` and 32 bytes in base64."""
     return _PREFIX + base64.b64encode(os.urandom(32)).decode()
 
 
 def parse_secret(text: str) -> bytes:
-    """The key of a secret, which is 24 to 64 bytes in base64. The prefix `whsec_` and the padding may be missing.
+    """Return the key of a secret: 24 to 64 bytes in base64. The prefix `whsec_` and the padding are optional.
 
     Raises:
         ValueError: It is not a valid secret.
@@ -69,11 +69,9 @@ def parse_secret(text: str) -> bytes:
     try:
         key = base64.b64decode(encoded.rstrip("=") + "=" * (-len(encoded.rstrip("=")) % 4), validate=True)
     except binascii.Error:
-        raise ValueError("The secret is cut off: it is not valid base64. Copy the whole of it.") from None
+        raise ValueError("The secret is truncated: it is not valid base64. Copy all of it.") from None
     if not _MIN_BYTES <= len(key) <= _MAX_BYTES:
-        raise ValueError(
-            f"The secret holds {len(key)} bytes, but must hold 24 to 64. Leave it out to have one generated."
-        )
+        raise ValueError(f"The secret has {len(key)} bytes, but must have 24 to 64. Leave it out to generate one.")
     return key
 
 
@@ -82,14 +80,14 @@ def _signature(key: bytes, content: bytes) -> bytes:
 
 
 def _content(message_id: str, timestamp: int, body: bytes) -> bytes:
-    # With a full stop in the id, the bytes of one message could be read as those of another.
+    # With a full stop in the id, two different messages could have the same signed bytes.
     if "." in message_id:
-        raise ValueError("The id of a message must not hold a full stop.")
+        raise ValueError("The id of a message must not contain a full stop.")
     return b"%s.%d.%s" % (message_id.encode("ascii"), timestamp, body)
 
 
 def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """The signature `v1,<base64>` of a message.
+    """Return the signature `v1,<base64>` of a message.
 
     Args:
         key: What `parse_secret` returns.
@@ -102,16 +100,16 @@ def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 def signature_headers(
     keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes, style: HeaderStyle = "webhook"
 ) -> list[tuple[bytes, bytes]]:
-    """The headers that sign a message: id, timestamp, and a signature for each key, the current one first.
+    """Return the headers that sign a message: id, timestamp, and one signature per key, the current one first.
 
     Args:
-        style: `webhook` for the standard's names, `svix` for those of Svix, `both` while customers migrate.
+        style: `webhook` for the names of the standard, `svix` for those of Svix, `both` while customers migrate.
 
     Raises:
         ValueError: There is no key to sign with.
     """
     if not keys:
-        raise ValueError("A delivery is signed with at least one key.")
+        raise ValueError("A delivery must be signed with at least one key.")
     content = _content(message_id, timestamp, body)
     signatures = b" ".join(_signature(key, content) for key in keys)
     values = (message_id.encode("ascii"), b"%d" % timestamp, signatures)
@@ -126,19 +124,19 @@ def verify(
     tolerance: float = 300,
     now: float | None = None,
 ) -> None:
-    """Check that a webhook is genuine and recent, and return nothing. Takes `webhook-*` and `svix-*` headers.
+    """Check that a webhook is genuine and recent. Accepts `webhook-*` and `svix-*` headers.
 
-    A genuine webhook may still arrive twice: remember its `webhook-id` for as long as `tolerance`, and skip repeats.
+    A genuine webhook can still arrive twice: remember its `webhook-id` for the time of `tolerance`, and skip repeats.
 
     Args:
-        secret: The endpoint's secret (`whsec_...`, or its bytes), or several while it is rotated.
+        secret: The endpoint's secret (`whsec_...` or its bytes), or several during a rotation.
         body: The raw bytes of the request, before any parsing.
-        tolerance: Seconds that the timestamp may be off, either way.
-        now: Seconds since the epoch; the current time by default.
+        tolerance: Seconds by which the timestamp may differ, in both directions.
+        now: Seconds since the epoch. By default, the current time.
 
     Raises:
         VerificationError: The webhook is forged, changed, malformed or too old. Answer 400 and do not use it.
-        ValueError: A secret of yours is malformed.
+        ValueError: A secret is malformed.
     """
     if not isinstance(body, bytes):
         raise TypeError("`body` must be the raw bytes of the request, such as `await request.body()`.")
@@ -160,7 +158,7 @@ def _keys(secret: str | bytes | Sequence[str | bytes]) -> list[bytes]:
     secrets = [secret] if isinstance(secret, str | bytes) else list(secret)
     keys = [parse_secret(item) if isinstance(item, str) else item for item in secrets]
     if not keys or not all(keys):
-        raise ValueError("Give the secret of the endpoint to verify its webhooks with.")
+        raise ValueError("Pass the secret of the endpoint.")
     return keys
 
 
@@ -169,7 +167,7 @@ def _matches(expected: list[bytes], signatures: str) -> bool:
         raise VerificationError("The signature of the webhook is malformed.")
     matched = False
     for candidate in signatures.encode("ascii").split(b" "):
-        # Signatures of other versions (`v1a`) may stand beside ours: they cannot match, and are no error.
+        # There may be signatures of other versions (`v1a`). They cannot match, and are not an error.
         for signature in expected:
             matched |= hmac.compare_digest(candidate, signature)
     return matched
@@ -185,10 +183,10 @@ def _signature_fields(headers: Headers) -> tuple[str, str, str]:
         if all(name in found for name in names):
             break
     else:
-        raise VerificationError("`webhook-id`, `webhook-timestamp` and `webhook-signature` must all be there.")
-    # Two values leave open which one the sender meant, and proxies disagree on it.
+        raise VerificationError("`webhook-id`, `webhook-timestamp` and `webhook-signature` are required.")
+    # With two values, it is unclear which one the sender meant, and proxies differ.
     if any(len(found[name]) != 1 for name in names):
-        raise VerificationError("A signature header is there more than once.")
+        raise VerificationError("A signature header occurs more than once.")
     message_id, timestamp, signatures = (found[name][0] for name in names)
     return message_id, timestamp, signatures
 

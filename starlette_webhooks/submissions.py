@@ -1,4 +1,4 @@
-"""Events on their way into a backend."""
+"""Submitted events, which wait for a backend to accept them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Submission(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether `wait` would return or raise at once."""
+        """Whether `wait` would return or raise immediately."""
 
     @property
     def failed(self) -> bool:
-        """Whether `wait` would raise at once."""
+        """Whether `wait` would raise immediately."""
 
     async def wait(self) -> Sequence[Event]:
-        """Wait until the events are durable. Returns them as stored: for an `event_id` seen before, the first event.
+        """Wait until the events are durable, and return them as stored: for a known `event_id`, the first event.
 
         May be awaited more than once, and by several tasks. Raises `BackendError` if they could not be stored.
         """

@@ -1,4 +1,4 @@
-"""Times that come from outside, as RFC 3339 writes them."""
+"""Parses times from outside, in the format of RFC 3339."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["parse_time"]
 _RFC_3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII
 )
-# Ids cannot tell moments outside of these bounds; see `identifiers`.
+# Ids cannot represent times outside of these bounds. See `identifiers`.
 _EARLIEST = datetime(2014, 5, 14, tzinfo=UTC)
 _LATEST = datetime(2150, 1, 1, tzinfo=UTC)
 _A_LEAP_YEAR = 4
 
 
 def parse_time(text: str) -> datetime:
-    """A moment in UTC, from `2026-11-23T21:50:00Z` and every other form of RFC 3339, section 5.6.
+    """Parse a time such as `2026-11-23T21:50:00Z`, in every form of RFC 3339, section 5.6. Returns it in UTC.
 
-    Moments before 2014-05-14 or after 2150 count as these bounds: no event is older or newer. A leap second counts as
-    the second after it, as POSIX clocks do.
+    Times before 2014-05-14 or after 2150 count as these bounds: no event is older or newer. A leap second counts as the
+    following second, as in POSIX clocks.
 
     Raises:
-        ValueError: It is not a time, or has no offset from UTC.
+        ValueError: The text is not a time, or has no offset from UTC.
     """
     match = _RFC_3339.fullmatch(text)
     if match is None:

@@ -13,7 +13,7 @@ __all__ = ["read_token", "sign_token", "verify_token"]
 
 
 def sign_token(keys: Sequence[bytes], purpose: str, claims: dict[str, Any]) -> str:
-    """A token that only `read_token` with the same purpose accepts, and with the first of these keys among its own.
+    """Sign a token, which only `read_token` with the same purpose and the first of these keys accepts.
 
     Base64url JSON, `.`, HMAC-SHA256.
     """
@@ -22,13 +22,13 @@ def sign_token(keys: Sequence[bytes], purpose: str, claims: dict[str, Any]) -> s
 
 
 def read_token(keys: Sequence[bytes], purpose: str, token: str, *, now: float) -> dict[str, Any] | None:
-    """The claims of a token, or None where it is not ours, was changed, or its `exp` (seconds) has passed."""
+    """Return the claims of a token, or None if it is not ours, was changed, or its `exp` (seconds) has passed."""
     claims = verify_token(keys, purpose, token)
     return claims if claims is not None and claims["exp"] > now else None
 
 
 def verify_token(keys: Sequence[bytes], purpose: str, token: str) -> dict[str, Any] | None:
-    """The claims of a token, expired or not, or None where it is not ours or was changed."""
+    """Return the claims of a token, expired or not, or None if it is not ours or was changed."""
     body, _, mac = token.partition(".")
     if not token.isascii() or not any(hmac.compare_digest(mac, _mac(key, purpose, body.encode())) for key in keys):
         return None

@@ -1,4 +1,4 @@
-"""Aliases shared by all modules."""
+"""Type aliases for all modules."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
 JSON: TypeAlias = Any
-"""A value that JSON can carry."""
+"""A JSON value."""
 
 JSONObject: TypeAlias = Mapping[str, Any]
-"""A JSON object: string keys, values that JSON can carry."""
+"""A JSON object: string keys and JSON values."""
 
 
 class Dataclass(Protocol):
@@ -31,16 +31,16 @@ class Struct(Protocol):
 
 
 TypedData: TypeAlias = "BaseModel | Dataclass | Struct"
-"""`data` that knows its event type, where its class is the schema of one."""
+"""`data` with a known event type, if its class is the schema of one."""
 
 EventData: TypeAlias = "Mapping[str, object] | TypedData"
-"""What an event carries: a mapping that JSON can carry, or an instance of a class."""
+"""The data of an event: a mapping with JSON values, or an instance of a class."""
 
 TenantId: TypeAlias = "str | int | UUID"
-"""A tenant, as hosts have it at hand."""
+"""A tenant, in the types that hosts use."""
 
 TenantResolver: TypeAlias = "Callable[[HTTPConnection], TenantId | None]"
-"""Returns the tenant of what a request of the host emits, or None if nobody is signed in. Called by `emit`."""
+"""Returns the tenant that a request of the host emits for, or None if nobody is signed in. Called by `emit`."""
 
 Clock: TypeAlias = Callable[[], float]
-"""Seconds since the epoch, as `time.time`."""
+"""Returns seconds since the epoch, like `time.time`."""

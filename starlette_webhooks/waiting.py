@@ -1,7 +1,7 @@
-"""Waiting tasks and scheduled calls, in the cheapest way that each event loop has.
+"""Waiting tasks and scheduled calls, with the cheapest means of each event loop.
 
-A bare future costs half as much as `anyio.Event` and a tenth of a memory stream. Every wake of a stream pays for it,
-and every request that waits for its commit.
+A bare future costs half as much as `anyio.Event` and a tenth of a memory stream. This matters for every wake-up of a
+stream, and for every request that waits for its commit.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ __all__ = ["Gate", "Loop", "Waiter", "running_loop"]
 
 
 class Waiter(Protocol):
-    """A place for one task at a time."""
+    """Lets one task at a time wait."""
 
     def wait(self) -> Awaitable[object]:
         """Wait until `wake` is called."""
 
     def wake(self) -> None:
-        """Let the waiting task go on, if there is one. Keeps nothing for later; called on the event loop."""
+        """Wake the waiting task, if there is one. Has no effect later. Called on the event loop."""
 
 
 class Gate(Protocol):
-    """A place for any number of tasks, until it is opened for good."""
+    """Lets any number of tasks wait until it opens, once and for all."""
 
     def wait(self) -> Awaitable[object]:
         """Wait until `set` is called. Not after it."""
 
     def set(self) -> object:
-        """Let all go on; called on the event loop, once."""
+        """Wake all waiting tasks. Called on the event loop, once."""
 
 
 class _FutureWaiter:
@@ -46,7 +46,7 @@ class _FutureWaiter:
         self._future: Any = None
 
     def wait(self) -> Awaitable[object]:
-        # The future itself: a coroutine around it would cost as much again.
+        # Returns the future itself, because a coroutine around it would double the cost.
         future: Awaitable[object] = self._create()
         self._future = future
         return future
@@ -81,7 +81,7 @@ class _TrioWaiter:
 
 
 class _FutureGate:
-    """A bare future for each task, so that to cancel one of them means nothing to the others."""
+    """One bare future per task, so that cancelling one task does not affect the others."""
 
     __slots__ = ("_create", "_futures")
 
@@ -101,16 +101,16 @@ class _FutureGate:
 
 
 class Loop(Protocol):
-    """What differs between event loops, for the one that runs."""
+    """The functions that differ between event loops."""
 
     def waiter(self) -> Waiter:
-        """A new waiter."""
+        """Create a waiter."""
 
     def gate(self) -> Gate:
-        """A new gate."""
+        """Create a gate."""
 
     def call_soon(self, fn: Callable[..., object], *args: Any) -> object:
-        """Call a function in the next turn; only from the loop's own thread."""
+        """Call a function in the next turn. Only from the loop's own thread."""
 
     def call_soon_threadsafe(self, fn: Callable[..., object], *args: Any) -> object:
         """Call a function in the next turn, from any thread and from signal handlers.
@@ -120,7 +120,7 @@ class Loop(Protocol):
         """
 
     def spawn(self, fn: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> object:
-        """Run a function as a task that belongs to no other task. It must raise nothing."""
+        """Run a function as a task without a parent. It must not raise."""
 
 
 class _AsyncioLoop:
@@ -155,7 +155,7 @@ class _TrioLoop:
         from trio import lowlevel
 
         self._lowlevel = lowlevel
-        # Trio has one way for all threads.
+        # Trio has the same function for all threads.
         self.call_soon = self.call_soon_threadsafe = token.run_sync_soon
 
     def waiter(self) -> Waiter:
@@ -169,6 +169,6 @@ class _TrioLoop:
 
 
 def running_loop() -> Loop:
-    """The event loop that runs in this thread."""
+    """Return the event loop that runs in this thread."""
     native: Any = current_token().native_token
     return _AsyncioLoop(native) if hasattr(native, "create_future") else _TrioLoop(native)

@@ -164,7 +164,7 @@ def deep() -> dict[str, Any]:
         ("invoice.paid", {"x": [{"y": {1: 2}}]}, {}, InvalidEvent, "the key 1.*Use `'1'`"),
         ("invoice.paid", {None: 2}, {}, InvalidEvent, "the key None"),
         ("invoice.paid", {"x": "\ud800"}, {}, InvalidEvent, "lone surrogates"),
-        ("invoice.paid", circle(), {}, InvalidEvent, "nested too deeply, or holds itself|Circular"),
+        ("invoice.paid", circle(), {}, InvalidEvent, "nested too deeply, or contains itself|Circular"),
         ("invoice.paid", deep(), {}, InvalidEvent, "nested too deeply"),
         ("invoice.paid", {"x": "y" * 2000}, {}, InvalidEvent, "WEBHOOKS_MAX_EVENT_BYTES"),
         ("invoice.paid", {}, {"event_id": "msg_1"}, InvalidEvent, "not beginning with `msg_`"),

@@ -106,7 +106,7 @@ def test_a_dict_is_stored_as_the_class_writes_it_or_refused(schema: Any, data: d
 @pytest.mark.parametrize("schema", CLASSES)
 @pytest.mark.parametrize("data", [{"amount": -1}, {"amount": "much"}, {"amount": None}, [1], "text"])
 def test_data_that_the_class_cannot_read_is_refused(schema: Any, data: Any) -> None:
-    with pytest.raises(InvalidEvent, match=r"does not fit the schema of `a\.b`"):
+    with pytest.raises(InvalidEvent, match=r"does not match the schema of `a\.b`"):
         EventType("a.b", schema=schema).encode(data)
 
 
@@ -122,7 +122,7 @@ def test_an_instance_of_the_class_is_an_event_of_its_type(schema: Any) -> None:
 @pytest.mark.parametrize("schema", [Plain, Struct])
 @pytest.mark.parametrize("amount", ["much", -1, None])
 def test_an_instance_that_nothing_has_checked_is_checked(schema: Any, amount: Any) -> None:
-    with pytest.raises(InvalidEvent, match="does not fit the schema"):
+    with pytest.raises(InvalidEvent, match="does not match the schema"):
         EventType("a.b", schema=schema).encode(schema(amount=amount))
 
 

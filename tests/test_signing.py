@@ -220,11 +220,11 @@ def genuine_for(message_id: str, timestamp: str) -> str:
 @pytest.mark.parametrize(
     ("headers", "reason"),
     [
-        ({}, "must all be there"),
-        (signed(webhook_id=None), "must all be there"),
-        (signed(webhook_timestamp=None), "must all be there"),
-        (signed(webhook_signature=None), "must all be there"),
-        (signed(webhook_id=None) | {"svix-id": MESSAGE_ID}, "must all be there"),
+        ({}, "are required"),
+        (signed(webhook_id=None), "are required"),
+        (signed(webhook_timestamp=None), "are required"),
+        (signed(webhook_signature=None), "are required"),
+        (signed(webhook_id=None) | {"svix-id": MESSAGE_ID}, "are required"),
         (signed(webhook_id=""), "id of the webhook is malformed"),
         (signed(webhook_id="msg.1"), "id of the webhook is malformed"),
         (signed(webhook_id="msg é"), "id of the webhook is malformed"),
