@@ -48,7 +48,7 @@ def encode_data(data: object) -> bytes:
         raise
     except TypeError as exc:
         raise InvalidEvent(
-            f"`data` contains a value that is not valid JSON: {exc}. Convert it, for example with `str(...)`."
+            f"`data` contains a value that is not valid JSON: {exc}. Convert it first, for example with `str(...)`."
         ) from exc
     except RecursionError as exc:
         raise InvalidEvent("`data` contains itself. Remove the reference.") from exc
