@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from starlette_webhooks.delivery.connection import RESERVED_HEADERS
+from starlette_webhooks.delivery.custom_headers import is_refused
 from starlette_webhooks.endpoints import UNSET, EndpointChanges
 from starlette_webhooks.exceptions import InvalidBody, excerpt
 from starlette_webhooks.signing import parse_secret
@@ -46,9 +46,6 @@ B = TypeVar("B", bound="Body")
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 _VALUE = re.compile(r"[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?|")
-# Headers that deliveries set, or that change how the message is framed or read (RFC 9110, RFC 9112).
-_OURS = {name.decode() for name in RESERVED_HEADERS} | {"content-encoding", "content-type", "date", "user-agent", "via"}
-_OUR_PREFIXES = ("webhook-", "svix-")
 _METADATA_BYTES = 4096
 _QUAD = "[A-Za-z0-9+/]{4}"
 _TWO, _THREE = "[A-Za-z0-9+/]{2}(==)?", "[A-Za-z0-9+/]{3}=?"
@@ -88,7 +85,7 @@ Headers = Annotated[
             "propertyNames": {"pattern": f"^{_TOKEN.pattern}$"},
             "additionalProperties": {"type": "string", "maxLength": 4096, "pattern": f"^({_VALUE.pattern})$"},
             "description": "Sent with each delivery. Names that a delivery sets itself are refused, such as `host`, "
-            "`content-type` and `webhook-id`, and so is a name in two spellings.",
+            "`content-type` and `webhook-id`, those of proxies such as `x-forwarded-for`, and a name in two spellings.",
         }
     ),
 ]
@@ -158,8 +155,8 @@ class EndpointChange(Body):
         for name, item in value.items():
             if _TOKEN.fullmatch(name) is None:
                 raise ValueError(f"{name[:128]!r} is not a valid name of a header (RFC 9110, 5.1)")
-            if name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
-                raise ValueError(f"the header `{name}` is set automatically, leave it out")
+            if is_refused(name):
+                raise ValueError(f"the header `{name}` is not allowed; leave it out")
             if _VALUE.fullmatch(item) is None:
                 raise ValueError(
                     f"the value of the header `{name}` must not have control characters, or spaces at its ends"

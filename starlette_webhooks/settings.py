@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from starlette_webhooks.database_url import DatabaseURL, parse_database
+from starlette_webhooks.proxy_url import ProxyURL, parse_proxy
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -25,6 +27,7 @@ _PUBLIC_URL = re.compile(
     r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?(/[a-zA-Z0-9._~!$&'()*+,=:@%-]*)*", re.ASCII
 )
 _KEY_BYTES = 32
+_NAT64_LENGTHS = frozenset((32, 40, 48, 56, 64, 96))
 _SVIX_OWN = frozenset({"svix_api_key", "svix_server_url"})
 
 
@@ -200,6 +203,30 @@ class WebhooksSettings(BaseSettings):
         default=(),
         description="Networks that deliveries may go to besides public ones, such as `127.0.0.0/8` in development.",
     )
+    deny_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks that deliveries never go to, such as the public addresses of the host itself. They come "
+        "before `WEBHOOKS_ALLOW_NETWORKS`.",
+    )
+    nat64_networks: Annotated[tuple[IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Prefixes of the NAT64 in the host's network, besides `64:ff9b::/96`. An address below one counts "
+        "as the IPv4 address in it.",
+    )
+    ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        default=(), description="Ports that the URLs of endpoints may have, such as `443,8443`. All by default."
+    )
+    proxy: SecretStr | None = Field(
+        default=None,
+        description="A proxy that all deliveries go through, by `CONNECT`: `http://user:password@proxy.internal:3128`. "
+        "The proxy then resolves names, and its rules decide which addresses are reached.",
+    )
+    ca_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A file with certificates of authorities, in PEM, that deliveries trust besides those of the "
+        "system.",
+    )
 
     public_url: str | None = Field(
         default=None,
@@ -279,7 +306,43 @@ class WebhooksSettings(BaseSettings):
             )
         return value
 
-    @field_validator("retry_schedule", "portal_frame_ancestors", mode="before")
+    @property
+    def proxy_url(self) -> ProxyURL | None:
+        """What `proxy` names."""
+        return None if self.proxy is None else parse_proxy(self.proxy.get_secret_value())
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_proxy(value.get_secret_value())
+        return value
+
+    @field_validator("ca_file")
+    @classmethod
+    def _ca_file(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+            except OSError as exc:
+                raise ValueError(f"the certificates cannot be read: {exc}") from exc
+        return value
+
+    @field_validator("ports")
+    @classmethod
+    def _ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 1 <= port <= 65535 for port in value):
+            raise ValueError("give ports from 1 to 65535, separated by commas, such as `443,8443`")
+        return value
+
+    @field_validator("nat64_networks")
+    @classmethod
+    def _nat64(cls, value: tuple[IPv6Network, ...]) -> tuple[IPv6Network, ...]:
+        if any(network.prefixlen not in _NAT64_LENGTHS for network in value):
+            raise ValueError("a NAT64 prefix has 32, 40, 48, 56, 64 or 96 bits, such as `2001:db8:64::/96`")
+        return value
+
+    @field_validator("retry_schedule", "portal_frame_ancestors", "ports", mode="before")
     @classmethod
     def _parts(cls, value: Any) -> Any:
         return _split(value)
@@ -307,7 +370,7 @@ class WebhooksSettings(BaseSettings):
             raise ValueError("give a path such as `/logo.svg`, an `https:` URL, or a `data:image/` URL")
         return value
 
-    @field_validator("allow_networks", mode="before")
+    @field_validator("allow_networks", "deny_networks", "nat64_networks", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
         return tuple(ip_network(part) if isinstance(part, str) else part for part in _split(value))

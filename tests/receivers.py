@@ -15,6 +15,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSListener
 
 from starlette_webhooks.delivery.addresses import AddressGuard
+from starlette_webhooks.delivery.networks import Networks
 
 LOOPBACK = ip_network("127.0.0.0/8")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -137,4 +138,4 @@ def guard(*answers: list[str] | OSError, opened: bool = True) -> AddressGuard:
             raise answer
         return answer
 
-    return AddressGuard([LOOPBACK] if opened else [], resolve=resolve)
+    return AddressGuard(Networks([LOOPBACK] if opened else []), resolve=resolve)

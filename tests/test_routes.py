@@ -421,6 +421,24 @@ def test_a_session_reads_from_anywhere(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["Host", "Content-Type", "webhook-id", "Svix-Id", "X-Forwarded-For", "x-forwarded-host", "Forwarded", "X-Real-IP"],
+)
+def test_headers_that_a_delivery_or_a_proxy_sets_are_refused(client: TestClient, name: str) -> None:
+    answer = client.post("/endpoints", json={"url": URL, "headers": {name: "x"}}, headers=ACME)
+    assert answer.status_code == 422
+    assert f"`{name}` is not allowed" in answer.json()["detail"]
+
+
+def test_a_name_is_answered_alike_whether_it_exists_in_the_network_of_the_host_or_not(client: TestClient) -> None:
+    made = [
+        client.post("/endpoints", json={"url": f"http://{host}/"}, headers=ACME).status_code
+        for host in ("nothing.invalid", "intranet.example.invalid")
+    ]
+    assert made == [201, 201]
+
+
+@pytest.mark.parametrize(
     ("query", "code", "remedy"),
     [
         ("cursor=abc", "invalid_cursor", "nextCursor"),

@@ -22,6 +22,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WEBHOOKS_DATABASE", "/data/hooks.db")
     monkeypatch.setenv("WEBHOOKS_RETRY_SCHEDULE", "0, 5,300")
     monkeypatch.setenv("WEBHOOKS_ALLOW_NETWORKS", "127.0.0.0/8,::1/128")
+    monkeypatch.setenv("WEBHOOKS_PORTS", "443, 8443")
+    monkeypatch.setenv("WEBHOOKS_NAT64_NETWORKS", "2001:db8:64::/96")
+    monkeypatch.setenv("WEBHOOKS_PROXY", "http://user:hunter2@proxy.internal:3128")
     monkeypatch.setenv("SVIX_API_KEY", "testsk_x.eu")
     monkeypatch.setenv("SVIX_SERVER_URL", "http://localhost:8071")
     settings = load_settings()
@@ -31,7 +34,11 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.svix_api_key is not None
     assert settings.svix_api_key.get_secret_value() == "testsk_x.eu"
     assert settings.svix_server_url == "http://localhost:8071"
+    assert (settings.ports, settings.nat64_networks) == ((443, 8443), (ip_network("2001:db8:64::/96"),))
+    assert settings.proxy_url is not None
+    assert settings.proxy_url.host == "proxy.internal"
     assert "testsk" not in repr(settings)
+    assert "hunter2" not in repr(settings) + repr(settings.proxy_url)
 
 
 def test_explicit_settings_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +59,14 @@ def test_explicit_settings_win_over_the_environment(monkeypatch: pytest.MonkeyPa
         ("WEBHOOKS_RETRY_SCHEDULE", "0,nan"),
         ("WEBHOOKS_RETRY_SCHEDULE", "0,inf"),
         ("WEBHOOKS_ALLOW_NETWORKS", "10.0.0.1/8"),
+        ("WEBHOOKS_DENY_NETWORKS", "example.com"),
+        ("WEBHOOKS_NAT64_NETWORKS", "2001:db8::/97"),
+        ("WEBHOOKS_NAT64_NETWORKS", "10.0.0.0/8"),
+        ("WEBHOOKS_PORTS", "443,0"),
+        ("WEBHOOKS_PORTS", "https"),
+        ("WEBHOOKS_PROXY", "proxy.example.com"),
+        ("WEBHOOKS_CA_FILE", "/nowhere/authorities.pem"),
+        ("WEBHOOKS_ENCRYPTION_KEY", "short"),
         ("WEBHOOKS_CONCURRENCY", "0"),
         ("WEBHOOKS_SIGNATURE_HEADERS", "hub"),
         ("WEBHOOKS_DATABASE", "mysql://host/name"),

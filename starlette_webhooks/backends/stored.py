@@ -19,6 +19,7 @@ from starlette_webhooks.conflicts import endpoint_disabled, same_secret
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL
 from starlette_webhooks.delivery.client import DeliveryClient
 from starlette_webhooks.delivery.dispatcher import Dispatcher
+from starlette_webhooks.delivery.networks import Networks
 from starlette_webhooks.encryption import SecretBox
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats, Unset
 from starlette_webhooks.event_types import EventTypes, SyncResult
@@ -81,8 +82,12 @@ class StoredBackend(Backend):
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
         """Open the store, deliver and prune until the block ends. Then commit what waits."""
         settings = self.settings
-        guard = AddressGuard(settings.allow_networks, allow_http=settings.allow_http)
-        async with self.store.lifespan(), DeliveryClient(guard, timeout=settings.attempt_timeout) as client:
+        networks = Networks(settings.allow_networks, settings.deny_networks, settings.nat64_networks)
+        guard = AddressGuard(networks, ports=settings.ports, allow_http=settings.allow_http)
+        client = DeliveryClient(
+            guard, timeout=settings.attempt_timeout, ca_file=settings.ca_file, proxy=settings.proxy_url
+        )
+        async with self.store.lifespan(), client:
             await check_keys(self.store, self._box)
             dispatcher = self._dispatcher(client) if settings.deliver else None
             pruner = Pruner(self.store, settings.retention_days, monotonic=self._monotonic)
@@ -204,23 +209,23 @@ class StoredBackend(Backend):
 
     async def create_endpoint(self, tenant: str, changes: EndpointChanges) -> Endpoint:
         store = self._open_store
-        await self._check_url(changes)
+        self._check_url(changes)
         secret = changes.secret if isinstance(changes.secret, str) else generate_secret()
         sealed = replace(self._sealed(changes, tenant), secret=self._box.seal_secret(secret, tenant))
         return self._opened(await store.create_endpoint(tenant, sealed, limit=self.settings.endpoints_per_tenant))
 
     async def update_endpoint(self, tenant: str, id: str, changes: EndpointChanges) -> Endpoint | None:
         store = self._open_store
-        await self._check_url(changes)
+        self._check_url(changes)
         endpoint = await store.update_endpoint(tenant, id, self._sealed(changes, tenant))
         await self._resume(tenant, id)
         return None if endpoint is None else self._opened(endpoint)
 
-    async def _check_url(self, changes: EndpointChanges) -> None:
+    def _check_url(self, changes: EndpointChanges) -> None:
         if not isinstance(changes.url, str) or self._running is None:
             return
         try:
-            await self._running.guard.check_host(changes.url)
+            self._running.guard.check_url(changes.url)
         except (ForbiddenAddress, InvalidURL) as exc:
             raise InvalidBody(f"`url`: {exc}", code="invalid_url") from exc
 

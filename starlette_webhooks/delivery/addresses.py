@@ -3,75 +3,29 @@
 A customer chooses the URL and controls its DNS, so neither is trusted. URLs are parsed strictly. The host is resolved
 here, each address is checked here, and the client connects to exactly the address that was checked. DNS rebinding,
 where a name resolves differently a moment later, has no effect.
-
-Addresses are checked against an explicit list, because the results of `ipaddress` differ between versions of Python.
-Addresses that `ipaddress` does not call global are refused too. Sources: the IANA special-purpose address registries
-(RFC 6890 and its successors) for IPv4 and IPv6, and the metadata services of cloud providers.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
 from urllib.parse import quote
 
-from anyio import CapacityLimiter, move_on_after, to_thread
+from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
+from starlette_webhooks.delivery.networks import Networks
 from starlette_webhooks.exceptions import WebhooksError
 
 __all__ = ["AddressGuard", "ForbiddenAddress", "InvalidURL", "ParsedURL", "parse_url"]
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Iterable[str]]]
 """Finds the IP addresses of a host. Raises `OSError` where there are none."""
-
-_BLOCKED = tuple(
-    ip_network(text)
-    for text in (
-        "0.0.0.0/8",  # this network
-        "10.0.0.0/8",  # private
-        "100.64.0.0/10",  # shared, behind carriers' NAT; metadata of Alibaba Cloud
-        "127.0.0.0/8",  # loopback
-        "168.63.129.16/32",  # a public address, but inside Azure it is the agent of the host
-        "169.254.0.0/16",  # link-local; metadata of most clouds
-        "172.16.0.0/12",  # private
-        "192.0.0.0/24",  # protocol assignments; metadata of Oracle Cloud
-        "192.0.2.0/24",  # documentation
-        "192.31.196.0/24",  # AS112
-        "192.52.193.0/24",  # automatic multicast tunnels
-        "192.88.99.0/24",  # 6to4 relays
-        "192.168.0.0/16",  # private
-        "192.175.48.0/24",  # AS112
-        "198.18.0.0/15",  # benchmarks
-        "198.51.100.0/24",  # documentation
-        "203.0.113.0/24",  # documentation
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, and broadcast
-        # Global unicast is 2000::/3 only. Outside are loopback, mapped and compatible IPv4, NAT64, discard-only,
-        # segment routing, unique local, link-local, site-local, multicast and unassigned addresses.
-        "::/3",
-        "4000::/2",
-        "8000::/1",
-        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4
-        "2620:4f:8000::/48",  # AS112
-        "3ffe::/16",  # the former 6bone
-        "3fff::/20",  # documentation
-    )
-)
-_MAPPED = IPv6Network("::ffff:0:0/96")
-_NAT64 = IPv6Network("64:ff9b::/96")
-_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
-_COMPATIBLE = IPv6Network("::/96")
-_6TO4 = IPv6Network("2002::/16")
-_TEREDO = IPv6Network("2001::/32")
 
 _MAX_URL = 2048
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
@@ -82,6 +36,7 @@ _HOST = re.compile(
 _NUMERIC = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
 _PORTS = {"http": 80, "https": 443}
 _LOOKUPS = 128
+_LOOPBACK = ("127.0.0.1", "::1")
 
 _lookups: RunVar[CapacityLimiter] = RunVar("starlette_webhooks.delivery.addresses.lookups")
 
@@ -215,24 +170,6 @@ def _number(part: str) -> int:
     return int(part, 8 if part.startswith("0") else 10)
 
 
-def _unwrap(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
-    """Return all addresses that a packet to this one may reach. Each must be allowed."""
-    if isinstance(address, IPv4Address):
-        return [address]
-    number = int(address)
-    last = IPv4Address(number & 0xFFFFFFFF)
-    if address in _MAPPED or address in _NAT64:
-        # Other spellings of an IPv4 address. IPv6-only hosts see IPv4 addresses below `_NAT64`.
-        return [last]
-    if address in _6TO4:
-        return [address, IPv4Address(number >> 80 & 0xFFFFFFFF)]
-    if address in _TEREDO:
-        return [address, IPv4Address(number >> 64 & 0xFFFFFFFF), IPv4Address(~number & 0xFFFFFFFF)]
-    if address in _NAT64_LOCAL or (address in _COMPATIBLE and number > 1):
-        return [address, last]
-    return [address]
-
-
 async def _lookup(host: str, port: int) -> list[str]:
     # The event loop's own lookup shares its few threads with the host. A customer whose DNS server never answers would
     # occupy all of them.
@@ -250,55 +187,47 @@ class AddressGuard:
     """Decides where deliveries may go.
 
     Args:
-        networks_allowed: Networks allowed in addition to public ones, such as `127.0.0.0/8` in development.
+        networks: Which networks deliveries may go to. Public ones by default.
+        ports: The ports that URLs may have. All by default.
         allow_http: Whether `http:` URLs are allowed in addition to `https:`.
         resolve: Finds the addresses of a host. The system's resolver by default.
-        check_seconds: How long `check_host` waits for the resolver.
     """
 
     def __init__(
         self,
-        networks_allowed: Sequence[IPv4Network | IPv6Network] = (),
+        networks: Networks | None = None,
         *,
+        ports: Collection[int] = (),
         allow_http: bool = True,
         resolve: Resolve | None = None,
-        check_seconds: float = 5.0,
     ) -> None:
-        self._opened = tuple(networks_allowed)
+        self._networks = networks or Networks()
+        self._ports = ports
         self._allow_http = allow_http
-        self._check_seconds = check_seconds
         self._resolve: Resolve = resolve or _lookup
-        self._judged = lru_cache(maxsize=4096)(self._judge)
 
     def is_allowed(self, address: str | IPv4Address | IPv6Address) -> bool:
         """Return whether deliveries may go to this IP address. False for other texts, and for `fe80::1%eth0`."""
-        return self._judged(str(address))
-
-    def _judge(self, text: str) -> bool:
-        if "%" in text:
-            return False
-        try:
-            address = ip_address(text)
-        except ValueError:
-            return False
-        return all(self._is_open(part) for part in _unwrap(address))
-
-    def _is_open(self, address: IPv4Address | IPv6Address) -> bool:
-        if any(address in network for network in self._opened):
-            return True
-        return not any(address in network for network in _BLOCKED) and address.is_global and not address.is_multicast
+        return self._networks.allow(str(address))
 
     def check_url(self, url: str) -> ParsedURL:
-        """Parse a URL and refuse forbidden IP addresses in it, in any spelling. Does not resolve names.
+        """Parse a URL and refuse forbidden IP addresses in it, in any spelling.
+
+        Names are not resolved: the answer would tell customers which names exist in the host's own network. They are
+        resolved and checked for each connection.
 
         Raises:
             InvalidURL: Webhooks cannot be delivered to this URL.
-            ForbiddenAddress: Its host is an IP address that is not allowed.
+            ForbiddenAddress: Its host is an IP address that is not allowed, or `localhost`.
         """
         parsed = parse_url(url)
         if parsed.scheme == "http" and not self._allow_http:
             raise InvalidURL("The URL must begin with `https://`.")
+        if self._ports and parsed.port not in self._ports:
+            raise InvalidURL(f"The port of the URL must be one of {', '.join(map(str, self._ports))}.")
         if parsed.literal and not self.is_allowed(parsed.host):
+            raise ForbiddenAddress()
+        if _is_this_host(parsed.host) and not any(map(self.is_allowed, _LOOPBACK)):
             raise ForbiddenAddress()
         return parsed
 
@@ -321,18 +250,7 @@ class AddressGuard:
             raise ForbiddenAddress()
         return allowed
 
-    async def check_host(self, url: str) -> ParsedURL:
-        """Check a URL and the addresses of its host. Used when an endpoint is saved.
 
-        A name that is not found in time is accepted: its DNS record may be added later, and each connection is checked
-        again.
-
-        Raises:
-            InvalidURL: Webhooks cannot be delivered to this URL.
-            ForbiddenAddress: The host has forbidden addresses only.
-        """
-        parsed = self.check_url(url)
-        with move_on_after(self._check_seconds):
-            with suppress(OSError):
-                await self.addresses(parsed.host, parsed.port)
-        return parsed
+def _is_this_host(host: str) -> bool:
+    # RFC 6761, section 6.3.
+    return host == "localhost" or host.endswith(".localhost")

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 import h11
 from anyio import (
@@ -24,6 +24,7 @@ from anyio import (
     BrokenResourceError,
     EndOfStream,
     Lock,
+    aclose_forcefully,
     connect_tcp,
     current_effective_deadline,
     current_time,
@@ -33,11 +34,13 @@ from anyio import (
     to_thread,
 )
 from anyio.abc import ByteStream
+from anyio.streams.tls import TLSStream
 
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL, ParsedURL
 from starlette_webhooks.delivery.connection import RESERVED_HEADERS, Connection, build_request
 from starlette_webhooks.delivery.failures import (
+    NO_ADDRESS,
     DeliveryFailed,
     Dropped,
     OutOfResources,
@@ -45,11 +48,16 @@ from starlette_webhooks.delivery.failures import (
     lookup_failure,
     own_fault,
 )
+from starlette_webhooks.delivery.tunnels import open_tunnel
+from starlette_webhooks.proxy_url import ProxyURL
 
 __all__ = ["RESERVED_HEADERS", "DeliveryClient", "DeliveryFailed", "OutOfResources", "Reply"]
 
 _KEPT_HEADERS = frozenset((b"content-type", b"retry-after"))
 _MAX_ADDRESSES = 4
+_HUNG_UP = "TLS: connection closed in the handshake"
+
+_Key: TypeAlias = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,9 @@ class DeliveryClient(AsyncContextManagerMixin):
         max_age: Seconds after which a connection is not used again, so that a receiver can move to another address.
         stale_seconds: If a kept connection ends within this time of a request, the request is sent again on another
             one.
-        ssl_context: For tests and private authorities. The system's certificates by default.
+        ssl_context: For tests. The system's certificates by default.
+        ca_file: Certificates of further authorities, in PEM.
+        proxy: What opens all connections. Names are then resolved there, and its rules say what may be reached.
     """
 
     def __init__(
@@ -93,6 +103,8 @@ class DeliveryClient(AsyncContextManagerMixin):
         max_age: float = 120.0,
         stale_seconds: float = 1.0,
         ssl_context: ssl.SSLContext | None = None,
+        ca_file: str | None = None,
+        proxy: ProxyURL | None = None,
     ) -> None:
         self._guard = guard
         self._timeout = timeout
@@ -102,10 +114,12 @@ class DeliveryClient(AsyncContextManagerMixin):
         self._max_age = max_age
         self._stale_seconds = stale_seconds
         self._ssl_context = ssl_context
+        self._ca_file = ca_file
+        self._proxy = proxy
         self._entered = False
         # Both contain the same connections, the most recently used one last.
         self._idle: OrderedDict[Connection, None] = OrderedDict()
-        self._by_origin: dict[tuple[str, str, int], list[Connection]] = {}
+        self._by_key: dict[_Key, list[Connection]] = {}
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -123,11 +137,13 @@ class DeliveryClient(AsyncContextManagerMixin):
         """The number of idle connections."""
         return len(self._idle)
 
-    async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Reply:
+    async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, tenant: str = "") -> Reply:
         """Send one POST request and return the response, with any status. Does not follow redirects.
 
         Args:
             headers: Any headers except those in `RESERVED_HEADERS`.
+            tenant: Who sends. Tenants share no connections: a receiver could tell from one that they use the same host,
+                and one that keeps state of connections would mix them up.
 
         Raises:
             DeliveryFailed: There was no response, or the request cannot be sent.
@@ -140,7 +156,7 @@ class DeliveryClient(AsyncContextManagerMixin):
         # One deadline for everything, so that a receiver gains no time by being slow in every step.
         with move_on_after(self._timeout):
             try:
-                head, content = await self._attempt(url, headers, body)
+                head, content = await self._attempt(tenant, url, headers, body)
                 kept = {
                     name.decode("ascii"): value.decode("latin-1")
                     for name, value in head.headers
@@ -158,7 +174,7 @@ class DeliveryClient(AsyncContextManagerMixin):
         raise failure from None
 
     async def _attempt(
-        self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+        self, tenant: str, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
     ) -> tuple[h11.Response, bytes]:
         try:
             target = self._guard.check_url(url)
@@ -167,7 +183,8 @@ class DeliveryClient(AsyncContextManagerMixin):
         except InvalidURL as exc:
             raise DeliveryFailed(str(exc)) from None
         request = build_request(target, headers, len(body)) + body
-        connection = await self._take(target.origin)
+        key = (tenant, *target.origin)
+        connection = await self._take(key)
         if connection is not None:
             started = time.monotonic()
             try:
@@ -177,15 +194,16 @@ class DeliveryClient(AsyncContextManagerMixin):
                 # If this took longer, it may have read the request, so the retry schedule decides.
                 if time.monotonic() - started > self._stale_seconds:
                     raise
-        return await self._exchange(await self._connect(target), request)
+        return await self._exchange(await self._connect(target, key), request)
 
-    async def _take(self, origin: tuple[str, str, int]) -> Connection | None:
-        while stack := self._by_origin.get(origin):
+    async def _take(self, key: _Key) -> Connection | None:
+        while stack := self._by_key.get(key):
             connection = stack[-1]
             self._forget(connection)
             # The host is not resolved again: this connection still goes to the address that was checked, even if the
             # name has another one now. `max_age` lets the receiver move to another address.
-            if self._is_alive(connection, time.monotonic()) and self._guard.is_allowed(connection.peer):
+            allowed = not connection.peer or self._guard.is_allowed(connection.peer)
+            if allowed and self._is_alive(connection, time.monotonic()):
                 return connection
             await connection.close()
         return None
@@ -195,18 +213,18 @@ class DeliveryClient(AsyncContextManagerMixin):
 
     def _forget(self, connection: Connection) -> None:
         del self._idle[connection]
-        stack = self._by_origin[connection.origin]
+        stack = self._by_key[connection.key]
         if stack[-1] is connection:
             stack.pop()
         else:
             stack.remove(connection)
         if not stack:
-            del self._by_origin[connection.origin]
+            del self._by_key[connection.key]
 
     async def _keep(self, connection: Connection) -> None:
         connection.expires = time.monotonic() + self._idle_seconds
         self._idle[connection] = None
-        self._by_origin.setdefault(connection.origin, []).append(connection)
+        self._by_key.setdefault(connection.key, []).append(connection)
         await self._trim(self._max_idle if self._entered else 0)
 
     async def _trim(self, limit: int) -> None:
@@ -225,7 +243,9 @@ class DeliveryClient(AsyncContextManagerMixin):
             for connection in dead:
                 await connection.close()
 
-    async def _connect(self, target: ParsedURL) -> Connection:
+    async def _connect(self, target: ParsedURL, key: _Key) -> Connection:
+        if self._proxy is not None:
+            return Connection(key, "", await self._open_through(self._proxy, target))
         addresses = (await self._resolve(target))[:_MAX_ADDRESSES]
         reason = ""
         for tried, address in enumerate(addresses):
@@ -233,9 +253,9 @@ class DeliveryClient(AsyncContextManagerMixin):
             share = (current_effective_deadline() - current_time()) / (len(addresses) - tried)
             try:
                 with fail_after(share):
-                    return Connection(target.origin, address, await self._open(target, address))
+                    return Connection(key, address, await self._open(target, address))
             except (BrokenResourceError, EndOfStream):
-                reason = "TLS: connection closed in the handshake"
+                reason = _HUNG_UP
             except OSError as exc:
                 if (ours := own_fault(exc)) is not None:
                     raise ours from exc
@@ -246,27 +266,43 @@ class DeliveryClient(AsyncContextManagerMixin):
         try:
             return await self._guard.addresses(target.host, target.port)
         except ForbiddenAddress:
-            raise DeliveryFailed("address is not allowed") from None
+            raise DeliveryFailed(NO_ADDRESS) from None
         except OSError as exc:
             raise own_fault(exc) or lookup_failure(exc) from exc
 
     async def _open(self, target: ParsedURL, address: str) -> ByteStream:
         if target.scheme == "http":
             return await connect_tcp(address, target.port)
-        if self._ssl_context is None:
-            await self._load_certificates()
         return await connect_tcp(
             address,
             target.port,
-            ssl_context=self._ssl_context,
+            ssl_context=await self._certificates(),
             tls_hostname=target.host,
             tls_standard_compatible=False,
         )
 
-    async def _load_certificates(self) -> None:
+    async def _open_through(self, proxy: ProxyURL, target: ParsedURL) -> ByteStream:
+        stream = await open_tunnel(proxy, target, await self._certificates() if proxy.tls else None)
+        if target.scheme == "http":
+            return stream
+        try:
+            return await TLSStream.wrap(
+                stream, hostname=target.host, ssl_context=await self._certificates(), standard_compatible=False
+            )
+        except BaseException as exc:
+            await aclose_forcefully(stream)
+            if isinstance(exc, (BrokenResourceError, EndOfStream)):
+                raise DeliveryFailed(_HUNG_UP) from None
+            if isinstance(exc, OSError):
+                raise own_fault(exc) or DeliveryFailed(connect_reason(exc)) from exc
+            raise
+
+    async def _certificates(self) -> ssl.SSLContext:
         async with self._ssl_lock:
-            # Reads all certificates of the system, which takes tens of milliseconds.
-            self._ssl_context = self._ssl_context or await to_thread.run_sync(_load_certificates)
+            if self._ssl_context is None:
+                # Reads all certificates of the system, which takes tens of milliseconds.
+                self._ssl_context = await to_thread.run_sync(_load_certificates, self._ca_file)
+            return self._ssl_context
 
     async def _exchange(self, connection: Connection, request: bytes) -> tuple[h11.Response, bytes]:
         try:
@@ -285,11 +321,14 @@ def _elapsed_ms(started: float) -> int:
     return round((time.monotonic() - started) * 1000)
 
 
-def _load_certificates() -> ssl.SSLContext:
+def _load_certificates(ca_file: str | None) -> ssl.SSLContext:
     file = ssl.get_default_verify_paths().cafile
     if file is not None:
         # OpenSSL skips files that it cannot open, and a context without authorities would refuse every receiver
         # forever.
         with open(file):
             pass
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context

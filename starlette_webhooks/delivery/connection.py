@@ -46,8 +46,8 @@ class Connection:
     """An open connection.
 
     Attributes:
-        origin: The scheme, host and port that it was opened for.
-        peer: The IP address that it is connected to.
+        key: The tenant, scheme, host and port that it was opened for.
+        peer: The IP address that it is connected to; empty for one through a proxy.
         born, expires: In seconds of the monotonic clock. The pool sets `expires`.
         reusable: Whether it is ready for another exchange.
     """
@@ -62,13 +62,13 @@ class Connection:
         "_tls",
         "born",
         "expires",
-        "origin",
+        "key",
         "peer",
         "reusable",
     )
 
-    def __init__(self, origin: tuple[str, str, int], peer: str, stream: ByteStream) -> None:
-        self.origin = origin
+    def __init__(self, key: tuple[str, str, str, int], peer: str, stream: ByteStream) -> None:
+        self.key = key
         self.peer = peer
         self._stream = stream
         self._socket: socket.socket = stream.extra(SocketAttribute.raw_socket)

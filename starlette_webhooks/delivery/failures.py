@@ -14,7 +14,16 @@ from typing import ClassVar
 
 from starlette_webhooks.exceptions import WebhooksError
 
-__all__ = ["DeliveryFailed", "Dropped", "OutOfResources", "connect_reason", "lookup_failure", "own_fault", "tls_reason"]
+__all__ = [
+    "NO_ADDRESS",
+    "DeliveryFailed",
+    "Dropped",
+    "OutOfResources",
+    "connect_reason",
+    "lookup_failure",
+    "own_fault",
+    "tls_reason",
+]
 
 _REASONS = {
     errno.ECONNREFUSED: "connection refused",
@@ -27,11 +36,15 @@ _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _NO_MEMORY = getattr(socket, "EAI_MEMORY", None)
 
 
+NO_ADDRESS = "name not found, or its address is not allowed"
+"""The one reason for both: two would tell customers which names exist in the host's own network."""
+
+
 class DeliveryFailed(WebhooksError):
     """There was no response. The reason is shown to the customer and reveals nothing about the host's own network.
 
     Attributes:
-        reason: Such as `timeout`, `connection refused`, `name not found` or `address is not allowed`.
+        reason: Such as `timeout`, `connection refused`, `NO_ADDRESS`.
         duration_ms: How long the attempt took, in milliseconds.
     """
 
@@ -74,7 +87,7 @@ def lookup_failure(error: OSError) -> WebhooksError:
     if isinstance(error, socket.gaierror) and (error.errno == _NO_MEMORY or not _has_free_descriptor()):
         return OutOfResources("This process has no free descriptor or memory to resolve a name.")
     temporary = error.errno in (socket.EAI_AGAIN, socket.EAI_FAIL)
-    return DeliveryFailed("name lookup failed" if temporary else "name not found")
+    return DeliveryFailed("name lookup failed" if temporary else NO_ADDRESS)
 
 
 def _has_free_descriptor() -> bool:

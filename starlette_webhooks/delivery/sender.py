@@ -8,7 +8,8 @@ from functools import lru_cache, partial
 from typing import Literal
 
 from starlette_webhooks._version import __version__
-from starlette_webhooks.delivery.client import RESERVED_HEADERS, DeliveryClient, DeliveryFailed, OutOfResources, Reply
+from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed, OutOfResources, Reply
+from starlette_webhooks.delivery.custom_headers import is_refused
 from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
 from starlette_webhooks.delivery.retry import next_attempt, parse_retry_after
 from starlette_webhooks.encryption import NOT_ENCRYPTED, CannotDecrypt, SecretBox
@@ -22,8 +23,6 @@ logger = logging.getLogger("starlette_webhooks")
 _MAX_PAUSE = 3600.0
 # With these, `Retry-After` applies to the receiver and not to one request (RFC 9110, section 10.2.3; RFC 6585).
 _RESTING = frozenset((429, 503))
-_OURS = frozenset((b"content-type", b"user-agent")) | RESERVED_HEADERS
-_FAMILIES = (b"webhook-", b"svix-")
 
 _key = lru_cache(maxsize=4096)(parse_secret)
 
@@ -69,7 +68,7 @@ class Sender:
         outcome = partial(Outcome, delivery=delivery, attempt_id=mint("atmpt_", started), started=started)
         try:
             headers = self._headers(delivery, started // 1000)
-            reply = await self._client.post(delivery.url, headers, delivery.payload)
+            reply = await self._client.post(delivery.url, headers, delivery.payload, tenant=delivery.tenant)
         except (OutOfResources, CannotDecrypt):
             raise
         except DeliveryFailed as exc:
@@ -115,5 +114,5 @@ class Sender:
 
     def _custom_headers(self, delivery: LeasedDelivery) -> list[tuple[bytes, bytes]]:
         headers = self._box.open_headers(delivery.headers, delivery.tenant)
-        pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        return [(name, value) for name, value in pairs if name not in _OURS and not name.startswith(_FAMILIES)]
+        # What was stored before a name was refused is left out.
+        return [(name.lower().encode(), value.encode()) for name, value in headers.items() if not is_refused(name)]

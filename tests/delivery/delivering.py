@@ -17,6 +17,7 @@ from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.delivery.addresses import AddressGuard
 from starlette_webhooks.delivery.client import DeliveryClient
 from starlette_webhooks.delivery.dispatcher import Dispatcher
+from starlette_webhooks.delivery.networks import Networks
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.events import Event
 from starlette_webhooks.payloads import new_event
@@ -107,7 +108,7 @@ async def delivering(
     """Run a dispatcher until the block ends."""
     clock = clock or Clock()
     store = SQLiteStore(settings.database_url.path, clock=clock, lock_seconds=0.1 if "pause" in options else 5.0)
-    client = DeliveryClient(AddressGuard(settings.allow_networks), timeout=settings.attempt_timeout)
+    client = DeliveryClient(AddressGuard(Networks(settings.allow_networks)), timeout=settings.attempt_timeout)
     dispatcher = Dispatcher(store, client, settings, random=jitter, monotonic=clock.monotonic, **options)
     async with store.lifespan(), client, anyio.create_task_group() as tasks:
         tasks.start_soon(dispatcher.run)

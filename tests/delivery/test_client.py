@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed
+from starlette_webhooks.delivery.failures import NO_ADDRESS
 from tests.receivers import OK, Peer, answer_all, guard, receiver
 
 HEADERS = [(b"content-type", b"application/json"), (b"webhook-id", b"msg_1")]
@@ -187,7 +188,7 @@ async def test_a_name_that_is_rebound_between_attempts_gains_nothing() -> None:
 
     async with receiver(behave) as seen, DeliveryClient(guard(["127.0.0.1"], ["10.0.0.1"])) as client:
         assert (await client.post(seen.url(HOST), HEADERS, b"{}")).status == 200
-        with failing("address is not allowed"):
+        with failing(NO_ADDRESS):
             await client.post(seen.url(HOST), HEADERS, b"{}")
 
 
@@ -198,11 +199,20 @@ async def test_a_kept_connection_stays_with_its_checked_address_when_the_name_is
     assert seen.connections == 1
 
 
+async def test_tenants_share_no_connection() -> None:
+    async with receiver() as seen, DeliveryClient(guard()) as client:
+        for tenant in ("acme", "globex", "acme", "globex"):
+            assert (await client.post(seen.url(), HEADERS, b"{}", tenant=tenant)).status == 200
+        assert client.idle_connections == 2
+    assert seen.connections == 2
+
+
 @pytest.mark.parametrize("host", ["10.0.0.1", "0x7f000001", "[::1]", "169.254.169.254", "internal.example.test"])
 async def test_forbidden_addresses_are_not_connected_to(host: str) -> None:
     strict = guard(["::1", "127.0.0.1", "192.168.0.1"], opened=False)
     async with receiver() as seen, DeliveryClient(strict) as client:
-        with failing("address is not allowed"):
+        # A name that leads there is not told from one that does not exist.
+        with failing(NO_ADDRESS if host.endswith(".test") else "address is not allowed"):
             await client.post(seen.url(host), HEADERS, b"{}")
     assert seen.connections == 0
 
@@ -231,8 +241,8 @@ async def test_an_address_that_leads_nowhere_leaves_time_for_the_next() -> None:
     ("answer", "reason"),
     [
         (["127.0.0.9"], "connection refused"),
-        ([], "name not found"),
-        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name not found"),
+        ([], NO_ADDRESS),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), NO_ADDRESS),
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "name lookup failed"),
     ],
 )

@@ -17,6 +17,7 @@ import trustme
 from starlette_webhooks.delivery.addresses import AddressGuard
 from starlette_webhooks.delivery.client import DeliveryClient, OutOfResources
 from starlette_webhooks.delivery.failures import DeliveryFailed, lookup_failure, own_fault
+from starlette_webhooks.delivery.networks import Networks
 from tests.receivers import LOOPBACK, guard, receiver
 from tests.scarcity import no_free_descriptors, no_free_threads
 
@@ -54,7 +55,7 @@ async def test_without_a_free_thread_the_receiver_is_not_blamed() -> None:
         except OutOfResources as exc:
             refused.append(str(exc))
 
-    async with receiver() as seen, DeliveryClient(AddressGuard([LOOPBACK], resolve=resolve)) as client:
+    async with receiver() as seen, DeliveryClient(AddressGuard(Networks([LOOPBACK]), resolve=resolve)) as client:
         with no_free_threads():
             async with anyio.create_task_group() as tasks:
                 for _ in range(40):

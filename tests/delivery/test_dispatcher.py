@@ -60,7 +60,9 @@ def receiver() -> Generator[Receiver]:
 
 async def test_a_delivery_is_signed_by_the_letter_of_the_standard(receiver: Receiver, tmp_path: Path) -> None:
     async with delivering(make_settings(tmp_path)) as deliverer:
-        endpoint = await deliverer.endpoint(receiver.url, headers={"X-Own": "yes", "Content-Type": "text/plain"})
+        # Stored before such names were refused.
+        refused = {"Content-Type": "text/plain", "X-Forwarded-For": "10.0.0.1"}
+        endpoint = await deliverer.endpoint(receiver.url, headers={"X-Own": "yes", **refused})
         event = await deliverer.emit()
         (attempt,) = await deliverer.attempted(1)
         secret = await deliverer.store.get_secret("acme", endpoint.id)
@@ -74,6 +76,7 @@ async def test_a_delivery_is_signed_by_the_letter_of_the_standard(receiver: Rece
     assert request.headers["content-type"] == "application/json"
     assert request.headers["user-agent"] == f"starlette-webhooks/{__version__}"
     assert request.headers["x-own"] == "yes"
+    assert "x-forwarded-for" not in request.headers
     assert (attempt.status, attempt.status_code, attempt.response, attempt.number) == ("success", 200, "ok", 1)
     assert (attempt.event_id, attempt.endpoint_id, attempt.url) == (event.id, endpoint.id, receiver.url)
     assert (attempt.trigger, attempt.next_attempt_at) == ("scheduled", None)

@@ -1,0 +1,190 @@
+"""Deliveries through a proxy: a real one, and ones that misbehave."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import anyio
+import pytest
+import trustme
+
+from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed, OutOfResources
+from starlette_webhooks.delivery.failures import NO_ADDRESS
+from starlette_webhooks.proxy_url import parse_proxy
+from tests.eventually import wait_for
+from tests.receivers import Peer, guard, receiver
+from tests.servers import free_port
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The host and port of a running proxy, which requires a user name and a password."""
+    directory = tmp_path_factory.mktemp("proxy")
+    port_file, log = directory / "port", directory / "log"
+    options = ["--port", "0", "--port-file", str(port_file), "--basic-auth", "user:p@ss:word"]
+    small = ["--num-workers", "1", "--num-acceptors", "1", "--log-file", str(log)]
+    command = [sys.executable, "-W", "ignore", "-m", "proxy", "--hostname", "127.0.0.1", *options, *small]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory) as process:
+        try:
+            wait_for(lambda: port_file.exists() and port_file.read_text().strip())
+            yield f"127.0.0.1:{port_file.read_text().strip()}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Issues certificates for receivers and proxies."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    """Its own certificate, in a file."""
+    path = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def server_context(authority: trustme.CA, name: str = "localhost") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+async def test_deliveries_go_through_the_proxy_with_its_credentials(proxy: str) -> None:
+    # Nothing is resolved here.
+    unused = guard(OSError("not asked"))
+    through = parse_proxy(f"http://user:p%40ss%3Aword@{proxy}")
+    async with receiver() as seen, DeliveryClient(unused, proxy=through) as client:
+        for _ in range(2):
+            assert (await client.post(seen.url("localhost"), [(b"x-a", b"b")], b"{}")).status == 200
+    assert seen.connections == 1
+    assert [request.body for request in seen.requests] == [b"{}", b"{}"]
+    assert b"proxy-authorization" not in seen.requests[0].headers
+
+
+async def test_tls_goes_through_the_proxy_from_end_to_end(proxy: str, authority: trustme.CA, ca_file: str) -> None:
+    through = parse_proxy(f"http://user:p%40ss%3Aword@{proxy}")
+    async with receiver(context=server_context(authority)) as seen:
+        async with DeliveryClient(guard(), proxy=through, ca_file=ca_file) as client:
+            for _ in range(2):
+                assert (await client.post(seen.url("localhost", scheme="https"), [], b"{}" * 20_000)).status == 200
+            with pytest.raises(DeliveryFailed, match="certificate verify failed"):
+                await client.post(seen.url("127.0.0.1", scheme="https"), [], b"{}")
+    assert len(seen.requests) == 2
+
+
+async def test_certificates_of_further_authorities_are_trusted_besides_those_of_the_system(
+    authority: trustme.CA, ca_file: str
+) -> None:
+    async with receiver(context=server_context(authority)) as seen:
+        url = seen.url("localhost", scheme="https")
+        async with DeliveryClient(guard(), ca_file=ca_file) as client:
+            assert (await client.post(url, [], b"{}")).status == 200
+        async with DeliveryClient(guard()) as client:
+            with pytest.raises(DeliveryFailed, match="certificate verify failed"):
+                await client.post(url, [], b"{}")
+
+
+async def test_wrong_credentials_are_not_the_receivers_fault(proxy: str) -> None:
+    async with receiver() as seen:
+        for wrong in (f"http://{proxy}", f"http://user:wrong@{proxy}"):
+            async with DeliveryClient(guard(), proxy=parse_proxy(wrong)) as client:
+                with pytest.raises(OutOfResources, match="user name and password"):
+                    await client.post(seen.url("localhost"), [], b"{}")
+    assert seen.connections == 0
+
+
+async def test_a_proxy_that_is_away_is_not_the_receivers_fault() -> None:
+    through = parse_proxy(f"http://user:hunter2@127.0.0.1:{free_port()}")
+    async with DeliveryClient(guard(), proxy=through) as client:
+        with pytest.raises(OutOfResources, match="WEBHOOKS_PROXY") as caught:
+            await client.post("http://localhost/", [], b"{}")
+    assert "hunter2" not in str(caught.value) + repr(through)
+
+
+async def test_forbidden_addresses_do_not_get_as_far_as_the_proxy(proxy: str) -> None:
+    through = parse_proxy(f"http://user:p%40ss%3Aword@{proxy}")
+    async with receiver() as seen, DeliveryClient(guard(opened=False), proxy=through) as client:
+        for host in ("127.0.0.1", "localhost", "[::1]", "10.0.0.1"):
+            with pytest.raises(DeliveryFailed, match="^address is not allowed$"):
+                await client.post(seen.url(host), [], b"{}")
+    assert seen.connections == 0
+
+
+async def connect_head(peer: Peer) -> bytes:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += await peer.stream.receive()
+    return head
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 403 Forbidden\r\n\r\ndenied by rule 7", NO_ADDRESS),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "connection failed"),
+        (b"HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\n\r\n", "connection failed"),
+        (b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "connection failed"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "connection failed"),
+        (b"x" * 40_000, "connection failed"),
+        (b"", "connection failed"),
+    ],
+)
+async def test_what_a_proxy_refuses_is_a_failure_with_a_reason(answer: bytes, reason: str) -> None:
+    async def behave(peer: Peer) -> None:
+        await connect_head(peer)
+        await peer.send(answer)
+
+    async with receiver(behave) as seen:
+        async with DeliveryClient(guard(), proxy=parse_proxy(seen.url(path=""))) as client:
+            with pytest.raises(DeliveryFailed) as caught:
+                await client.post("http://hook.example.test/", [], b"{}")
+    assert caught.value.reason == reason
+
+
+async def test_a_proxy_that_never_answers_costs_an_attempt_its_time_only() -> None:
+    async def behave(peer: Peer) -> None:
+        await anyio.sleep_forever()
+
+    async with receiver(behave) as seen:
+        async with DeliveryClient(guard(), timeout=0.2, proxy=parse_proxy(seen.url(path=""))) as client:
+            with pytest.raises(DeliveryFailed, match="^timeout$"):
+                await client.post("http://hook.example.test/", [], b"{}")
+
+
+async def test_a_proxy_may_use_tls_itself(authority: trustme.CA, ca_file: str) -> None:
+    heads: list[bytes] = []
+
+    async def behave(peer: Peer) -> None:
+        heads.append(await connect_head(peer))
+        await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        while True:
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async with receiver(behave, server_context(authority)) as seen:
+        through = parse_proxy(f"https://user:secret@localhost:{seen.port}")
+        async with DeliveryClient(guard(), proxy=through, ca_file=ca_file) as client:
+            assert (await client.post("http://[2606:4700::1]:81/", [], b"{}")).status == 200
+    credentials = base64.b64encode(b"user:secret")
+    assert heads == [
+        b"CONNECT [2606:4700::1]:81 HTTP/1.1\r\nhost: [2606:4700::1]:81\r\n"
+        b"proxy-authorization: Basic " + credentials + b"\r\n\r\n"
+    ]
+
+
+@pytest.mark.parametrize("url", ["proxy.example.com:3128", "socks5://proxy", "http://", "http://p:x", "http://p/path"])
+def test_what_is_no_url_of_a_proxy_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match="Give a URL such as"):
+        parse_proxy(url)
+
+
+def test_a_proxy_has_a_port_by_default() -> None:
+    assert (parse_proxy("http://proxy").port, parse_proxy("https://proxy/").port) == (3128, 443)
