@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.responses import Response
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
@@ -13,6 +15,7 @@ from starlette_webhooks.pagination import Page
 from starlette_webhooks.payloads import make_event
 from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
+from starlette_webhooks.routes.pages import EventPageResponse, read_page
 from starlette_webhooks.routes.parameters import (
     AFTER,
     ATTEMPT_CURSOR,
@@ -50,8 +53,9 @@ ATTEMPT_FILTERS = (STATUS, STATUS_CODE_CLASS, EVENT_TYPES, LIMIT, ATTEMPT_CURSOR
     answer="EventPage",
     parameters=(EVENT_TYPES, CHANNEL, LIMIT, EVENT_CURSOR, BEFORE, AFTER),
 )
-async def list_events(call: Call[None]) -> Response:
+async def list_events(call: Call[None]) -> EventPageResponse:
     """Return a page of events."""
+    services = call.services
     query = EventQuery(
         event_types=call[EVENT_TYPES],
         channel=call[CHANNEL],
@@ -60,15 +64,13 @@ async def list_events(call: Call[None]) -> Response:
         before=call[BEFORE],
         after=call[AFTER],
     )
-    return _event_page(await call.services.backend.list_events(call.tenant, query))
-
-
-def _event_page(page: Page[Event]) -> Response:
-    # Joins the bytes that were encoded when the events were emitted.
-    cursor = b"null" if page.next_cursor is None else b'"%b"' % page.next_cursor.encode()
-    events = b",".join([event.encode() for event in page.items])
-    done = b"true" if page.done else b"false"
-    return json_response(b'{"events":[%b],"nextCursor":%b,"done":%b}' % (events, cursor, done))
+    return await read_page(
+        partial(services.backend.list_events, call.tenant, query),
+        services.hub.budget,
+        tenant=call.tenant,
+        most=query.limit * services.settings.max_event_bytes,
+        timeout=services.settings.stream_send_timeout,
+    )
 
 
 @operation("GET", "/events/{id}", "One event", scope="read", answer="Event", parameters=(EVENT_ID,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -15,6 +15,7 @@ from starlette_webhooks.streams.frames import HEARTBEAT, SEND_BYTES, pieces, res
 from starlette_webhooks.streams.past import Frames, LoggedPast, Past, RememberedPast, Unreadable
 from starlette_webhooks.streams.position import Position
 from starlette_webhooks.streams.shared import Shared
+from starlette_webhooks.streams.transports import Transport, find_transport
 from starlette_webhooks.streams.views import HISTORY_BYTES, History, View
 from starlette_webhooks.waiting import Waiter
 
@@ -40,17 +41,6 @@ class Phase(Enum):
     """It sends published events, and waits for more."""
     ENDING = auto()
     """It tells its client when to reconnect."""
-
-
-class _Transport(Protocol):
-    def abort(self) -> None: ...
-
-
-def _find_transport(receive: Receive) -> _Transport | None:
-    # ASGI cannot reset a connection, and uvicorn would wait for a reader that never reads, even at shutdown. If
-    # `receive` is uvicorn's own, its transport can be aborted.
-    transport: _Transport | None = getattr(getattr(receive, "__self__", None), "transport", None)
-    return transport if hasattr(transport, "abort") else None
 
 
 class Connection:
@@ -117,7 +107,7 @@ class Connection:
         self.reason: str | None = None
         self.slot = 0
         self._next_mark = shared.now + shared.mark_interval
-        self._transport: _Transport | None = None
+        self._transport: Transport | None = None
         self._scope: anyio.CancelScope | None = None
         self._send_message: Send
 
@@ -138,7 +128,7 @@ class Connection:
     def start(self, tasks: TaskGroup, receive: Receive, send: Send) -> None:
         """Write the whole response in a task of its own. The task group ends with it."""
         self._send_message = send
-        self._transport = _find_transport(receive)
+        self._transport = find_transport(receive)
         self._scope = tasks.cancel_scope
         tasks.start_soon(self._write, name="starlette_webhooks.streams: write")
 

@@ -28,15 +28,10 @@ def emit(server: Server, tenant: str, size: int) -> str:
 
 
 @contextmanager
-def stalled(server: Server, last: str, count: int) -> Generator[None]:
-    """Clients that resume after this event, and never read."""
-    sockets = []
-    lines = [
-        f"GET {STREAM} HTTP/1.1",
-        "Host: localhost",
-        f"Authorization: {bearer('acme')['Authorization']}",
-        f"Last-Event-ID: {last}",
-    ]
+def stalled(server: Server, path: str, count: int, *headers: str) -> Generator[list[socket.socket]]:
+    """Clients of this path that never read."""
+    sockets: list[socket.socket] = []
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", f"Authorization: {bearer('acme')['Authorization']}", *headers]
     request = "\r\n".join([*lines, "", ""]).encode()
     try:
         for _ in range(count):
@@ -45,7 +40,7 @@ def stalled(server: Server, last: str, count: int) -> Generator[None]:
             connection.connect(("127.0.0.1", server.port))
             connection.sendall(request)
             sockets.append(connection)
-        yield
+        yield sockets
     finally:
         for connection in sockets:
             connection.close()
@@ -76,10 +71,53 @@ def test_clients_that_never_read_large_replays_cost_bounded_memory_and_nobodys_t
         process = psutil.Process(server.process.pid)
         before = process.memory_info().rss
         most = 0
-        with stalled(server, first, clients):
+        with stalled(server, STREAM, clients, f"Last-Event-ID: {first}"):
             end = time.monotonic() + 6
             while time.monotonic() < end:
                 assert resume(server, "globex", last, 3) < 2
                 most = max(most, process.memory_info().rss - before)
             # What a server keeps for a connection that it cannot write to is twice what one send carries.
             assert most < budget + clients * 4 * 65_536 + 16 * MIB
+
+
+def list_events(server: Server, tenant: str) -> float:
+    """Seconds that a small page takes."""
+    began = time.monotonic()
+    answer = httpx.get(f"{server.url}{MOUNT}/events", params={"limit": 3}, headers=bearer(tenant), timeout=10)
+    assert len(answer.raise_for_status().json()["events"]) == 3
+    return time.monotonic() - began
+
+
+@pytest.mark.slow
+def test_clients_that_never_read_large_pages_cost_bounded_memory_and_nobodys_time(tmp_path: Path) -> None:
+    budget, clients = 48 * MIB, 40
+    with serving(tmp_path, page_memory_bytes=str(budget), stream_send_timeout="1") as server:
+        for _ in range(10):
+            emit(server, "acme", MIB - 1000)
+        for _ in range(3):
+            emit(server, "globex", 10)
+        httpx.get(f"{server.url}{MOUNT}/events", headers=bearer("acme")).raise_for_status()
+        process = psutil.Process(server.process.pid)
+        before = process.memory_info().rss
+        most = 0
+        with stalled(server, f"{MOUNT}/events", clients) as sockets:
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                assert list_events(server, "globex") < 2
+                most = max(most, process.memory_info().rss - before)
+            assert most < budget + clients * 4 * 65_536 + 16 * MIB
+            assert any(is_reset(one) for one in sockets), "clients that do not read are aborted"
+
+
+def is_reset(connection: socket.socket) -> bool:
+    """Whether the server has reset a connection, or ended it before the page was whole."""
+    connection.settimeout(0.2)
+    received = 0
+    try:
+        while data := connection.recv(65_536):
+            received += len(data)
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return received < 8 * MIB
