@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -29,6 +30,7 @@ __all__ = ["DelayingProxy", "PgBouncer", "PostgreSQL", "delaying", "find_binarie
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _STARTUP_SECONDS = 30
+_SESSIONS = "SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 
 
 def find_binaries() -> Path | None:
@@ -136,6 +138,20 @@ class PostgreSQL:
         with psycopg.connect(self.url, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement)
+
+    def query(self, statement: str) -> Any:
+        """The one value that a query answers."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute(statement).fetchone()
+        assert row is not None
+        return row[0]
+
+    def limit_files(self, size: int | None) -> None:
+        """Let the server write no file beyond this size, as if the disk were full there. None for no limit."""
+        pids = [self.pid, *(int(pid) for pid in self.query(_SESSIONS).split(","))]
+        limit = "unlimited" if size is None else str(size)
+        for pid in pids:
+            self._run(["prlimit", f"--pid={pid}", f"--fsize={limit}:"])
 
     def configure(self, **settings: str) -> None:
         """Change defaults of the server, for sessions that exist as well. `reset` takes them back."""

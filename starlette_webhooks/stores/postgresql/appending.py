@@ -111,8 +111,10 @@ class Appender:
         append = appends[0]
         keyed = append.endpoint is not None or not all(map(_is_plain, events))
         again = False
-        self._database.availability.check()
         while True:
+            if not self._link.is_open and not again:
+                # A short interruption delays emits. After a longer one, none waits in vain.
+                self._database.availability.check(patience=self._database.deadline)
             try:
                 values = (*_pack(events, keyed or again), append.due_in, keyed or again, again, append.endpoint)
                 values += (self._process, self._delivers)
@@ -120,18 +122,15 @@ class Appender:
                 self._database.availability.is_there()
                 ((positions, *told),) = rows
                 return self._results(appends, positions, told, deadline)
-            except CallFailed as exc:
-                if self._link.is_open or time.monotonic() + _PAUSE > deadline:
-                    raise
-                self._database.availability.is_away(str(exc))
-            except CallLost as exc:
-                # They may be stored, which the next call finds out by their ids.
-                again = True
-                if time.monotonic() + _PAUSE > deadline:
-                    raise BackendUnavailable(f"Whether the event was stored is not known: {exc}") from exc
             except BackendUnavailable as exc:
-                self._database.availability.is_away(str(exc))
+                self._database.learn(exc)
+                if isinstance(exc, CallFailed) and not exc.elsewhere:
+                    raise
+                # They may be stored, which the next call finds out by their ids.
+                again = again or isinstance(exc, CallLost)
                 if time.monotonic() + _PAUSE > deadline:
+                    if again:
+                        raise BackendUnavailable(f"Whether the event was stored is not known: {exc}") from exc
                     raise
             time.sleep(_PAUSE)
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg import Connection, errors
+from psycopg import errors
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.postgresql.conninfo import ConnectionInfo
+from starlette_webhooks.stores.postgresql.opening import OpenConnection, Opening, Row
 
 __all__ = ["CallFailed", "CallLost", "Link", "Row", "explain"]
 
-Row = tuple[Any, ...]
-
-# SQLSTATEs after which the connection is of no use: the server is going down, out of memory or space, or has become a
-# standby. Another connection may lead to another server.
-_LEAVE = ("08", "25006", "53", "57P", "58", "XX")
+# The server is going down, or is a standby that takes no writes. Another connection may lead to another server.
+_ELSEWHERE = ("08", "25006", "57P")
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 _CANCEL_SECONDS = 1.0
 
@@ -31,22 +28,17 @@ class CallLost(BackendUnavailable):
     message = "The connection broke during a call: the server may have completed it or not."
 
 
-class _Connection(Connection[Row]):
-    """A connection whose calls end at a deadline."""
-
-    deadline: float
-
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        # All that waits for the server comes through here.
-        return super().wait(gen, interval, max(self.deadline - time.monotonic(), 0.001))
-
-
 class CallFailed(BackendUnavailable):
     """The server refused a statement, which did nothing. `sqlstate` says why."""
 
     def __init__(self, message: str, sqlstate: str) -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether this server is of no use at the moment, while another connection may lead to one that is."""
+        return self.sqlstate.startswith(_ELSEWHERE)
 
 
 class Link:
@@ -58,7 +50,8 @@ class Link:
 
     def __init__(self, info: ConnectionInfo) -> None:
         self._info = info
-        self._connection: _Connection | None = None
+        self._connection: OpenConnection | None = None
+        self._opening: Opening | None = None
         self._process = 0
 
     def call(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = (), *, deadline: float) -> list[Row]:
@@ -83,7 +76,7 @@ class Link:
             self.close()
             raise
 
-    def _failed(self, connection: _Connection, exc: psycopg.Error) -> BackendUnavailable:
+    def _failed(self, connection: OpenConnection, exc: psycopg.Error) -> BackendUnavailable:
         if isinstance(exc, errors._WaitTimeout):
             # The server may be at work for long.
             with suppress(psycopg.Error, OSError):
@@ -92,16 +85,17 @@ class Link:
             self.close()
             # What psycopg itself refuses, such as a text with a NUL, never left this process.
             return CallLost(explain(exc)) if isinstance(exc, _LOST) else CallFailed(explain(exc), "")
-        if exc.sqlstate.startswith(_LEAVE):
+        failed = CallFailed(explain(exc), exc.sqlstate)
+        if failed.elsewhere:
             self.close()
-        return CallFailed(explain(exc), exc.sqlstate)
+        return failed
 
     @property
     def is_open(self) -> bool:
         """Whether there is a connection, as far as is known."""
         return self._connection is not None
 
-    def connect(self, deadline: float) -> _Connection:
+    def connect(self, deadline: float) -> OpenConnection:
         """The open connection.
 
         Raises:
@@ -111,15 +105,22 @@ class Link:
         if connection is not None and self._process == os.getpid() and _is_idle(connection):
             connection.deadline = deadline
             return connection
-        self.close()
+        where = f"PostgreSQL at {self._info.description}"
+        opening = self._opening if self._process == os.getpid() else None
+        if opening is None:
+            self.close()
+            self._opening, self._process = Opening(self._info.conninfo), os.getpid()
+            opening = self._opening
         try:
-            # Prepared statements would stay with a connection of the pooler.
-            connection = _Connection.connect(self._info.conninfo, autocommit=True, prepare_threshold=None)
+            connection = opening.wait(deadline)
         except psycopg.Error as exc:
-            where = self._info.description
-            raise BackendUnavailable(f"PostgreSQL at {where} cannot be reached: {explain(exc)}") from exc
+            self._opening = None
+            raise BackendUnavailable(f"{where} cannot be reached: {explain(exc)}") from exc
+        if connection is None:
+            raise BackendUnavailable(f"{where} cannot be reached: it has not answered in time.")
+        self._opening = None
         connection.deadline = deadline
-        self._connection, self._process = connection, os.getpid()
+        self._connection = connection
         return connection
 
     def notifications(self) -> list[str]:
@@ -150,12 +151,17 @@ class Link:
     def close(self) -> None:
         """Close the connection. The next call opens it again."""
         connection, self._connection = self._connection, None
+        opening, self._opening = self._opening, None
         # In a forked child the socket is the parent's: closing it would end the parent's session.
-        if connection is not None and self._process == os.getpid():
+        if self._process != os.getpid():
+            return
+        if connection is not None:
             connection.close()
+        if opening is not None:
+            opening.drop()
 
 
-def _is_idle(connection: _Connection) -> bool:
+def _is_idle(connection: OpenConnection) -> bool:
     """Whether the server has not closed the connection meanwhile."""
     try:
         # Twice: the first time, a server that ended the session may have left its farewell.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -15,8 +14,9 @@ from anyio import CapacityLimiter, to_thread
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.stores.environments import META_ENVIRONMENT, check_environment
 from starlette_webhooks.stores.migrations import Migration
+from starlette_webhooks.stores.postgresql.availability import Availability
 from starlette_webhooks.stores.postgresql.clock import ServerClock
-from starlette_webhooks.stores.postgresql.connection import CallLost, Link, Row
+from starlette_webhooks.stores.postgresql.connection import CallFailed, CallLost, Link, Row
 from starlette_webhooks.stores.postgresql.conninfo import ConnectionInfo
 from starlette_webhooks.stores.postgresql.migrations import check, migrate
 from starlette_webhooks.stores.postgresql.queries import load_queries
@@ -31,41 +31,8 @@ Values = Sequence[Any] | dict[str, Any]
 _MEASURE_EVERY = 30.0
 _PROBE_EVERY = 0.5
 _STARTUP_PAUSE = 0.5
-
-
-class Availability:
-    """Whether the server was there lately, so that nobody waits for one that is known to be away. Thread-safe."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._mutex = threading.Lock()
-        self._probe_at = 0.0
-        self.reason: str | None = None
-
-    def check(self) -> None:
-        """Raise where the server is known to be away; now and then let somebody try again."""
-        if self.reason is None:
-            return
-        with self._mutex:
-            now = time.monotonic()
-            if now < self._probe_at:
-                raise BackendUnavailable(self.reason)
-            self._probe_at = now + _PROBE_EVERY
-
-    def is_away(self, reason: str) -> None:
-        """It could not be reached."""
-        with self._mutex:
-            if self.reason is None:
-                logger.error("The database is away: %s", reason)
-            self.reason = reason
-            self._probe_at = time.monotonic() + _PROBE_EVERY
-
-    def is_there(self) -> None:
-        """It has answered."""
-        if self.reason is not None:
-            with self._mutex:
-                self.reason = None
-            logger.warning("The database at %s is back.", self._where)
+# Out of memory, connections or space; an error of the system; an internal error. What is wrong is not the statement.
+_FAILS = ("53", "58", "XX")
 
 
 class Database:
@@ -177,14 +144,35 @@ class Database:
         while self._idle:
             self._idle.pop().close()
 
-    async def keep_time(self) -> None:
-        """Compare clocks for ever."""
-        while True:
-            await anyio.sleep(_MEASURE_EVERY)
-            try:
-                await self._run(self._measure)
-            except BackendUnavailable:
-                continue
+    async def supervise(self) -> None:
+        """Compare clocks, and look for the server while it is away, until cancelled."""
+        link = Link(self.info)
+        thread = CapacityLimiter(1)
+        measure_at = time.monotonic() + _MEASURE_EVERY
+        try:
+            while True:
+                await anyio.sleep(_PROBE_EVERY)
+                if self.availability.away:
+                    await to_thread.run_sync(self._probe, link, limiter=thread)
+                elif time.monotonic() >= measure_at:
+                    measure_at = time.monotonic() + _MEASURE_EVERY
+                    with suppress(BackendUnavailable):
+                        await self._run(self._measure)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(link.close, limiter=thread)
+
+    def _probe(self, link: Link) -> None:
+        statement = self.queries("maintenance.sql")["is_read_only"]
+        try:
+            ((read_only,),) = link.call(statement, deadline=time.monotonic() + self.deadline)
+        except BackendUnavailable as exc:
+            self.availability.is_away(str(exc), probed=True)
+            return
+        if not read_only:
+            self.availability.is_there()
+        # Kept open it would take a place at the server; and of several hosts, another one may be found next time.
+        link.close()
 
     def _measure(self, link: Link) -> None:
         statement = self.queries("maintenance.sql")["time"]
@@ -234,21 +222,29 @@ class Database:
 
     @contextmanager
     def guarding(self, link: Link) -> Generator[None]:
-        """Use a connection, unless the server is known to be away; and see whether it is.
+        """Use a connection, unless it must be opened and the server is known to be away; and learn whether it is.
 
         Raises:
             BackendUnavailable: It is known to be away.
         """
-        self.availability.check()
+        if not link.is_open:
+            self.availability.check()
         try:
             yield
-        except CallLost:
-            raise
         except BackendUnavailable as exc:
-            if not link.is_open:
-                self.availability.is_away(str(exc))
+            self.learn(exc)
             raise
         self.availability.is_there()
+
+    def learn(self, error: BackendUnavailable) -> None:
+        """Learn from a call that failed."""
+        if isinstance(error, CallLost):
+            # Whoever opens a connection next finds out why.
+            return
+        if not isinstance(error, CallFailed) or error.elsewhere:
+            self.availability.is_away(str(error))
+        elif error.sqlstate.startswith(_FAILS):
+            self.availability.has_failed(str(error))
 
 
 class _Away(Exception):

@@ -13,5 +13,8 @@ SELECT counted_until FROM webhooks.rollup
 -- name: roll_up
 SELECT webhooks.roll_up_1(%s, %s, %s)
 
+-- name: is_read_only
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'
+
 -- name: time
 SELECT extract(epoch FROM clock_timestamp())::float8

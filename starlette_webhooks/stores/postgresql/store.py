@@ -94,7 +94,7 @@ class PostgreSQLStore(StoredValues, Store):
     async def lifespan(self) -> AsyncIterator[None]:
         """See `Store.lifespan`."""
         tail = Tail(self._followed, self._listener)
-        tasks = (tail.run, self._watch, self.database.keep_time, self._hints.run_sender, self._hints.run_receiver)
+        tasks = (tail.run, self._watch, self.database.supervise, self._hints.run_sender, self._hints.run_receiver)
         async with self.database.lifespan(), self._writing(), running_beside(*tasks):
             self._tail = tail
             try:

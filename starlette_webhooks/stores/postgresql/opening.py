@@ -1,0 +1,72 @@
+"""Opening a connection, for which a caller waits no longer than it has time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from psycopg import Connection
+
+__all__ = ["OpenConnection", "Opening", "Row"]
+
+Row = tuple[Any, ...]
+
+
+class OpenConnection(Connection[Row]):
+    """A connection whose calls end at a deadline."""
+
+    deadline: float
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        # All that waits for the server comes through here.
+        return super().wait(gen, interval, max(self.deadline - time.monotonic(), 0.001))
+
+
+class Opening:
+    """A connection that is being opened, on a thread of its own.
+
+    Looking up names takes as long as it takes, and each of several hosts has its own timeout. A caller that gives up
+    leaves this to the next one, so that the last host gets its turn whatever time the callers have.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._mutex = threading.Lock()
+        self._done = threading.Event()
+        self._dropped = False
+        self._connection: OpenConnection | None = None
+        self._error: Exception | None = None
+        threading.Thread(target=self._run, name="starlette_webhooks-connect", daemon=True).start()
+
+    def _run(self) -> None:
+        connection = None
+        try:
+            # Prepared statements would stay with a connection of the pooler.
+            connection = OpenConnection.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+        except Exception as exc:
+            self._error = exc
+        with self._mutex:
+            if connection is not None and self._dropped:
+                connection.close()
+            self._connection = connection
+        self._done.set()
+
+    def wait(self, deadline: float) -> OpenConnection | None:
+        """The connection, or None if it is not there by then (`time.monotonic()`).
+
+        Raises:
+            psycopg.Error: It could not be opened.
+        """
+        if not self._done.wait(max(deadline - time.monotonic(), 0)):
+            return None
+        if self._error is not None:
+            raise self._error
+        return self._connection
+
+    def drop(self) -> None:
+        """Close the connection, as soon as it is open."""
+        with self._mutex:
+            self._dropped = True
+            if self._connection is not None:
+                self._connection.close()

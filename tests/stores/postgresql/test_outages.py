@@ -1,0 +1,300 @@
+"""A PostgreSQL that is away, refuses, is full or stands still: calls end in time, and work goes on by itself."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from urllib.parse import urlsplit
+
+import anyio
+import psycopg
+import pytest
+from anyio import to_thread
+
+from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
+from starlette_webhooks.stores.postgresql.connection import Link
+from starlette_webhooks.stores.postgresql.conninfo import parse_url
+from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
+from tests.eventually import eventually
+from tests.forking import in_child
+from tests.postgresql import PostgreSQL, delaying, pooling
+from tests.stores.contract import add, claim, emit, event, ids, record
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """One event loop: what is tested here happens on threads."""
+    return "asyncio"
+
+
+@contextmanager
+def taking(*, at_most: float) -> Iterator[None]:
+    """Fail where the block takes longer."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < at_most
+
+
+async def emitted(store: PostgreSQLStore) -> str | None:
+    """The id of a new event, or None if it is refused."""
+    try:
+        return (await emit(store)).id
+    except BackendUnavailable:
+        return None
+
+
+async def test_emits_fail_at_once_for_as_long_as_the_server_is_known_to_be_away(
+    own_postgresql: PostgreSQL, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = PostgreSQLStore(own_postgresql.url, deadline=1)
+    async with store.lifespan():
+        own_postgresql.stop(signal.SIGQUIT)
+        with taking(at_most=2.5), pytest.raises(BackendUnavailable):
+            await emit(store)
+        for _ in range(20):
+            with taking(at_most=0.5), pytest.raises(BackendUnavailable, match="away"):
+                await emit(store)
+            await anyio.sleep(0.06)
+        assert str(store.health().get("problem")).startswith("The database is away")
+        own_postgresql.start()
+        await eventually(partial(emitted, store))
+        assert store.health().get("problem") is None
+    assert len([one for one in caplog.records if "The database is away" in one.message]) == 1
+
+
+async def test_short_restart_delays_emits_and_refuses_none(own_postgresql: PostgreSQL) -> None:
+    store = PostgreSQLStore(own_postgresql.url, deadline=15)
+    async with store.lifespan():
+        sent = [(await emit(store)).id]
+        stop = anyio.Event()
+
+        async def emit_all_the_time() -> None:
+            while not stop.is_set():
+                sent.append((await emit(store)).id)
+
+        async def look() -> None:
+            # Others notice that the server is away, and say so.
+            while not stop.is_set():
+                with suppress(BackendUnavailable):
+                    await ids(store)
+                await anyio.sleep(0.02)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(emit_all_the_time)
+            tasks.start_soon(look)
+            await to_thread.run_sync(own_postgresql.restart)
+            before = len(sent)
+            await eventually(lambda: len(sent) > before)
+            stop.set()
+        assert sorted(await ids(store, limit=250)) == sorted(sent)[-250:]
+
+
+def test_connection_is_opened_to_the_last_of_several_hosts_whatever_time_callers_have(postgresql_url: str) -> None:
+    server = urlsplit(postgresql_url)
+    with delaying(postgresql_url, 0) as (_, proxy):
+        proxy.black = True
+        hosts = f"127.0.0.1:{proxy.port},{server.hostname}:{server.port}"
+        credentials = server.netloc.rpartition("@")[0]
+        link = Link(parse_url(f"postgresql://{credentials}@{hosts}{server.path}?connect_timeout=2"))
+        for _ in range(3):
+            with taking(at_most=0.5), pytest.raises(BackendUnavailable, match="has not answered in time"):
+                link.call("SELECT 1", deadline=time.monotonic() + 0.2)
+        # The thread that opens goes on to the second host.
+        assert link.call("SELECT 1", deadline=time.monotonic() + 8) == [(1,)]
+        link.close()
+
+
+async def test_server_that_takes_no_writes_counts_as_away_until_it_does(own_postgresql: PostgreSQL) -> None:
+    store = PostgreSQLStore(own_postgresql.url, deadline=1)
+    async with store.lifespan():
+        before = await emit(store)
+        own_postgresql.configure(default_transaction_read_only="on")
+        await eventually(lambda: own_postgresql.query("SHOW default_transaction_read_only") == "on")
+        with taking(at_most=2.5), pytest.raises(BackendUnavailable):
+            await emit(store)
+        assert "read-only" in str(store.health().get("problem"))
+        with taking(at_most=0.5), pytest.raises(BackendUnavailable):
+            await emit(store)
+        own_postgresql.execute(
+            "SET default_transaction_read_only = off",
+            "ALTER SYSTEM RESET default_transaction_read_only",
+            "SELECT pg_reload_conf()",
+        )
+        after = await eventually(partial(emitted, store))
+        assert await ids(store) == [after, before.id]
+
+
+async def test_disk_that_is_full_refuses_emits_at_once_and_loses_nothing(own_postgresql: PostgreSQL) -> None:
+    store = PostgreSQLStore(own_postgresql.url, deadline=5)
+    # What does not compress goes into the file of large values, which may not grow beyond this.
+    own_postgresql.limit_files(17_000_000)
+    async with store.lifespan():
+        sent: list[str] = []
+        with pytest.raises(BackendUnavailable, match=r"could not (extend|write)"):
+            while len(sent) < 60:
+                sent.append((await emit(store, data={"filling": os.urandom(400_000).hex()})).id)
+        problem = store.health().get("problem")
+        assert problem is not None
+        assert problem.startswith("The database fails")
+        with taking(at_most=2), pytest.raises(BackendUnavailable):
+            await emit(store, data={"filling": os.urandom(500_000).hex()})
+        # What fits is stored all the same.
+        sent.append((await emit(store)).id)
+        assert store.health().get("problem") is None
+        own_postgresql.limit_files(None)
+        sent.append((await emit(store, data={"filling": os.urandom(400_000).hex()})).id)
+        assert own_postgresql.query("SELECT string_agg(id, ',' ORDER BY seq) FROM webhooks.event") == ",".join(sent)
+
+
+async def test_pooler_that_is_restarted_under_load_loses_nothing(postgresql_url: str, postgresql_schema: str) -> None:
+    with pooling(postgresql_url) as pooler:
+        store = PostgreSQLStore(pooler.url, schema=postgresql_schema, deadline=15)
+        async with store.lifespan():
+            await add(store)
+            sent: list[str] = []
+            restarts = anyio.Event()
+
+            async def emit_all_the_time() -> None:
+                while not restarts.is_set():
+                    sent.append((await emit(store)).id)
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(4):
+                    tasks.start_soon(emit_all_the_time)
+                for _ in range(3):
+                    before = len(sent)
+                    await eventually(lambda before=before: len(sent) > before + 20)  # type: ignore[misc]
+                    pooler.stop()
+                    await to_thread.run_sync(pooler.start)
+                restarts.set()
+            assert len(set(sent)) == len(sent)
+            assert set(await ids(store, limit=250)) == set(sorted(sent)[-250:])
+            for delivery in (await claim(store, each=5)).deliveries:
+                await record(store, delivery)
+
+
+async def test_commit_is_on_disk_whatever_the_default_of_the_server(own_postgresql: PostgreSQL) -> None:
+    store = PostgreSQLStore(own_postgresql.url, deadline=15)
+    async with store.lifespan():
+        await add(store)
+        own_postgresql.configure(synchronous_commit="off", wal_writer_delay="10s")
+        await eventually(lambda: own_postgresql.query("SHOW synchronous_commit") == "off")
+        sent = await emit(store)
+        (delivery,) = (await claim(store)).deliveries
+        await record(store, delivery)
+        await to_thread.run_sync(own_postgresql.restart)
+        assert await eventually(partial(emitted, store))
+        assert sent.id in await ids(store)
+        assert (await claim(store, each=5)).deliveries[0].event_id != sent.id, "it was recorded, and so is not due"
+
+
+async def test_timeouts_of_the_role_end_calls_and_nothing_else(own_postgresql: PostgreSQL) -> None:
+    own_postgresql.configure(statement_timeout="300ms", idle_session_timeout="200ms")
+    store = PostgreSQLStore(own_postgresql.url, listen_url=own_postgresql.url, deadline=5)
+    async with store.lifespan():
+        with psycopg.connect(own_postgresql.url) as other:
+            other.execute("SET statement_timeout = 0; SELECT webhooks.lock_log_1()")
+            with taking(at_most=2), pytest.raises(BackendUnavailable, match="statement timeout"):
+                await emit(store)
+        sent = []
+        for _ in range(3):
+            sent.append((await emit(store)).id)
+            # Idle sessions are ended meanwhile.
+            await anyio.sleep(0.3)
+        assert await ids(store) == sent[::-1]
+
+
+async def test_black_hole_fails_reads_and_records_in_time_and_is_left_by_itself(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    with delaying(postgresql_url, 0) as (url, proxy):
+        store = PostgreSQLStore(f"{url}?connect_timeout=2", schema=postgresql_schema, deadline=0.5)
+        async with store.lifespan():
+            await add(store)
+            await emit(store)
+            (delivery,) = (await claim(store)).deliveries
+            proxy.black = True
+            for call in (partial(ids, store), partial(claim, store, 1), partial(record, store, delivery)):
+                with taking(at_most=4), pytest.raises(BackendUnavailable):
+                    await call()
+            with taking(at_most=4), pytest.raises(BackendUnavailable):
+                await emit(store)
+            with taking(at_most=0.5), pytest.raises(BackendUnavailable):
+                await emit(store)
+            proxy.black = False
+            assert await eventually(partial(emitted, store))
+
+
+async def test_start_goes_on_once_the_server_is_there(own_postgresql: PostgreSQL) -> None:
+    own_postgresql.stop()
+    store = PostgreSQLStore(own_postgresql.url, patience=30)
+    async with anyio.create_task_group() as tasks:
+
+        async def start_late() -> None:
+            await anyio.sleep(0.3)
+            await to_thread.run_sync(own_postgresql.start)
+
+        tasks.start_soon(start_late)
+        async with store.lifespan():
+            await emit(store)
+
+
+async def test_forked_child_closes_nothing_of_its_parent(own_postgresql: PostgreSQL) -> None:
+    store = PostgreSQLStore(own_postgresql.url, listen_url=own_postgresql.url)
+    async with store.lifespan():
+        await emit(store)
+        await eventually(lambda: store.health().get("hints"))
+        sessions = "SELECT string_agg(pid::text, ',' ORDER BY pid) FROM pg_stat_activity WHERE application_name <> ''"
+        link = Link(store.database.info)
+        link.call("SELECT 1", deadline=time.monotonic() + 5)
+        before = own_postgresql.query(sessions)
+
+        def child() -> int:
+            try:
+                store.submit([event()])
+            except NotRunning:
+                link.close()
+                gc.collect()
+                # A connection of its own.
+                return int(link.call("SELECT 40", deadline=time.monotonic() + 5)[0][0])
+            return 1
+
+        assert await to_thread.run_sync(in_child, child) == 40
+        await emit(store)
+        assert link.call("SELECT 2", deadline=time.monotonic() + 5) == [(2,)]
+        assert own_postgresql.query(sessions) == before
+        link.close()
+
+
+async def test_password_is_in_no_error_log_or_health(
+    own_postgresql: PostgreSQL, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    password = "secret-of-tests"
+    shown: list[str] = []
+    wrong = PostgreSQLStore(own_postgresql.url.replace(password, "hidden-word"), patience=0)
+    with pytest.raises(BackendUnavailable) as caught:
+        async with wrong.lifespan():
+            pass
+    shown += traceback.format_exception(caught.value)
+    store = PostgreSQLStore(own_postgresql.url, listen_url=own_postgresql.url, deadline=0.5)
+    async with store.lifespan():
+        await emit(store)
+        own_postgresql.stop(signal.SIGQUIT)
+        for call in (partial(emit, store), partial(ids, store)):
+            with pytest.raises(BackendUnavailable) as caught:
+                await call()
+            shown += traceback.format_exception(caught.value)
+        shown += [str(store.health()), repr(vars(store)), repr(vars(store.database))]
+        own_postgresql.start()
+    text = caplog.text + "".join(shown)
+    assert "cannot be reached" in text
+    assert "hidden-word" not in text
+    assert password not in text
