@@ -1,4 +1,4 @@
-"""The Svix backend: a durable outbox here, deliveries at Svix."""
+"""The Svix backend: stores events in an outbox until Svix has accepted them, and lets Svix deliver them."""
 
 from __future__ import annotations
 

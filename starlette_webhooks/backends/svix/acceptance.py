@@ -1,4 +1,4 @@
-"""If the outbox is in memory, an event counts as durable once Svix has it, not when the outbox has it."""
+"""Waits for Svix's acceptance: if the outbox is in memory, an event is durable only once Svix has it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["AcceptedSubmission", "Acceptances", "ReportingOutbox"]
 
 
 class Outcome:
-    """What became of an event: Svix accepted it, or refused it permanently, or neither yet."""
+    """The result of an event: Svix accepted it, refused it permanently, or neither yet."""
 
     __slots__ = ("__weakref__", "_waiting", "event", "refusal")
 
@@ -29,37 +29,37 @@ class Outcome:
 
     @property
     def settled(self) -> bool:
-        """Whether it is known."""
+        """Whether the result is known."""
         return self.event is not None or self.refusal is not None
 
     async def wait(self) -> None:
-        """Wait until it is known. On the event loop only, unlike the rest."""
+        """Wait for the result. On the event loop only, unlike the other methods."""
         if not self.settled:
             self._waiting.append(anyio.Event())
             await self._waiting[-1].wait()
 
     def settle(self, event: Event | None, refusal: tuple[str, str] | None) -> None:
-        """It is known."""
+        """Set the result."""
         self.event, self.refusal = event, refusal
         for waiting in self._waiting:
             waiting.set()
 
 
 class Acceptances:
-    """The outcomes that submissions hold, and may wait for."""
+    """The outcomes that submissions wait for."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        # Dropped with the last submission that holds it.
+        # Weak: an outcome is dropped with the last submission that refers to it.
         self._open: WeakValueDictionary[tuple[str, str], Outcome] = WeakValueDictionary()
 
     def outcome(self, event: Event) -> Outcome:
-        """The outcome of an event that is about to be submitted. Thread-safe."""
+        """Return the outcome of an event that is about to be submitted. Thread-safe."""
         with self._mutex:
             return self._open.setdefault((event.tenant, event.event_id), Outcome())
 
     def settle(self, event: Event, *, accepted: Event | None = None, refusal: tuple[str, str] | None = None) -> None:
-        """The relay has recorded what became of an event."""
+        """Note that the relay has recorded the result of an event."""
         with self._mutex:
             outcome = self._open.pop((event.tenant, event.event_id), None)
         if outcome is not None:
@@ -67,9 +67,9 @@ class Acceptances:
 
 
 class ReportingOutbox(Outbox):
-    """The outbox as the relay sees it, which reports each outcome once its record is on its way.
+    """The outbox for the relay. It reports each outcome after its record was submitted.
 
-    Not before: an event with the same `event_id` that is submitted afterwards finds that record, and waits for nothing.
+    Not earlier, so that an event with the same `event_id` that is submitted afterwards finds the record.
     """
 
     def __init__(self, outbox: Outbox, acceptances: Acceptances) -> None:
@@ -98,7 +98,7 @@ class ReportingOutbox(Outbox):
 
 
 class AcceptedSubmission(Submission):
-    """A submission that ends once Svix has the events, or after so many seconds."""
+    """A submission that ends once Svix has the events, or after a number of seconds."""
 
     __slots__ = ("_deadline", "_inner", "_outcomes", "_returned", "_seconds", "_timed_out")
 
@@ -125,7 +125,7 @@ class AcceptedSubmission(Submission):
         return self._inner.failed or self._timed_out or any(outcome.refusal for outcome in self._outcomes)
 
     async def wait(self) -> Sequence[Event]:
-        """See `Submission.wait`. The events come with the ids that Svix gave them."""
+        """See `Submission.wait`. The events have the ids from Svix."""
         stored = await self._inner.wait()
         with anyio.move_on_after(self._deadline - time.monotonic()):
             pairs = zip(stored, self._outcomes, strict=True)
@@ -134,13 +134,13 @@ class AcceptedSubmission(Submission):
             return accepted
         self._timed_out = True
         raise BackendUnavailable(
-            f"Svix did not take the event within {self._seconds:g} seconds. It is kept in memory and forwarded later, "
-            "if this process lives that long. Set `WEBHOOKS_DATABASE` to a file, and responses do not wait for Svix."
+            f"Svix did not accept the event within {self._seconds:g} s. It is kept in memory and forwarded later, "
+            "if this process lives that long. If you set `WEBHOOKS_DATABASE` to a file, responses do not wait for Svix."
         )
 
     async def _accepted(self, event: Event, outcome: Outcome) -> Event:
         if event.id:
-            # Svix has had it from before.
+            # Svix already has it from an earlier call.
             return event
         await outcome.wait()
         if outcome.refusal is not None:

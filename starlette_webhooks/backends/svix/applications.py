@@ -1,4 +1,4 @@
-"""Tenants as applications of Svix."""
+"""Maps tenants to Svix applications."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Applications", "application_uid"]
 
-# Svix takes these as they are, but `.` and `..` would change the path; `app_...` would name an application by Svix's
-# own id, perhaps another tenant's; and `t_` begins the names made here.
+# Svix accepts these characters, but `.` and `..` would change the path, `app_...` would be read as Svix's own id of an
+# application, perhaps another tenant's, and `t_` is the prefix of the names that are generated here.
 _PLAIN = re.compile(r"(?!app_|t_|\.{1,2}\Z)[a-zA-Z0-9\-_.]{1,256}", re.ASCII)
 _CACHE = 100_000
 _NAME_LENGTH = 256
 
 
 def application_uid(tenant: str) -> str:
-    """The uid of a tenant's application: the tenant itself, or `t_` and a digest if Svix would not take that."""
+    """Return the uid of a tenant's application: the tenant itself, or `t_` and a digest if Svix does not accept it."""
     if _PLAIN.fullmatch(tenant):
         return tenant
     digest = hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).digest()
@@ -31,14 +31,14 @@ def application_uid(tenant: str) -> str:
 
 
 class Applications:
-    """Creates applications when they are needed, and remembers which exist."""
+    """Creates applications on demand, and remembers which exist."""
 
     def __init__(self, client: SvixClient) -> None:
         self._client = client
         self._known: dict[str, None] = {}
 
     async def ensure(self, tenant: str) -> str:
-        """The uid of the tenant's application, which exists from here on."""
+        """Create the tenant's application if necessary, and return its uid."""
         uid = application_uid(tenant)
         if uid in self._known:
             return uid
@@ -47,7 +47,7 @@ class Applications:
         except SvixRefused as exc:
             if exc.status != 409:
                 raise
-            # Svix looks and inserts without a lock: another first call was quicker.
+            # Svix checks and inserts without a lock, and another first call was faster.
             await self._create(tenant, uid)
         if len(self._known) >= _CACHE:
             del self._known[next(iter(self._known))]
@@ -67,5 +67,5 @@ class Applications:
         self.forget(tenant)
 
     def forget(self, tenant: str) -> None:
-        """The application may be gone."""
+        """Note that the application may have been deleted."""
         self._known.pop(application_uid(tenant), None)

@@ -1,4 +1,4 @@
-"""Attempts at Svix, in our shapes."""
+"""Reads attempts from Svix."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SUCCESS, _PENDING, _FAIL, _SENDING = range(4)
 
 
 class Attempts:
-    """The attempts of messages, of endpoints, or of one at the other."""
+    """The attempts of a message, of an endpoint, or of a message at an endpoint."""
 
     def __init__(self, client: SvixClient, messages: Messages) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class Attempts:
         self._known_types: dict[str, str] = {}
 
     async def find(self, tenant: str, query: AttemptQuery) -> Page[Attempt]:
-        """A page, newest first. `number` is 0 in the lists of an endpoint, since Svix does not count."""
+        """Return a page, newest first. `number` is 0 in lists of an endpoint, because Svix does not count."""
         check_iterator(query.cursor, "atmpt_", self_hosted=self._client.self_hosted)
         if query.event_id is not None and not is_message_id(query.event_id):
             return Page([], None, True)
@@ -81,7 +81,7 @@ class Attempts:
             if query.status_code_class is None
             else StatusCodeClass(query.status_code_class * 100),
             "event_types": list(query.event_types) or None,
-            # `after` alone would begin with the oldest.
+            # With only `after`, Svix would start with the oldest.
             "before": query.before or datetime.fromtimestamp(self._client.now(), UTC) + _AHEAD,
             "after": query.after,
             "with_content": True,
@@ -113,7 +113,7 @@ class Attempts:
             return identifier, "" if event is None else event.type
 
         fetched = dict(await each(missing, fetch))
-        # Some servers do not send the message with its attempts. Its type never changes.
+        # Some servers do not return the message with its attempts. Its type never changes, so it is cached.
         if len(self._known_types) > _KNOWN_TYPES:
             self._known_types.clear()
         self._known_types |= fetched

@@ -1,4 +1,4 @@
-"""`SvixBackend`: an outbox here, everything else at Svix."""
+"""`SvixBackend`: the outbox is local, everything else is at Svix."""
 
 from __future__ import annotations
 
@@ -55,24 +55,24 @@ _LATE = 60.0
 
 
 class SvixBackend(Backend):
-    """Keeps events in an outbox, in the database of the settings, until Svix has them, and leaves the rest to Svix.
+    """Stores events in an outbox, in the database of the settings, until Svix has accepted them. Svix does the rest.
 
     Args:
-        settings: `database`, `retention_days`, and those that begin with `svix_`.
-        clock: Seconds since the epoch; tests set it forward.
-        sleep: Waits for so many seconds.
-        monotonic: Seconds of a clock that only moves forward.
-        overlap: Seconds that a message may take at Svix from getting its id to being listed, including differences
-            between clocks and lagging read replicas. A stream would miss one that takes longer.
-        poll: Seconds between two looks for events of other processes, for a tenant with open streams: after activity,
+        settings: `database`, `retention_days`, and those that start with `svix_`.
+        clock: Seconds since the epoch. Tests advance it.
+        sleep: Waits for a number of seconds.
+        monotonic: Seconds of a monotonic clock.
+        overlap: The maximum of seconds between the time when a message gets its id and the time when Svix lists it,
+            including clock differences and lagging read replicas. A stream would miss a message that takes longer.
+        poll: Seconds between two checks for events of other processes, for a tenant with open streams: after activity,
             and at most when nothing happens.
-        relay_poll: Seconds between two looks for events that other processes took.
-        archive_event_types: Whether `sync` archives event types that an earlier catalog had.
+        relay_poll: Seconds between two checks for events that other processes accepted.
+        archive_event_types: Whether `sync` archives event types that were removed from the catalog.
     """
 
     name = "svix"
     mints_ids = False
-    # What a self-hosted server sends by default. The cloud has a portal of its own.
+    # The default of a self-hosted server. The cloud has its own portal.
     signature_headers = "svix"
 
     def __init__(
@@ -127,10 +127,10 @@ class SvixBackend(Backend):
 
     @asynccontextmanager
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
-        """Open the outbox and relay from it until the block ends. Svix may be down, and the key wrong.
+        """Open the outbox and relay from it until the block ends. Works even if Svix is down or the key is wrong.
 
         Raises:
-            RuntimeError: This is not an asyncio program.
+            RuntimeError: The event loop is not asyncio's.
             BackendUnavailable: The outbox cannot be opened.
         """
         _require_asyncio()
@@ -138,8 +138,8 @@ class SvixBackend(Backend):
         self._recount = anyio.Event()
         if not self._outbox.shared and self._acceptances is None:
             logger.warning(
-                "`WEBHOOKS_DATABASE` is `:memory:`, and responses do not wait for Svix: events that Svix has not taken "
-                "yet are lost when this process ends."
+                "`WEBHOOKS_DATABASE` is `:memory:`, and responses do not wait for Svix: events that Svix has not "
+                "accepted yet are lost when this process ends."
             )
         async with self._outbox.lifespan(self._committed):
             functions = [self._probe.run, self._count]
@@ -183,7 +183,7 @@ class SvixBackend(Backend):
     # Emitting
 
     def submit(self, events: Sequence[Event]) -> Submission:
-        """See `Backend.submit`. The events have no `id` yet, except for those that Svix has already.
+        """See `Backend.submit`. The events have no `id` yet, except for those that Svix already has.
 
         If the outbox is in memory, they are durable once Svix has them.
         """
@@ -193,23 +193,23 @@ class SvixBackend(Backend):
         return AcceptedSubmission(self._outbox.submit(events), outcomes, self.settings.svix_memory_wait)
 
     async def send(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Forward events to Svix, after those that their tenants emitted before.
+        """Forward events to Svix, after earlier events of their tenants.
 
-        Several events are forwarded one by one: if one fails, those before it are at Svix. Sent again with the same
-        `event_id`s, none is there twice.
+        Several events are forwarded one by one. If one fails, Svix has the ones before it. If you send them again with
+        the same `event_id`s, there are no duplicates.
         """
         if not self._running:
             raise NotRunning
         return await self._sending.send(events)
 
     async def settle(self) -> None:
-        """Wait until Svix has everything submitted so far, or has refused it permanently. For tests and scripts."""
+        """Wait until Svix has accepted or permanently refused all submitted events. For tests and scripts."""
         await self._sending.settle()
 
     # For the operator
 
     async def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
-        """Events that Svix refused permanently, oldest first."""
+        """Return the events that Svix refused permanently, oldest first."""
         return await self._outbox.dead_letters(limit)
 
     async def redrive(self, tenant: str | None = None) -> int:
@@ -219,11 +219,11 @@ class SvixBackend(Backend):
         return count
 
     async def resolve_in_doubt(self) -> None:
-        """Have events delivered that Svix stored and did not queue. Runs every half minute by itself."""
+        """Deliver events that Svix stored but did not queue. Called automatically every half minute."""
         await self._housekeeping.resolve_in_doubt()
 
     async def prune(self) -> None:
-        """Forget events that Svix took long enough ago. Runs every hour by itself."""
+        """Remove events that Svix accepted long enough ago. Called automatically every hour."""
         await self._housekeeping.prune()
 
     # Reading
@@ -250,7 +250,7 @@ class SvixBackend(Backend):
         self._parts.streaming.unwatch(tenant)
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> SvixReplay:
-        """See `Backend.replay`. What it brings may include events of `overlap` seconds before `after`."""
+        """See `Backend.replay`. The replay may include events of the `overlap` seconds before `after`."""
         return await self._svix.streaming.replay(tenant, filter, after)
 
     # Endpoints
@@ -279,7 +279,7 @@ class SvixBackend(Backend):
     async def endpoint_stats(self, tenant: str, id: str, since: datetime, until: datetime) -> EndpointStats | None:
         return await self._svix.endpoints.stats(tenant, id, since, until)
 
-    # Delivering again
+    # Redelivery
 
     async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
         return await self._svix.delivering.resend(tenant, event_id, endpoint_id)
@@ -303,7 +303,7 @@ class SvixBackend(Backend):
             return result
 
     async def register_missing(self, event_types: EventTypes) -> SyncResult:
-        """Register those event types that Svix does not know, and change none that it does."""
+        """Register event types that are missing at Svix, without changing others."""
         return await self._svix.catalog.sync(event_types, only_missing=True)
 
     async def _sync_once(self) -> None:
@@ -311,7 +311,7 @@ class SvixBackend(Backend):
             try:
                 await self.sync(self._event_types)
             except BackendRefused as exc:
-                # The others are registered. A call that needs this one gets Svix's own error.
+                # The others are registered. A call that needs this one gets Svix's error.
                 logger.error("Svix refused an event type: %s", exc)
                 self._synced = True
 
@@ -322,7 +322,7 @@ class SvixBackend(Backend):
         return await portal.access(tenant, write=write, expires_in=expires_in)
 
     async def erase(self, tenant: str) -> None:
-        """Remove the tenant's application at Svix with everything in it, and what waits for it here."""
+        """Delete the tenant's application at Svix with everything in it, and the tenant's events in the outbox."""
         applications = self._svix.applications
         await self._outbox.erase(tenant)
         await applications.delete(tenant)
@@ -333,15 +333,15 @@ class SvixBackend(Backend):
 
     @property
     def meta(self) -> Meta:
-        """See `Backend.meta`. Kept beside the outbox."""
+        """See `Backend.meta`. Stored with the outbox."""
         return self._outbox
 
     async def secret_keys(self) -> Sequence[bytes]:
-        """See `Backend.secret_keys`. If the settings give none, one is made once and kept in the database."""
+        """See `Backend.secret_keys`. If the settings have none, one is generated once and stored in the database."""
         return self.settings.secret_keys or (await session_key(self._outbox, self._box),)
 
     def health(self) -> Health:
-        """The state of Svix, of the outbox (a second old at most) and of the relay."""
+        """Return the state of Svix, of the outbox (at most a second old) and of the relay."""
         client, counts = self._parts.client, self._counts
         late = 0.0 if counts.oldest is None else max(0.0, self._time.now() - counts.oldest)
         errors = [self._probe.problem, *(str(error) for error in (client.error, self._relay.error) if error)]
@@ -372,6 +372,6 @@ def _require_asyncio() -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         raise RuntimeError(
-            "The Svix backend needs asyncio, since the `svix` SDK does. Run the app on asyncio, or unset "
+            "The Svix backend requires asyncio, because the `svix` SDK does. Run the app on asyncio, or unset "
             "`SVIX_API_KEY` to use the SQLite backend."
         ) from None

@@ -1,4 +1,4 @@
-"""The catalog of event types, registered with Svix."""
+"""Registers the catalog of event types with Svix."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PAGE = 250
 
 
 class Catalog:
-    """Registers event types, and leaves alone what others set of them.
+    """Registers event types without changing what others have set for them.
 
     Args:
-        archive: Whether types that an earlier catalog had, and this one has not, are archived.
+        archive: Whether to archive types that were removed from the catalog.
     """
 
     def __init__(self, client: SvixClient, store: OutboxStore, *, archive: bool) -> None:
@@ -34,13 +34,13 @@ class Catalog:
         self._archive = archive
 
     async def sync(self, event_types: EventTypes, *, only_missing: bool = False) -> SyncResult:
-        """Register what is new, change what differs. Idempotent.
+        """Register new event types and update changed ones. Idempotent.
 
         Args:
-            only_missing: Change and archive nothing.
+            only_missing: Do not update or archive anything.
 
         Raises:
-            BackendRefused: Svix does not take some of them. The others are registered.
+            BackendRefused: Svix refuses some of them. The others are registered.
         """
         there = await self._read()
         outcomes: dict[str, str] = {}
@@ -94,7 +94,7 @@ class Catalog:
             except SvixRefused as exc:
                 if exc.status != 409:
                     raise
-                # Another process was quicker, with the same.
+                # Another process has just registered it.
                 return "unchanged"
             return "created"
         changes = _differences(there, wanted)
@@ -102,7 +102,7 @@ class Catalog:
             changes["group_name"] = event_type.category
         if not changes:
             return "unchanged"
-        # Not PUT, which resets all that is left out, such as feature flags.
+        # Not PUT, which resets omitted fields such as feature flags.
         await self._client.call(self._client.sdk.event_type.patch, event_type.name, EventTypePatch(**changes))
         return "updated"
 

@@ -1,4 +1,4 @@
-"""The calls of Svix by this process: bounded, with deadlines, and with every error as one of ours."""
+"""Calls Svix, with a limit of concurrent calls and with deadlines, and translates its errors."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class SvixClient:
     """Calls Svix.
 
     Attributes:
-        sdk: For calls that somebody waits for. It retries a few times, within the deadline.
-        sdk_once: For the relay, which sees each failure for itself.
-        error: What is wrong with Svix at the moment, or None.
+        sdk: For calls with a waiting caller. It retries a few times within the deadline.
+        sdk_once: For the relay, which handles each failure itself.
+        error: The current problem with Svix, or None.
     """
 
     sdk: SvixAsync
@@ -75,9 +75,9 @@ class SvixClient:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Hold connections to Svix open. Nothing is called yet."""
+        """Keep connections to Svix open. Does not call Svix."""
         self._limiter = CapacityLimiter(self._settings.svix_concurrency)
-        # The import takes half a second, and the TLS context some time, too.
+        # The import takes half a second, and creating the TLS context also takes time.
         http = await to_thread.run_sync(self._build)
         try:
             self._http = http
@@ -90,7 +90,7 @@ class SvixClient:
     def _build(self) -> httpx.AsyncClient:
         import httpx
 
-        # All models, or the first call would import them on the event loop.
+        # Loads all models, which the first call would otherwise import on the event loop.
         importlib.import_module("svix.models")
         most = self._settings.svix_concurrency
         http = httpx.AsyncClient(
@@ -110,7 +110,7 @@ class SvixClient:
         )
 
     async def _note(self, response: httpx.Response) -> None:
-        # The SDK shows no headers, and no body of errors it cannot read.
+        # The SDK does not expose headers, or the bodies of errors that it cannot parse.
         self._note_time(response.headers.get("date"))
         answer = _answer.get()
         if answer is None:
@@ -122,12 +122,13 @@ class SvixClient:
             answer.body = (await response.aread())[:_BODY_LENGTH].decode("utf-8", "replace")
 
     def _note_time(self, date: str | None) -> None:
-        # `Date` has no fractions and came over the network, so each difference is a lower bound: the greatest is best.
+        # `Date` has whole seconds and is delayed by the network, so each difference is a lower bound. The greatest is
+        # best.
         try:
             there = parsedate_to_datetime(date or "").timestamp()
         except ValueError:
             return
-        # Relative to a clock that is never set: what is final to a stream must not depend on the time of day here.
+        # Relative to the monotonic clock, because the state of streams must not depend on this machine's time of day.
         now = self._time.monotonic()
         offset = there - now
         if self._offset is None or offset > self._offset or now - self._offset_from > _OFFSET_AGE:
@@ -135,15 +136,15 @@ class SvixClient:
             self._offset_from = now
 
     def now(self) -> float:
-        """What time it is at Svix at least, in seconds since the epoch."""
+        """Return the least possible time at Svix, in seconds since the epoch."""
         return self._time.now() if self._offset is None else self._time.monotonic() + self._offset
 
     async def call(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a method of the SDK, one of `svix_concurrency` at a time and within `svix_timeout` seconds.
+        """Call a method of the SDK, with at most `svix_concurrency` calls at a time and within `svix_timeout` seconds.
 
         Raises:
-            SvixUnavailable: It may succeed later: network, time-out, 429, 5xx, a key that is not accepted.
-            SvixRefused: It will not succeed; `Missing` if an object does not exist.
+            SvixUnavailable: The call may succeed later: network, timeout, 429, 5xx, a key that is not accepted.
+            SvixRefused: The call will not succeed. `Missing` if an object does not exist.
         """
         if self._http is None:
             raise NotRunning
@@ -163,7 +164,7 @@ class SvixClient:
         return result
 
     async def done(self, operation: Callable[P, Awaitable[object]], *args: P.args, **kwargs: P.kwargs) -> None:
-        """As `call`, for calls without a result: a 2xx counts, with or without the body that the SDK expects."""
+        """Like `call`, for calls without a result: any 2xx is a success, even if the SDK cannot read the body."""
         try:
             await self.call(operation, *args, **kwargs)
         except SvixUnavailable as exc:
@@ -178,9 +179,9 @@ class SvixClient:
             self.error = None
 
     async def filters_by_type(self) -> bool | None:
-        """Whether a self-hosted server knows filters by event type, by its OpenAPI document. None if it has none.
+        """Return whether a self-hosted server filters by event type, by its OpenAPI document. None if it has none.
 
-        The document's `info.version` is a constant, so it does not tell servers apart.
+        The document's `info.version` is a constant, so it does not identify versions.
         """
         if self._http is None:
             raise NotRunning

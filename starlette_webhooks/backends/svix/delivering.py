@@ -1,4 +1,4 @@
-"""Delivering again at Svix: resend, recover, test, and the check that a message was queued at all."""
+"""Redelivers at Svix: resend, recover, test, and the rescue of messages that were not queued."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ logger = logging.getLogger("starlette_webhooks")
 _PAGE = 250
 _RECOVER_DAYS = timedelta(days=14)
 _MOST_MESSAGES = 10_000
-# A younger message may still be on its way into the first attempt.
+# A newer message may still wait for its first attempt.
 _SETTLED = 60.0
 _AHEAD = timedelta(seconds=30)
 
 
 def wants(endpoint: EndpointOut, event: Event) -> bool:
-    """Whether Svix delivers such an event to the endpoint by itself."""
+    """Return whether Svix delivers such an event to the endpoint automatically."""
     if endpoint.event_types and event.type not in endpoint.event_types:
         return False
     return not endpoint.channels or not set(endpoint.channels).isdisjoint(event.channels)
 
 
 class Delivering:
-    """Has Svix deliver again."""
+    """Makes Svix deliver again."""
 
     def __init__(self, client: SvixClient, endpoints: Endpoints, messages: Messages) -> None:
         self._client = client
@@ -54,7 +54,7 @@ class Delivering:
         self._messages = messages
 
     async def resend(self, tenant: str, message_id: str, endpoint_id: str) -> bool:
-        """See `Backend.resend`. At Svix it takes the place of the automatic attempts that were still to come."""
+        """See `Backend.resend`. At Svix, it replaces the remaining automatic attempts."""
         if not is_message_id(message_id) or await self._enabled(tenant, endpoint_id) is None:
             return False
         return await self._resend(tenant, message_id, endpoint_id)
@@ -62,7 +62,7 @@ class Delivering:
     async def _enabled(self, tenant: str, endpoint_id: str) -> EndpointOut | None:
         endpoint = await self._endpoints.raw(tenant, endpoint_id)
         if endpoint is not None and endpoint.disabled:
-            # Svix would accept the call and never deliver.
+            # Svix would accept the call without ever delivering.
             raise endpoint_disabled(endpoint_id)
         return endpoint
 
@@ -75,7 +75,7 @@ class Delivering:
             return False
         except SvixRefused as exc:
             if exc.status == 400:
-                raise Conflict(exc.detail or "The payload of the event is not kept any more.") from exc
+                raise Conflict(exc.detail or "The payload of the event is no longer stored.") from exc
             raise
         return True
 
@@ -84,7 +84,7 @@ class Delivering:
     async def recover(
         self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, *, missing: bool
     ) -> int | None:
-        """See `Backend.recover`. At Svix it reaches 14 days back, and `until` bounds it as well."""
+        """See `Backend.recover`. Svix reaches back 14 days, and does not exceed `until`."""
         from svix.api import RecoverIn
 
         endpoint = await self._enabled(tenant, endpoint_id)
@@ -137,7 +137,7 @@ class Delivering:
             cursor = page.data[-1].id
 
     async def _resend_missing(self, tenant: str, endpoint: EndpointOut, since: datetime, until: datetime) -> int:
-        # Only the cloud has a call for this.
+        # Only the cloud has an API for this.
         tried = {id async for id in self._attempted(tenant, endpoint.id, since, until, None)}
         last = id_at(min(until.timestamp(), self._client.now() - _SETTLED))
         cursor: str | None = id_at(since.timestamp())
@@ -147,7 +147,7 @@ class Delivering:
             missed = [
                 event for event in page.events if event.id < last and event.id not in tried and wants(endpoint, event)
             ]
-            # Tests were made for other endpoints. Only their payloads say that they are tests.
+            # Tests belong to other endpoints. Only their payloads identify them as tests.
             untried += [event.id for event in await self._messages.fill(tenant, cursor, missed) if not event.test]
             if not page.done:
                 cursor = page.events[-1].id if page.events[-1].id < last else None
@@ -162,13 +162,13 @@ class Delivering:
     # Testing
 
     async def test(self, tenant: str, endpoint_id: str, event: Event) -> Event | None:
-        """See `Backend.test_endpoint`. A self-hosted server sends the type's example in place of the event's data."""
+        """See `Backend.test_endpoint`. A self-hosted server sends the type's example instead of the event's data."""
         from svix.api import EventExampleIn
 
         endpoint = await self._enabled(tenant, endpoint_id)
         if endpoint is None:
             return None
-        # The one way to make a message for a single endpoint. Its filters apply all the same.
+        # The only way to create a message for a single endpoint. Its filters still apply.
         example = EventExampleIn(event_type=event.type)
         if not self._client.self_hosted:
             example = EventExampleIn(event_type=event.type, payload=json.loads(event.payload))
@@ -182,10 +182,10 @@ class Delivering:
             await self._resend(tenant, stored.id, endpoint_id)
         return await self._messages.get(tenant, stored.id) or stored
 
-    # Doubts
+    # In doubt
 
     async def rescue(self, event: Event) -> int:
-        """Deliver a message that Svix stored and seems not to have queued. Returns how many endpoints missed it."""
+        """Deliver a message that Svix stored but probably did not queue. Returns how many endpoints missed it."""
         if not event.id:
             return 0
         tried = {id async for id in self._destinations(event)}
@@ -196,7 +196,7 @@ class Delivering:
             if fits and endpoint.id not in tried and await self._resend(event.tenant, event.id, endpoint.id):
                 missed += 1
         if missed:
-            logger.warning("Svix had stored the event %s without delivering it; it was sent again.", event.event_id)
+            logger.warning("Svix had stored the event %s without delivering it. It was sent again.", event.event_id)
         return missed
 
     async def _destinations(self, event: Event) -> AsyncIterator[str]:

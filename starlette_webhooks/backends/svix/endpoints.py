@@ -1,4 +1,4 @@
-"""Endpoints at Svix, in our shapes."""
+"""Manages endpoints at Svix."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _GRACE = 86_400
 
 @contextmanager
 def as_customers_fault() -> Generator[None]:
-    """Turn what Svix refuses in here into the customer's error."""
+    """Turn Svix's refusals within the block into errors for the customer."""
     try:
         yield
     except Missing:
         raise
     except SvixRefused as exc:
         if exc.code == "limit_reached":
-            # The one limit that such a call can meet.
+            # The only limit that applies to such a call.
             raise too_many_secrets() from exc
         if exc.status == 409:
             raise Conflict(exc.detail or None) from exc
@@ -58,8 +58,8 @@ class Endpoints:
     """The endpoints of applications.
 
     Args:
-        most: How many a tenant may have.
-        ready: Awaited before a filter is set, since Svix refuses event types that it does not know.
+        most: The maximum of endpoints per tenant.
+        ready: Awaited before a filter is set, because Svix refuses unknown event types.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Endpoints:
         self._ready = ready
 
     async def all(self, tenant: str) -> AsyncIterator[EndpointOut]:
-        """Every endpoint, as Svix has it."""
+        """Return all endpoints in Svix's format."""
         from svix.api import EndpointListOptions
 
         cursor: str | None = None
@@ -88,7 +88,7 @@ class Endpoints:
                 return
 
     async def find(self, tenant: str, limit: int, cursor: str | None) -> Page[Endpoint]:
-        """A page, newest first."""
+        """Return a page, newest first."""
         from svix.api import EndpointListOptions
 
         check_iterator(cursor, "ep_", self_hosted=self._client.self_hosted)
@@ -105,7 +105,7 @@ class Endpoints:
         return Page(await each(page.data, complete), None if done else page.iterator, done)
 
     async def raw(self, tenant: str, identifier: str) -> EndpointOut | None:
-        """One endpoint, as Svix has it."""
+        """Return an endpoint in Svix's format."""
         if not is_endpoint_id(identifier):
             return None
         try:
@@ -114,7 +114,7 @@ class Endpoints:
             return None
 
     async def get(self, tenant: str, identifier: str) -> Endpoint | None:
-        """One endpoint."""
+        """Return an endpoint."""
         out = await self.raw(tenant, identifier)
         return None if out is None else endpoint_from(out, tenant, await self._headers(tenant, identifier))
 
@@ -123,7 +123,7 @@ class Endpoints:
             out = await self._client.call(self._client.sdk.endpoint.get_headers, application_uid(tenant), identifier)
         except Missing:
             return {}
-        # Svix keeps the values of sensitive ones to itself.
+        # Svix does not return the values of sensitive headers.
         return dict.fromkeys(out.sensitive, "") | dict(out.headers)
 
     async def create(self, tenant: str, changes: EndpointChanges) -> Endpoint:
@@ -165,7 +165,8 @@ class Endpoints:
         try:
             with as_customers_fault():
                 if moves(before.url, changes):
-                    # Before the URL changes, as no value may be sent to the other server. New ones follow below.
+                    # Before the URL changes, because no value may be sent to the other server. New headers follow
+                    # below.
                     await self._set_headers(uid, identifier, {})
                 if patch is not None:
                     out = await self._client.call(self._client.sdk.endpoint.patch, uid, identifier, patch)
@@ -204,13 +205,13 @@ class Endpoints:
         if current is None:
             return None
         if current == key:
-            # Svix would take it, and keep one secret twice.
+            # Svix would accept it and store the same secret twice.
             raise same_secret()
         given = {} if key is None else {"key": key}
         rotation = EndpointSecretRotateIn(grace_period_seconds=_GRACE, **given)
         try:
             with as_customers_fault():
-                # A self-hosted server answers 204. The SDK fails on that, after the call succeeded.
+                # A self-hosted server answers 204, on which the SDK fails although the call succeeded.
                 await self._client.done(
                     self._client.sdk.endpoint.rotate_secret, application_uid(tenant), identifier, rotation
                 )
@@ -219,7 +220,7 @@ class Endpoints:
         return await self.secret(tenant, identifier)
 
     async def stats(self, tenant: str, identifier: str, since: datetime, until: datetime) -> EndpointStats | None:
-        """Figures of at most the 28 days before `until`, which is now at the latest; without buckets."""
+        """Return statistics of at most the 28 days before `until`, which is now at the latest, without buckets."""
         from svix.api import EndpointGetStatsOptions
 
         if not is_endpoint_id(identifier):
@@ -242,7 +243,7 @@ def _check_filter(out: EndpointOut, changes: EndpointChanges) -> None:
     wanted = changes.given().get("event_types", ())
     if wanted and set(out.event_types or ()) != set(wanted):
         raise SvixRefused(
-            "The Svix server ignores the filter by event type, so the endpoint would get all events. Upgrade the "
+            "The Svix server ignores the filter by event type, so the endpoint would receive all events. Upgrade the "
             "server to version 1.99 or later.",
             status=501,
             code="filter_ignored",

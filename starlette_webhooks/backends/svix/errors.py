@@ -1,8 +1,8 @@
-"""What the SDK can raise, as our exceptions.
+"""Translates the errors of the SDK.
 
 The SDK's exceptions have no common base: `HttpError` and `HTTPValidationError` for errors it understands,
 `json.JSONDecodeError` for empty and HTML bodies, `AttributeError` for a 422 with a text as detail, `httpx` exceptions
-for the network, `pydantic.ValidationError` for answers of another shape.
+for the network, `pydantic.ValidationError` for responses in another format.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendU
 __all__ = ["Answer", "Missing", "SvixRefused", "SvixUnavailable", "translate"]
 
 _DETAIL_LENGTH = 1000
-# An account, a key, a proxy or the whole server is at fault: every other call would fail as well.
+# The account, the key, a proxy or the whole server is at fault, so every other call would fail too.
 _EVERYWHERE = frozenset({0, 401, 402, 403, 405, 407, 429, 502, 503, 504})
 _REFUSED = frozenset({400, 404, 409, 413, 422, 501})
 
 
 @dataclass(slots=True)
 class Answer:
-    """What came back over HTTP for a call, as far as it got. `status` 0 means nothing did."""
+    """The HTTP response to a call. `status` is 0 if there was none."""
 
     status: int = 0
     retry_after: float | None = None
@@ -30,11 +30,11 @@ class Answer:
 
 
 class SvixUnavailable(BackendUnavailable):
-    """Svix cannot be used at the moment. The call may be made again.
+    """Svix is unavailable. The call can be made again.
 
     Attributes:
-        everywhere: Whether other calls would fail as well.
-        unexpected: Whether Svix accepted the call, in words that the SDK does not understand.
+        everywhere: Whether other calls would fail too.
+        unexpected: Whether Svix accepted the call with a response that the SDK cannot parse.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class Missing(SvixRefused):
 
 
 def translate(exc: Exception, answer: Answer, server: str) -> BackendError:
-    """Our exception for whatever a call of the SDK raised. Svix's code and detail are kept.
+    """Return our exception for an error of the SDK, with Svix's code and detail.
 
     Args:
-        answer: What came back over HTTP.
+        answer: The HTTP response.
         server: The URL of the server, for the message.
     """
     import httpx
@@ -107,7 +107,7 @@ def translate(exc: Exception, answer: Answer, server: str) -> BackendError:
     if answer.status >= 300:
         return _of_foreign_body(answer, server)
     return _unavailable(
-        f"Svix at {server} answered what its SDK does not understand ({type(exc).__name__}). Set `SVIX_SERVER_URL` to "
+        f"Svix at {server} sent a response that its SDK cannot parse ({type(exc).__name__}). Set `SVIX_SERVER_URL` to "
         "a Svix server of version 1.99 or later",
         answer,
         everywhere=False,
@@ -135,7 +135,7 @@ def _validation(detail: Any) -> str:
 
 
 def _of_foreign_body(answer: Answer, server: str) -> BackendError:
-    # Not Svix's own words: a proxy, a wrong URL, a route that the server lacks, or a crash with an empty body.
+    # Not Svix's own message: a proxy, a wrong URL, a missing route, or a crash with an empty body.
     status = answer.status
     if status < 400:
         return _unavailable(

@@ -1,4 +1,4 @@
-"""Forwarding one event to Svix, so that it is there once, whatever happened before."""
+"""Forwards an event to Svix exactly once, also after earlier failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CLOCKS_APART = 60.0
 
 
 def _idempotency_key(event: Event) -> str:
-    # Svix answers a known key as it did the first time, whatever the body says now: it would seem to have taken this
+    # For a known key, Svix repeats its first response, whatever the body says now: it would seem to have taken this
     # event when it has another one of the same `event_id`. Only a minted id belongs to one body.
     if is_implied_event_id(event.event_id):
         return event.event_id
@@ -35,10 +35,10 @@ def _idempotency_key(event: Event) -> str:
 
 
 class SvixForwarding:
-    """Gives events to Svix: for the relay, which retries by itself, and for `send`, whose caller waits.
+    """Forwards events to Svix, for the relay, which retries itself, and for `send`, whose caller waits.
 
     Args:
-        publish: Called with each event that Svix took from this process.
+        publish: Called with each event that Svix accepted from this process.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class SvixForwarding:
             raise ForwardingFailed(str(exc)) from exc
 
     async def patiently(self, event: Event) -> Accepted:
-        """Forward an event that somebody waits for, with a few retries.
+        """Forward an event for a waiting caller, with a few retries.
 
         Raises:
-            SvixUnavailable: Svix may or may not have it; forward it again.
-            SvixRefused: Svix does not have it.
+            SvixUnavailable: Svix may or may not have the event. Forward it again.
+            SvixRefused: Svix does not have the event.
         """
         return await self._give(event, self._client.sdk)
 
@@ -77,7 +77,7 @@ class SvixForwarding:
                 raise
             return await self._existing(event)
         created = event_from(message, event.tenant)
-        # Svix was not asked to send the payload back.
+        # Svix was asked not to return the payload.
         accepted = Event(
             created.id, event.tenant, event.type, event.payload, created.timestamp, event.event_id, event.channels
         )
@@ -103,7 +103,7 @@ class SvixForwarding:
             return Accepted(event)
         check_at = None
         if first.timestamp.timestamp() > event.timestamp.timestamp() - _CLOCKS_APART:
-            # An earlier call put it there. Svix stores a message before it queues it: if queueing failed, or the
+            # An earlier call created it. Svix stores a message before it queues it. If queueing failed, or the
             # process was killed between the two, nothing would ever deliver it.
             check_at = self._client.now() + _CHECK_AFTER
             self._publish(first)

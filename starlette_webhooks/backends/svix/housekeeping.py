@@ -1,4 +1,4 @@
-"""What the process that relays also does: it rescues events in doubt and forgets old ones."""
+"""Housekeeping of the relaying process: resolves events in doubt and removes old ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AGAIN = 60.0
 
 
 class Housekeeping:
-    """Keeps the outbox in order."""
+    """Resolves events in doubt, and prunes the outbox."""
 
     def __init__(self, outbox: OutboxStore, relay: Relay, delivering: Delivering, time: TimeSource) -> None:
         self._outbox = outbox
@@ -34,7 +34,7 @@ class Housekeeping:
         self._time = time
 
     async def run(self) -> None:
-        """Keep order until cancelled."""
+        """Run until cancelled."""
         pruned = -math.inf
         while True:
             await self._time.sleep(_EVERY)
@@ -47,15 +47,15 @@ class Housekeeping:
                     pruned = now
                     await self.prune()
             except WebhooksError as exc:
-                logger.warning("The outbox could not be tidied up; trying again: %s", exc)
+                logger.warning("The housekeeping of the outbox failed. Trying again: %s", exc)
 
     async def resolve_in_doubt(self) -> None:
-        """Check whether messages in doubt are being delivered, and have those delivered that are not."""
+        """Check whether messages in doubt are being delivered, and redeliver those that are not."""
         for entry in await self._outbox.in_doubt():
             try:
                 await self._delivering.rescue(entry.event)
             except SvixRefused as exc:
-                logger.warning("It is unknown whether Svix delivers the event %s: %s", entry.event.event_id, exc)
+                logger.warning("It is unclear whether Svix delivers the event %s: %s", entry.event.event_id, exc)
                 await self._outbox.resolve(entry)
             except WebhooksError:
                 await self._outbox.resolve(entry, self._time.now() + _AGAIN)
@@ -64,6 +64,6 @@ class Housekeeping:
                 await self._outbox.resolve(entry)
 
     async def prune(self) -> None:
-        """Forget accepted events that are old enough."""
+        """Remove accepted events that are old enough."""
         while await self._outbox.prune():
             await self._time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Our shapes and Svix's, one into the other."""
+"""Converts between our objects and Svix's."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def is_endpoint_id(text: str) -> bool:
-    """Whether this may be put into a path as an endpoint's id. Svix would also look for a uid, which we never give."""
+    """Return whether this is safe in a path as an endpoint's id. Svix also looks for a uid, which we never assign."""
     return _ENDPOINT_ID.fullmatch(text) is not None
 
 
 def check_iterator(cursor: str | None, prefix: str, *, self_hosted: bool) -> None:
-    """Refuse a cursor that Svix did not give: a self-hosted server drops the connection if it cannot decode one.
+    """Refuse a cursor that is not from Svix: a self-hosted server drops the connection if it cannot decode one.
 
     Args:
-        prefix: What ids of the listed kind begin with. Cursors of the cloud have another form.
+        prefix: The prefix of the listed ids. Cursors of the cloud have another form.
     """
     check_cursor(cursor, partial(is_id, prefix) if self_hosted else _is_opaque)
 
@@ -65,7 +65,7 @@ def _milliseconds(moment: datetime) -> datetime:
 
 
 def message_in(event: Event) -> MessageIn:
-    """The event as `message.create` takes it."""
+    """Return the event for `message.create`."""
     from svix.api import MessageIn
 
     fields: dict[str, Any] = {
@@ -79,12 +79,12 @@ def message_in(event: Event) -> MessageIn:
 
 
 def encode_payload(payload: Mapping[str, Any]) -> bytes:
-    """A payload as the bytes that are listed and streamed."""
+    """Return a payload as the bytes that are listed and streamed."""
     return escape_separators(_encode(payload)).encode("utf-8", "replace")
 
 
 def event_from(message: MessageOut, tenant: str) -> Event:
-    """A message as an event. Its timestamp is when Svix took it; when it happened is in the payload."""
+    """Return a message as an event. Its timestamp is when Svix accepted it. The payload says when it happened."""
     return Event(
         id=message.id,
         tenant=tenant,
@@ -101,7 +101,7 @@ def event_from(message: MessageOut, tenant: str) -> Event:
 
 
 def endpoint_from(out: EndpointOut, tenant: str, headers: Mapping[str, str]) -> Endpoint:
-    """An endpoint of Svix as ours. Svix does not say why one is disabled."""
+    """Return Svix's endpoint as ours. Svix does not say why one is disabled."""
     return Endpoint(
         id=out.id,
         tenant=tenant,
@@ -125,7 +125,7 @@ def _endpoint_fields(changes: EndpointChanges) -> dict[str, Any]:
         fields["throttle_rate"] = fields.pop("rate_limit")
     for name in ("event_types", "channels"):
         if name in fields:
-            # Svix says null for all, and refuses an empty list.
+            # In Svix, null means all, and an empty list is refused.
             fields[name] = list(fields[name]) or None
     if "metadata" in fields:
         fields["metadata"] = dict(fields["metadata"])
@@ -133,14 +133,14 @@ def _endpoint_fields(changes: EndpointChanges) -> dict[str, Any]:
 
 
 def endpoint_in(changes: EndpointChanges) -> EndpointIn:
-    """What to create an endpoint with; without its headers, which a self-hosted server ignores here."""
+    """Return the input for a new endpoint, without its headers, which a self-hosted server ignores here."""
     from svix.api import EndpointIn
 
     return EndpointIn(**_endpoint_fields(changes))
 
 
 def endpoint_patch(changes: EndpointChanges) -> EndpointPatch | None:
-    """What to change of an endpoint, except for its headers; None for nothing."""
+    """Return the changes to an endpoint except for its headers, or None."""
     from svix.api import EndpointPatch
 
     fields = _endpoint_fields(changes)
@@ -152,7 +152,7 @@ def endpoint_patch(changes: EndpointChanges) -> EndpointPatch | None:
 
 
 def attempt_from(out: MessageAttemptOut, event_type: str, number: int) -> Attempt:
-    """An attempt of Svix as ours. Svix does not say when the next one is due."""
+    """Return Svix's attempt as ours. Svix does not say when the next one is due."""
     answered = out.response_status_code > 0
     body = "" if out.response in ("{}", "EXPUNGED") else out.response
     return Attempt(
@@ -176,10 +176,10 @@ def attempt_from(out: MessageAttemptOut, event_type: str, number: int) -> Attemp
 
 
 def type_schema(event_type: EventType, *, mark_example: bool) -> dict[str, Any]:
-    """The JSON Schema of whole payloads of a type, with an example; the version `1` of it at Svix.
+    """Return the JSON Schema of whole payloads of a type, with an example. At Svix, it is version `1`.
 
     Args:
-        mark_example: Mark the example as a test event: a self-hosted server sends it as one.
+        mark_example: Mark the example as a test event, because a self-hosted server sends it as one.
     """
     data = dict(event_type.json_schema or {"type": "object"})
     data.pop("$schema", None)

@@ -1,8 +1,9 @@
-"""Reading events from Svix, around its traps.
+"""Reads events from Svix, working around its peculiarities.
 
-`message.list` (server 1.100, `v1/endpoints/message.rs`): without bounds it looks 90 days back; `after` alone scans
-upwards and loses all but the oldest page; an iterator `-msg_X` scans upwards from X, for 90 days; payloads are `{}`
-unless asked for; one payload that is no object makes the SDK fail on the whole page; an unknown application is a 404.
+`message.list` (server 1.100, `v1/endpoints/message.rs`) reads the last 90 days by default. With only `after`, it scans
+upwards and loses all but the oldest page. An iterator `-msg_X` scans upwards from X, for 90 days. Payloads are `{}`
+unless requested. One payload that is not an object makes the SDK fail for the whole page. An unknown application is a
+404.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = ["MAX_PAGE", "MessagePage", "Messages", "id_at", "next_window"]
 MAX_PAGE = 250
 _EPOCH = datetime(2014, 5, 14, tzinfo=UTC)
 _LONG_AGO = timedelta(days=400)
-# A day less than the server looks at.
+# One day less than the server reads.
 _WINDOW = timedelta(days=89)
 _AHEAD = timedelta(seconds=30)
 _FEW = 2
@@ -38,7 +39,7 @@ _FEW = 2
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """A page upwards: oldest first. Payloads are `{}` where they were not asked for."""
+    """A page, oldest first. Payloads are `{}` unless requested."""
 
     events: Sequence[Event]
     done: bool
@@ -51,7 +52,7 @@ class Messages:
         self._client = client
 
     def now(self) -> float:
-        """What time it is at Svix at least, in seconds since the epoch."""
+        """Return the least possible time at Svix, in seconds since the epoch."""
         return self._client.now()
 
     async def find(self, tenant: str, query: EventQuery) -> Page[Event]:
@@ -62,7 +63,7 @@ class Messages:
         before = query.before or datetime.fromtimestamp(self.now(), UTC) + _AHEAD
         after = query.after
         if after is None:
-            # Without a bound only 90 days are looked at. A rare type makes the server read all the way down.
+            # Without a bound, the server reads only 90 days. With a rare type, it reads all of them.
             after = before - _LONG_AGO if query.event_types or query.channel else _EPOCH
         options = MessageListOptions(
             limit=min(query.limit, MAX_PAGE),
@@ -89,14 +90,14 @@ class Messages:
                 raise
         else:
             return out, [event_from(message, tenant) for message in out.data]
-        # One payload is no JSON object. Without payloads the page can be read; then each by itself.
+        # One payload is not a JSON object. The page is readable without payloads, which are then read one by one.
         out = await self._client.call(listing, application_uid(tenant), replace(options, with_content=False))
         events = [event_from(message, tenant) for message in out.data]
         found = await self._singly(tenant, [event.id for event in events])
         return out, [found.get(event.id, event) for event in events]
 
     async def get(self, tenant: str, identifier: str) -> Event | None:
-        """One event by its public id, or by `event_id`; the caller has checked that it may be put into a path."""
+        """Return an event by its public id or its `event_id`. The caller has checked that it is safe in a path."""
         from svix.api import MessageGetOptions
 
         try:
@@ -108,7 +109,7 @@ class Messages:
         return event_from(message, tenant)
 
     async def upwards(self, tenant: str, after: str, *, content: bool, limit: int = MAX_PAGE) -> MessagePage:
-        """What is newer than an id, oldest first, within 90 days of it. The id need not exist."""
+        """Return the messages after an id, oldest first, within 90 days of it. The id need not exist."""
         from svix.api import MessageListOptions
 
         options = MessageListOptions(limit=limit, iterator=f"-{after}", with_content=content)
@@ -120,7 +121,7 @@ class Messages:
         return MessagePage(events, out.done or not events)
 
     async def fill(self, tenant: str, after: str, events: Sequence[Event]) -> Sequence[Event]:
-        """These events of the page that `upwards` gave after that id, with their payloads."""
+        """Return events of the page that `upwards` returned after an id, with their payloads."""
         found: dict[str, Event] = {}
         if len(events) > _FEW:
             try:
@@ -145,7 +146,7 @@ class Messages:
         return {event.id: event for event in await each(ids, fetch) if event is not None}
 
     async def oldest(self, tenant: str) -> str | None:
-        """The id of the oldest event of the last 400 days that Svix lists."""
+        """Return the id of the oldest event of the last 400 days that Svix lists."""
         cursor: str | None = id_at(self.now() - _LONG_AGO.total_seconds())
         while cursor is not None:
             page = await self.upwards(tenant, cursor, content=False, limit=1)
@@ -156,11 +157,11 @@ class Messages:
 
 
 def next_window(cursor: str, now: float) -> str | None:
-    """Where to go on upwards when nothing is left within 90 days of an id; None where that reaches the present."""
+    """Return where to continue if there is nothing within 90 days of an id, or None if that is in the future."""
     later = timestamp_ms(cursor) / 1000 + _WINDOW.total_seconds()
     return id_at(later) if later < now else None
 
 
 def id_at(seconds: float) -> str:
-    """The lowest id of that moment."""
+    """Return the lowest id of that time."""
     return first_id("msg_", int(seconds * 1000))

@@ -1,4 +1,4 @@
-"""The parts of the Svix backend that call Svix, put together."""
+"""Assembles the parts of the Svix backend that call Svix."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["SvixParts"]
 
 
 class SvixParts:
-    """One client, and a part for each kind of object at Svix.
+    """A client, and a part for each kind of object at Svix.
 
     Args:
         ready: Awaited before a call that needs the event types to be registered.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Portal"]
 
-# What a self-hosted server answers in place of a portal (svix-server 1.100, `v1/endpoints/auth.rs`).
+# The answer of a self-hosted server, which has no portal (svix-server 1.100, `v1/endpoints/auth.rs`).
 _NO_PORTAL = "https://docs.svix.com/"
 _READ = ("ViewBase",)
 _WRITE = ("ViewBase", "ViewEndpointSecret", "ManageEndpointSecret", "CreateAttempts", "ManageEndpoint")
@@ -24,7 +24,7 @@ _SHORTEST, _LONGEST = 3600, 604_800
 
 
 class Portal:
-    """Gives access to the portal. Svix ends it after an hour at the earliest, and after 7 days at the latest."""
+    """Grants access to the portal. Svix ends it after an hour at the earliest, and after 7 days at the latest."""
 
     def __init__(self, client: SvixClient, applications: Applications) -> None:
         self._client = client
@@ -50,12 +50,12 @@ class Portal:
         return PortalAccess(out.url, datetime.fromtimestamp(made_at, UTC) + timedelta(seconds=expires_in))
 
     async def end_access(self, tenant: str) -> None:
-        """End all access that was given so far. Self-hosted servers have no portal, and nothing to end."""
+        """End all access that was granted so far. Does nothing on self-hosted servers, which have no portal."""
         if self._none:
             return
         from svix.api import ApplicationTokenExpireIn
 
-        # Without a delay: at once.
+        # Without a delay.
         given = ApplicationTokenExpireIn(expiry=0)
         with suppress(Missing):
             await self._client.done(self._client.sdk.authentication.expire_all, application_uid(tenant), given)

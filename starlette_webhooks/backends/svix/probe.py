@@ -1,4 +1,4 @@
-"""Checks at start whether Svix is there, accepts the key and is new enough, and says what to do if not."""
+"""Checks at startup whether Svix responds, accepts the key and is new enough, and says what to do if not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Probe:
     """Tries until Svix has answered once.
 
     Attributes:
-        problem: What is wrong, for the operator; None if nothing is known to be.
+        problem: The problem, for operators. None if there is no known one.
     """
 
     def __init__(self, client: SvixClient, time: TimeSource) -> None:
@@ -31,7 +31,7 @@ class Probe:
         self.answered = False
 
     async def run(self) -> None:
-        """Try now, and again with longer and longer pauses."""
+        """Try until Svix answers, with increasing pauses."""
         failures = 0
         while True:
             try:
@@ -39,7 +39,7 @@ class Probe:
             except BackendError as exc:
                 failures += 1
                 if str(exc) != self.problem:
-                    logger.error("%s Events are kept meanwhile.", exc)
+                    logger.error("%s Events are stored meanwhile.", exc)
                 self.problem = str(exc)
                 await self._time.sleep(backoff(failures, first=1.0))
             else:
@@ -55,7 +55,7 @@ class Probe:
         self.problem = None
         if client.self_hosted and await client.filters_by_type() is False:
             self.problem = (
-                f"The Svix server at {client.server} is older than 1.99: it ignores filters by event type and lacks "
+                f"The Svix server at {client.server} is older than 1.99. It ignores filters by event type and lacks "
                 "calls. Upgrade it to 1.99 or later."
             )
             logger.error("%s", self.problem)

@@ -1,4 +1,4 @@
-"""What a stream has missed, read from Svix."""
+"""Reads the events that a stream has missed from Svix."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _BEGIN_WITHIN = 8.0
 
 
 class SvixReplay(Replay):
-    """The messages behind an id, by id, up to the present.
+    """The messages after an id, sorted by id, up to the present.
 
     Args:
-        start: The id behind which it begins; None replays nothing.
-        after: The position behind which it begins, where that is known; 0 otherwise.
-        skip: An id that the stream has for certain.
-        high: The last position as of now. This replay brings what was published up to there.
+        start: The id after which it starts. None replays nothing.
+        after: The position after which it starts, or 0 if unknown.
+        skip: An id that the stream certainly has.
+        high: The current last position. The replay includes what was published up to there.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class SvixReplay(Replay):
         self.gap = gap
 
     def covers(self, entry: Entry) -> bool:
-        """Whether the entry was published before the replay was made, or came in the replay."""
+        """Return whether the entry was published before the replay was created, or was part of it."""
         return entry.position <= self._high or entry.event.id in self._brought
 
     async def pages(self) -> AsyncIterator[Sequence[Event]]:
-        """The events that pass the filter, by id. Raises `BackendUnavailable` where Svix cannot be read."""
+        """Yield the events that match the filter, by id. Raises `BackendUnavailable` if Svix cannot be read."""
         if self._start is None:
             return
         cursor: str | None = self._start
@@ -88,12 +88,12 @@ class SvixReplay(Replay):
         return wanted
 
     async def _published_but_not_read(self) -> list[Event]:
-        # A replica that lags may not show what another one has shown to the tail, which publishes nothing twice.
+        # A lagging replica may not show what another one has shown to the tail, which publishes nothing twice.
         try:
             with anyio.fail_after(_BEGIN_WITHIN):
                 await self._tail.begun.wait()
         except TimeoutError:
-            raise BackendUnavailable("Svix cannot be read at the moment. Try again later.") from None
+            raise BackendUnavailable("Svix cannot be read. Try again later.") from None
         tail = self._tail
         published = tail.published_after(self._mark, self._after)
         late = sorted(published - self._brought - {self._skip})
@@ -105,7 +105,7 @@ class SvixReplay(Replay):
 async def open_replay(
     messages: Messages, tail: Tail, filter: StreamFilter, after: str | int | None, *, high: int, overlap: float
 ) -> SvixReplay:
-    """See `Backend.replay`. `high` is the last position as of now."""
+    """See `Backend.replay`. `high` is the current last position."""
     if after is None:
         return SvixReplay(messages, tail, filter, start=None, high=high)
     if isinstance(after, int):
@@ -117,9 +117,9 @@ async def open_replay(
         oldest = await messages.oldest(tail.tenant)
         start = tail.mark if oldest is None else id_at(timestamp_ms(oldest) / 1000)
         if is_message_id(after):
-            # Pruned, or gone with a database that was restored from a backup: its reader has what is older.
+            # Pruned, or lost when a database was restored from a backup. The reader has everything older.
             start = max(start, id_at(timestamp_ms(after) / 1000 - overlap))
         return SvixReplay(messages, tail, filter, start=start, high=high, gap=Gap(after, oldest))
-    # Others of that time may have appeared only after this one was sent.
+    # Other messages of that time may have appeared after this one was sent.
     start = id_at(timestamp_ms(after) / 1000 - overlap)
     return SvixReplay(messages, tail, filter, start=start, high=high, skip=after)

@@ -1,7 +1,7 @@
-"""The one place that uses private names of the `svix` SDK. `tests/backends/svix/test_sdk.py` says when they change.
+"""The only module that uses private names of the `svix` SDK. `tests/backends/svix/test_sdk.py` detects changes.
 
-`SvixAsync` makes an httpx client of its own, with the default limits, and offers no way to close it or to give it
-another one. It also does not show the headers of responses.
+`SvixAsync` creates its own httpx client with default limits, and offers no way to close or replace it. It also does not
+expose the headers of responses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["base_url", "make_sdk"]
 def make_sdk(
     token: str, http: httpx.AsyncClient, *, server_url: str | None, retries: Sequence[float], timeout: float
 ) -> SvixAsync:
-    """A `SvixAsync` that calls through this httpx client. The import takes half a second, so do it on a thread.
+    """Return a `SvixAsync` that uses this httpx client. The import takes half a second, so call this on a thread.
 
     Args:
         retries: Seconds before each retry.
@@ -34,6 +34,6 @@ def make_sdk(
 
 
 def base_url(sdk: SvixAsync) -> str:
-    """The URL of the server that it calls, which may follow from the region in the token."""
+    """Return the URL of the server that it calls, which may depend on the region in the token."""
     client: Any = sdk._client
     return str(client.base_url)

@@ -1,4 +1,4 @@
-"""Sending an event while the caller waits, and waiting until the outbox is empty."""
+"""Sends events while the caller waits, and waits until the outbox is empty."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["Sending"]
 
 logger = logging.getLogger("starlette_webhooks")
 
-# Another process may be the one that relays, so there is nothing here to be woken by.
+# Another process may be the one that relays, so no event in this process ends the wait.
 _POLL = 0.02
 
 
 class Sending:
-    """Sends events past the outbox, but never before those that wait in it.
+    """Sends events directly, but never before those that wait in the outbox.
 
     Args:
-        timeout: Seconds that a tenant's earlier events may take to reach Svix before a send fails.
+        timeout: Seconds to wait for a tenant's earlier events before a send fails.
     """
 
     def __init__(self, outbox: OutboxStore, relay: Relay, forwarding: SvixForwarding, *, timeout: float) -> None:
@@ -56,7 +56,7 @@ class Sending:
             try:
                 await self._outbox.record(accepted.event, check_at=accepted.check_at)
             except BackendUnavailable as exc:
-                logger.warning("Svix has the event %s, which cannot be recorded here: %s", event.event_id, exc)
+                logger.warning("Svix has the event %s, but this could not be recorded: %s", event.event_id, exc)
         return accepted.event
 
     async def _wait_for_earlier(self, tenant: str) -> None:
@@ -68,18 +68,18 @@ class Sending:
             else:
                 return
         reason = f" {self._relay.error}" if self._relay.error is not None else ""
-        raise BackendUnavailable(f"Events that were emitted before this one still wait for Svix.{reason}")
+        raise BackendUnavailable(f"Earlier events of the tenant still wait for Svix.{reason}")
 
     async def settle(self) -> None:
-        """Wait until Svix has everything that was submitted so far, or has refused it permanently."""
+        """Wait until Svix has accepted or permanently refused all submitted events."""
         await self._outbox.committed()
         while await self._outbox.waits():
             await anyio.sleep(_POLL)
 
     async def drain(self, within: float) -> None:
-        """Settle, and log what is lost if that takes longer than so many seconds."""
+        """Call `settle`, and log what is lost if that takes longer than a number of seconds."""
         with anyio.move_on_after(within):
             await self.settle()
             return
         counts = await self._outbox.counts()
-        logger.error("%d events are lost: Svix had not taken them when the process ended.", counts.waiting)
+        logger.error("%d events are lost: Svix had not accepted them when the process ended.", counts.waiting)

@@ -1,4 +1,4 @@
-"""The tails of all tenants with open streams, one each, however many streams there are."""
+"""The tails of tenants with open streams: one per tenant, for any number of streams."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class Streaming:
 
     @property
     def tails(self) -> int:
-        """How many tenants are followed."""
+        """The number of tenants that are followed."""
         return len(self._tails)
 
     def start(self, tasks: TaskGroup | None) -> None:
-        """Run tails in these tasks; None for no more."""
+        """Run tails in this task group. None stops starting them."""
         self._tasks = tasks
         if tasks is None:
             self._tails.clear()
@@ -102,7 +102,7 @@ class Streaming:
             self._listener.publish(entries)
 
     def forwarded(self, event: Event) -> None:
-        """This process just forwarded the event to Svix."""
+        """Note that this process has just forwarded the event to Svix."""
         found = self._tails.get(event.tenant)
         if found is not None:
             found[0].take(event)
@@ -128,13 +128,17 @@ class Streaming:
 
     def _log(self, tail: Tail, exc: Exception, failures: int) -> None:
         if not isinstance(exc, BackendError):
-            logger.exception("The events of tenant %r could not be read for its streams; trying again.", tail.tenant)
+            logger.exception(
+                "The events of the tenant %r could not be read for its streams. Trying again.", tail.tenant
+            )
         elif failures == 1:
-            logger.warning("The events of tenant %r cannot be read for its streams; trying again: %s", tail.tenant, exc)
+            logger.warning(
+                "The events of the tenant %r cannot be read for its streams. Trying again: %s", tail.tenant, exc
+            )
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> SvixReplay:
         """See `Backend.replay`."""
         found = self._tails.get(tenant)
         if found is None:
-            raise BackendUnavailable("The stream is not watched any more. Open it again.")
+            raise BackendUnavailable("The stream is no longer watched. Open it again.")
         return await open_replay(self._messages, found[0], filter, after, high=self._position, overlap=self._overlap)

@@ -1,8 +1,8 @@
-"""Follows the messages of one tenant at Svix for all its open streams, and misses none.
+"""Follows the messages of a tenant at Svix for its open streams, without missing any.
 
-Svix mints an id before it commits the message, on several machines with clocks apart; so a message can appear behind
-one that was read already. The tail therefore reads the last `overlap` seconds again at each sweep and remembers what it
-has published. All ids up to `mark` are final: published, and nothing can appear there any more.
+Svix mints an id before it commits the message, on several machines with different clocks, so a message can appear
+before one that has already been read. At each sweep, the tail therefore reads the last `overlap` seconds again, and
+remembers what it has published. All ids up to `mark` are final: they are published, and no others can appear there.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ __all__ = ["Source", "Tail"]
 
 _HISTORY = 20_000
 _CHECKPOINTS = 4_000
-# How far clocks may be apart when it is decided what was there before the first stream.
+# How far clocks may differ, for deciding which messages existed before the first stream.
 _MARGIN = 0.25
 _PROMPT = 1.0
 
 
 class Source(Protocol):
-    """Where a tail reads."""
+    """The source of a tail."""
 
     def now(self) -> float:
-        """What time it is there at least, in seconds since the epoch."""
+        """Return the least possible time at the source, in seconds since the epoch."""
 
     async def upwards(self, tenant: str, after: str, *, content: bool) -> MessagePage:
-        """What is newer than an id, oldest first."""
+        """Return the messages after an id, oldest first."""
 
     async def fill(self, tenant: str, after: str, events: Sequence[Event]) -> Sequence[Event]:
-        """These events of the page after that id, with their payloads."""
+        """Return these events of the page after an id, with their payloads."""
 
 
 class Tail:
-    """One tenant's messages, each published once.
+    """A tenant's messages, each published once.
 
     Args:
-        known: Ids of messages that were there before, as far as this process knows.
-        position: Gives the next position of this process.
+        known: Ids of earlier messages, as far as this process knows.
+        position: Returns the next position of this process.
         publish: Called with new entries.
-        overlap: Seconds that a message may take to appear, and that clocks and read replicas may be behind.
+        overlap: The maximum of seconds until a message appears, including differences of clocks and read replicas.
 
     Attributes:
         mark: All ids up to this one are final.
-        seen: Ids after `mark` that were published, or were there before.
+        seen: Ids after `mark` that were published, or existed before.
         begun: Set once the first sweep was complete.
     """
 
@@ -78,12 +78,12 @@ class Tail:
         self._last = 0
 
     async def sweep(self) -> int:
-        """Read and publish what is new, and move `mark` on. Returns how many events were published."""
+        """Read and publish new messages, and move `mark` forward. Returns how many events were published."""
         source = self._source
         now = source.now()
         silent_before = ""
         if not self.begun.is_set() and now - self._since < _PROMPT:
-            # What was there before the first stream; late, it could be what the stream waits for.
+            # Messages from before the first stream. If this is late, they could be what the stream waits for.
             silent_before = id_at(self._since - _MARGIN)
         cursor: str | None = self.mark
         count = 0
@@ -102,13 +102,13 @@ class Tail:
         if not fresh:
             return 0
         filled = await self._source.fill(self.tenant, cursor, fresh)
-        # Meanwhile this process may have forwarded one of them.
+        # This process may have forwarded one of them meanwhile.
         new = [event for event in filled if event.id not in self.seen]
         self._publish_all(new)
         return len(new)
 
     def take(self, event: Event) -> None:
-        """This process just forwarded the event to Svix."""
+        """Publish an event that this process has just forwarded to Svix."""
         if event.id and event.id not in self.seen and event.id not in self._history:
             self._publish_all([event])
 
@@ -135,15 +135,15 @@ class Tail:
             del self._checkpoints[1:-_CHECKPOINTS]
 
     def published(self, identifier: str) -> int | None:
-        """At which position an event was published, as far as that is remembered."""
+        """Return the position at which an event was published, if it is remembered."""
         return self._history.get(identifier)
 
     def published_after(self, identifier: str, position: int) -> set[str]:
-        """Greater ids that were there, or were published after a position, as far as that is remembered."""
+        """Return greater ids that existed or were published after a position, if they are remembered."""
         published = {known for known, at in self._history.items() if known > identifier and at > position}
         return published | {known for known in self.seen if known > identifier and known not in self._history}
 
     def start_after(self, position: int) -> str:
-        """An id that is lower than all that were published after that position."""
+        """Return an id that is lower than all that were published after a position."""
         index = bisect_right(self._checkpoints, (position, "~")) - 1
         return self._checkpoints[max(index, 0)][1]

@@ -139,7 +139,7 @@ async def test_the_backend_starts_while_svix_is_down_keeps_events_and_says_so(
         assert health["status"] == "degraded"
         assert "cannot be reached" in (health["svix"]["problem"] or "")
         assert health["relay"]["here"]
-        assert caplog.text.count("Events are kept meanwhile") == 1
+        assert caplog.text.count("Events are stored meanwhile") == 1
         fake.heal()
         await backend.settle()
         await eventually(lambda: backend.health()["outbox"]["waiting"] == 0)

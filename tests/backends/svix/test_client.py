@@ -46,10 +46,10 @@ FAULTS: list[tuple[dict[str, Any], type[BackendError], str]] = [
     ({"status": 502, "body": b"<html>Bad Gateway</html>"}, BackendUnavailable, "Bad Gateway"),
     ({"status": 503, "body": b"\xff\xfe"}, BackendUnavailable, "503"),
     ({"status": 307, "body": b""}, BackendUnavailable, "redirects"),
-    ({"status": 200, "body": b""}, BackendUnavailable, "does not understand"),
-    ({"status": 200, "body": b"<html>"}, BackendUnavailable, "does not understand"),
-    ({"status": 200, "body": b'{"data":1}'}, BackendUnavailable, "does not understand"),
-    ({"status": 200, "body": b"[]"}, BackendUnavailable, "does not understand"),
+    ({"status": 200, "body": b""}, BackendUnavailable, "cannot parse"),
+    ({"status": 200, "body": b"<html>"}, BackendUnavailable, "cannot parse"),
+    ({"status": 200, "body": b'{"data":1}'}, BackendUnavailable, "cannot parse"),
+    ({"status": 200, "body": b"[]"}, BackendUnavailable, "cannot parse"),
     ({"drop": True}, BackendUnavailable, "cannot be reached"),
 ]
 

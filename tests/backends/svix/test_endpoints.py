@@ -81,7 +81,7 @@ async def test_no_more_endpoints_than_the_setting_allows(svix_settings: Webhooks
     async with running(svix_settings.model_copy(update={"endpoints_per_tenant": 2})) as backend:
         for _ in range(2):
             await backend.create_endpoint(tenant, EndpointChanges(url=URL))
-        with pytest.raises(Conflict, match="no more"):
+        with pytest.raises(Conflict, match="which is the limit"):
             await backend.create_endpoint(tenant, EndpointChanges(url=URL))
 
 
