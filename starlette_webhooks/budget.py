@@ -6,7 +6,7 @@ from collections import Counter, deque
 
 import anyio
 
-__all__ = ["MemoryBudget", "Reservation", "within_share"]
+__all__ = ["Budget", "Reservation", "within_share"]
 
 
 def within_share(held: int, size: int, free: int) -> bool:
@@ -23,7 +23,7 @@ class Reservation:
 
     __slots__ = ("_budget", "size", "tenant")
 
-    def __init__(self, budget: MemoryBudget, tenant: str, size: int) -> None:
+    def __init__(self, budget: Budget, tenant: str, size: int) -> None:
         self._budget = budget
         self.tenant = tenant
         self.size = size
@@ -57,7 +57,7 @@ class _Request:
         self.granted = False
 
 
-class MemoryBudget:
+class Budget:
     """Bytes for pages of events in memory, which tenants share fairly.
 
     Reserve the maximum size of a page before you read it, shrink the reservation to the actual size, and release it

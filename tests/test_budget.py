@@ -1,4 +1,4 @@
-"""The memory for pages of events, and how tenants share it."""
+"""A limited amount, such as the memory for pages of events, and how tenants share it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from starlette_webhooks.budget import MemoryBudget, Reservation, within_share
+from starlette_webhooks.budget import Budget, Reservation, within_share
 
 
 class Client:
     """Somebody who waits for a reservation."""
 
-    def __init__(self, budget: MemoryBudget, tenant: str, size: int) -> None:
+    def __init__(self, budget: Budget, tenant: str, size: int) -> None:
         self.budget = budget
         self.tenant = tenant
         self.size = size
@@ -28,7 +28,7 @@ class Client:
 
 
 @asynccontextmanager
-async def clients(budget: MemoryBudget, *wanted: tuple[str, int]) -> AsyncGenerator[list[Client]]:
+async def clients(budget: Budget, *wanted: tuple[str, int]) -> AsyncGenerator[list[Client]]:
     """These ask one after the other."""
     async with anyio.create_task_group() as tasks:
         found = [Client(budget, *one) for one in wanted]
@@ -49,7 +49,7 @@ def served(found: list[Client]) -> list[bool]:
 
 
 async def test_what_is_reserved_is_held_until_it_is_released() -> None:
-    budget = MemoryBudget(100)
+    budget = Budget(100)
     with await budget.reserve("acme", 40) as reservation:
         assert budget.held == 40
         reservation.shrink(10)
@@ -60,7 +60,7 @@ async def test_what_is_reserved_is_held_until_it_is_released() -> None:
 
 
 async def test_a_request_beyond_the_whole_budget_has_it_alone() -> None:
-    budget = MemoryBudget(100)
+    budget = Budget(100)
     small = await budget.reserve("acme", 10)
     async with clients(budget, ("globex", 1000), ("initech", 10)) as (large, after):
         assert served([large, after]) == [False, False]
@@ -74,7 +74,7 @@ async def test_a_request_beyond_the_whole_budget_has_it_alone() -> None:
 
 
 async def test_one_tenant_gets_half_and_the_next_still_finds_room() -> None:
-    budget = MemoryBudget(100)
+    budget = Budget(100)
     async with clients(budget, *[("acme", 10)] * 10, *[("globex", 10)] * 10, ("initech", 10)) as found:
         assert sum(served(found[:10])) == 5
         assert sum(served(found[10:20])) == 3
@@ -89,7 +89,7 @@ async def test_one_tenant_gets_half_and_the_next_still_finds_room() -> None:
 
 
 async def test_a_large_request_is_not_overtaken_for_ever() -> None:
-    budget = MemoryBudget(100)
+    budget = Budget(100)
     held = await budget.reserve("acme", 50)
     async with clients(budget, ("globex", 80), ("initech", 10)) as (large, small):
         assert served([large, small]) == [False, False]
@@ -99,7 +99,7 @@ async def test_a_large_request_is_not_overtaken_for_ever() -> None:
 
 
 async def test_a_request_that_gives_up_lets_the_others_pass() -> None:
-    budget = MemoryBudget(100)
+    budget = Budget(100)
     await budget.reserve("acme", 50)
     async with clients(budget, ("globex", 80), ("initech", 10)) as (large, small):
         large.scope.cancel()
@@ -109,7 +109,7 @@ async def test_a_request_that_gives_up_lets_the_others_pass() -> None:
 
 
 async def test_a_request_that_is_cancelled_as_it_is_granted_gives_its_memory_back() -> None:
-    budget = MemoryBudget(100)
+    budget = Budget(100)
     held = await budget.reserve("acme", 50)
     async with clients(budget, ("acme", 20)) as (late,):
         late.scope.cancel()

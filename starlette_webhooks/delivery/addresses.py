@@ -11,14 +11,12 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
 from urllib.parse import quote
 
-from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
-
+from starlette_webhooks.delivery.lookups import Lookups
 from starlette_webhooks.delivery.networks import Networks
 from starlette_webhooks.exceptions import WebhooksError
 
@@ -35,10 +33,7 @@ _HOST = re.compile(
 )
 _NUMERIC = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
 _PORTS = {"http": 80, "https": 443}
-_LOOKUPS = 128
 _LOOPBACK = ("127.0.0.1", "::1")
-
-_lookups: RunVar[CapacityLimiter] = RunVar("starlette_webhooks.delivery.addresses.lookups")
 
 
 class InvalidURL(WebhooksError, ValueError):
@@ -170,19 +165,6 @@ def _number(part: str) -> int:
     return int(part, 8 if part.startswith("0") else 10)
 
 
-async def _lookup(host: str, port: int) -> list[str]:
-    # The event loop's own lookup shares its few threads with the host. A customer whose DNS server never answers would
-    # occupy all of them.
-    try:
-        limiter = _lookups.get()
-    except LookupError:
-        limiter = CapacityLimiter(_LOOKUPS)
-        _lookups.set(limiter)
-    search = partial(socket.getaddrinfo, host.encode("ascii"), port, type=socket.SOCK_STREAM)
-    found = await to_thread.run_sync(search, abandon_on_cancel=True, limiter=limiter)
-    return [str(sockaddr[0]) for *_, sockaddr in found]
-
-
 class AddressGuard:
     """Decides where deliveries may go.
 
@@ -204,7 +186,8 @@ class AddressGuard:
         self._networks = networks or Networks()
         self._ports = ports
         self._allow_http = allow_http
-        self._resolve: Resolve = resolve or _lookup
+        self._resolve = resolve
+        self._lookups = Lookups()
 
     def is_allowed(self, address: str | IPv4Address | IPv6Address) -> bool:
         """Return whether deliveries may go to this IP address. False for other texts, and for `fe80::1%eth0`."""
@@ -231,8 +214,11 @@ class AddressGuard:
             raise ForbiddenAddress()
         return parsed
 
-    async def addresses(self, host: str, port: int) -> list[str]:
+    async def addresses(self, host: str, port: int, *, tenant: str = "") -> list[str]:
         """Return the allowed addresses of a host, in the resolver's order.
+
+        Args:
+            tenant: For whom. Each has a share of the lookups that run at a time.
 
         Raises:
             ForbiddenAddress: None of its addresses is allowed.
@@ -241,7 +227,7 @@ class AddressGuard:
         try:
             found = [str(ip_address(host))]
         except ValueError:
-            found = list(dict.fromkeys(await self._resolve(host, port)))
+            found = list(dict.fromkeys(await self._find(host, port, tenant)))
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         # A name with some forbidden addresses is not refused: connecting to the others is safe.
@@ -249,6 +235,11 @@ class AddressGuard:
         if not allowed:
             raise ForbiddenAddress()
         return allowed
+
+    async def _find(self, host: str, port: int, tenant: str) -> Iterable[str]:
+        if self._resolve is not None:
+            return await self._resolve(host, port)
+        return await self._lookups.find(host, port, tenant=tenant)
 
 
 def _is_this_host(host: str) -> bool:

@@ -246,7 +246,7 @@ class DeliveryClient(AsyncContextManagerMixin):
     async def _connect(self, target: ParsedURL, key: _Key) -> Connection:
         if self._proxy is not None:
             return Connection(key, "", await self._open_through(self._proxy, target))
-        addresses = (await self._resolve(target))[:_MAX_ADDRESSES]
+        addresses = (await self._resolve(target, key[0]))[:_MAX_ADDRESSES]
         reason = ""
         for tried, address in enumerate(addresses):
             # Each address gets a share of the time, so that one that does not respond does not block the others.
@@ -262,9 +262,9 @@ class DeliveryClient(AsyncContextManagerMixin):
                 reason = connect_reason(exc)
         raise DeliveryFailed(reason)
 
-    async def _resolve(self, target: ParsedURL) -> list[str]:
+    async def _resolve(self, target: ParsedURL, tenant: str) -> list[str]:
         try:
-            return await self._guard.addresses(target.host, target.port)
+            return await self._guard.addresses(target.host, target.port, tenant=tenant)
         except ForbiddenAddress:
             raise DeliveryFailed(NO_ADDRESS) from None
         except OSError as exc:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from starlette_webhooks.budget import MemoryBudget, Reservation
+from starlette_webhooks.budget import Budget, Reservation
 from starlette_webhooks.events import Event, EventPage
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.limits import PAGE_BYTES
@@ -94,7 +94,7 @@ def _chunks(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def read_page(
-    read: Callable[[], Awaitable[EventPage]], budget: MemoryBudget, *, tenant: str, most: int, timeout: float
+    read: Callable[[], Awaitable[EventPage]], budget: Budget, *, tenant: str, most: int, timeout: float
 ) -> EventPageResponse:
     """Read a page once there is memory for it.
 

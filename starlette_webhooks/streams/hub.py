@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from starlette_webhooks.budget import MemoryBudget, within_share
+from starlette_webhooks.budget import Budget, within_share
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.exceptions import NotRunning, RequestError, TooManyRequests
 from starlette_webhooks.feed import Entry, StreamFilter
@@ -82,12 +82,12 @@ class StreamHub:
         backend: LogSource,
         settings: WebhooksSettings,
         *,
-        budget: MemoryBudget | None = None,
+        budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
         timing: Timing = Timing(),
         wakes: int = 200,
     ) -> None:
-        self.budget = budget or MemoryBudget(settings.page_memory_bytes)
+        self.budget = budget or Budget(settings.page_memory_bytes)
         self._backend = backend
         self._settings = settings
         self._clock = clock

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from starlette_webhooks.budget import MemoryBudget, Reservation
+from starlette_webhooks.budget import Budget, Reservation
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendError
 from starlette_webhooks.feed import REPLAY_BYTES, Gap, Replay, StreamFilter
@@ -203,7 +203,7 @@ class LogReader:
     """
 
     def __init__(
-        self, source: LogSource, budget: MemoryBudget, *, event_bytes: int, at_once: int = 16, timeout: float = 10.0
+        self, source: LogSource, budget: Budget, *, event_bytes: int, at_once: int = 16, timeout: float = 10.0
     ) -> None:
         self.budget = budget
         self._source = source

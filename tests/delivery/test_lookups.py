@@ -1,0 +1,83 @@
+"""Looking names up: a tenant whose DNS server never answers occupies its own share of the threads, and no more."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from starlette_webhooks.delivery.lookups import Lookups
+from tests.eventually import eventually
+
+
+class Resolver:
+    """Answers at once, but not for `silent` hosts until it is told to."""
+
+    def __init__(self) -> None:
+        self.answer = threading.Event()
+        self.threads = 0
+
+    def search(self, host: bytes, port: int, **_: object) -> list[Any]:
+        self.threads += 1
+        if host.startswith(b"silent"):
+            self.answer.wait(30)
+        if host.startswith(b"unknown"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("203.0.113.7", port))]
+
+
+@pytest.fixture
+def resolver() -> Iterator[Resolver]:
+    resolver = Resolver()
+    yield resolver
+    resolver.answer.set()
+
+
+async def impatiently(lookups: Lookups, tenant: str) -> None:
+    with anyio.move_on_after(0.05):
+        await lookups.find("silent.example", 443, tenant=tenant)
+
+
+async def test_a_name_is_looked_up(resolver: Resolver) -> None:
+    lookups = Lookups(search=resolver.search)
+    assert await lookups.find("a.example", 443, tenant="acme") == ["203.0.113.7"]
+    with pytest.raises(OSError, match="not known"):
+        await lookups.find("unknown.example", 443, tenant="acme")
+    await eventually(lambda: lookups.running == 0)
+
+
+async def test_callers_who_give_up_start_no_more_threads_than_their_tenants_share(resolver: Resolver) -> None:
+    lookups = Lookups(at_once=8, search=resolver.search)
+    for _ in range(3):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(impatiently, lookups, "acme")
+    assert resolver.threads == lookups.running == 4
+    assert await lookups.find("a.example", 443, tenant="globex") == ["203.0.113.7"]
+    resolver.answer.set()
+    await eventually(lambda: lookups.running == 0)
+    assert await lookups.find("silent.example", 443, tenant="acme") == ["203.0.113.7"]
+
+
+async def test_a_lookup_that_is_given_up_before_it_begins_frees_its_share(resolver: Resolver) -> None:
+    lookups = Lookups(at_once=2, search=resolver.search)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await lookups.find("a.example", 443, tenant="acme")
+    await eventually(lambda: lookups.running == 0)
+
+
+async def test_without_a_free_thread_the_share_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lookups = Lookups(at_once=2)
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        await lookups.find("a.example", 443, tenant="acme")
+    assert lookups.running == 0
