@@ -23,7 +23,7 @@ class ProgressBar:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """So much of it is done."""
-        if self._progress is None:
+        if self._progress is None or not total:
             return
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total)
