@@ -9,15 +9,15 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, with the arguments of the process by default. Returns its exit status.
+    """Run the command and return its exit status. By default, with the arguments of the process.
 
-    0 if it did what it was asked to, 1 if it could not, 2 for wrong usage, 130 if it was interrupted.
+    0 means success, 1 failure, 2 wrong usage, and 130 that it was interrupted.
     """
     try:
         from starlette_webhooks.cli.root import run
     except ModuleNotFoundError as exc:
         if exc.name not in ("click", "rich"):
             raise
-        print("The command needs more packages: pip install 'starlette-webhooks[cli]'", file=sys.stderr)
+        print("The command requires more packages. Install the package with the extra `cli`.", file=sys.stderr)
         return 1
     return run(arguments)

@@ -16,14 +16,14 @@ __all__ = ["adopt"]
     envvar="WEBHOOKS_ENVIRONMENT",
     show_envvar=True,
     metavar="NAME",
-    help="The environment that it shall belong to; none by default.",
+    help="The new environment of the database. None by default.",
 )
-@click.option("--keep", is_flag=True, help="Keep deliveries that wait, and endpoints as they are.")
+@click.option("--keep", is_flag=True, help="Keep pending deliveries and enabled endpoints.")
 def adopt(target: Target, output: Output, environment: str | None, keep: bool) -> None:
-    """Make a copy of another environment's database this environment's own.
+    """Assign a copy of another environment's database to this environment.
 
-    What waits to be delivered is dropped and every endpoint is disabled, so that no customer is called from here.
-    Enable the endpoints that you want again, in the portal or by the HTTP API.
+    Drops pending deliveries and disables all endpoints, so that no customer is called from this environment. Enable the
+    endpoints that you need in the portal or with the HTTP API.
     """
     administration = target.administration
     adopted = administration.adopt(environment or None, keep=keep)

@@ -14,10 +14,10 @@ __all__ = ["migrate"]
 @subcommand
 @click.option("--grant", "roles", multiple=True, metavar="ROLE", help="PostgreSQL: let this role use the schema.")
 def migrate(target: Target, output: Output, roles: tuple[str, ...]) -> None:
-    """Bring the schema up to date.
+    """Migrate the schema.
 
-    Processes of the version before go on working on the new schema, so run this before the new version is deployed.
-    Nothing is done where the schema is up to date.
+    Processes of the previous version continue to work with the new schema, so run this before you deploy the new
+    version. Does nothing if the schema is current.
     """
     administration = target.administration
     made: list[int] = []

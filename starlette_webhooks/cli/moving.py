@@ -18,12 +18,12 @@ __all__ = ["move"]
 
 @subcommand
 @click.option("--from", "file", required=True, metavar="PATH", help="The SQLite file.")
-@click.option("--cancel", is_flag=True, help="Let the app use the file again, after a move that was interrupted.")
+@click.option("--cancel", is_flag=True, help="Let the app use the file again after an interrupted move.")
 def move(target: Target, output: Output, file: str, cancel: bool) -> None:
-    """Move everything that a SQLite file holds into a PostgreSQL database.
+    """Move everything from a SQLite file to a PostgreSQL database.
 
-    Stop the app first. `--database` is the PostgreSQL database. All is moved or nothing: if the command is interrupted,
-    run it again. The app does not start on the file any more.
+    Stop the app first. `--database` is the PostgreSQL database. Either everything is moved or nothing: if the command
+    is interrupted, run it again. The app no longer starts with the file.
     """
     if target.settings.database_url.dialect != "postgresql":
         raise click.UsageError("`--database` names the PostgreSQL database to move to, and `--from` the file.")
@@ -44,5 +44,5 @@ def move(target: Target, output: Output, file: str, cancel: bool) -> None:
             f"Moved {events} events, {endpoints} endpoints and {deliveries} deliveries that wait to "
             f"{administration.where}."
         )
-    text += f"\nStart the app with `WEBHOOKS_DATABASE` set to it. {file} still holds secrets: remove it in time."
+    text += f"\nStart the app with `WEBHOOKS_DATABASE` set to it. {file} still contains secrets: remove it."
     output.result({"rows": moved.rows, "movedBefore": moved.before}, text)

@@ -1,4 +1,4 @@
-"""What the command prints: results on the standard output, everything else on the standard error."""
+"""The output of the command: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Output", "ProgressBar"]
 
 
 class ProgressBar:
-    """How far something is that takes long. Shown on a terminal only."""
+    """The progress of a long operation. Shown on terminals only."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
         self._tasks: dict[str, Any] = {}
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """So much of it is done."""
+        """Update the progress."""
         if self._progress is None or not total:
             return
         if what not in self._tasks:
@@ -34,7 +34,7 @@ class Output:
     """Prints for people, or as JSON for programs.
 
     Args:
-        as_json: One JSON object for each result, with names in camelCase as in the HTTP API.
+        as_json: Print one JSON object per result, with names in camelCase as in the HTTP API.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -46,12 +46,12 @@ class Output:
         click.echo(json.dumps(values) if self._as_json else text)
 
     def note(self, text: str) -> None:
-        """Tell people what happens meanwhile."""
+        """Print a note for people."""
         if not self._as_json:
             click.echo(text, err=True)
 
     def failure(self, code: str, detail: str) -> None:
-        """Print why the command could not do it."""
+        """Print why the command failed."""
         click.echo(json.dumps({"code": code, "detail": detail}) if self._as_json else f"Error: {detail}", err=True)
 
     @contextmanager

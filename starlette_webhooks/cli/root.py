@@ -1,4 +1,4 @@
-"""The command itself: its options, and how it ends."""
+"""The root command, with its options and exit statuses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _INTERRUPTED = 130
 @click.version_option(__version__, prog_name="starlette-webhooks")
 @click.pass_context
 def root(context: click.Context, database: str | None) -> None:
-    """Operate the database of starlette_webhooks. Other settings are read from the environment, as by the app."""
+    """Administer the database of starlette_webhooks. Other settings are read from the environment, as in the app."""
     context.obj = Target(database)
 
 

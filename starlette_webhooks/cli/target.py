@@ -1,4 +1,4 @@
-"""The database that a subcommand works on, and what all subcommands have in common."""
+"""The database of a subcommand, and the common options of subcommands."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["Target", "subcommand"]
 
 
 class Target:
-    """The database of `--database`, looked at once a subcommand needs it: so that its `--help` works without."""
+    """The database of `--database`. It is resolved on first use, so that `--help` works without it."""
 
     def __init__(self, database: str | None) -> None:
         self._database = database
 
     @property
     def settings(self) -> WebhooksSettings:
-        """The settings of the environment, with this database."""
+        """The settings from the environment, with this database."""
         if not self._database:
             raise click.UsageError("Name the database: `--database PATH_OR_URL`, or `WEBHOOKS_DATABASE`.")
         try:
@@ -45,7 +45,7 @@ class Target:
 
 
 def subcommand(function: Callable[..., None]) -> click.Command:
-    """A subcommand that gets the `Target` and the `Output`. Errors of ours are told, and end it with status 1."""
+    """Declare a subcommand, which receives the `Target` and the `Output`. Prints our errors and exits with status 1."""
 
     @click.command()
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

@@ -1,4 +1,4 @@
-"""Writing rows by connections of SQLAlchemy Core, and what any connection of SQLAlchemy must be like."""
+"""Writes rows with connections of SQLAlchemy Core, and checks connections of SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _REMEDY = 'Use an engine or a connection whose `isolation_level` is not "AUTOCOM
 
 
 def check_transaction(connection: Connection, table: Table) -> None:
-    """See that a row belongs to a transaction of the host's, and lands in the table of the outbox.
+    """Check that a row will be part of a transaction of the host, in the table of the outbox.
 
     Raises:
-        RuntimeError: It does not. The message says what to do.
+        RuntimeError: It will not. The message says what to do.
     """
     options = connection.get_execution_options()
     if options.get("isolation_level") == "AUTOCOMMIT" or _commits_by_itself(connection):
         refuse(_REMEDY)
     if table.schema in (options.get("schema_translate_map") or {}):
         raise RuntimeError(
-            f"The `schema_translate_map` of this connection leads away from the outbox, whose schema is "
+            f"The `schema_translate_map` of this connection changes the schema of the outbox,  "
             f"{table.schema!r}. Give the outbox a schema that is not in the map: `Outbox(engine, schema=...)`."
         )
 
 
 def _commits_by_itself(connection: Connection) -> bool:
-    # Without a statement: `get_isolation_level()` would ask the server.
+    # Without a statement, unlike `get_isolation_level()`, which would ask the server.
     driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
         alone = driver.isolation_level is None or getattr(driver, "autocommit", None) is True
@@ -51,13 +51,13 @@ def _commits_by_itself(connection: Connection) -> bool:
 def write_connection(
     connection: Connection, table: Table, check: Callable[[Connection], None], rows: Sequence[Row], written: Written
 ) -> None:
-    """Insert by a connection, and follow its transaction.
+    """Insert rows with a connection, and follow its transaction.
 
     Args:
-        check: Called before, with the connection.
+        check: Called with the connection before inserting.
     """
     if connection.dialect.name == "sqlite" and not connection.in_transaction():
-        # Hosts may begin SQLite's transactions by an event of the engine, which comes with the first statement.
+        # Hosts may begin SQLite's transactions in an event of the engine, which the first statement triggers.
         connection.exec_driver_sql("SELECT 1")
     check(connection)
     values = [{"id": row.id, "tenant": row.tenant, "body": row.body} for row in rows]
@@ -73,7 +73,7 @@ class _Follower:
     """Follows the transactions of a connection.
 
     Attributes:
-        waiting: What was written in the transaction, and how many savepoints lie within the one that it was written in.
+        waiting: What was written in the transaction, and the number of savepoints within the one of the write.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -102,7 +102,7 @@ class _Follower:
         self.waiting = [(written, depth + 1) for written, depth in self.waiting]
 
     def _released(self, _: object, __: object, ___: object) -> None:
-        # What was written in the savepoint itself belongs to the one around it now.
+        # Writes in the released savepoint now belong to the one around it.
         self.waiting = [(written, max(depth - 1, 0)) for written, depth in self.waiting]
 
     def _rolled_back_to(self, _: object, __: object, ___: object) -> None:

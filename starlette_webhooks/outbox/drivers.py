@@ -1,4 +1,4 @@
-"""Writing rows by connections of the drivers themselves: psycopg, asyncpg and sqlite3. None of them is imported."""
+"""Writes rows with connections of psycopg, asyncpg and sqlite3, without importing them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["statement_of", "write_asyncpg", "write_psycopg", "write_psycopg_async", "write_sqlite"]
 
-# SQLite binds 32,766 values to a statement.
+# SQLite binds at most 32,766 values per statement.
 _ROWS = 5000
 _IDLE = 0
 
 
 def statement_of(tables: Tables, rows: Sequence[Row], paramstyle: str) -> tuple[str, list[Any]]:
-    """The insertion of rows, for any driver. Its parameters go by their places."""
+    """Return the statement that inserts rows, with positional parameters, for any driver."""
     marks = {"qmark": "?", "format": "%s", "pyformat": "%s"}
     if paramstyle == "numeric_dollar":
         groups = [f"(${n}, ${n + 1}, ${n + 2})" for n in range(1, 3 * len(rows) + 1, 3)]
@@ -42,13 +42,13 @@ def _by_arrays(tables: Tables, marks: tuple[str, str, str], rows: Sequence[Row])
 
 
 def write_psycopg(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:
-    """Insert by a connection of psycopg."""
+    """Insert rows with a connection of psycopg."""
     _check_psycopg(connection)
     connection.execute(*_by_arrays(tables, ("%s", "%s", "%s"), rows))
 
 
 async def write_psycopg_async(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:
-    """Insert by an async connection of psycopg."""
+    """Insert rows with an async connection of psycopg."""
     _check_psycopg(connection)
     await connection.execute(*_by_arrays(tables, ("%s", "%s", "%s"), rows))
 
@@ -59,7 +59,7 @@ def _check_psycopg(connection: Any) -> None:
 
 
 async def write_asyncpg(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:
-    """Insert by a connection of asyncpg."""
+    """Insert rows with a connection of asyncpg."""
     if not connection.is_in_transaction():
         refuse("Emit within `async with connection.transaction():`.")
     statement, values = _by_arrays(tables, ("$1", "$2", "$3"), rows)
@@ -67,7 +67,7 @@ async def write_asyncpg(tables: Tables, connection: Any, rows: Sequence[Row]) ->
 
 
 def write_sqlite(tables: Tables, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Insert by a connection of sqlite3, which begins a transaction unless it was told not to."""
+    """Insert rows with a connection of sqlite3, which begins a transaction by default."""
     by_itself = connection.isolation_level is None or getattr(connection, "autocommit", None) is True
     if by_itself and not connection.in_transaction:
         refuse('Execute "BEGIN" before, or connect without `isolation_level=None` and `autocommit=True`.')

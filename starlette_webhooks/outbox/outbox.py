@@ -27,15 +27,15 @@ class Outbox:
     """A table in the database of the host, for `emit(..., within=session)`.
 
     Args:
-        engine_or_url: Of the database: an engine of SQLAlchemy, sync or async, or a URL. Events are taken out of the
-            table by this one.
-        others: More engines that lead to the same database, such as one with another driver or by way of a pooler.
-            Sessions may be bound to any of them.
+        engine_or_url: A sync or async engine of SQLAlchemy, or a URL. The library reads the events in the table with
+            it.
+        others: Other engines of the same database, for example with another driver or through a pooler. Sessions can be
+            bound to any of them.
         table: Its name: `outbox` on PostgreSQL, `webhooks_outbox` elsewhere.
-        schema: Where it is: `webhooks` on PostgreSQL.
+        schema: Its schema: `webhooks` on PostgreSQL.
 
     Raises:
-        ValueError: It is no database that can hold an outbox.
+        ValueError: The database cannot contain an outbox.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Outbox:
         if self.place.dialect not in _DIALECTS:
             raise ValueError(f"There is no outbox for `{self.place.dialect}`. Use SQLite, PostgreSQL or MariaDB.")
         if self.url is not None and self.place.dialect == "sqlite" and self.place.database is None:
-            raise ValueError("A URL does not lead to a SQLite database in memory. Give `Outbox` the engine itself.")
+            raise ValueError("A URL cannot name a SQLite database in memory. Pass the engine itself to `Outbox`.")
         self.names = Tables.of(self.place.dialect, schema, table)
         self.listeners: list[Callable[[bool], None]] = []
-        """Called in any thread with whether rows were committed, or may be soon. They must not raise."""
+        """Called in any thread with whether rows were committed or may be soon. They must not raise."""
 
     def __repr__(self) -> str:
         return f"<Outbox {self.names.quoted(self.names.name)} in {self.place}>"
@@ -69,15 +69,15 @@ class Outbox:
 
     @property
     def row(self) -> type[Any]:
-        """The class that sessions insert, for the `binds` of a session with several engines."""
+        """The mapped class of rows, for the `binds` of a session with several engines."""
         return self._tables.row
 
     def include_object(
         self, object: Any, name: str | None, type_: str, reflected: bool, compare_to: object | None
     ) -> bool:
-        """For Alembic's `include_object`: leaves the tables alone, which autogenerate would drop otherwise.
+        """For Alembic's `include_object`: excludes the tables, which autogenerate would otherwise drop.
 
-        Not needed where `metadata` is one of the `target_metadata`.
+        Not necessary if `metadata` is part of `target_metadata`.
         """
         table = object if type_ == "table" else getattr(object, "table", None)
         if table is None:
@@ -102,9 +102,9 @@ class Outbox:
     # Writing
 
     def statement(self, *events: Event, paramstyle: str) -> tuple[str, list[Any]]:
-        """The SQL that puts events into the outbox, and its parameters, for drivers that `within=` does not know.
+        """Return the SQL that inserts events into the outbox and its parameters, for drivers that `within=` lacks.
 
-        Execute it in your transaction. Make the events with `emitter.prepare(...)`.
+        Execute it in your transaction. Create the events with `emitter.prepare(...)`.
 
         Args:
             paramstyle: How the driver writes parameters: `qmark` for `?`, `format` or `pyformat` for `%s`,
@@ -113,14 +113,14 @@ class Outbox:
         return drivers.statement_of(self.names, [to_row(event) for event in events], paramstyle)
 
     def write(self, within: Any, events: Sequence[Event], on_commit: Callable[[Sequence[Event]], None]) -> Written:
-        """Put events into a transaction of the host, by a session or a sync connection.
+        """Write events within a transaction of the host, with a session or a sync connection.
 
         Args:
-            on_commit: Called in any thread after the outermost commit, where that can be known.
+            on_commit: Called in any thread after the outermost commit, if that can be detected.
 
         Raises:
-            TypeError: It is nothing with a transaction, or its calls must be awaited.
-            RuntimeError: It leads to another database, or commits by itself.
+            TypeError: The object has no transaction, or its calls must be awaited.
+            RuntimeError: It uses another database, or commits automatically.
         """
         rows, written = [to_row(event) for event in events], self._written(events, on_commit)
         kind = kind_of(within)
@@ -150,7 +150,7 @@ class Outbox:
     async def write_async(
         self, within: Any, events: Sequence[Event], on_commit: Callable[[Sequence[Event]], None]
     ) -> Written:
-        """As `write`, also by async connections."""
+        """Like `write`, also for async connections."""
         kind = kind_of(within)
         if kind not in ("async connection", "async psycopg", "asyncpg"):
             return self.write(within, events, on_commit)

@@ -1,4 +1,4 @@
-"""Where an outbox is: which database, and what its tables are called there."""
+"""The place of an outbox: its database, and the names of its tables."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PORTS = {"postgresql": 5432, "mysql": 3306}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A database, whatever driver and user lead to it.
+    """A database, regardless of driver and user.
 
     Attributes:
         dialect: `sqlite`, `postgresql` or `mysql`, which MariaDB counts as.
-        database: Its name, or the real path of the file; None for one in memory, which is like no other.
+        database: Its name, or the real path of the file. None for a database in memory, which equals no other.
     """
 
     dialect: str
@@ -34,12 +34,12 @@ class Place:
         return f"{self.dialect} at {self.host or 'localhost'}:{self.port}/{self.database}"
 
     def is_same(self, other: Place) -> bool:
-        """Whether both are one database, as far as their URLs tell."""
+        """Return whether both are the same database, judging by their URLs."""
         return self == other and self.database is not None
 
 
 def place_of(dialect: str, host: str | None, port: int | None, database: str | None) -> Place:
-    """The database of the parts of a URL."""
+    """Return the database from the parts of a URL."""
     dialect = _DIALECTS.get(dialect, dialect)
     if dialect == "sqlite":
         in_memory = database in (None, "", MEMORY) or "mode=memory" in str(database) or MEMORY in str(database)
@@ -49,10 +49,10 @@ def place_of(dialect: str, host: str | None, port: int | None, database: str | N
 
 
 def place_of_url(url: str) -> Place:
-    """The database of a URL, without SQLAlchemy.
+    """Return the database of a URL, without SQLAlchemy.
 
     Raises:
-        ValueError: It is not a URL. The message does not show it, as it may hold a password.
+        ValueError: The text is not a URL. The message does not show it, because it may contain a password.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -70,11 +70,11 @@ def place_of_url(url: str) -> Place:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the tables of an outbox are called.
+    """The names of an outbox's tables.
 
     Attributes:
-        schema: Where they are; None in SQLite and MariaDB, unless the host gave one.
-        name: The table that hosts write into; the others begin with it.
+        schema: Their schema. None in SQLite and MariaDB, unless the host set one.
+        name: The table that hosts write to. The names of the others start with it.
     """
 
     dialect: str
@@ -83,22 +83,22 @@ class Tables:
 
     @property
     def relay(self) -> str:
-        """The name of the table that says who relays."""
+        """The name of the table with the relay's lease."""
         return f"{self.name}_relay"
 
     @property
     def dead_letters(self) -> str:
-        """The name of the table of what was refused."""
+        """The name of the table of dead letters."""
         return f"{self.name}_dead_letter"
 
     def quoted(self, name: str) -> str:
-        """One of the names as it stands in SQL, always with its schema: a `search_path` leads elsewhere."""
+        """Return a name quoted for SQL, always with its schema, because of the host's `search_path`."""
         mark = "`" if self.dialect == "mysql" else '"'
         return ".".join(mark + part.replace(mark, mark * 2) + mark for part in (self.schema, name) if part is not None)
 
     @classmethod
     def of(cls, dialect: str, schema: str | None, name: str | None) -> Tables:
-        """The names by default: `webhooks.outbox` on PostgreSQL, `webhooks_outbox` elsewhere."""
+        """Return the default names: `webhooks.outbox` on PostgreSQL, `webhooks_outbox` elsewhere."""
         if dialect == "postgresql":
             return cls(dialect, schema or "webhooks", name or "outbox")
         return cls(dialect, schema, name or "webhooks_outbox")

@@ -11,7 +11,7 @@ from starlette_webhooks.outbox.places import Tables
 
 __all__ = ["NOW", "queries_of"]
 
-# Microseconds since the epoch by the clock of the database, which is one for all machines that use it.
+# Microseconds since the epoch by the clock of the database, which all machines share.
 NOW = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
     "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)",
@@ -21,7 +21,7 @@ NOW = {
 
 @cache
 def queries_of(tables: Tables) -> Mapping[str, str]:
-    """The statements, with `:name` for parameters. What is left in braces is for the caller to fill in."""
+    """Return the statements, with `:name` for parameters. The caller fills in remaining braces."""
     parts = {
         "{outbox}": tables.quoted(tables.name),
         "{relay}": tables.quoted(tables.relay),

@@ -1,4 +1,4 @@
-"""What a row of the outbox holds: an event, as one line of JSON and its payload."""
+"""The rows of the outbox: an event as one line of JSON and its payload."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _VERSION = 1
 
 
 class InvalidRow(ValueError):
-    """Raised for a row that no event can be made of."""
+    """Raised for a row that does not contain a valid event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the outbox. These columns never change, so that no version of this package needs a migration of it.
+    """A row of the outbox. The columns never change, so that no version of this package needs a migration.
 
     Attributes:
         id: The public id of the event, `msg_` and a KSUID.
-        body: A line of JSON with everything else, and the payload behind it.
+        body: A line of JSON with everything else, followed by the payload.
     """
 
     id: str
@@ -33,7 +33,7 @@ class Row:
 
 
 def to_row(event: Event) -> Row:
-    """The row of an event."""
+    """Return the row of an event."""
     head = {
         "v": _VERSION,
         "type": event.type,
@@ -42,18 +42,18 @@ def to_row(event: Event) -> Row:
         "channels": ",".join(event.channels),
     }
     line = json.dumps(head, separators=(",", ":")).encode()
-    # Where the backend gives ids, the row still needs a key of its own.
+    # If the backend assigns ids, the row still needs a key.
     return Row(event.id or mint("msg_"), event.tenant, b"%b\n%b" % (line, event.payload))
 
 
 def from_row(row: Row, *, mints_ids: bool = True) -> Event:
-    """The event of a row.
+    """Return the event of a row.
 
     Args:
-        mints_ids: Whether the backend takes the id of the row; else it gives its own.
+        mints_ids: Whether the backend uses the id of the row. If not, it assigns its own.
 
     Raises:
-        InvalidRow: Somebody else wrote it, or a version of this package that is newer.
+        InvalidRow: Other code or a newer version of this package wrote the row.
     """
     line, _, payload = row.body.partition(b"\n")
     try:

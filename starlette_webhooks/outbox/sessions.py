@@ -1,4 +1,4 @@
-"""Writing rows by sessions of SQLAlchemy, and of SQLModel: synchronous, with the next flush."""
+"""Writes rows with sessions of SQLAlchemy and SQLModel, synchronously with the next flush."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEY = "starlette_webhooks.within"
 
 
 def session_behind(within: Any) -> Session:
-    """The `Session` that an `AsyncSession`, or a registry of either, leads to."""
+    """Return the `Session` behind an `AsyncSession` or a registry."""
     if hasattr(within, "registry"):
         within = within.registry()
     sync: Session = getattr(within, "sync_session", within)
@@ -39,13 +39,13 @@ def add_to_session(
     """Add rows to a session, and follow its transaction.
 
     Args:
-        row_type: The class that is mapped to the table.
-        check: Called before, with what the session is bound to; by the mapper again when the rows are inserted.
+        row_type: The mapped class of the table.
+        check: Called with the bind of the session, and again by the mapper when the rows are inserted.
 
     Raises:
-        RuntimeError: The session leads elsewhere, or nowhere.
+        RuntimeError: The session is bound to another database, or to none.
     """
-    # One that routes cannot tell before the flush.
+    # A session that routes cannot know its bind before the flush.
     if type(session).get_bind is Session.get_bind:
         try:
             bind = session.get_bind(row_type)
@@ -80,7 +80,7 @@ class _Entry:
 
 
 class _Follower:
-    """Follows the transactions of a session, from which it loads nothing. Registered once a session."""
+    """Follows the transactions of a session without loading anything from it. Registered once per session."""
 
     __slots__ = ("_entries",)
 
@@ -100,12 +100,12 @@ class _Follower:
     def _before_commit(self, session: Session) -> None:
         for entry in self._entries:
             for instance in entry.instances:
-                # `expunge_all()` forgot it before a flush. What was emitted is not the host's to forget.
+                # `expunge_all()` removed it before a flush. Emitted events must not be lost by this.
                 if inspect(instance).transient:
                     session.add(instance)
 
     def _after_commit(self, session: Session) -> None:
-        # A released savepoint is one of these, too, and the transaction around it may still be rolled back.
+        # This includes a released savepoint, and the transaction around it may still be rolled back.
         nested = session.get_nested_transaction()
         if nested is not None:
             for entry in self._entries:
@@ -120,7 +120,7 @@ class _Follower:
         self._drop(lambda entry: entry.transaction is transaction)
 
     def _after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
-        # Also at a close without a commit.
+        # Also when the session closes without a commit.
         if transaction.parent is None:
             self._drop(lambda _: True)
 

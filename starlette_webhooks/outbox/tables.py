@@ -36,7 +36,7 @@ def build_tables(tables: Tables) -> SQLAlchemyTables:
             metadata,
             Column("id", _text(64), primary_key=True),
             Column("tenant", _text(256), nullable=False),
-            # A plain `LargeBinary` holds 64 KB in MariaDB.
+            # A plain `LargeBinary` is limited to 64 KB in MariaDB.
             Column("body", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"), nullable=False),
             Column("created_at", BigInteger, nullable=False, server_default=now),
             *more,
@@ -64,7 +64,7 @@ def build_tables(tables: Tables) -> SQLAlchemyTables:
 
 
 def _text(length: int) -> Any:
-    # Compared byte by byte everywhere, as ids must be, and tenants that differ in case are two.
+    # Compared bytewise in every database, because ids are case-sensitive, and so are tenants.
     return (
         String(length)
         .with_variant(String(collation="C"), "postgresql")

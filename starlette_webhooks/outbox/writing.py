@@ -1,4 +1,4 @@
-"""Putting rows into the transaction of the host: what `within=` may be, and the state of what was written."""
+"""Events within a transaction of the host: the types for `within=`, and the state of written events."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _KINDS: dict[tuple[str, str], Kind] = {
     ("sqlite3", "Connection"): "sqlite3",
 }
 _HINTS = {
-    ("sqlalchemy", "ShardedSession"): "The session has several databases, and the event belongs into one of them. Pass "
-    'the connection of that one: `within=session.connection(bind_arguments={"shard_id": ...})`.',
+    ("sqlalchemy", "ShardedSession"): "The session has several databases, and the event belongs to one of them. Pass "
+    'the connection of that database:  `within=session.connection(bind_arguments={"shard_id": ...})`.',
     ("sqlalchemy", "Engine"): "An engine has no transaction. Pass a session or a connection.",
     ("sqlalchemy", "AsyncEngine"): "An engine has no transaction. Pass a session or a connection.",
-    ("sqlalchemy", "sessionmaker"): "Pass the session itself, not what makes it.",
-    ("sqlalchemy", "async_sessionmaker"): "Pass the session itself, not what makes it.",
+    ("sqlalchemy", "sessionmaker"): "Pass a session, not a session factory.",
+    ("sqlalchemy", "async_sessionmaker"): "Pass a session, not a session factory.",
     ("sqlalchemy", "Transaction"): "Pass the connection, not its transaction.",
     ("asyncpg", "Pool"): "Pass a connection of the pool: `async with pool.acquire() as connection:`.",
     ("psycopg", "BaseCursor"): "Pass the connection, not a cursor of it.",
@@ -43,20 +43,18 @@ _HINTS = {
     ("aiosqlite", "Connection"): "Use `outbox.statement(...)` with this driver.",
 }
 _SUPPORTED = (
-    "`within` must be a session or a connection of SQLAlchemy, or a connection of psycopg, asyncpg or sqlite3, whose "
-    "transaction the event shall belong to, not {}. "
+    "`within` must be a session or a connection of SQLAlchemy, or a connection of psycopg, asyncpg or sqlite3, not {}. "
 )
 COMMITS_BY_ITSELF = (
-    "This connection commits each statement by itself, so the event would be out whatever becomes of your "
-    "transaction. {}"
+    "This connection is in autocommit mode, so the event would be emitted even if your transaction is rolled back. {}"
 )
 
 
 def kind_of(within: object) -> Kind:
-    """What the host has given, told by its class alone: nothing is imported for it.
+    """Return the kind of the host's object by the name of its class, without importing anything.
 
     Raises:
-        TypeError: It has no transaction that we know of. The message says what to pass.
+        TypeError: The object has no known transaction. The message says what to pass.
     """
     for cls in type(within).__mro__:
         name = (cls.__module__.partition(".")[0], cls.__name__)
@@ -65,12 +63,12 @@ def kind_of(within: object) -> Kind:
         if name in _KINDS:
             return _KINDS[name]
     raise TypeError(
-        _SUPPORTED.format(f"`{type(within).__qualname__}`") + "For other drivers there is `outbox.statement(...)`."
+        _SUPPORTED.format(f"`{type(within).__qualname__}`") + "For other drivers, use `outbox.statement(...)`."
     )
 
 
 def refuse(remedy: str) -> NoReturn:
-    """Refuse a connection that commits by itself.
+    """Refuse a connection in autocommit mode.
 
     Raises:
         RuntimeError: Always.
@@ -79,10 +77,10 @@ def refuse(remedy: str) -> NoReturn:
 
 
 class Written:
-    """Events that are in a transaction of the host.
+    """Events within a transaction of the host.
 
     Attributes:
-        open: Whether the transaction is known to be neither committed nor rolled back. None where it cannot be known.
+        open: Whether the transaction is neither committed nor rolled back. None if this cannot be known.
     """
 
     __slots__ = ("_on_commit", "events", "open")
@@ -93,32 +91,32 @@ class Written:
         self.open: bool | None = None
 
     def committed(self) -> None:
-        """The outermost transaction was committed. In any thread; never raises, as it runs in the host's commit."""
+        """Note the commit of the outermost transaction. Called in any thread. Never raises into the host's commit."""
         self.open = False
         try:
             self._on_commit(self.events)
         except Exception:
-            logger.exception("Something that follows the commits of the host failed.")
+            logger.exception("A listener of the host's commits failed.")
 
     def rolled_back(self) -> None:
-        """The events do not exist."""
+        """Note that the events were rolled back."""
         self.open = False
 
 
 class UncommittedSubmission:
-    """The `Submission` of events in a transaction of the host, for which nobody can wait."""
+    """The `Submission` of events within a transaction of the host, which cannot be awaited."""
 
     __slots__ = ()
     finished = True
     failed = True
 
     async def wait(self) -> NoReturn:
-        """Refuse, instead of waiting for ever.
+        """Refuse to wait.
 
         Raises:
             RuntimeError: Always.
         """
         raise RuntimeError(
-            "An event that is emitted `within` your transaction exists once you commit, so there is nothing to await "
-            "before. Use the result without `await`; it has the event as `event`."
+            "An event that is emitted `within` your transaction exists once you commit, so it cannot be awaited. Use "
+            "the attribute `event` of the result."
         )

@@ -1,4 +1,4 @@
-"""What an operator does to a database from outside the app. The same for all stores."""
+"""The administration of a database from outside the app, for all stores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Administration", "Adopted"]
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What `adopt` has changed.
+    """The changes of `adopt`.
 
     Attributes:
         before: The environment that the database belonged to.
         endpoints: How many endpoints were disabled.
-        deliveries: How many deliveries were dropped, and events that waited for Svix.
+        deliveries: How many deliveries, and events waiting for Svix, were dropped.
     """
 
     before: str | None
@@ -26,20 +26,20 @@ class Adopted:
 
 
 class Administration(Protocol):
-    """Work on a database. Every call blocks, and raises `BackendUnavailable` where it cannot be done."""
+    """Administers a database. Every call blocks, and raises `BackendUnavailable` if it fails."""
 
     @property
     def where(self) -> str:
-        """The database, for messages; without a password."""
+        """The name of the database for messages, without a password."""
 
     def migrate(self, applied: Applied) -> Installed:
-        """Bring the schema up to date, while the app runs or not."""
+        """Migrate the schema. The app may be running."""
 
     def grant(self, role: str) -> None:
-        """Let a role of the database use the schema, and change nothing of it."""
+        """Let a role of the database use the schema without changing it."""
 
     def adopt(self, environment: str | None, *, keep: bool) -> Adopted:
-        """Make a copy this environment's own.
+        """Assign a copy to this environment.
 
-        Unless `keep`, nothing is delivered from it by itself: what waits is dropped, and endpoints are disabled.
+        Unless `keep`, pending deliveries are dropped and endpoints are disabled, so that nothing is delivered from it.
         """

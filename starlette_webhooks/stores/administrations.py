@@ -1,4 +1,4 @@
-"""The administration of the database that `WEBHOOKS_DATABASE` names."""
+"""Selects the administration by `WEBHOOKS_DATABASE`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["administration_of"]
 
 
 def administration_of(settings: WebhooksSettings) -> Administration:
-    """The administration of the database in the settings.
+    """Return the administration of the database in the settings.
 
     Raises:
-        ValueError: It is in memory, or its driver is not installed.
+        ValueError: The database is in memory, or its driver is not installed.
     """
     found = settings.database_url
     if found.dialect == "postgresql":
         try:
             module = import_module("starlette_webhooks.stores.postgresql.administration")
         except ModuleNotFoundError as exc:
-            raise ValueError("Install `starlette-webhooks[postgresql]` for a PostgreSQL database.") from exc
+            raise ValueError("Install `psycopg[binary]` for a PostgreSQL database.") from exc
         administration: Administration = module.PostgreSQLAdministration(found.location, settings.database_schema)
         return administration
     if found.path == MEMORY:

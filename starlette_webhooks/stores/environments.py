@@ -1,7 +1,7 @@
-"""Which environment a database belongs to, so that a copy of production calls nobody's endpoints from elsewhere.
+"""The environment of a database, so that a copy of production does not call customers' endpoints from elsewhere.
 
-The first process with `WEBHOOKS_ENVIRONMENT` writes that name into the database, and a dump or a copy of the file takes
-it along. From then on only processes of the same environment work on it.
+The first process with `WEBHOOKS_ENVIRONMENT` stores the name in the database, and a dump or a copy of the file contains
+it. From then on, only processes of the same environment use the database.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ META_ENVIRONMENT = "environment"
 
 
 def check_environment(bound: bytes | None, own: str | None, where: str) -> bool:
-    """Refuse the database of another environment. Returns whether it is still to be bound to this one.
+    """Refuse the database of another environment. Returns whether it must be bound to this one.
 
     Args:
-        bound: What the database says, None for nothing.
-        own: The environment of this process, None if it has none.
+        bound: The environment of the database, or None.
+        own: The environment of this process, or None.
 
     Raises:
-        BackendUnavailable: It belongs to another environment.
+        BackendUnavailable: The database belongs to another environment.
     """
     if bound is None:
         return own is not None

@@ -1,8 +1,8 @@
-"""Moving from a SQLite file to PostgreSQL: all or nothing, and never with both at work.
+"""Moves from a SQLite file to PostgreSQL: all or nothing, and never with both in use.
 
-The file is marked before anything is committed at the other side, so an app no longer starts on it. Everything is
-copied in one transaction, together with the id of the move. Whatever interrupts it, the next call knows by that id
-whether the transaction was committed, and completes the move.
+The file is marked before anything is committed in PostgreSQL, so that no app starts with it. Everything is copied in
+one transaction, together with the id of the move. After an interruption, the next call knows by this id whether the
+transaction was committed, and completes the move.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Moved:
     """What was moved.
 
     Attributes:
-        rows: How many of each table.
+        rows: The number of rows by table.
         before: Whether an earlier call had moved it.
     """
 
@@ -47,10 +47,10 @@ class Moved:
 
 
 def move(path: str, target: PostgreSQLAdministration, copied: Copied) -> Moved:
-    """Move everything that a file holds. The app must be stopped.
+    """Move everything in a file. The app must be stopped.
 
     Raises:
-        BackendUnavailable: A process has the file open; the other database cannot be reached, or is not empty.
+        BackendUnavailable: A process has the file open, or the other database cannot be reached or is not empty.
     """
     target.migrate(lambda migration: None)
     with opened_alone(path) as source:
@@ -64,7 +64,7 @@ def move(path: str, target: PostgreSQLAdministration, copied: Copied) -> Moved:
                     rows = _copy(source, connection, target, copied)
                     target.set_meta(connection, META_MOVED_FROM, move_id)
         except BackendUnavailable:
-            # Whether it was committed may be in doubt; then the mark stays, and the next call finds out.
+            # If it is in doubt whether the transaction was committed, the mark stays and the next call finds out.
             if _is_missing(target, move_id):
                 _unmark(source)
             raise
@@ -91,10 +91,10 @@ def _unmark(source: sqlite3.Connection) -> None:
 
 
 def _is_missing(target: PostgreSQLAdministration, move_id: bytes) -> bool:
-    """Whether the move is known not to have been committed."""
+    """Return whether it is certain that the move was not committed."""
     try:
         with target.connected() as connection, connection.transaction():
-            # Waits for a transaction of ours that may still be under way at the server.
+            # Waits for a transaction of ours that may still be running on the server.
             target.lock(connection)
             return target.get_meta(connection, META_MOVED_FROM) != move_id
     except BackendUnavailable:
@@ -122,10 +122,10 @@ def _copy(
 
 
 def cancel_move(path: str, target: PostgreSQLAdministration) -> bool:
-    """Let the app use the file again, after a move that was interrupted. Returns whether there was one.
+    """Let the app use the file again after an interrupted move. Returns whether there was one.
 
     Raises:
-        BackendUnavailable: The move was completed, or it cannot be known whether it was.
+        BackendUnavailable: The move was completed, or this is unknown.
     """
     with opened_alone(path) as source:
         moved_to, move_id = get_meta(source, META_MOVED_TO), get_meta(source, META_MOVE_ID)

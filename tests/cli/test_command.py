@@ -80,7 +80,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
-    assert ran.stderr == "The command needs more packages: pip install 'starlette-webhooks[cli]'\n"
+    assert ran.stderr == "The command requires more packages. Install the package with the extra `cli`.\n"
 
 
 def test_passwords_are_never_printed(capsys: pytest.CaptureFixture[str]) -> None:

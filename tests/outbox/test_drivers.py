@@ -16,7 +16,7 @@ from starlette_webhooks.emitter import Emitter
 from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.settings import WebhooksSettings
 
-ALONE = "commits each statement by itself"
+ALONE = "is in autocommit mode"
 
 
 def emitter_into(outbox: Outbox) -> Emitter:

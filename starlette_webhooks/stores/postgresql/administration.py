@@ -1,4 +1,4 @@
-"""What an operator does to a schema of PostgreSQL. See `Administration`."""
+"""The administration of a PostgreSQL schema. See `Administration`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PostgreSQLAdministration(Administration):
     """A schema of a PostgreSQL database.
 
     Args:
-        url: Of the database, with a role that owns the schema or may create it.
+        url: The URL of the database, with a role that owns the schema or may create it.
     """
 
     def __init__(self, url: str, schema: str) -> None:
@@ -44,7 +44,7 @@ class PostgreSQLAdministration(Administration):
 
     @contextmanager
     def connected(self) -> Generator[Connection]:
-        """A connection in autocommit, without a deadline.
+        """Open a connection in autocommit mode, without a deadline.
 
         Raises:
             BackendUnavailable: The server cannot be reached, or refuses a statement.
@@ -85,13 +85,13 @@ class PostgreSQLAdministration(Administration):
         return Adopted(None if before is None else before.decode(), endpoints, deliveries)
 
     def lock(self, connection: Connection) -> None:
-        """Hold up whoever writes until the transaction ends. It may take long."""
+        """Block writers until the transaction ends. Getting the lock may take long."""
         queries = load_queries(_FILE, self.schema)
         connection.execute(queries["unlimited"])
         connection.execute(queries["lock"])
 
     def get_meta(self, connection: Connection, name: str) -> bytes | None:
-        """A value kept in the schema; None if there is none."""
+        """Return a value from the schema, or None."""
         row = connection.execute(load_queries(_META, self.schema)["get"], (name,)).fetchone()
         if row is None:
             return None
@@ -99,7 +99,7 @@ class PostgreSQLAdministration(Administration):
         return row[0]
 
     def set_meta(self, connection: Connection, name: str, value: bytes | None) -> None:
-        """Keep a value in the schema; None removes it."""
+        """Store a value in the schema. None removes it."""
         queries = load_queries(_FILE, self.schema)
         connection.execute(queries["delete_meta"], (name,))
         if value is not None:

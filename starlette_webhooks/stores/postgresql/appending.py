@@ -1,4 +1,4 @@
-"""Group commits: all events that wait go into the log by one call of the server. Runs on the thread of the writer."""
+"""Group commits: one call of the server stores all waiting events. Runs on the thread of the writer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from starlette_webhooks.stores.writes import Batch, Write
 __all__ = ["Append", "Appended", "Appender"]
 
 _SEPARATOR = "\x1f"
-# What one call takes; the server holds it all in memory.
+# The limits of one call, which the server keeps in memory.
 _EVENTS = 2000
 _BYTES = 33_554_432
 _PAUSE = 0.1
-# The statement itself is at fault, by its values: a class 22 or 23 of SQLSTATE, or none where psycopg refused them.
+# The values of the statement are at fault: SQLSTATE class 22 or 23, or none if psycopg refused them.
 _AT_FAULT = ("22", "23")
 
 
@@ -35,7 +35,7 @@ class Append:
 
     Attributes:
         due_in: Milliseconds until the first attempt.
-        endpoint: Deliver to this endpoint alone, ignoring its filters.
+        endpoint: Deliver to this endpoint only, ignoring its filters.
     """
 
     events: Sequence[Event]
@@ -45,15 +45,15 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of an `Append`.
+    """The result of an `Append`.
 
     Attributes:
         events: All of its events, as stored.
-        positions: The position of each in the log; 0 for an event that was there before.
-        endpoints: The endpoints that got deliveries, of its events and of those that went by the same call.
+        positions: The position of each in the log, or 0 for an event that already existed.
+        endpoints: The endpoints that got deliveries, of its events and of others in the same call.
         urgent: The endpoints that got urgent ones.
-        heard: Whether another process wants a hint of it.
-        log: Which log it went into. See `webhooks.log_1`.
+        heard: Whether another process wants a hint about it.
+        log: The log that contains it. See `webhooks.log_1`.
     """
 
     events: Sequence[Event]
@@ -73,7 +73,7 @@ class Appender:
     """Commits batches of `Append`, on a connection of its own.
 
     Args:
-        process: The name of this process, by which it listens.
+        process: The name under which this process listens.
         delivers: Whether this process delivers.
     """
 
@@ -86,7 +86,7 @@ class Appender:
         self._append, self._events_at = queries["append"], queries["events_at"]
 
     def commit(self, batch: Batch) -> None:
-        """Commit a batch, and put results and errors into its writes."""
+        """Commit a batch, and store results and errors in its writes."""
         deadline = batch.started + self._database.deadline
         for _, group in groupby(batch.writes, key=lambda write: (write.operation.due_in, write.operation.endpoint)):
             for part in _parts(list(group)):
@@ -98,7 +98,7 @@ class Appender:
                 write.result = result
         except CallFailed as exc:
             if len(writes) > 1 and exc.sqlstate[:2] in ("", *_AT_FAULT):
-                # One of them is at fault, and shall fail alone.
+                # One of them is at fault, and must fail alone.
                 for write in writes:
                     self._commit_part([write], deadline)
                 return
@@ -113,7 +113,7 @@ class Appender:
         again = False
         while True:
             if not self._link.is_open and not again:
-                # A short interruption delays emits. After a longer one, none waits in vain.
+                # A short interruption delays emits. After a longer one, they fail instead of waiting.
                 self._database.availability.check(patience=self._database.deadline)
             try:
                 values = (*_pack(events, keyed or again), append.due_in, keyed or again, again, append.endpoint)
@@ -126,11 +126,11 @@ class Appender:
                 self._database.learn(exc)
                 if isinstance(exc, CallFailed) and not exc.elsewhere:
                     raise
-                # They may be stored, which the next call finds out by their ids.
+                # They may be stored. The next call finds out by their ids.
                 again = again or isinstance(exc, CallLost)
                 if time.monotonic() + _PAUSE > deadline:
                     if again:
-                        raise BackendUnavailable(f"Whether the event was stored is not known: {exc}") from exc
+                        raise BackendUnavailable(f"It is unknown whether the event was stored:  {exc}") from exc
                     raise
             time.sleep(_PAUSE)
 
@@ -159,7 +159,7 @@ class Appender:
         given = iter(positions)
         for append in appends:
             own = [next(given) for _ in append.events]
-            # One that was removed meanwhile is answered as it was given.
+            # An event that was removed meanwhile is returned as it was passed.
             events = [stored.get(-at, event) for at, event in zip(own, append.events, strict=True)]
             results.append(Appended(events, [max(at, 0) for at in own], *told))
         return results
@@ -192,7 +192,7 @@ def _is_plain(event: Event) -> bool:
 
 
 def _pack(events: Sequence[Event], keyed: bool) -> tuple[Any, ...]:
-    """The arguments of the call. None of the texts can hold the separator, as checked when events are made."""
+    """Return the arguments of the call. No text contains the separator, which is checked when events are created."""
     join = _SEPARATOR.join
     sizes = [len(event.payload) for event in events]
     starts, start = [], 1

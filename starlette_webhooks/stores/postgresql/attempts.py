@@ -1,4 +1,4 @@
-"""Reading what was attempted."""
+"""Reads attempts and their statistics."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _HOUR = 3_600_000
 
 
 async def list_attempts(database: Database, tenant: str, query: AttemptQuery) -> Page[Attempt]:
-    """A page, newest first. Empty if the tenant has no such event or endpoint.
+    """Return a page, newest first. Empty if the tenant has no such event or endpoint.
 
-    A filter that passes few of 5,000 attempts ends the page early; there is a cursor to continue with.
+    If few of 5,000 attempts match the filter, the page ends early with a cursor to continue.
 
     Raises:
         InvalidRequest: The cursor is not valid.
@@ -70,7 +70,7 @@ def _values(tenant: str, query: AttemptQuery) -> dict[str, Any]:
 async def endpoint_stats(
     database: Database, tenant: str, endpoint_id: str, since: datetime, until: datetime, *, now: int
 ) -> EndpointStats | None:
-    """How deliveries to an endpoint went, by the hours that begin in the window or contain its start.
+    """Return the attempts to an endpoint by hour, for the hours that begin in the window or contain its start.
 
     Pending deliveries are counted up to 10,000.
     """

@@ -1,4 +1,4 @@
-"""Whether the server can be reached, as the calls of this process have found out."""
+"""Tracks whether the server can be reached, from the results of this process's calls."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ __all__ = ["Availability"]
 
 
 class Availability:
-    """Knows when the server is away, so that callers need not find out each by waiting. Thread-safe.
+    """Knows when the server is unavailable, so that callers need not wait to find out. Thread-safe.
 
-    Only one task then tries to reach it, and says so by `is_there`: among the callers, one after another would wait.
+    Only one task then tries to reach it, and calls `is_there` on success. Otherwise one caller after another would
+    wait.
 
     Args:
         where: The server, for messages.
-        monotonic: Seconds of a clock that only moves forward.
+        monotonic: Seconds of a monotonic clock.
 
     Attributes:
-        reason: What is wrong; None while nothing is.
+        reason: The current problem, or None.
     """
 
     def __init__(self, where: str, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -33,40 +34,40 @@ class Availability:
 
     @property
     def reason(self) -> str | None:
-        """What is wrong with it, None where nothing is known to be."""
+        """The known problem of the server, or None."""
         return self._problem.text
 
     @property
     def away(self) -> bool:
-        """Whether it cannot be reached."""
+        """Whether the server cannot be reached."""
         return self._away_since is not None
 
     def check(self, *, patience: float = 0.0) -> None:
-        """Raise if the server has been away for so many seconds.
+        """Raise if the server has been unavailable for this many seconds.
 
         Raises:
-            BackendUnavailable: It has.
+            BackendUnavailable: It has been.
         """
         since = self._away_since
         if since is not None and self._monotonic() - since >= patience:
             raise BackendUnavailable(self.reason)
 
     def is_away(self, reason: str, *, probed: bool = False) -> None:
-        """It could not be reached. While that lasts, only the task that tries knows a better reason than the first."""
+        """Note that the server could not be reached. While this lasts, only the trying task can change the reason."""
         with self._mutex:
             if self._away_since is None:
                 self._away_since = self._monotonic()
             elif not probed:
                 return
-            self._problem.begin(f"The database is away: {reason}")
+            self._problem.begin(f"The database is unavailable:  {reason}")
 
     def has_failed(self, reason: str) -> None:
-        """It has answered that it cannot do what it should."""
+        """Note that the server answered with an error."""
         with self._mutex:
             self._problem.begin(f"The database fails: {reason}")
 
     def is_there(self) -> None:
-        """It has done what it should."""
+        """Note that a call succeeded."""
         if self.reason is not None:
             with self._mutex:
                 self._away_since = None

@@ -1,4 +1,4 @@
-"""One connection that opens itself again after a fault, with a deadline for each call."""
+"""A connection that reopens after a fault, with a deadline for each call."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from starlette_webhooks.stores.postgresql.opening import OpenConnection, Opening
 
 __all__ = ["CallFailed", "CallLost", "Link", "Row", "explain"]
 
-# The server is going down, or is a standby that takes no writes. Another connection may lead to another server.
+# The server is shutting down, or is a standby that refuses writes. Another connection may reach another server.
 _ELSEWHERE = ("08", "25006", "57P")
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 _CANCEL_SECONDS = 1.0
 
 
 class CallLost(BackendUnavailable):
-    """Raised when the connection broke during a call, which the server may have completed or not."""
+    """Raised when the connection broke during a call that the server may have completed."""
 
-    message = "The connection broke during a call: the server may have completed it or not."
+    message = "The connection broke during a call that the server may have completed."
 
 
 class CallFailed(BackendUnavailable):
-    """The server refused a statement, which did nothing. `sqlstate` says why."""
+    """The server refused a statement, which had no effect. `sqlstate` says why."""
 
     def __init__(self, message: str, sqlstate: str) -> None:
         super().__init__(message)
@@ -37,15 +37,15 @@ class CallFailed(BackendUnavailable):
 
     @property
     def elsewhere(self) -> bool:
-        """Whether this server is of no use at the moment, while another connection may lead to one that is."""
+        """Whether this server cannot be used, while another connection may reach one that can."""
         return self.sqlstate.startswith(_ELSEWHERE)
 
 
 class Link:
-    """A connection that is opened by its first call, and again after a fault. For one thread at a time.
+    """A connection that opens with its first call, and again after a fault. For one thread at a time.
 
-    Each call is one statement in autocommit, so that no lock or snapshot ever waits for this process, and a pooler in
-    transaction mode may be in between. Nothing is prepared or set on the connection for that reason.
+    Each call is one statement in autocommit mode, so that no lock or snapshot ever depends on this process, and a
+    pooler in transaction mode can be in between. For this reason, nothing is prepared or set on the connection.
     """
 
     def __init__(self, info: ConnectionInfo) -> None:
@@ -55,7 +55,7 @@ class Link:
         self._process = 0
 
     def call(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = (), *, deadline: float) -> list[Row]:
-        """The rows of a statement.
+        """Execute a statement and return its rows.
 
         Args:
             deadline: When to give up, by `time.monotonic()`.
@@ -78,12 +78,12 @@ class Link:
 
     def _failed(self, connection: OpenConnection, exc: psycopg.Error) -> BackendUnavailable:
         if isinstance(exc, errors._WaitTimeout):
-            # The server may be at work for long.
+            # The server may need long for this call.
             with suppress(psycopg.Error, OSError):
                 connection.cancel_safe(timeout=_CANCEL_SECONDS)
         if exc.sqlstate is None or connection.broken:
             self.close()
-            # What psycopg itself refuses, such as a text with a NUL, never left this process.
+            # What psycopg itself refuses, such as a text with NUL, was not sent.
             return CallLost(explain(exc)) if isinstance(exc, _LOST) else CallFailed(explain(exc), "")
         failed = CallFailed(explain(exc), exc.sqlstate)
         if failed.elsewhere:
@@ -92,11 +92,11 @@ class Link:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection, as far as is known."""
+        """Whether the connection is open, as far as known."""
         return self._connection is not None
 
     def connect(self, deadline: float) -> OpenConnection:
-        """The open connection.
+        """Open the connection if necessary, and return it.
 
         Raises:
             BackendUnavailable: It cannot be opened.
@@ -124,7 +124,7 @@ class Link:
         return connection
 
     def notifications(self) -> list[str]:
-        """The payloads of what was notified and has arrived. Does not wait; for a connection that listens.
+        """Return the payloads of received notifications without waiting. For a connection that listens.
 
         Raises:
             CallLost: The connection broke.
@@ -152,7 +152,7 @@ class Link:
         """Close the connection. The next call opens it again."""
         connection, self._connection = self._connection, None
         opening, self._opening = self._opening, None
-        # In a forked child the socket is the parent's: closing it would end the parent's session.
+        # In a forked child, the socket belongs to the parent, and closing it would end the parent's session.
         if self._process != os.getpid():
             return
         if connection is not None:
@@ -164,7 +164,7 @@ class Link:
 def _is_idle(connection: OpenConnection) -> bool:
     """Whether the server has not closed the connection meanwhile."""
     try:
-        # Twice: the first time, a server that ended the session may have left its farewell.
+        # Twice: if the server ended the session, the first read may return its last message.
         connection.pgconn.consume_input()
         connection.pgconn.consume_input()
     except psycopg.OperationalError:
@@ -173,6 +173,6 @@ def _is_idle(connection: OpenConnection) -> bool:
 
 
 def explain(exc: psycopg.Error) -> str:
-    """The server's own words, without the statement and its values."""
+    """Return the server's message, without the statement and its values."""
     text = exc.diag.message_primary or str(exc).strip() or type(exc).__name__
     return text if text.endswith(".") else f"{text}."

@@ -1,4 +1,4 @@
-"""From a URL to the parameters of a connection. Passwords stay inside."""
+"""Parses a URL to the parameters of a connection, without showing passwords."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 __all__ = ["ConnectionInfo", "parse_url"]
 
-# `postgres://`, and what SQLAlchemy calls `postgresql+asyncpg://`.
+# `postgres://`, and SQLAlchemy's `postgresql+asyncpg://`.
 _SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://", re.IGNORECASE)
 
-# A server that vanished without a word is noticed within 10 seconds or so, whether we send to it or wait for it.
+# Detects a server that disappeared within about 10 seconds, both while sending and while waiting.
 _DEFAULTS = {
     "application_name": "starlette_webhooks",
     "client_encoding": "UTF8",
@@ -29,10 +29,10 @@ _DEFAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """Where the database is.
+    """The address of the database.
 
     Attributes:
-        conninfo: The connection string of libpq. It may hold a password.
+        conninfo: The connection string of libpq. It may contain a password.
         description: Host, port and database, for messages.
     """
 
@@ -41,10 +41,10 @@ class ConnectionInfo:
 
 
 def parse_url(url: str) -> ConnectionInfo:
-    """Read a URL of PostgreSQL, and set what it leaves open.
+    """Parse a URL of PostgreSQL, and add default parameters.
 
     Raises:
-        ValueError: It is not a URL of PostgreSQL. The message does not show it, as it may hold a password.
+        ValueError: The URL is not valid. The message does not show it, because it may contain a password.
     """
     match = _SCHEME.match(url)
     if match is None:
@@ -55,11 +55,11 @@ def parse_url(url: str) -> ConnectionInfo:
         # libpq's message quotes the URL.
         raise ValueError(
             "The URL of PostgreSQL cannot be read. Use `postgresql://user:password@host:5432/database`, and write "
-            "special characters of the password as %XX. Behind `?`, only parameters of libpq are known."
+            "special characters of the password as %XX. After `?`, only parameters of libpq are allowed."
         ) from None
     parameters = {**_DEFAULTS, **{name: str(value) for name, value in given.items() if value is not None}}
     if "," in parameters.get("host", ""):
-        # Of several servers, the one that takes writes.
+        # Of several servers, the one that accepts writes.
         parameters.setdefault("target_session_attrs", "read-write")
     return ConnectionInfo(make_conninfo("", **parameters), _describe(parameters))
 

@@ -1,4 +1,4 @@
-"""Connections to one PostgreSQL, and the two threads that commit for all callers."""
+"""The connections to a PostgreSQL database, and the two threads that commit for all callers."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ Values = Sequence[Any] | dict[str, Any]
 _MEASURE_EVERY = 30.0
 _PROBE_EVERY = 0.5
 _STARTUP_PAUSE = 0.5
-# Out of memory, connections or space; an error of the system; an internal error. What is wrong is not the statement.
+# Out of memory, connections or space, a system error, or an internal error. The statement is not at fault.
 _FAILS = ("53", "58", "XX")
 
 
 class Database:
-    """A PostgreSQL that processes on many machines share.
+    """A PostgreSQL database that processes on several machines share.
 
     Args:
-        schema: Where the tables are.
-        connections: How many calls may be under way, besides those that commit events and record attempts.
+        schema: The schema of the tables.
+        connections: The maximum of concurrent calls, besides those that commit events and record attempts.
         deadline: Seconds that a call may take.
-        patience: Seconds to wait at the start for a server that is away.
-        migrates: Whether the schema is brought up to date at the start.
-        migrations: Those of the package by default.
-        environment: The environment of this process; see `check_environment`.
+        patience: Seconds to wait for an unavailable server at startup.
+        migrates: Whether the schema is migrated at startup.
+        migrations: The migrations of the package by default.
+        environment: The environment of this process. See `check_environment`.
     """
 
     def __init__(
@@ -75,18 +75,18 @@ class Database:
         self._slots: CapacityLimiter | None = None
 
     def queries(self, file: str) -> Any:
-        """The statements of a file, for this schema."""
+        """Return the statements of a file, for this schema."""
         return load_queries(file, self.schema)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Connect, and bring the schema up to date.
+        """Connect, and migrate the schema.
 
         Raises:
-            BackendUnavailable: The server is still away after `patience` seconds, or the schema cannot be used.
+            BackendUnavailable: The server is unavailable for `patience` seconds, or the schema cannot be used.
         """
         await self._open()
-        # Threads of our own: those of the host may all be taken.
+        # Own threads, because those of the host may all be busy.
         self._slots, self._threads = CapacityLimiter(self._connections), CapacityLimiter(self._connections)
         try:
             yield
@@ -119,7 +119,7 @@ class Database:
                 connection = link.connect(time.monotonic() + max(self.deadline, 10))
             except BackendUnavailable as exc:
                 raise _Away(str(exc)) from exc
-            # Another process may be at work on the schema, or a large one to be changed.
+            # Another process may be migrating the schema, or the migration may be large.
             connection.deadline = time.monotonic() + 3600
             (migrate if self._migrates else check)(connection, self.schema, self._migrations)
             self._check_environment(link)
@@ -145,7 +145,7 @@ class Database:
             self._idle.pop().close()
 
     async def supervise(self) -> None:
-        """Compare clocks, and look for the server while it is away, until cancelled."""
+        """Compare clocks, and try to reach an unavailable server, until cancelled."""
         link = Link(self.info)
         thread = CapacityLimiter(1)
         measure_at = time.monotonic() + _MEASURE_EVERY
@@ -171,7 +171,7 @@ class Database:
             return
         if not read_only:
             self.availability.is_there()
-        # Kept open it would take a place at the server; and of several hosts, another one may be found next time.
+        # An open connection would occupy a slot of the server, and with several hosts, the next one may reach another.
         link.close()
 
     def _measure(self, link: Link) -> None:
@@ -186,11 +186,11 @@ class Database:
     # Calls
 
     async def call(self, statement: str, values: Values = ()) -> list[Row]:
-        """The rows of a statement, which is its own transaction.
+        """Execute a statement in its own transaction, and return its rows.
 
         Raises:
             NotRunning: Outside `lifespan`.
-            BackendUnavailable: The server is away, or refuses the statement.
+            BackendUnavailable: The server is unavailable, or refuses the statement.
         """
         end = time.monotonic() + self.deadline
         return await self._run(lambda link: link.call(statement, values, deadline=end))
@@ -222,10 +222,10 @@ class Database:
 
     @contextmanager
     def guarding(self, link: Link) -> Generator[None]:
-        """Use a connection, unless it must be opened and the server is known to be away; and learn whether it is.
+        """Use a connection, and learn whether the server is available. Refuse to open one while it is known not to be.
 
         Raises:
-            BackendUnavailable: It is known to be away.
+            BackendUnavailable: The server is known to be unavailable.
         """
         if not link.is_open:
             self.availability.check()
@@ -237,9 +237,9 @@ class Database:
         self.availability.is_there()
 
     def learn(self, error: BackendUnavailable) -> None:
-        """Learn from a call that failed."""
+        """Learn from a failed call."""
         if isinstance(error, CallLost):
-            # Whoever opens a connection next finds out why.
+            # The next call that opens a connection finds out why.
             return
         if not isinstance(error, CallFailed) or error.elsewhere:
             self.availability.is_away(str(error))

@@ -1,7 +1,7 @@
-"""Deliveries in PostgreSQL: finding what is due, and leasing it.
+"""Finds and leases due deliveries in PostgreSQL.
 
-A delivery is leased by `leased_until`, so that one of a crashed process becomes due again by itself. Only the holder of
-the lease (`attempt` is as it left it, and `leased_until` is not 0) may remove or reschedule the delivery.
+A lease is stored in `leased_until`, so that a delivery of a crashed process becomes due again automatically. Only the
+holder of the lease may remove or reschedule the delivery: `attempt` is then unchanged, and `leased_until` is not 0.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ async def urgent(database: Database, *, due_by: int, now: int) -> list[int]:
 
 
 async def claim(database: Database, request: ClaimRequest) -> Claim:
-    """Lease deliveries that are due. See `DeliveryStore`.
+    """Lease due deliveries. See `DeliveryStore`.
 
-    What is planned upon may have changed before it is leased. That does no harm: the server leases what it then finds,
-    and of an endpoint with a rate limit only if nobody else has meanwhile.
+    The state may change between planning and leasing. This is harmless: the server leases what it then finds, and
+    leases from an endpoint with a rate limit only if no other process has done so meanwhile.
     """
     queries = database.queries(_FILE)
     numbers = [one.endpoint for one in request.requests]
@@ -88,7 +88,7 @@ def _leased(rows: Sequence[Row], targets: Mapping[int, Target], lease: int) -> d
             endpoint = int(number)
             delivery = targets[endpoint].delivery(
                 (seq, event_id, event_type, payload),
-                # Rows are named by event and endpoint together; this is both in one number.
+                # Event and endpoint together identify a row. This combines both in one number.
                 id=seq << 64 | endpoint,
                 endpoint=endpoint,
                 number=int(attempt),
@@ -101,19 +101,19 @@ def _leased(rows: Sequence[Row], targets: Mapping[int, Target], lease: int) -> d
 
 
 async def release(database: Database, leased: Sequence[LeasedDelivery], *, due: int, now: int) -> None:
-    """Give leases back. See `DeliveryStore`."""
+    """Release leases. See `DeliveryStore`."""
     tokens = ([one.event for one in leased], [one.endpoint for one in leased], [one.number for one in leased])
     await database.call(database.queries(_FILE)["release"], (due, now, *tokens))
 
 
 async def set_aside(database: Database, delivery: LeasedDelivery) -> None:
-    """Make no further attempt by itself. See `DeliveryStore`."""
+    """Make no further automatic attempts. See `DeliveryStore`."""
     token = (delivery.event, delivery.endpoint, delivery.number)
     await database.call(database.queries(_FILE)["set_aside"], token)
 
 
 async def fix_times(database: Database, now: int, batch: int = _FIXED_AT_ONCE) -> int:
-    """Move what was stored by a clock that was ahead. See `DeliveryStore`."""
+    """Move times that were stored while the clock was ahead. See `DeliveryStore`."""
     total = 0
     while True:
         ((moved,),) = await database.call(database.queries(_FILE)["fix_times"], {"now": now, "batch": batch})

@@ -1,4 +1,4 @@
-"""Endpoints in PostgreSQL: rows, subscriptions, secrets."""
+"""Endpoints in PostgreSQL, with their subscriptions and secrets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def get_endpoint(database: Database, tenant: str, identifier: str) -> Endp
 
 
 async def number_of(database: Database, tenant: str, identifier: str) -> int | None:
-    """The number under which an endpoint's deliveries are kept."""
+    """Return the number that identifies an endpoint in deliveries."""
     rows = await database.call(database.queries(_FILE)["number"], (tenant, identifier))
     return int(rows[0][0]) if rows else None
 
@@ -56,7 +56,7 @@ async def number_of(database: Database, tenant: str, identifier: str) -> int | N
 async def create_endpoint(
     database: Database, tenant: str, changes: EndpointChanges, *, now: int, limit: int
 ) -> Endpoint:
-    """Create an endpoint with a secret, `limit` of them for a tenant."""
+    """Create an endpoint with a secret, unless the tenant already has `limit` endpoints."""
     given = changes.given()
     identifier = mint("ep_", now)
     document = {
@@ -93,7 +93,7 @@ async def update_endpoint(
         return await _update(database, tenant, identifier, changes, now)
     while (before := await get_endpoint(database, tenant, identifier)) is not None:
         bound = bound_to_origin(before, changes)
-        # Only if the URL is still the one that was compared: another call may have moved the endpoint meanwhile.
+        # Only if the URL has not changed since it was compared: another call may have moved the endpoint.
         updated = await _update(database, tenant, identifier, bound, now, url=before.url)
         if updated is not None:
             return updated
@@ -115,7 +115,7 @@ def _plain(value: Any) -> Any:
 
 
 async def delete_endpoint(database: Database, tenant: str, identifier: str) -> bool:
-    """Remove an endpoint with everything that depends on it. False if there is none."""
+    """Delete an endpoint with everything that depends on it. Returns False if there is none."""
     ((number,),) = await database.call(database.queries(_FILE)["delete"], (tenant, identifier))
     if number is None:
         return False
@@ -125,13 +125,13 @@ async def delete_endpoint(database: Database, tenant: str, identifier: str) -> b
 
 
 async def delete_leftovers(database: Database, number: int) -> bool:
-    """Remove one batch of what a deleted endpoint left. False when nothing was left."""
+    """Remove a batch of a deleted endpoint's deliveries and attempts. Returns False if there are none left."""
     ((any_left,),) = await database.call(database.queries(_FILE)["delete_leftovers"], (number, _LEFTOVERS))
     return bool(any_left)
 
 
 async def any_endpoint(database: Database, tenant: str) -> str | None:
-    """The id of some endpoint of the tenant."""
+    """Return the id of any endpoint of the tenant."""
     rows = await database.call(database.queries(_FILE)["any"], (tenant,))
     return str(rows[0][0]) if rows else None
 
@@ -143,7 +143,7 @@ async def get_secret(database: Database, tenant: str, identifier: str) -> str | 
 
 
 async def rotate_secret(database: Database, tenant: str, identifier: str, key: str, *, now: int) -> str | None:
-    """Make `key` the secret of an endpoint; the one before stays valid for 24 hours."""
+    """Make `key` the secret of an endpoint. The previous one stays valid for 24 hours."""
     values = (tenant, identifier, key, LIVE_SECRETS, now + OVERLAP_MS, now)
     ((problem,),) = await database.call(database.queries(_FILE)["rotate"], values)
     if problem == "none":

@@ -1,9 +1,9 @@
-"""The log as the tail of a process follows it, through restarts of the server and failovers.
+"""The log for the tail of a process, across restarts and failovers of the server.
 
-A position says how many commits there were before, so it means something else in a log that has lost its end: as of a
-standby that took over before it had everything, or of a backup. Nothing of the sort happens while the server runs and
-the tables stay; so each answer says which log it is from (`webhooks.log_1`), and another log counts only once the tail
-has found its last event in it.
+A position is the number of earlier commits, so its meaning changes if a log has lost its end: on a standby that took
+over before it had everything, or after restoring a backup. This cannot happen while the server runs and the tables
+stay. Each answer therefore names its log (`webhooks.log_1`), and a new log counts only after the tail has found its
+last event in it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class FollowedLog(LogReader):
     """See `LogReader`.
 
     Args:
-        spacing: Seconds between two readings of the tail.
-        wake: Has the tail read.
+        spacing: Seconds between two reads of the tail.
+        wake: Makes the tail read.
 
     Attributes:
-        log: The one that has all that was published.
+        log: The log that contains everything that was published.
     """
 
     def __init__(self, database: Database, *, spacing: Callable[[], float], wake: Callable[[], None]) -> None:
@@ -78,7 +78,7 @@ class FollowedLog(LogReader):
         return page
 
     async def _tail_has_read(self, read: str) -> None:
-        """Wait until the tail has compared this log. If positions changed, streams know that afterwards."""
+        """Wait until the tail has checked this log. If positions have changed, streams have then been notified."""
         while read != self.log:
             self._wake()
             await self._compared.wait()

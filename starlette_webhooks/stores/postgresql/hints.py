@@ -1,8 +1,8 @@
-"""Hints between processes that something was committed, by `LISTEN` and `NOTIFY`.
+"""Hints about commits between processes, by `LISTEN` and `NOTIFY`.
 
-A hint makes others look at once; without it they look a little later. So one may be lost, and nothing is sent while
-nobody listens. It is sent outside the commit, as a notification holds a lock of the whole server until its transaction
-has ended; and at most every 10 milliseconds.
+A hint makes other processes check immediately instead of a little later. Hints may be lost, and are not sent while
+nobody listens. They are sent at most every 10 milliseconds and outside the commit, because a notification holds a
+server-wide lock until its transaction ends.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _SPACING = 0.01
 _REGISTER_EVERY = 10.0
 _REGISTERED_FOR = 30.0
 _PAUSE = 1.0
-# A notification holds 8,000 bytes.
+# A notification has at most 8,000 bytes.
 _ENDPOINTS = 300
 _MANY = "*"
 
 
 class Hints:
-    """Sends hints after commits of this process, and takes those of others.
+    """Sends hints after commits of this process, and receives those of others.
 
     Args:
-        info: A direct connection for `LISTEN`, as a pooler may take it away; None to listen to nobody.
-        on_hint: Called on the event loop: something was committed, with the numbers of endpoints that got deliveries
-            and that only others deliver to; None where they are too many to name.
+        info: A direct connection for `LISTEN`, which a pooler does not support. None means not to listen.
+        on_hint: Called on the event loop after a commit, with the numbers of endpoints that got deliveries which only
+            other processes make. None if there are too many.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Hints:
     ) -> None:
         self.name = uuid4().hex
         self.connected = False
-        """Whether hints of others arrive at the moment."""
+        """Whether hints of other processes arrive."""
         self.watching = False
         """Whether hints about events are wanted, for streams. See `changed`."""
         self._database = database
@@ -64,13 +64,13 @@ class Hints:
     # Sending
 
     def send(self, endpoints: Iterable[int] = ()) -> None:
-        """Tell others of a commit soon."""
+        """Schedule a hint about a commit."""
         if len(self._endpoints) <= _ENDPOINTS:
             self._endpoints.update(endpoints)
         self._wanted.set()
 
     async def run_sender(self) -> None:
-        """Send hints for ever."""
+        """Send hints forever."""
         while True:
             await self._wanted.wait()
             self._wanted = anyio.Event()
@@ -79,20 +79,20 @@ class Hints:
             try:
                 await self._database.call(self._queries["hint"], (self._channel, f"{self.name} {numbers}"))
             except BackendUnavailable:
-                # They look by themselves.
+                # Other processes also poll.
                 continue
             await anyio.sleep(_SPACING)
 
     # Receiving
 
     def changed(self, *, watching: bool) -> None:
-        """Streams were opened, or the last one is gone."""
+        """Note that streams were opened, or that the last one has ended."""
         if watching != self.watching:
             self.watching = watching
             self._changed.set()
 
     async def run_receiver(self) -> None:
-        """Listen for ever."""
+        """Listen forever."""
         if self._info is None:
             return
         link = Link(self._info)
@@ -105,7 +105,7 @@ class Hints:
                 except BackendUnavailable as exc:
                     if not warned:
                         warned = True
-                        logger.warning("Hints of other processes do not arrive; looking more often instead. %s", exc)
+                        logger.warning("Hints of other processes do not arrive. Polling more often instead. %s", exc)
                 finally:
                     self.connected = False
                 await anyio.sleep(_PAUSE)
@@ -123,7 +123,7 @@ class Hints:
                 registered = current_time()
                 await to_thread.run_sync(self._register, link, limiter=thread)
                 self.connected = True
-                # What was committed before is in no hint.
+                # There is no hint about earlier commits.
                 self._on_hint(())
             for payload in link.notifications():
                 self._take(payload)
@@ -149,7 +149,7 @@ class Hints:
             if link.is_open:
                 link.call(self._queries["leave"], (self.name,), deadline=self._deadline())
         except BackendUnavailable:
-            # The registration expires by itself.
+            # The registration expires automatically.
             pass
         finally:
             link.close()

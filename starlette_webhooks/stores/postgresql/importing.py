@@ -1,4 +1,4 @@
-"""Taking everything that another database holds into an empty schema, all or nothing."""
+"""Imports everything from another database into an empty schema, all or nothing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FILE = "importing.sql"
 
 
 def prepare(administration: PostgreSQLAdministration, connection: Connection, *, hour: int) -> None:
-    """Lock the schema and see that it is empty. Called within the transaction.
+    """Lock the schema and check that it is empty. Called within the transaction.
 
     Args:
-        hour: Statistics by the hour are copied up to this one, and counted from there on.
+        hour: Hourly statistics are copied up to this hour, and counted afterwards.
 
     Raises:
-        BackendUnavailable: It holds events or endpoints.
+        BackendUnavailable: The schema contains events or endpoints.
     """
     queries = load_queries(_FILE, administration.schema)
     administration.lock(connection)
@@ -46,7 +46,7 @@ def copy_table(
     """Copy the rows of a table. Returns how many.
 
     Args:
-        copied: Called now and then with how many were copied so far.
+        copied: Called regularly with the number of copied rows.
     """
     target = f"{quote_name(schema)}.{table} ({', '.join(columns)})"
     count = 0
@@ -61,15 +61,15 @@ def copy_table(
 
 
 def _without_nul(value: Any) -> Any:
-    # A receiver may have answered it, and PostgreSQL keeps no such text.
+    # A receiver may have sent NUL, which PostgreSQL cannot store.
     return value.replace("\0", "") if isinstance(value, str) and "\0" in value else value
 
 
 def finish(connection: Connection, schema: str, last: Mapping[str, int]) -> None:
-    """Go on with numbers where the other database stopped.
+    """Continue numbers where the other database stopped.
 
     Args:
-        last: The last number of `event`, `endpoint` and `svix_outbox`.
+        last: The last numbers of `event`, `endpoint` and `svix_outbox`.
     """
     queries = load_queries(_FILE, schema)
     connection.execute(queries["number_events"], {"last": last["event"]})

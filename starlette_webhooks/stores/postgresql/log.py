@@ -1,4 +1,4 @@
-"""Reading the event log. Lists go by `id`, the order of time; streams go by `seq`, the order of commits."""
+"""Reads the event log. Lists are sorted by `id`, the order of time. Streams follow `seq`, the order of commits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _FILE = "log.sql"
 
 @dataclass(frozen=True, slots=True)
 class TailPage:
-    """What was committed after an event.
+    """The events that were committed after an event.
 
     Attributes:
-        more: Whether more was there than 8 MiB.
+        more: Whether there was more than 8 MiB.
         log: Which log was read. See `webhooks.log_1`.
-        intact: Whether that event is still there; None if it is not, but may have been removed.
+        intact: Whether that event still exists. None if it does not, but may have been removed.
     """
 
     entries: Sequence[Entry]
@@ -38,13 +38,13 @@ class TailPage:
 
 
 async def get_event(database: Database, tenant: str, identifier: str) -> Event | None:
-    """One event of the tenant by its public id."""
+    """Return an event of the tenant by its public id."""
     rows = await database.call(database.queries(_FILE)["event_by_id"], (tenant, identifier))
     return to_event(rows[0]) if rows else None
 
 
 async def list_events(database: Database, tenant: str, query: EventQuery) -> Page[Event]:
-    """A page, newest first. A page that grows beyond 8 MiB ends early."""
+    """Return a page, newest first. A page of more than 8 MiB ends early."""
     high, low = event_range(query)
     values = {
         "tenant": tenant,
@@ -59,7 +59,7 @@ async def list_events(database: Database, tenant: str, query: EventQuery) -> Pag
     statement = substitute(queries["events_of_keys"], keys=queries[_keys(query)])
     rows = await database.call(statement, values)
     events = [to_event(row[:9]) for row in rows[: query.limit]]
-    # The last column is how many there were before the bytes were counted.
+    # The last column is the number of events before the limit of bytes.
     done = not rows or (len(rows) <= query.limit and len(rows) == rows[0][9])
     return Page(events, None if done else events[-1].id, done)
 
@@ -71,13 +71,13 @@ def _keys(query: EventQuery) -> str:
 
 
 async def high_water(database: Database) -> tuple[LogEnd, str]:
-    """The last event that is kept, and which log was read."""
+    """Return the position of the last stored event, and the log."""
     ((position, identifier, log),) = await database.call(database.queries(_FILE)["high_water"])
     return LogEnd(position, identifier), log
 
 
 async def start_replay(database: Database, tenant: str, after: str | int | None) -> tuple[ReplayStart, str]:
-    """Where a replay starts and ends, and which log was read. See `LogReader.start_replay`."""
+    """Return where a replay starts and ends, and the log. See `LogReader.start_replay`."""
     values = {"tenant": tenant, "after": after if isinstance(after, str) else ""}
     ((*found, log),) = await database.call(database.queries(_FILE)["start_replay"], values)
     return _start(after, *found), log
@@ -94,7 +94,7 @@ def _start(
         return ReplayStart(position, high)
     if oldest is None or not is_message_id(after) or after < oldest:
         return ReplayStart(0, high, missing=True, oldest=oldest)
-    # A restored backup, or a failover, has lost it. Whatever is older, the client has.
+    # A restored backup or a failover has lost the event. The client has everything older.
     if later is None:
         return ReplayStart(high, high, newest=newest, missing=True, oldest=oldest)
     return ReplayStart(later - 1, high, missing=True, oldest=oldest)
@@ -103,9 +103,9 @@ def _start(
 async def read_replay(
     database: Database, tenant: str, filter: StreamFilter, after: int, until: int, limit: int = REPLAY_EVENTS
 ) -> tuple[ReplayPage, str | None]:
-    """The next events that pass, of 500 that are looked at: `REPLAY_BYTES` of them at most, or one.
+    """Return the next matching events out of 500: at most `REPLAY_BYTES`, or one.
 
-    And which log was read, None if there was nothing in it.
+    Also returns the log, or None if it was empty.
     """
     values = {
         "tenant": tenant,
@@ -126,7 +126,7 @@ async def read_replay(
 
 
 async def read_tail(database: Database, after: LogEnd, limit: int) -> TailPage:
-    """What was committed after an event, of all tenants, in order."""
+    """Return what all tenants committed after an event, in order."""
     values = {"after": after.position, "id": after.id, "limit": limit, "bytes": PAGE_BYTES}
     rows = await database.call(database.queries(_FILE)["tail"], values)
     entries = [Entry(row[0], to_event(row[:9])) for row in rows if row[0] is not None]

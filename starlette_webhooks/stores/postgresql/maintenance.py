@@ -1,4 +1,4 @@
-"""What is kept besides, and for how long."""
+"""Removes old data, and maintains statistics."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["erase", "prune", "roll_up"]
 
 _FILE = "maintenance.sql"
 _BATCH = 200
-# Between batches of what is removed, so that others have their turn.
+# The pause between batches of removals, which lets other calls proceed.
 _PAUSE = 0.05
 _HOUR = 3_600_000
-# An attempt is recorded some time after it began, by which it is counted.
+# An attempt is recorded some time after its start, which determines its hour.
 _LATE = 2 * _HOUR
 
 
 async def prune(database: Database, before: int) -> None:
-    """Remove what is old, and what removed endpoints left. See `Maintenance.prune`."""
+    """Remove old events, and the rest of deleted endpoints. See `Maintenance.prune`."""
     queries = database.queries(_FILE)
     for (number,) in await database.call(queries["orphans"]):
         while await delete_leftovers(database, number):
@@ -33,7 +33,7 @@ async def prune(database: Database, before: int) -> None:
 
 
 async def roll_up(database: Database, now: int) -> None:
-    """Count the attempts of the hours that are over, for the statistics of endpoints."""
+    """Count the attempts of past hours, for the statistics of endpoints."""
     queries = database.queries(_FILE)
     ((hour,),) = await database.call(queries["counted_until"])
     while hour + _HOUR + _LATE <= now:
@@ -42,7 +42,7 @@ async def roll_up(database: Database, now: int) -> None:
 
 
 async def erase(database: Database, tenant: str) -> None:
-    """Remove everything that is kept of a tenant."""
+    """Remove everything that is stored for a tenant."""
     while (identifier := await any_endpoint(database, tenant)) is not None:
         await delete_endpoint(database, tenant, identifier)
     while (await database.call(database.queries(_FILE)["erase_events"], (tenant, _BATCH)))[0][0]:

@@ -17,7 +17,7 @@ _SECRETS = "secrets.sql"
 
 
 class SharedValues(Meta):
-    """The part of a store or an outbox that keeps values by name."""
+    """The part of a store or an outbox that stores named values."""
 
     database: Database
 
@@ -26,7 +26,7 @@ class SharedValues(Meta):
         values = {"name": name, "value": default}
         rows = await self.database.call(self.database.queries(_META)["read"], values)
         if not rows:
-            # Another process has just stored it, after this statement began.
+            # Another process stored it after this statement began.
             rows = await self.database.call(self.database.queries(_META)["read"], values)
         return bytes(rows[0][0])
 

@@ -1,4 +1,4 @@
-"""Bringing the schema up to date, one process at a time, and never with long locks."""
+"""Migrates the schema, one process at a time and without long locks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 logger = logging.getLogger("starlette_webhooks")
 
 LOCK = 5747
-"""Of the advisory lock, with the hash of the schema's name: whoever migrates holds it."""
+"""The class of the advisory lock for migrations. Its object is the hash of the schema's name."""
 _LOCK_PAUSE = 0.05
 _SAY_AFTER = 2.0
 _PAUSE = 1.0
@@ -52,17 +52,17 @@ def migrate(
     lock_timeout: float = 2.0,
     say_after: float = _SAY_AFTER,
 ) -> Installed:
-    """Make the schema, or bring it up to date. Nothing is done where it is.
+    """Create or migrate the schema if necessary.
 
     Args:
-        migrations: Those of the package by default.
-        patience: Seconds to try again while other programs hold locks on the tables.
-        lock_timeout: Seconds to wait for such a lock at a time: others queue up behind whoever waits.
-        say_after: Seconds of waiting for another process that migrates, after which the log says so.
+        migrations: The migrations of the package by default.
+        patience: Seconds to retry while other programs hold locks on the tables.
+        lock_timeout: Seconds to wait for such a lock at a time, since others queue behind a waiting process.
+        say_after: Seconds after which waiting for another migrating process is logged.
 
     Raises:
-        BackendUnavailable: A newer version of the package made the schema, which this one does not work with; or the
-            server refuses the change, of which nothing is left then.
+        BackendUnavailable: The schema is from a newer version of the package, and this one does not work with it. Or
+            the server refused the migration, which then had no effect.
     """
     migrations = migrations or package_migrations()
     where = _where(schema)
@@ -72,19 +72,19 @@ def migrate(
             done = _migrate_once(connection, schema, migrations, lock_timeout, say_after)
         except errors.InsufficientPrivilege as exc:
             raise BackendUnavailable(
-                f"The schema {schema!r} cannot be brought up to date: {explain(exc)} Run `starlette-webhooks migrate` "
+                f"The schema {schema!r} cannot be migrated: {explain(exc)} Run `starlette-webhooks migrate` "
                 "as the role that owns it."
             ) from exc
         except errors.LockNotAvailable as exc:
             if time.monotonic() > until:
                 raise BackendUnavailable(
-                    f"The schema {schema!r} cannot be brought up to date: another program holds locks on its tables. "
+                    f"The schema {schema!r} cannot be migrated: another program holds locks on its tables. "
                     "See `pg_stat_activity` for old transactions."
                 ) from exc
             time.sleep(_PAUSE)
             continue
         except psycopg.Error as exc:
-            raise BackendUnavailable(f"The schema {schema!r} cannot be brought up to date: {explain(exc)}") from exc
+            raise BackendUnavailable(f"The schema {schema!r} cannot be migrated: {explain(exc)}") from exc
         if done is not None and applied is not None:
             applied(done)
     return installed(connection, schema)
@@ -116,8 +116,8 @@ def _migrate_once(
 
 
 def _lock(connection: Connection, schema: str, say_after: float) -> None:
-    # Held until the commit, so also behind a pooler. Tried again and again: whoever waits for a process that stands
-    # still must be able to say so.
+    # Held until the commit, so it also works behind a pooler. Tried repeatedly: a process that waits for a stopped one
+    # must be able to log it.
     started, said = time.monotonic(), False
     while True:
         row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", (LOCK, schema)).fetchone()
@@ -140,7 +140,7 @@ def _holder(connection: Connection) -> str:
 
 def _make_schema(connection: Connection, schema: str) -> None:
     name = quote_name(schema)
-    # `CREATE SCHEMA IF NOT EXISTS` needs the right to create one even where it exists.
+    # `CREATE SCHEMA IF NOT EXISTS` requires the privilege to create one even if it exists.
     if connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone() is None:
         connection.execute(f"CREATE SCHEMA {name}")
     connection.execute(
@@ -150,10 +150,10 @@ def _make_schema(connection: Connection, schema: str) -> None:
 
 
 def check(connection: Connection, schema: str, migrations: Sequence[Migration] | None = None) -> Installed:
-    """See that this version of the package works on the schema.
+    """Check that this version of the package works with the schema.
 
     Raises:
-        BackendUnavailable: It does not.
+        BackendUnavailable: It does not work with the schema.
     """
     migrations = migrations or package_migrations()
     found = installed(connection, schema)
@@ -163,7 +163,7 @@ def check(connection: Connection, schema: str, migrations: Sequence[Migration] |
 
 
 def grant(connection: Connection, schema: str, role: str) -> None:
-    """Let a role use the schema, and change nothing of it. To be repeated after each migration."""
+    """Let a role use the schema without changing it. Repeat this after each migration."""
     name, grantee = quote_name(schema), quote_name(role)
     connection.execute(
         f"GRANT USAGE ON SCHEMA {name} TO {grantee};"
@@ -175,8 +175,8 @@ def grant(connection: Connection, schema: str, role: str) -> None:
 
 
 def installed(connection: Connection, schema: str) -> Installed:
-    """What the schema has."""
-    # Not `to_regclass`: behind the lock it would remember that the table was not there before.
+    """Return the version of the schema."""
+    # Not `to_regclass`: after waiting for the lock, it would still see that the table did not exist.
     found = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'migration'"
     if connection.execute(found, (schema,)).fetchone() is None:
         return Installed()

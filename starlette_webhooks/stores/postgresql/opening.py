@@ -1,4 +1,4 @@
-"""Opening a connection, for which a caller waits no longer than it has time."""
+"""Opens connections, for which a caller waits only until its deadline."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class OpenConnection(Connection[Row]):
     deadline: float
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        # All that waits for the server comes through here.
+        # All waiting for the server passes through here.
         return super().wait(gen, interval, max(self.deadline - time.monotonic(), 0.001))
 
 
 class Opening:
-    """A connection that is being opened, on a thread of its own.
+    """A connection that is being opened on its own thread.
 
-    Looking up names takes as long as it takes, and each of several hosts has its own timeout. A caller that gives up
-    leaves this to the next one, so that the last host gets its turn whatever time the callers have.
+    Looking up names has no deadline, and each of several hosts has its own timeout. A caller that gives up leaves this
+    to the next one, so that the last host is tried even if each caller has little time.
     """
 
     def __init__(self, conninfo: str) -> None:
@@ -42,7 +42,7 @@ class Opening:
     def _run(self) -> None:
         connection = None
         try:
-            # Prepared statements would stay with a connection of the pooler.
+            # Prepared statements would stay on a connection of the pooler.
             connection = OpenConnection.connect(self._conninfo, autocommit=True, prepare_threshold=None)
         except Exception as exc:
             self._error = exc
@@ -53,10 +53,10 @@ class Opening:
         self._done.set()
 
     def wait(self, deadline: float) -> OpenConnection | None:
-        """The connection, or None if it is not there by then (`time.monotonic()`).
+        """Return the connection, or None if it is not open by then (`time.monotonic()`).
 
         Raises:
-            psycopg.Error: It could not be opened.
+            psycopg.Error: The connection could not be opened.
         """
         if not self._done.wait(max(deadline - time.monotonic(), 0)):
             return None
@@ -65,7 +65,7 @@ class Opening:
         return self._connection
 
     def drop(self) -> None:
-        """Close the connection, as soon as it is open."""
+        """Close the connection as soon as it is open."""
         with self._mutex:
             self._dropped = True
             if self._connection is not None:

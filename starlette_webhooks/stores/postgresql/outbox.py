@@ -1,4 +1,4 @@
-"""The outbox in PostgreSQL: shared by the processes on all machines, so that a host without a disk loses nothing."""
+"""The outbox in PostgreSQL, which all machines share, so that a host without a disk loses nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PostgreSQLOutbox(SharedValues):
 
     Args:
         retention: Seconds for which the `event_id` of an accepted event is remembered.
-        lease: Seconds for which a process relays without renewing that.
+        lease: The length of the relay's lease in seconds.
         options: See `Database`.
     """
 
@@ -92,14 +92,14 @@ class PostgreSQLOutbox(SharedValues):
                 try:
                     yield
                 finally:
-                    # Shielded: what was submitted must be committed, and those who wait must not wait for ever.
+                    # Shielded: submitted events must be committed, and callers must not wait forever.
                     with anyio.CancelScope(shield=True):
                         await self._writer.stop(self._committer.close)
         finally:
             self._writer.on_commit.remove(committed)
 
     def after_fork(self) -> None:
-        """See `Inherited`. The connections are the parent's, and stay untouched."""
+        """See `Inherited`. The connections belong to the parent and stay untouched."""
         self._writer.after_fork()
 
     def lock(self, time: TimeSource) -> RelayLease:
@@ -143,7 +143,7 @@ class PostgreSQLOutbox(SharedValues):
         """See `Outbox.tenants`."""
         name, values = ("tenants", ()) if after is None else ("tenants_after", (after,))
         ((position, found),) = await self._call(name, values)
-        # After pruning, the greatest position that is left may be lower.
+        # After pruning, the greatest remaining position may be lower.
         return found, max(position, after or 0)
 
     async def next(self, tenant: str, limit: int) -> list[OutboxEntry]:
@@ -193,7 +193,7 @@ class PostgreSQLOutbox(SharedValues):
         return self._settle({**values, "code": _text(code), "detail": _text(detail)})
 
     def _settle(self, values: dict[str, Any]) -> Write[None]:
-        # Whoever never asked to relay, such as a script, does not compete with anybody.
+        # A process that never tried to relay, such as a script, does not compete with others.
         term = 0 if self._lease is None else self._lease.term
         return self._writer.submit(Write, Settle(values, term), 0, False)
 
@@ -251,5 +251,5 @@ def _labels(event: Event) -> str | None:
 
 
 def _text(text: str) -> str:
-    # PostgreSQL keeps no text with a NUL.
+    # PostgreSQL cannot store text with NUL.
     return text.replace("\0", "")

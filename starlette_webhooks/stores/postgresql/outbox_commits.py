@@ -1,4 +1,4 @@
-"""Group commits of the outbox: new events by one call of the server, and what became of others by another one.
+"""Group commits of the outbox: one call of the server stores new events, and another one stores results.
 
 Runs on the thread of the writer.
 """
@@ -24,13 +24,13 @@ __all__ = ["OutboxCommitter", "Put", "PutResult", "Settle", "to_entry"]
 
 _PAUSE = 0.1
 _EVENTS = 2000
-# Of the values, by their class of SQLSTATE; none where psycopg refused them.
+# The values are at fault, by the class of SQLSTATE, or none if psycopg refused them.
 _AT_FAULT = ("", "22", "23")
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Events to be taken, all or none."""
+    """Events to store, all or none."""
 
     events: Sequence[Event]
 
@@ -45,9 +45,9 @@ class PutResult:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """What became of an event, as `outbox_settle_2` takes it, recorded by the process that relays in that term.
+    """The result of an event for `outbox_settle_2`, recorded by the process that relays in this term.
 
-    In term 0 it is recorded in any case.
+    Term 0 is always recorded.
     """
 
     values: dict[str, Any]
@@ -55,7 +55,7 @@ class Settle:
 
 
 def to_entry(row: Sequence[Any]) -> OutboxEntry:
-    """An entry of the columns that `outbox.sql` selects."""
+    """Return an entry from the columns that `outbox.sql` selects."""
     seq, tenant, event_id, event_type, timestamp, channels, payload, state, message_id, code, detail = row[:11]
     labels = tuple(channels.split(",")) if channels else ()
     event = Event(message_id or "", tenant, event_type, payload, from_ms(timestamp), event_id, labels)
@@ -63,7 +63,7 @@ def to_entry(row: Sequence[Any]) -> OutboxEntry:
 
 
 class OutboxCommitter:
-    """Commits batches of `Put`, `Settle` and None, which only waits for those before it. On a connection of its own."""
+    """Commits batches of `Put`, `Settle` and None, which only waits for earlier ones. Uses its own connection."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -76,7 +76,7 @@ class OutboxCommitter:
         self._link.close()
 
     def commit(self, batch: Batch) -> None:
-        """Commit a batch, and put results and errors into its writes."""
+        """Commit a batch, and store results and errors in its writes."""
         puts = [write for write in batch.writes if isinstance(write.operation, Put)]
         settled: dict[int, list[Write[Any]]] = {}
         for write in batch.writes:
@@ -92,7 +92,7 @@ class OutboxCommitter:
             call(writes)
         except CallFailed as exc:
             if len(writes) > 1 and exc.sqlstate[:2] in _AT_FAULT:
-                # One of them is at fault, and shall fail alone.
+                # One of them is at fault, and must fail alone.
                 for write in writes:
                     self._together([write], call)
                 return
@@ -103,7 +103,7 @@ class OutboxCommitter:
     def _call_settle(self, term: int, writes: Sequence[Write[Any]]) -> None:
         ((done,),) = self._persist(self._settle, (json.dumps([write.operation.values for write in writes]), term))
         if not done:
-            raise BackendUnavailable("Another process relays by now, and records what becomes of the event.")
+            raise BackendUnavailable("Another process relays now, and records the result of the event.")
 
     def _call_put(self, writes: Sequence[Write[Any]]) -> None:
         events = [event for write in writes for event in write.operation.events]
@@ -130,7 +130,7 @@ class OutboxCommitter:
             write.result = PutResult(stored, fresh)
 
     def _persist(self, statement: str, values: Sequence[Any]) -> list[Row]:
-        """The rows of a call that has the same effect however often it is made: until one was answered, or in time."""
+        """Repeat an idempotent call until it succeeds or the deadline has passed, and return its rows."""
         deadline = time.monotonic() + self._database.deadline
         while True:
             try:
@@ -138,7 +138,7 @@ class OutboxCommitter:
                     return self._link.call(statement, values, deadline=deadline)
             except CallLost as exc:
                 if time.monotonic() + _PAUSE > deadline:
-                    raise BackendUnavailable(f"Whether the outbox has the event is not known: {exc}") from exc
+                    raise BackendUnavailable(f"It is unknown whether the outbox has the event:  {exc}") from exc
             except CallFailed:
                 if self._link.is_open or time.monotonic() + _PAUSE > deadline:
                     raise

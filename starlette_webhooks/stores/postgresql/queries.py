@@ -1,4 +1,4 @@
-"""The SQL of this store: named statements, for the schema of the setting."""
+"""The SQL of this store: named statements for the schema in the settings."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _SCHEMA = re.compile(r"\bwebhooks\.")
 
 
 def quote_name(schema: str) -> str:
-    """A name as it stands in SQL."""
+    """Return a name quoted for SQL."""
     return '"' + schema.replace('"', '""') + '"'
 
 
 def qualify(sql: str, schema: str) -> str:
-    """SQL for another schema than `webhooks`."""
+    """Return SQL for another schema than `webhooks`."""
     return _SCHEMA.sub(lambda _: quote_name(schema) + ".", sql)
 
 
 @cache
 def load_queries(file: str, schema: str) -> Mapping[str, str]:
-    """The statements of a `.sql` file, by name."""
+    """Return the statements of a `.sql` file by name."""
     queries = {}
     for part in files(_PACKAGE).joinpath(file).read_text("utf-8").split(_MARK)[1:]:
         name, _, statement = part.partition("\n")
@@ -37,7 +37,7 @@ def load_queries(file: str, schema: str) -> Mapping[str, str]:
 
 
 def substitute(statement: str, **parts: str) -> str:
-    """Put SQL in the place of each `{name}` of a statement. Values are bound as parameters, never put in here."""
+    """Replace each `{name}` of a statement with SQL. Never use it for values, which are bound as parameters."""
     for name, part in parts.items():
         statement = statement.replace(f"{{{name}}}", part)
     return statement

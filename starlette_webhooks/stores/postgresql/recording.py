@@ -1,7 +1,7 @@
-"""Recording attempts together: all outcomes that wait go by one call of the server, two where some of them failed.
+"""Records attempts together: one call of the server for all waiting outcomes, or two if some of them failed.
 
-What changes is decided by `delivery.records`, from the state of the endpoints; the server does it only while they are
-still in that state. Runs on a thread of its own.
+`delivery.records` decides what changes, from the state of the endpoints. The server applies it only if that state is
+unchanged. Runs on its own thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Recorder", "Recording"]
 _ATTEMPTS = 500
 _PAUSE = 0.1
 _TURNS = 20
-# A deadlock, or a conflict with another transaction: nothing was done, and the same call may succeed.
+# A deadlock or a conflict with another transaction. The call had no effect and may succeed again.
 _AGAIN = ("40", "55P03")
 # Of the values, by their class of SQLSTATE; none where psycopg refused them.
 _AT_FAULT = ("", "22", "23")
@@ -33,7 +33,7 @@ _AT_FAULT = ("", "22", "23")
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An outcome to be recorded. See `DeliveryStore.record`."""
+    """An outcome to record. See `DeliveryStore.record`."""
 
     outcome: Outcome
     disable_after: int
@@ -41,7 +41,7 @@ class Recording:
 
 @dataclass(slots=True)
 class _Decision:
-    """What becomes of an endpoint after its outcomes, in their order."""
+    """The state of an endpoint after its outcomes, in order."""
 
     before: EndpointState
     after: EndpointState
@@ -49,7 +49,7 @@ class _Decision:
 
 
 class Recorder:
-    """Commits batches of `Recording`, on a connection of its own. Its results are the endpoints that were disabled."""
+    """Commits batches of `Recording` on its own connection. The results are the endpoints that were disabled."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -58,7 +58,7 @@ class Recorder:
         self._record, self._states = queries["record"], queries["endpoint_states"]
 
     def commit(self, batch: Batch) -> None:
-        """Record a batch, and put results and errors into its writes."""
+        """Record a batch, and store results and errors in its writes."""
         writes = batch.writes
         for start in range(0, len(writes), _ATTEMPTS):
             part = writes[start : start + _ATTEMPTS]
@@ -88,7 +88,7 @@ class Recorder:
             try:
                 stale = self._call([write.operation.outcome for write in waiting], decisions, deadline)
             except CallLost:
-                # It may be recorded, which the next call finds out by the ids of the attempts.
+                # It may have been recorded. The next call finds out by the ids of the attempts.
                 if time.monotonic() + _PAUSE > deadline:
                     raise
                 time.sleep(_PAUSE)
@@ -107,7 +107,7 @@ class Recorder:
         raise BackendUnavailable("The state of an endpoint kept changing while an attempt was recorded.")
 
     def _decide(self, recordings: Sequence[Recording], deadline: float) -> dict[int, _Decision]:
-        """What becomes of the endpoints that failed, or that had failed before this batch."""
+        """Decide about the endpoints that failed in or before this batch."""
         failed = {one.outcome.delivery.endpoint for one in recordings if not one.outcome.ok}
         if not failed:
             return {}
@@ -201,7 +201,7 @@ def _notice(decision: _Decision, now: int) -> dict[str, Any]:
 
 def _fail(writes: Sequence[Write[Any]], error: Exception) -> None:
     if isinstance(error, CallFailed) and error.sqlstate[:2] in _AT_FAULT:
-        # It is about what was written, which fails again however often it is tried.
+        # The data is at fault, so that another try would fail again.
         refused = BackendRefused(f"The database refused what was written: {error}")
         refused.__cause__ = error
         error = refused

@@ -1,4 +1,4 @@
-"""Delivering again: one event, or everything that failed."""
+"""Redelivers one event, or everything that failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILE = "deliveries.sql"
 
 
 async def resend(database: Database, tenant: str, event_id: str, endpoint_id: str, *, now: int) -> bool:
-    """Make the delivery of an event due now. See `Redelivery.resend`."""
+    """Make a delivery urgent. See `Redelivery.resend`."""
     ((reason,),) = await database.call(database.queries(_FILE)["resend"], (tenant, event_id, endpoint_id, now))
     if reason:
         raise endpoint_disabled(endpoint_id, reason)
@@ -32,7 +32,7 @@ async def recover(
     now: int,
     batch: int = 500,
 ) -> Recovered | None:
-    """Deliver again, one batch. See `Redelivery.recover`."""
+    """Queue a batch of failed deliveries. See `Redelivery.recover`."""
     rows = await database.call(database.queries(_FILE)["target"], (tenant, endpoint_id))
     if not rows:
         return None

@@ -1,7 +1,7 @@
-"""Which of the processes on all machines relays: the one with the lease, which it renews.
+"""Decides by a lease which of the processes on all machines relays.
 
-A lock of a session would be lost silently behind a pooler. A lease has a term instead, and records of an earlier term
-are refused: a process that stood still for a while does no harm when it goes on.
+Behind a pooler, a session's lock could be lost silently. A lease therefore has a term, and records of an earlier term
+are refused, so that a process that was suspended does no harm when it continues.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class RelayLease(Lock):
     """The lease of the relay.
 
     Args:
-        seconds: Its length. A process that dies is replaced within it and a third of it.
+        seconds: The length of the lease. A process that dies is replaced within 4/3 of it.
 
     Attributes:
-        term: Counts the processes that have had it. Nobody else has it for as long as this is the last one.
+        term: Counts the holders. No other process has the lease while this is the last term.
     """
 
     def __init__(self, database: Database, time: TimeSource, *, seconds: float = 3.0) -> None:
@@ -43,7 +43,7 @@ class RelayLease(Lock):
 
     @property
     def held(self) -> bool:
-        """See `Lock.held`. By this process's own clock, which began to count before the server's did."""
+        """See `Lock.held`. Uses this process's clock, which started counting before the server's."""
         return self._until is not None and self._time.monotonic() < self._until
 
     async def acquire(self) -> None:
@@ -70,7 +70,7 @@ class RelayLease(Lock):
             except BackendUnavailable as exc:
                 if not self.held:
                     raise BackendUnavailable(f"The lease of the relay could not be renewed: {exc}") from exc
-        logger.warning("Another process relays now: this one stood still for too long.")
+        logger.warning("Another process relays now, because this one was suspended for too long.")
 
     async def release(self) -> None:
         """See `Lock.release`."""
@@ -81,4 +81,4 @@ class RelayLease(Lock):
             try:
                 await self._database.call(self._database.queries("outbox.sql")["leave_relay"], (self._holder,))
             except BackendUnavailable as exc:
-                logger.warning("The next process has to wait until the lease of the relay ends: %s", exc)
+                logger.warning("The next process must wait until the lease of the relay ends: %s", exc)

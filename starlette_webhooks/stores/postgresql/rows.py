@@ -1,4 +1,4 @@
-"""Events of PostgreSQL's rows, in which channels are separated by commas."""
+"""Reads events from PostgreSQL's rows, in which channels are separated by commas."""
 
 from __future__ import annotations
 

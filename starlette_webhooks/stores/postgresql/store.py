@@ -1,4 +1,4 @@
-"""`PostgreSQLStore`: everything in one schema of a PostgreSQL database, shared by processes on many machines."""
+"""`PostgreSQLStore`, which stores everything in a schema of a PostgreSQL database that several machines share."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from starlette_webhooks.types import Clock
 
 __all__ = ["PostgreSQLStore"]
 
-# Without hints: ten looks a second at most while streams are open, with the dispatcher's own.
+# Without hints: at most ten checks a second while streams are open, including those of the dispatcher.
 _POLL = 0.12
 _POLL_WITH_HINTS = 1.0
 _SPACING_WITH_HINTS = 0.01
@@ -49,12 +49,12 @@ class PostgreSQLStore(StoredValues, Store):
     """A store in PostgreSQL. See `Store`.
 
     Args:
-        url: Of the database, as libpq reads it.
-        listen_url: Of the same database, for `LISTEN`: a connection that no pooler takes away.
+        url: The URL of the database for libpq.
+        listen_url: A URL of the same database without a pooler, for `LISTEN`.
         delivers: Whether this process delivers.
         max_writes, max_bytes: How many events may wait for their commit, and their size.
-        clock: Seconds since the epoch, for tests; by default by the clock of the server.
-        poll: Seconds between two looks for commits of other processes, while streams are open and no hints arrive.
+        clock: Seconds since the epoch, for tests. By default, the clock of the server.
+        poll: Seconds between two checks for commits of other processes, while streams are open and no hints arrive.
         options: See `Database`.
     """
 
@@ -121,7 +121,7 @@ class PostgreSQLStore(StoredValues, Store):
         self._records.after_fork()
 
     async def _watch(self) -> None:
-        """Look for commits of other processes, while streams are open."""
+        """Check for commits of other processes while streams are open."""
         while True:
             tail = self._tail
             if tail is None or not tail.watching:
@@ -136,7 +136,7 @@ class PostgreSQLStore(StoredValues, Store):
             self._tail.wake()
 
     def _spacing(self) -> float:
-        """Seconds between two readings of the tail, as commits of others may stand between any two of our own."""
+        """Return the seconds between two reads of the tail, since other commits may be between any two of our own."""
         return min(self._poll, _SPACING_WITH_HINTS if self._hints.connected else _POLL)
 
     def _hinted(self, endpoints: Iterable[int] | None) -> None:
@@ -179,7 +179,7 @@ class PostgreSQLStore(StoredValues, Store):
             if all(one.log == self._followed.log for one in appended):
                 tail.committed([entry for one in appended for entry in one.entries])
             else:
-                # It may lack events that were published, or have others that were not.
+                # The log may lack published events, or contain others that were not published.
                 tail.wake()
         due: dict[int, None] = {}
         urgent: dict[int, None] = {}
@@ -199,7 +199,7 @@ class PostgreSQLStore(StoredValues, Store):
 
     def _recorded(self, writes: Sequence[Write[Any]]) -> None:
         if any(write.result is not None for write in writes):
-            # The event that says so is in the log, too, and endpoints of the tenant may want it.
+            # The event about it is also in the log, and endpoints of the tenant may subscribe to it.
             self._wake_tail()
             if self._dispatcher is not None:
                 self._dispatcher.wake(())

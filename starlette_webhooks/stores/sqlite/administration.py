@@ -1,4 +1,4 @@
-"""What an operator does to a file. See `Administration`."""
+"""The administration of a SQLite file. See `Administration`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SQLiteAdministration(Administration):
     """A SQLite file.
 
     Args:
-        lock_seconds: How long to wait for a process of the app that writes.
+        lock_seconds: How long to wait for a writing process of the app.
     """
 
     def __init__(self, path: str, *, lock_seconds: float = 5.0) -> None:
@@ -54,13 +54,13 @@ class SQLiteAdministration(Administration):
             why = exc.strerror or str(exc)
             raise BackendUnavailable(f"The database {self._path!r} cannot be opened: {why}.") from exc
         except sqlite3.Error as exc:
-            raise BackendUnavailable(f"The database {self._path!r} cannot be brought up to date: {exc}.") from exc
+            raise BackendUnavailable(f"The database {self._path!r} cannot be migrated: {exc}.") from exc
         finally:
             lock.close()
 
     def grant(self, role: str) -> None:
         """See `Administration.grant`."""
-        raise BackendUnavailable("A SQLite file has no roles: whoever may write to the file may use it.")
+        raise BackendUnavailable("A SQLite file has no roles. Users who can write to the file can use it.")
 
     def adopt(self, environment: str | None, *, keep: bool) -> Adopted:
         """See `Administration.adopt`."""

@@ -1,4 +1,4 @@
-"""A file that no other process has open, as a move needs it."""
+"""Exclusive access to a file, for moving it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SECONDS = 1.0
 
 @contextmanager
 def opened_alone(path: str) -> Generator[sqlite3.Connection]:
-    """A connection to a file that nobody else has open, and nobody can open before the block ends.
+    """Open a file that no other process has open, and that no other process can open before the block ends.
 
     Raises:
-        BackendUnavailable: Another process has it open, or it cannot be opened.
+        BackendUnavailable: Another process has the file open, or it cannot be opened.
     """
     location = os.path.realpath(path)
     check_for_damage(location, seconds=_SECONDS)
@@ -30,7 +30,7 @@ def opened_alone(path: str) -> Generator[sqlite3.Connection]:
         raise BackendUnavailable(f"The database {path!r} cannot be opened: {exc}.") from exc
     try:
         try:
-            # With a WAL, every connection holds a shared lock for as long as it is open, and this asks for them all:
+            # In WAL mode, every open connection holds a shared lock, and this needs all of them:
             # https://sqlite.org/pragma.html#pragma_locking_mode
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("BEGIN EXCLUSIVE")
@@ -39,7 +39,7 @@ def opened_alone(path: str) -> Generator[sqlite3.Connection]:
             if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise BackendUnavailable(f"The database {path!r} cannot be opened: {exc}.") from exc
             raise BackendUnavailable(
-                f"Another process has the database {path!r} open. Stop the app on every process that uses it first."
+                f"Another process has the database {path!r} open. First stop all processes of the app that use it."
             ) from exc
         check_ownership(connection, path)
         yield connection

@@ -1,4 +1,4 @@
-"""Everything that a file holds, table by table, on its way into another database."""
+"""Exports a file table by table, for another database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class ExportedTable:
-    """The rows of a table, in one snapshot with those of the others."""
+    """The rows of a table, from the same snapshot as the other tables."""
 
     name: str
     columns: tuple[str, ...]
@@ -39,10 +39,10 @@ class ExportedTable:
 
 
 def export(connection: sqlite3.Connection, *, hour: int) -> Iterator[ExportedTable]:
-    """Each table of a file.
+    """Yield each table of a file.
 
     Args:
-        hour: Statistics by the hour are exported up to this one, in milliseconds since the epoch.
+        hour: Hourly statistics are exported up to this hour, in milliseconds since the epoch.
     """
     for name in TABLES:
         values = {"hour": hour}
@@ -54,6 +54,6 @@ def export(connection: sqlite3.Connection, *, hour: int) -> Iterator[ExportedTab
 
 
 def last_number(connection: sqlite3.Connection, table: str) -> int:
-    """The greatest number that a table has ever given, also to rows that are gone."""
+    """Return the greatest number that a table has ever assigned, also to deleted rows."""
     row = connection.execute(_QUERIES["last_number"], (table,)).fetchone()
     return 0 if row is None else int(row[0])
