@@ -191,7 +191,7 @@ class Relay:
         try:
             async with self._slots:
                 if not self._lock.held:
-                    # The process stood still for a while, and another one has gone on from here.
+                    # This process was suspended, and another one has continued from here.
                     raise BackendUnavailable("Another process relays now.")
                 accepted = await self._forward(entry.event)
         except ForwardingRefused as exc:

@@ -35,9 +35,7 @@ def outbox_of(settings: WebhooksSettings, clock: Clock) -> OutboxStore:
     try:
         module = import_module("starlette_webhooks.stores.postgresql.outbox")
     except ModuleNotFoundError as exc:
-        raise ValueError(
-            "`WEBHOOKS_DATABASE` names a PostgreSQL database. Install `starlette-webhooks[postgresql]` for it."
-        ) from exc
+        raise ValueError("`WEBHOOKS_DATABASE` names a PostgreSQL database. Install `psycopg[binary]` for it.") from exc
     outbox: OutboxStore = module.PostgreSQLOutbox(
         found.location,
         schema=settings.database_schema,

@@ -69,7 +69,7 @@ async def test_records_of_a_process_that_lost_the_relay_are_refused(make_outbox:
     one, two = make_outbox(lease=0.1), make_outbox(lease=0.1)
     async with one.lifespan(lambda fresh: None), two.lifespan(lambda fresh: None):
         await put(one, [make("acme", 0), make("acme", 1)])
-        # It stood still, and its own clock has not told it yet that the lease is over.
+        # It was suspended, and does not know yet by its own clock that the lease has ended.
         stopped = one.lock(TimeSource(monotonic=lambda: 0.0))
         await stopped.acquire()
         (entry, later) = await one.next("acme", 2)

@@ -59,7 +59,7 @@ class Database:
         busy_seconds: How long to wait for another program that holds SQLite's own lock.
         check_seconds: How long to check for damage when the file is opened.
         watch_every: Seconds between two checks whether the file still exists and, after a problem, is usable again.
-        migrates: Whether the schema is brought up to date at the start.
+        migrates: Whether the schema is migrated at startup.
         migrations: Those of the package by default.
         environment: The environment of this process; see `check_environment`.
     """

@@ -62,11 +62,11 @@ async def test_emits_fail_at_once_for_as_long_as_the_server_is_known_to_be_away(
             with taking(at_most=0.5), pytest.raises(BackendUnavailable, match="away"):
                 await emit(store)
             await anyio.sleep(0.06)
-        assert str(store.health().get("problem")).startswith("The database is away")
+        assert str(store.health().get("problem")).startswith("The database is unavailable")
         own_postgresql.start()
         await eventually(partial(emitted, store))
         assert store.health().get("problem") is None
-    assert len([one for one in caplog.records if "The database is away" in one.message]) == 1
+    assert len([one for one in caplog.records if "The database is unavailable" in one.message]) == 1
 
 
 async def test_short_restart_delays_emits_and_refuses_none(own_postgresql: PostgreSQL) -> None:
