@@ -13,6 +13,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from starlette_webhooks.audit import CODE, record
 from starlette_webhooks.authentication import Authenticate, default_authenticate
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.emissions import Pending
@@ -243,6 +244,7 @@ class Webhooks:
             BackendError: The database, or Svix, cannot be reached.
         """
         await self._running_services().revoke_sessions(str(tenant))
+        record("sessions.revoked", str(tenant), CODE)
 
     async def reencrypt(self) -> int:
         """Encrypt all secrets in the database with the first key of `WEBHOOKS_ENCRYPTION_KEY`.
@@ -259,6 +261,7 @@ class Webhooks:
     async def erase(self, tenant: str | int | UUID) -> None:
         """Remove everything that is stored for a tenant: events, endpoints, attempts."""
         await self.backend.erase(str(tenant))
+        record("tenant.erased", str(tenant), CODE)
         if self._services is not None and self._lifespan.running:
             self._services.hub.forget(str(tenant))
 

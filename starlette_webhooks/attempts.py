@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from starlette_webhooks.endpoints import without_query
 from starlette_webhooks.events import format_time
 from starlette_webhooks.pagination import Page
 
@@ -45,14 +46,14 @@ class Attempt:
     trigger: str = "scheduled"
     next_attempt_at: datetime | None = None
 
-    def document(self) -> dict[str, Any]:
-        """Return the attempt as the routes show it."""
+    def document(self, *, whole_url: bool = True) -> dict[str, Any]:
+        """Return the attempt as the routes show it; for those who may only read without the query of its URL."""
         return {
             "id": self.id,
             "eventId": self.event_id,
             "eventType": self.event_type,
             "endpointId": self.endpoint_id,
-            "url": self.url,
+            "url": self.url if whole_url else without_query(self.url),
             "number": self.number,
             "timestamp": format_time(self.timestamp),
             "status": self.status,

@@ -51,10 +51,14 @@ _QUAD = "[A-Za-z0-9+/]{4}"
 _TWO, _THREE = "[A-Za-z0-9+/]{2}(==)?", "[A-Za-z0-9+/]{3}=?"
 # 24 to 64 bytes in base64: 8 to 21 groups of four characters and a rest, with or without padding.
 _SECRET = f"^(whsec_)?(({_QUAD}){{8,20}}({_TWO}|{_THREE})?|({_QUAD}){{21}}({_TWO})?)$"
+# The same three bytes eight times, as in a placeholder.
+_REPEATING = re.compile(r"^(whsec_)?(.{4})\2{7}")
 _INVALID_TIME = "invalid_time"
 
 
 def _canonical_secret(text: str) -> str:
+    if _REPEATING.match(text):
+        raise ValueError("the secret repeats the same bytes; leave it out to have one generated")
     # Standard Webhooks' Go library refuses a secret without its padding.
     return "whsec_" + base64.b64encode(parse_secret(text)).decode()
 
@@ -96,7 +100,7 @@ Secret = Annotated[
     str,
     StringConstraints(max_length=200),
     AfterValidator(_canonical_secret),
-    WithJsonSchema({"type": "string", "pattern": _SECRET}),
+    WithJsonSchema({"type": "string", "pattern": _SECRET, "not": {"pattern": _REPEATING.pattern}}),
 ]
 Time = Annotated[
     AwareDatetime, BeforeValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")

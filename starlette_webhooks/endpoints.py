@@ -15,6 +15,7 @@ __all__ = [
     "EndpointChanges",
     "EndpointStats",
     "Unset",
+    "without_query",
 ]
 
 T = TypeVar("T")
@@ -61,11 +62,15 @@ class Endpoint:
     created_at: datetime
     updated_at: datetime
 
-    def document(self) -> dict[str, Any]:
-        """Return the endpoint as the routes show it, with the names of its headers but without their values."""
+    def document(self, *, whole_url: bool = True) -> dict[str, Any]:
+        """Return the endpoint as the routes show it, with the names of its headers but without their values.
+
+        Args:
+            whole_url: False for those who may only read: they see the URL without its query.
+        """
         return {
             "id": self.id,
-            "url": self.url,
+            "url": self.url if whole_url else without_query(self.url),
             "description": self.description,
             "eventTypes": list(self.event_types),
             "channels": list(self.channels),
@@ -77,6 +82,11 @@ class Endpoint:
             "createdAt": format_time(self.created_at),
             "updatedAt": format_time(self.updated_at),
         }
+
+
+def without_query(url: str) -> str:
+    """A URL without its query, which may hold a token, for those who may only read."""
+    return url.partition("?")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

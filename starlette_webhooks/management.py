@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.audit import CODE, Action, Actor, record
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.bodies import EndpointChange, EndpointCreation, EventTest, Recovery, Rotation, check_body
+from starlette_webhooks.delivery.origins import shown_origin
 from starlette_webhooks.endpoints import UNSET, Endpoint, EndpointStats, Unset
 from starlette_webhooks.event_type_names import check_in_catalog, describe_unknown
 from starlette_webhooks.event_types import ENDPOINT_DISABLED, EventType, EventTypes
@@ -31,11 +33,14 @@ class TenantEndpoints:
     Methods with an endpoint's id raise `NotFound` if the tenant has no such endpoint.
     """
 
-    def __init__(self, backend: Backend, event_types: EventTypes, tenant: str, *, max_event_bytes: int) -> None:
+    def __init__(
+        self, backend: Backend, event_types: EventTypes, tenant: str, *, max_event_bytes: int, actor: Actor = CODE
+    ) -> None:
         self._backend = backend
         self._event_types = event_types
         self._tenant = tenant
         self._max_event_bytes = max_event_bytes
+        self._actor = actor
 
     async def list(self, *, limit: int = 50, cursor: str | None = None) -> Page[Endpoint]:
         """Return a page of endpoints, newest first.
@@ -84,7 +89,9 @@ class TenantEndpoints:
         """Like `create`, from the body of a request."""
         changes = body.changes()
         check_in_catalog(body.event_types, self._event_types, error=InvalidBody)
-        return await self._backend.create_endpoint(self._tenant, changes)
+        endpoint = await self._backend.create_endpoint(self._tenant, changes)
+        self._record("endpoint.created", endpoint.id, origin=shown_origin(endpoint.url))
+        return endpoint
 
     async def update(
         self,
@@ -114,16 +121,25 @@ class TenantEndpoints:
             # An endpoint can keep types that were removed from the catalog since.
             retired = (await self.get(id)).event_types
             check_in_catalog(body.event_types, self._event_types, retired=retired, error=InvalidBody)
-        return _found(await self._backend.update_endpoint(self._tenant, id, body.changes()))
+        changes = body.changes()
+        endpoint = _found(await self._backend.update_endpoint(self._tenant, id, changes))
+        self._record("endpoint.changed", id, origin=shown_origin(endpoint.url), fields=sorted(changes.given()))
+        return endpoint
 
     async def delete(self, id: str) -> None:
         """Delete an endpoint with its attempts and pending deliveries."""
         if not await self._backend.delete_endpoint(self._tenant, id):
             raise _no_endpoint()
+        self._record("endpoint.deleted", id)
+
+    def _record(self, action: Action, endpoint: str, **details: str | Sequence[str]) -> None:
+        record(action, self._tenant, self._actor, endpoint=endpoint, **details)
 
     async def secret(self, id: str) -> str:
         """Return the secret that signs deliveries: `whsec_...`."""
-        return _found(await self._backend.get_secret(self._tenant, id))
+        secret = _found(await self._backend.get_secret(self._tenant, id))
+        self._record("secret.read", id)
+        return secret
 
     async def rotate(self, id: str, key: str | None = None) -> str:
         """Replace the secret of an endpoint, and return the new one. The old one stays valid for 24 hours.
@@ -140,7 +156,9 @@ class TenantEndpoints:
 
     async def rotate_from(self, id: str, body: Rotation) -> str:
         """Like `rotate`, from the body of a request."""
-        return _found(await self._backend.rotate_secret(self._tenant, id, body.key))
+        secret = _found(await self._backend.rotate_secret(self._tenant, id, body.key))
+        self._record("secret.rotated", id)
+        return secret
 
     async def test(self, id: str, event_type: str = "test.ping", data: Mapping[str, Any] | None = None) -> Event:
         """Send a test event to this endpoint only, ignoring its filters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from starlette_webhooks import Principal, Webhooks
 from starlette_webhooks.exceptions import Forbidden
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.settings import WebhooksSettings
+from tests.eventually import wait_for
 from tests.hosts import KEYS, MOUNT, READ, WRITE, bearer, make_app, make_webhooks, session_of
 
 ACME = bearer("acme")
@@ -418,6 +420,34 @@ def test_a_session_reads_from_anywhere(client: TestClient) -> None:
 
 
 # Bad input
+
+
+@pytest.mark.parametrize("byte", [b"\0", b"\x01", b"a", b"\xff"])
+@pytest.mark.parametrize("size", [24, 32, 64])
+def test_a_secret_of_equal_bytes_is_refused(client: TestClient, byte: bytes, size: int) -> None:
+    secret = "whsec_" + base64.b64encode(byte * size).decode()
+    for given in (secret, secret.removeprefix("whsec_").rstrip("=")):
+        answer = client.post("/endpoints", json={"url": URL, "secret": given}, headers=ACME)
+        assert answer.status_code == 422
+        assert "repeats" in answer.json()["detail"]
+        assert given not in answer.text
+
+
+def test_those_who_may_only_read_see_no_query_of_a_url(client: TestClient) -> None:
+    made = create(client, url=f"{URL}?token=hunter2")
+    assert made["url"] == f"{URL}?token=hunter2"
+    (event,) = emit(client, ("invoice.paid", {}))
+    wait_for(lambda: client.get(f"/events/{event}/attempts", headers=ACME).json()["attempts"])
+    for path in (
+        "/endpoints",
+        f"/endpoints/{made['id']}",
+        f"/endpoints/{made['id']}/attempts",
+        f"/events/{event}/attempts",
+    ):
+        assert "hunter2" in client.get(path, headers=ACME).text, path
+        read = client.get(path, headers=bearer("acme-read")).text
+        assert "hunter2" not in read, path
+        assert URL in read, path
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from starlette_webhooks.delivery.addresses import InvalidURL, parse_url
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, Unset
 
-__all__ = ["bound_to_origin", "moves"]
+__all__ = ["bound_to_origin", "moves", "shown_origin"]
 
 
 def moves(url: str, changes: EndpointChanges) -> bool:
@@ -32,3 +32,9 @@ def _origin(url: str) -> tuple[str, str, int] | str:
     except InvalidURL:
         # A URL from before a rule was added may not be valid. It counts as its own origin.
         return url
+
+
+def shown_origin(url: str) -> str:
+    """The origin of a URL as text, for logs: its path and query may be secret."""
+    origin = _origin(url)
+    return "" if isinstance(origin, str) else f"{origin[0]}://{origin[1]}:{origin[2]}"

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from starlette_webhooks.audit import Action, Actor, record
 from starlette_webhooks.authentication import check_same_origin
 from starlette_webhooks.exceptions import BackendError, RequestError
 from starlette_webhooks.portal.assets import Assets, load_assets
@@ -163,6 +164,7 @@ class Portal:
         if opened is None:
             return visit.expired()
         token, session = opened
+        self._record("portal.opened", visit, session)
         before = await host.find_session(visit.request)
         if before is not None:
             await host.sign_out(before)
@@ -175,7 +177,13 @@ class Portal:
         session = await host.find_session(visit.request)
         if session is not None:
             await host.sign_out(session)
+            self._record("portal.signed_out", visit, session)
         return self._redirect(visit, "./", "", 0)
+
+    def _record(self, action: Action, visit: _Visit, session: Session) -> None:
+        client = visit.request.client
+        actor = Actor("session", session.principal.subject, "" if client is None else client.host)
+        record(action, session.principal.tenant, actor)
 
     def _redirect(self, visit: _Visit, location: str, token: str, max_age: int) -> Response:
         cookie = session_cookie(

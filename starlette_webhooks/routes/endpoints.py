@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from starlette_webhooks.audit import actor_of
 from starlette_webhooks.bodies import Body, EndpointChange, EndpointCreation, EventTest, Recovery, Rotation
 from starlette_webhooks.management import TenantEndpoints
 from starlette_webhooks.routes.events import ATTEMPT_FILTERS, attempt_page, attempt_query
@@ -31,7 +32,11 @@ _ENDPOINT = "/endpoints/{id}"
 def _endpoints(call: Call[Body | None]) -> TenantEndpoints:
     services = call.services
     return TenantEndpoints(
-        services.backend, services.event_types, call.tenant, max_event_bytes=services.settings.max_event_bytes
+        services.backend,
+        services.event_types,
+        call.tenant,
+        max_event_bytes=services.settings.max_event_bytes,
+        actor=actor_of(call.request, call.principal),
     )
 
 
@@ -46,7 +51,7 @@ def _endpoints(call: Call[Body | None]) -> TenantEndpoints:
 async def list_endpoints(call: Call[None]) -> Response:
     """Return a page of endpoints."""
     page = await _endpoints(call).list(limit=call[LIMIT], cursor=call[ENDPOINT_CURSOR])
-    endpoints = [endpoint.document() for endpoint in page.items]
+    endpoints = [endpoint.document(whole_url=call.writes) for endpoint in page.items]
     return json_response({"endpoints": endpoints, "nextCursor": page.next_cursor, "done": page.done})
 
 
@@ -63,13 +68,13 @@ async def list_endpoints(call: Call[None]) -> Response:
 async def create_endpoint(call: Call[EndpointCreation]) -> Response:
     """Create an endpoint."""
     endpoint = await _endpoints(call).create_from(call.body)
-    return json_response(endpoint.document(), 201)
+    return json_response(endpoint.document(whole_url=call.writes), 201)
 
 
 @operation("GET", _ENDPOINT, "One endpoint", scope="read", answer="Endpoint", parameters=(ENDPOINT_ID,))
 async def get_endpoint(call: Call[None]) -> Response:
     """Return one endpoint."""
-    return json_response((await _endpoints(call).get(call[ENDPOINT_ID])).document())
+    return json_response((await _endpoints(call).get(call[ENDPOINT_ID])).document(whole_url=call.writes))
 
 
 @operation_with_body(
@@ -84,7 +89,7 @@ async def get_endpoint(call: Call[None]) -> Response:
 async def update_endpoint(call: Call[EndpointChange]) -> Response:
     """Change the given fields."""
     endpoint = await _endpoints(call).update_from(call[ENDPOINT_ID], call.body)
-    return json_response(endpoint.document())
+    return json_response(endpoint.document(whole_url=call.writes))
 
 
 @operation(
@@ -142,7 +147,7 @@ async def rotate_secret(call: Call[Rotation]) -> Response:
 async def list_attempts(call: Call[None]) -> Response:
     """Return the attempts to deliver to an endpoint, newest first."""
     identifier = call[ENDPOINT_ID]
-    return attempt_page(await _endpoints(call).attempts(identifier, attempt_query(call, endpoint_id=identifier)))
+    return attempt_page(call, await _endpoints(call).attempts(identifier, attempt_query(call, endpoint_id=identifier)))
 
 
 @operation(

@@ -98,7 +98,7 @@ async def list_event_attempts(call: Call[None]) -> Response:
     """Return the attempts to deliver an event, to all endpoints, newest first."""
     await _existing(call)
     query = attempt_query(call, event_id=call[EVENT_ID])
-    return attempt_page(await call.services.backend.list_attempts(call.tenant, query))
+    return attempt_page(call, await call.services.backend.list_attempts(call.tenant, query))
 
 
 def attempt_query(call: Call[None], *, event_id: str | None = None, endpoint_id: str | None = None) -> AttemptQuery:
@@ -116,9 +116,9 @@ def attempt_query(call: Call[None], *, event_id: str | None = None, endpoint_id:
     )
 
 
-def attempt_page(page: Page[Attempt]) -> Response:
+def attempt_page(call: Call[None], page: Page[Attempt]) -> Response:
     """Return the response with a page of attempts."""
-    attempts = [attempt.document() for attempt in page.items]
+    attempts = [attempt.document(whole_url=call.writes) for attempt in page.items]
     return json_response({"attempts": attempts, "nextCursor": page.next_cursor, "done": page.done})
 
 

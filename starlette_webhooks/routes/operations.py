@@ -54,6 +54,11 @@ class Call(Generic[B_co]):
         return self.principal.tenant
 
     @property
+    def writes(self) -> bool:
+        """Whether the caller may make changes, too."""
+        return self.services.settings.write_scope in self.principal.scopes
+
+    @property
     def session(self) -> Session | None:
         """The portal session that authenticated the caller. None for a key, and for a session of the host."""
         session: Session | None = self.request.scope.get(SESSION)

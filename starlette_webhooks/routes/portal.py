@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from starlette.responses import Response
 
+from starlette_webhooks.audit import actor_of, record
 from starlette_webhooks.authentication import Principal, call_authenticate
 from starlette_webhooks.backends.base import PortalAccess
 from starlette_webhooks.bodies import Body, PortalRequest
@@ -53,6 +54,7 @@ async def _give_access(call: Call[Body | None], asked: PortalRequest) -> Respons
     access = await services.backend_portal(principal, asked.expires_in)
     if access is None:
         access = await _own_portal(call, asked.expires_in)
+    record("portal.link_created", principal.tenant, actor_of(call.request, principal))
     return json_response({"url": access.url, "expiresAt": format_time(access.expires_at)})
 
 

@@ -1,0 +1,84 @@
+"""The audit log: who read a secret, changed where deliveries go, or opened a portal.
+
+Each entry is one record of the logger `starlette_webhooks.audit`, at level INFO. Its message is a JSON object, and the
+attribute `audit` of the record holds the same fields as a dict. The names of fields and actions are stable. No entry
+holds a secret: of URLs only the origin.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from starlette.requests import HTTPConnection
+
+from starlette_webhooks.authentication import Principal
+from starlette_webhooks.scope import BY_KEY, SESSION
+
+__all__ = ["CODE", "Action", "Actor", "actor_of", "record"]
+
+logger = logging.getLogger("starlette_webhooks.audit")
+
+Action: TypeAlias = Literal[
+    "endpoint.created",
+    "endpoint.changed",
+    "endpoint.deleted",
+    "secret.read",
+    "secret.rotated",
+    "portal.link_created",
+    "portal.opened",
+    "portal.signed_out",
+    "sessions.revoked",
+    "tenant.erased",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts.
+
+    Attributes:
+        via: `key` for an API key, `session` for a portal session, `host` for a user of the host, `code` for a call of
+            the host's own code.
+        subject: `Principal.subject`: the id of the key or user.
+        address: The IP address of the client, as the server tells it.
+    """
+
+    via: Literal["key", "session", "host", "code"]
+    subject: str = ""
+    address: str = ""
+
+
+CODE = Actor("code")
+"""The host's own code."""
+
+
+def actor_of(connection: HTTPConnection, principal: Principal) -> Actor:
+    """Who makes a request."""
+    address = "" if connection.client is None else connection.client.host
+    if SESSION in connection.scope:
+        return Actor("session", principal.subject, address)
+    return Actor("key" if connection.scope.get(BY_KEY) else "host", principal.subject, address)
+
+
+def record(action: Action, tenant: str, actor: Actor, **details: str | Sequence[str]) -> None:
+    """Write an entry.
+
+    Args:
+        details: What depends on the action: `endpoint`, `origin`, `fields`.
+    """
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    fields: dict[str, object] = {
+        "action": action,
+        "tenant": tenant,
+        "via": actor.via,
+        "subject": actor.subject,
+        "address": actor.address,
+        **details,
+    }
+    # As JSON, so that nothing that a caller chose can begin a line of its own.
+    logger.info("%s", json.dumps(fields), extra={"audit": fields})
