@@ -152,11 +152,11 @@ def svix() -> Starlette:
     """The route, awaiting the Svix SDK against the stub."""
     from svix.api import MessageIn, SvixAsync, SvixOptions
 
-    engine = SvixAsync("testsk_x.eu", SvixOptions(server_url=f"http://127.0.0.1:{os.environ['BENCH_STUB']}"))
+    client = SvixAsync("testsk_x.eu", SvixOptions(server_url=f"http://127.0.0.1:{os.environ['BENCH_STUB']}"))
 
     async def pay(request: Request) -> JSONResponse:
         data = await request.json()
-        await engine.message.create("acme", MessageIn(event_type=EVENT_TYPE, payload=data))
+        await client.message.create("acme", MessageIn(event_type=EVENT_TYPE, payload=data))
         return JSONResponse({"paid": data["amountPaid"]})
 
     return Starlette(routes=[Route("/pay", pay, methods=["POST"])])

@@ -129,7 +129,7 @@ def _documents(documents: Iterable[Document]) -> str:
         f"<li><span>{escape(document.title)}</span><small>{document.created_at:%H:%M}</small></li>"
         for document in documents
     )
-    return f"""<section><h2>Documents</h2><p>A new one fires <code>document.created</code>.</p><ul>{items}</ul>
+    return f"""<section><h2>Documents</h2><p>A new one emits <code>document.created</code>.</p><ul>{items}</ul>
     <form data-method="POST" data-path="api/v1/documents">
     <label>Title <input name="title" maxlength="200" required></label>
     <button>Create document</button><output></output></form></section>"""
@@ -145,7 +145,7 @@ def _keys(keys: Iterable[APIKey]) -> str:
     scopes = "".join(
         f'<label><input type="checkbox" name="scopes" value="{scope}" checked> {scope}</label>' for scope in SCOPES
     )
-    return f"""<section><h2>API keys</h2><p>Making one fires <code>api_key.created</code>, revoking one
+    return f"""<section><h2>API keys</h2><p>Making one emits <code>api_key.created</code>, revoking one
     <code>api_key.revoked</code>.</p><ul>{items}</ul><form data-method="POST" data-path="api/v1/keys">
     <label>Name <input name="name" maxlength="100" required></label><fieldset>{scopes}</fieldset>
     <button>Create key</button><output></output></form></section>"""

@@ -46,7 +46,7 @@ def parse_database(text: str) -> DatabaseURL:
     found = _SCHEME.match(text)
     if found is None:
         return DatabaseURL("sqlite", text)
-    # Hosts have the URL of their own engine at hand, and the driver in it says nothing about ours.
+    # Hosts have the URL for SQLAlchemy at hand, and the driver in it says nothing about ours.
     scheme = found[1].lower().partition("+")[0]
     rest = text[found.end() :]
     if scheme in ("postgresql", "postgres"):

@@ -1,4 +1,4 @@
-"""The embedded engine as a whole: what the parts do together."""
+"""The SQLite backend as a whole: what its parts do together."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def frames(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line[6:])
 
 
-def test_route_fires_an_event_that_is_listed_at_once(api: httpx.Client) -> None:
+def test_route_emits_an_event_that_is_listed_at_once(api: httpx.Client) -> None:
     document = api.post("/api/v1/documents", json={"title": "Minutes"})
     assert document.status_code == 201
     assert api.get("/api/v1/documents").json()["documents"][0] == document.json()
@@ -172,7 +172,7 @@ def test_api_key_works_until_it_is_revoked(base: str, browser: httpx.Client) -> 
 
 
 @pytest.mark.parametrize("body", [{"name": ""}, {"name": "x", "scopes": ["root"]}, {"scopes": ["webhooks:read"]}, []])
-def test_malformed_key_is_refused_and_fires_nothing(browser: httpx.Client, body: object) -> None:
+def test_malformed_key_is_refused_and_emits_nothing(browser: httpx.Client, body: object) -> None:
     before = newest(browser, event_type="api_key.created")
     assert browser.post("/api/v1/keys", json=body).status_code in (400, 422)
     assert newest(browser, event_type="api_key.created") == before
@@ -346,7 +346,7 @@ def test_billing_event_of_stripe_becomes_one_of_ours(
     assert (event["eventType"], event["payload"]["data"]) == (event_type, data)
 
 
-def test_webhook_that_is_not_from_stripe_fires_nothing(base: str, api: httpx.Client) -> None:
+def test_webhook_that_is_not_from_stripe_emits_nothing(base: str, api: httpx.Client) -> None:
     check_out(base)
     before = newest(api)
     kind, about, *_ = STRIPE_EVENTS[0]
@@ -356,7 +356,7 @@ def test_webhook_that_is_not_from_stripe_fires_nothing(base: str, api: httpx.Cli
     assert newest(api) == before
 
 
-def test_webhook_of_stripe_that_concerns_nobody_fires_nothing(base: str, api: httpx.Client) -> None:
+def test_webhook_of_stripe_that_concerns_nobody_emits_nothing(base: str, api: httpx.Client) -> None:
     before = newest(api)
     assert stripe_sends(base, "customer.created", {"id": "cus_9"}).status_code == 204
     assert stripe_sends(base, "checkout.session.completed", {"mode": "payment", "customer": "cus_1"}).status_code == 204

@@ -1,4 +1,4 @@
-"""An engine that is nothing but a log in memory, and readers of its streams."""
+"""A backend that is only a log in memory, and readers of its streams."""
 
 from __future__ import annotations
 
