@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from starlette_webhooks.stores.postgresql.clock import ServerClock
 from starlette_webhooks.stores.postgresql.connection import CallFailed, CallLost, Link, Row
 from starlette_webhooks.stores.postgresql.conninfo import ConnectionInfo
 from starlette_webhooks.stores.postgresql.migrations import check, migrate
-from starlette_webhooks.stores.postgresql.queries import load_queries
+from starlette_webhooks.stores.postgresql.queries import load_all_queries
 
 __all__ = ["Database", "Values"]
 
@@ -62,6 +62,7 @@ class Database:
     ) -> None:
         self.info = info
         self.schema = schema
+        self._queries = load_all_queries(schema)
         self.deadline = deadline
         self.clock = ServerClock()
         self.availability = Availability(info.description)
@@ -74,9 +75,9 @@ class Database:
         self._idle: list[Link] = []
         self._slots: CapacityLimiter | None = None
 
-    def queries(self, file: str) -> Any:
+    def queries(self, file: str) -> Mapping[str, Any]:
         """Return the statements of a file, for this schema."""
-        return load_queries(file, self.schema)
+        return self._queries[file]
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

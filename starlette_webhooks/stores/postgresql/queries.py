@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-__all__ = ["load_queries", "qualify", "quote_name", "substitute"]
+__all__ = ["load_all_queries", "load_queries", "qualify", "quote_name", "substitute"]
 
 _PACKAGE = "starlette_webhooks.stores.postgresql"
 _MARK = "-- name:"
@@ -34,6 +34,12 @@ def load_queries(file: str, schema: str) -> Mapping[str, str]:
         name, _, statement = part.partition("\n")
         queries[name.strip()] = qualify(statement.strip().rstrip(";"), schema)
     return MappingProxyType(queries)
+
+
+def load_all_queries(schema: str) -> Mapping[str, Mapping[str, str]]:
+    """The statements of all `.sql` files, by file. On the event loop, reading one when it is needed would block."""
+    names = (file.name for file in files(_PACKAGE).iterdir() if file.name.endswith(".sql"))
+    return MappingProxyType({name: load_queries(name, schema) for name in names})
 
 
 def substitute(statement: str, **parts: str) -> str:
