@@ -7,14 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -109,68 +105,3 @@ def answers(server: Server) -> bool:
         return httpx.get(f"{server.url}/nothing", timeout=1).status_code < 500
     except httpx.TransportError:
         return False
-
-
-@dataclass
-class Received:
-    """One request that a receiver got."""
-
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    at: float = field(default_factory=time.monotonic)
-
-
-class Receiver:
-    """A real HTTP server that keeps what it gets, and answers as it is told."""
-
-    def __init__(self) -> None:
-        self.requests: list[Received] = []
-        self.status = 200
-        self.headers: dict[str, str] = {}
-        self.answer: Callable[[Received], int] | None = None
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1  # In one piece, or each answer waits for an acknowledgement (Nagle).
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                request = Received(self.path, headers, body)
-                receiver.requests.append(request)
-                self.send_response(receiver.status if receiver.answer is None else receiver.answer(request))
-                for name, value in receiver.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/hook"
-
-    def ids(self) -> list[str]:
-        """The `webhook-id` of each request."""
-        return [request.headers["webhook-id"] for request in list(self.requests)]
-
-
-@contextmanager
-def receiving() -> Generator[Receiver]:
-    """Run a receiver until the block ends."""
-    receiver = Receiver()
-    thread = threading.Thread(target=receiver.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        receiver.server.shutdown()
-        receiver.server.server_close()
-        thread.join()

@@ -12,7 +12,8 @@ from standardwebhooks import Webhook
 
 from tests.eventually import wait_for
 from tests.hosts import MOUNT, bearer
-from tests.servers import Receiver, Server, receiving, serving
+from tests.receivers import Receiver, receiving
+from tests.servers import Server, serving
 
 ACME = bearer("acme")
 

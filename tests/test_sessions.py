@@ -8,28 +8,19 @@ import pytest
 
 from starlette_webhooks.authentication import Principal
 from starlette_webhooks.sessions import Session, SessionRegister, SessionValid
+from tests.clock import Clock
 from tests.metas import DictMeta
 
 KEY = b"k" * 32
 ACME = Principal("acme", ["webhooks:read"], "key_1")
 
 
-class Time:
-    """A clock that stands where the test sets it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def register(meta: DictMeta, time: Time, *, key: bytes = KEY, valid: SessionValid | None = None) -> SessionRegister:
-    return SessionRegister([key], meta, clock=time, monotonic=time, valid=valid)
+def register(meta: DictMeta, clock: Clock, *, key: bytes = KEY, valid: SessionValid | None = None) -> SessionRegister:
+    return SessionRegister([key], meta, clock=clock, monotonic=clock.monotonic, valid=valid)
 
 
 async def test_a_link_opens_one_session_however_often_it_is_looked_at() -> None:
-    sessions = register(DictMeta(), Time())
+    sessions = register(DictMeta(), Clock(1000.0, speed=0))
     link = await sessions.link(ACME, 60)
     for _ in range(3):
         offered = await sessions.read_link(link)
@@ -45,8 +36,8 @@ async def test_a_link_opens_one_session_however_often_it_is_looked_at() -> None:
 
 
 async def test_two_processes_open_a_link_once_between_them() -> None:
-    meta, time = DictMeta(), Time()
-    one, other = register(meta, time), register(meta, time)
+    meta, clock = DictMeta(), Clock(1000.0, speed=0)
+    one, other = register(meta, clock), register(meta, clock)
     link = await one.link(ACME, 60)
     # Both have seen it as unused.
     assert await one.read_link(link)
@@ -55,7 +46,7 @@ async def test_two_processes_open_a_link_once_between_them() -> None:
 
 
 async def test_a_link_is_no_session_and_a_session_no_link() -> None:
-    sessions = register(DictMeta(), Time())
+    sessions = register(DictMeta(), Clock(1000.0, speed=0))
     link = await sessions.link(ACME, 60)
     assert await sessions.read(link) is None
     opened = await sessions.follow_link(link)
@@ -64,25 +55,25 @@ async def test_a_link_is_no_session_and_a_session_no_link() -> None:
 
 
 async def test_a_session_ends_when_it_expires_and_under_another_key() -> None:
-    meta, time = DictMeta(), Time()
-    sessions = register(meta, time)
+    meta, clock = DictMeta(), Clock(1000.0, speed=0)
+    sessions = register(meta, clock)
     opened = await sessions.follow_link(await sessions.link(ACME, 60))
     assert opened is not None
-    assert await register(meta, time, key=b"x" * 32).read(opened[0]) is None
-    time.now = 1059.0
+    assert await register(meta, clock, key=b"x" * 32).read(opened[0]) is None
+    clock.advance(1059.0 - clock())
     assert await sessions.read(opened[0]) is not None
-    time.now = 1060.0
+    clock.advance(1060.0 - clock())
     assert await sessions.read(opened[0]) is None
 
 
 @pytest.mark.parametrize("expires_in", [0, -1, 7 * 86_400 + 1])
 async def test_a_link_lasts_between_a_second_and_a_week(expires_in: int) -> None:
     with pytest.raises(ValueError, match="expires_in"):
-        await register(DictMeta(), Time()).link(ACME, expires_in)
+        await register(DictMeta(), Clock(1000.0, speed=0)).link(ACME, expires_in)
 
 
 async def test_no_byte_of_a_link_can_be_changed() -> None:
-    sessions = register(DictMeta(), Time())
+    sessions = register(DictMeta(), Clock(1000.0, speed=0))
     link = await sessions.link(ACME, 60)
     for index in range(len(link)):
         changed = link[:index] + ("A" if link[index] != "A" else "B") + link[index + 1 :]
@@ -91,8 +82,8 @@ async def test_no_byte_of_a_link_can_be_changed() -> None:
 
 
 async def test_signing_out_ends_the_session_and_its_tickets_alone() -> None:
-    meta, time = DictMeta(), Time()
-    sessions = register(meta, time)
+    meta, clock = DictMeta(), Clock(1000.0, speed=0)
+    sessions = register(meta, clock)
     first, second = [await sessions.follow_link(await sessions.link(ACME, 60)) for _ in range(2)]
     assert first is not None
     assert second is not None
@@ -106,7 +97,7 @@ async def test_signing_out_ends_the_session_and_its_tickets_alone() -> None:
 
 
 async def test_revoking_ends_all_that_a_tenant_has_and_nothing_newer() -> None:
-    sessions = register(DictMeta(), Time())
+    sessions = register(DictMeta(), Clock(1000.0, speed=0))
     opened = await sessions.follow_link(await sessions.link(ACME, 60))
     assert opened is not None
     link, ticket = await sessions.link(ACME, 60), await sessions.open(ACME, 2000.0)
@@ -122,21 +113,21 @@ async def test_revoking_ends_all_that_a_tenant_has_and_nothing_newer() -> None:
 
 
 async def test_another_process_learns_of_it_within_seconds() -> None:
-    meta, time = DictMeta(), Time()
-    one, other = register(meta, time), register(meta, time)
+    meta, clock = DictMeta(), Clock(1000.0, speed=0)
+    one, other = register(meta, clock), register(meta, clock)
     ticket = await one.open(ACME, 2000.0)
     assert await other.is_current(ticket)
     await one.revoke("acme")
     before = meta.lookups
     assert await other.is_current(ticket)
     assert meta.lookups == before
-    time.now += 5.0
+    clock.advance(5.0)
     assert not await other.is_current(ticket)
 
 
 async def test_many_sessions_are_looked_up_together() -> None:
     meta = DictMeta()
-    sessions = register(meta, Time())
+    sessions = register(meta, Clock(1000.0, speed=0))
     mine = [Session(ACME, 2000, str(number), "") for number in range(1000)]
     assert await sessions.ended_among(mine) == set()
     assert meta.lookups == 2
@@ -153,8 +144,8 @@ async def test_the_host_is_asked_for_each_principal_once_a_minute() -> None:
         await anyio.lowlevel.checkpoint()
         return principal.subject in known
 
-    time = Time()
-    sessions = register(DictMeta(), time, valid=valid)
+    clock = Clock(1000.0, speed=0)
+    sessions = register(DictMeta(), clock, valid=valid)
     ticket = await sessions.open(ACME, 9999.0)
     other = await sessions.open(Principal("acme", ["webhooks:read"], "key_2"), 9999.0)
     async with anyio.create_task_group() as tasks:
@@ -162,26 +153,26 @@ async def test_the_host_is_asked_for_each_principal_once_a_minute() -> None:
             tasks.start_soon(sessions.ended_among, [ticket, other])
     assert sorted(principal.subject for principal in asked) == ["key_1", "key_2"]
     known.remove("key_1")
-    time.now += 59.0
+    clock.advance(59.0)
     assert await sessions.is_current(ticket)
-    time.now += 1.0
+    clock.advance(1.0)
     assert await sessions.ended_among([ticket, other]) == {ticket}
     assert len(asked) == 4
 
 
 async def test_a_host_may_answer_from_a_sync_function() -> None:
-    sessions = register(DictMeta(), Time(), valid=lambda principal: principal.tenant == "acme")
+    sessions = register(DictMeta(), Clock(1000.0, speed=0), valid=lambda principal: principal.tenant == "acme")
     assert await sessions.is_current(await sessions.open(ACME, 9999.0))
     assert not await sessions.is_current(await sessions.open(Principal("globex"), 9999.0))
 
 
 async def test_what_has_expired_is_forgotten() -> None:
-    meta, time = DictMeta(), Time()
-    sessions = register(meta, time)
+    meta, clock = DictMeta(), Clock(1000.0, speed=0)
+    sessions = register(meta, clock)
     for expires_in in (60, 6000):
         assert await sessions.follow_link(await sessions.link(ACME, expires_in))
     await sessions.revoke("acme")
     assert len(meta.values) == 3
-    time.now = 1061.0
+    clock.advance(1061.0 - clock())
     await sessions.forget_expired()
     assert sorted(name.partition(":")[0] for name in meta.values) == ["session-ended", "session-mark"]

@@ -1,4 +1,4 @@
-"""A receiver on loopback that does to its connections whatever a test tells it to."""
+"""A receiver below HTTP: it does to its connections whatever a test tells it to."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Request:
 class Peer:
     """The receiver's end of a connection. `number` counts the connections from 1."""
 
-    def __init__(self, stream: ByteStream, number: int, receiver: Receiver) -> None:
+    def __init__(self, stream: ByteStream, number: int, wire: Wire) -> None:
         self.stream = stream
         self.number = number
-        self._receiver = receiver
+        self._wire = wire
         self._buffer = b""
 
     async def request(self) -> Request:
@@ -56,7 +56,7 @@ class Peer:
             self._buffer += await self.stream.receive()
         request = Request(head, self._buffer[:size])
         self._buffer = self._buffer[size:]
-        self._receiver.requests.append(request)
+        self._wire.requests.append(request)
         return request
 
     async def send(self, data: bytes) -> None:
@@ -80,8 +80,8 @@ Behaviour = Callable[[Peer], Awaitable[None]]
 
 
 @dataclass
-class Receiver:
-    """What a receiver has seen."""
+class Wire:
+    """What a receiver has seen on its connections."""
 
     port: int = 0
     connections: int = 0
@@ -101,9 +101,9 @@ async def answer_all(peer: Peer) -> None:
 
 
 @asynccontextmanager
-async def receiver(behave: Behaviour = answer_all, context: ssl.SSLContext | None = None) -> AsyncGenerator[Receiver]:
+async def listening(behave: Behaviour = answer_all, context: ssl.SSLContext | None = None) -> AsyncGenerator[Wire]:
     """A receiver on a port of its own. A connection is closed when `behave` returns."""
-    seen = Receiver()
+    seen = Wire()
 
     async def handle(stream: ByteStream) -> None:
         seen.connections += 1

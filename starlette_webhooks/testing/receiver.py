@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 
 from starlette_webhooks.signing import VerificationError, generate_secret, verify
+from starlette_webhooks.testing.server import Answer, PostServer
 
 if TYPE_CHECKING:
     from starlette_webhooks.types import Clock
@@ -71,13 +71,13 @@ class Receiver:
         self._deliveries: list[Delivery] = []
         self._changed = threading.Condition()
         self._failures: float = 0
-        self._answer: tuple[int, Mapping[str, str]] = (500, {})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._answer: tuple[int, dict[str, str]] = (500, {})
+        self._server = PostServer(self._take)
 
     @property
     def url(self) -> str:
         """The URL on loopback. `MemoryBackend` delivers there. Other backends need `WEBHOOKS_ALLOW_NETWORKS`."""
-        return f"http://127.0.0.1:{self._server.server_port}/webhooks"
+        return f"{self._server.url}/webhooks"
 
     @property
     def endpoint(self) -> dict[str, Any]:
@@ -127,44 +127,30 @@ class Receiver:
         """Like `wait_for`, for async code."""
         return await to_thread.run_sync(lambda: self.wait_for(count, timeout=timeout))
 
-    def _take(self, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str]]:
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Receive until the block ends."""
+        with self._server.running():
+            yield
+
+    def _take(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         try:
             verify(self.secret, headers, body, now=self._clock())
         except VerificationError as exc:
             with self._changed:
                 self.rejected.append(str(exc))
                 self._changed.notify_all()
-            return 400, {}
+            return 400, {}, b""
         identifier = headers.get("webhook-id") or headers["svix-id"]
         with self._changed:
-            answer: tuple[int, Mapping[str, str]] = (204, {})
+            status, extra = 204, dict[str, str]()
             if self._failures > 0:
                 self._failures -= 1
-                answer = self._answer
+                status, extra = self._answer
             number = 1 + sum(each.id == identifier for each in self._deliveries)
-            self._deliveries.append(Delivery(identifier, number, answer[0], headers, body))
+            self._deliveries.append(Delivery(identifier, number, status, headers, body))
             self._changed.notify_all()
-        return answer
-
-
-def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, headers = receiver._take({name.lower(): value for name, value in self.headers.items()}, body)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            if status != 204:
-                self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    return Handler
+        return status, extra, b""
 
 
 @contextmanager
@@ -175,13 +161,5 @@ def receiving(*, clock: Clock = time.time) -> Iterator[Receiver]:
         clock: The clock by which timestamps must be recent.
     """
     receiver = Receiver(clock=clock)
-    server = receiver._server
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with receiver.running():
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -22,8 +22,8 @@ from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.exceptions import Conflict
 from tests.backends.contract.support import KEY, Ear, attempted, create, send
 from tests.eventually import eventually
-from tests.receivers import receiver
 from tests.settings import make_settings
+from tests.wire import listening
 
 OLD, NEW = "o" * 32, "n" * 32
 HEADERS = {"X-Api-Key": "s3cret-value"}
@@ -109,7 +109,7 @@ async def test_secrets_and_headers_are_unreadable_in_the_database_and_work_as_ev
 
 
 async def test_deliveries_carry_the_headers_and_every_valid_signature(make_keyed: MakeKeyed) -> None:
-    async with receiver() as seen, opened(make_keyed(NEW)) as backend:
+    async with listening() as seen, opened(make_keyed(NEW)) as backend:
         endpoint = await create(backend, url=seen.url(), headers=HEADERS, secret=KEY)
         await backend.rotate_secret("acme", endpoint.id, OTHER_KEY)
         await send(backend)
@@ -155,7 +155,7 @@ async def test_a_process_without_the_key_does_not_start(make_keyed: MakeKeyed) -
 async def test_a_secret_that_cannot_be_read_holds_up_its_own_endpoint_alone(
     make_keyed: MakeKeyed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with receiver() as seen, opened(make_keyed(NEW)) as backend:
+    async with listening() as seen, opened(make_keyed(NEW)) as backend:
         broken = await create(backend, url=seen.url())
         await backend.store.rotate_secret("acme", broken.id, SecretBox([NEW.encode()]).seal_secret(KEY, "globex"))
         whole = await create(backend, url=seen.url())

@@ -18,7 +18,7 @@ from starlette_webhooks.exceptions import QueueFull
 from starlette_webhooks.payloads import new_event
 from starlette_webhooks.settings import WebhooksSettings
 from tests.eventually import eventually
-from tests.servers import Receiver, receiving
+from tests.receivers import Receiver, receiving
 
 TYPES = EventTypes(["a.b"])
 

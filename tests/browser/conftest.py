@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.visitor import Visit, Visitor
-from tests.servers import Receiver, Server, receiving, serving
+from tests.receivers import Receiver, receiving
+from tests.servers import Server, serving
 
 
 @pytest.fixture(scope="package")

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.host import MOUNT
 from tests.browser.visitor import PAGES, Visit
 from tests.eventually import wait_for
-from tests.servers import Receiver
+from tests.receivers import Receiver
 
 
 @pytest.fixture(scope="module")

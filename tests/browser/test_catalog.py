@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 from starlette_webhooks.signing import generate_secret
 from tests.browser.host import EXAMPLE
 from tests.browser.visitor import Visit, verifies
-from tests.servers import Receiver
+from tests.receivers import Receiver
 
 
 def test_the_catalog_explains_an_event_type(visit: Visit) -> None:

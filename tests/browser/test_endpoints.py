@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 from tests.browser.host import EXAMPLE
 from tests.browser.visitor import IN_AN_HOUR, Visit, pill, verifies
 from tests.eventually import wait_for
-from tests.servers import Receiver
+from tests.receivers import Receiver
 
 
 def test_a_new_customer_goes_from_nothing_to_recovered_deliveries(visit: Visit, receiver: Receiver) -> None:

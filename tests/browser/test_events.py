@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from tests.browser.visitor import IN_AN_HOUR, Visit, pill
 from tests.eventually import wait_for
-from tests.servers import Receiver
+from tests.receivers import Receiver
 
 
 def test_events_are_listed_filtered_paged_and_resent(visit: Visit, receiver: Receiver) -> None:

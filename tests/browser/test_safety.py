@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from tests.browser.host import MOUNT
 from tests.browser.visitor import HOSTILE, PAGES, Visit, pill
 from tests.eventually import wait_for
-from tests.servers import Receiver
+from tests.receivers import Receiver
 
 
 def test_a_reader_sees_the_same_without_what_changes_things(visit: Visit, receiver: Receiver) -> None:

@@ -15,7 +15,7 @@ import trustme
 
 from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed
 from starlette_webhooks.delivery.failures import NO_ADDRESS
-from tests.receivers import OK, Peer, answer_all, guard, receiver
+from tests.wire import OK, Peer, answer_all, guard, listening
 
 HEADERS = [(b"content-type", b"application/json"), (b"webhook-id", b"msg_1")]
 HOST = "hook.example.test"
@@ -52,7 +52,7 @@ async def test_a_request_arrives_as_it_was_given_and_its_response_comes_back() -
         await peer.send(b"HTTP/1.1 503 Later\r\nRetry-After: 120\r\nContent-Type: text/plain\r\nX-Secret: s\r\n")
         await peer.send(b"Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n3\r\n, n\r\n0\r\n\r\n")
 
-    async with receiver(behave) as seen, DeliveryClient(guard()) as client:
+    async with listening(behave) as seen, DeliveryClient(guard()) as client:
         reply = await client.post(seen.url(path="/a%20b?c=d"), HEADERS, b'{"x": 1}')
     assert (reply.status, reply.body) == (503, b"no, n")
     assert reply.headers == {"retry-after": "120", "content-type": "text/plain"}
@@ -70,7 +70,7 @@ async def test_a_request_arrives_as_it_was_given_and_its_response_comes_back() -
 
 
 async def test_an_empty_body_and_a_large_one_are_sent_whole() -> None:
-    async with receiver() as seen, DeliveryClient(guard()) as client:
+    async with listening() as seen, DeliveryClient(guard()) as client:
         for body in (b"", bytes(range(256)) * 8192, b"x"):
             assert (await client.post(seen.url(), HEADERS, body)).status == 200
             assert seen.requests[-1].body == body
@@ -82,7 +82,7 @@ async def test_informational_responses_before_the_real_one_are_skipped() -> None
         await peer.request()
         await peer.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + OK)
 
-    async with receiver(behave) as seen, DeliveryClient(guard()) as client:
+    async with listening(behave) as seen, DeliveryClient(guard()) as client:
         assert (await client.post(seen.url(), HEADERS, b"{}")).body == b"ok"
 
 
@@ -92,7 +92,7 @@ async def test_redirects_are_returned_and_not_followed() -> None:
         await peer.send(b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /else\r\ncontent-length: 0\r\n\r\n")
         await answer_all(peer)
 
-    async with receiver(behave) as seen, DeliveryClient(guard()) as client:
+    async with listening(behave) as seen, DeliveryClient(guard()) as client:
         assert (await client.post(seen.url(), HEADERS, b"{}")).status == 307
     assert len(seen.requests) == 1
 
@@ -100,12 +100,12 @@ async def test_redirects_are_returned_and_not_followed() -> None:
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    async with receiver() as seen, DeliveryClient(guard()) as client:
+    async with listening() as seen, DeliveryClient(guard()) as client:
         assert (await client.post(seen.url(), HEADERS, b"{}")).status == 200
 
 
 async def test_the_checked_address_is_connected_to_with_the_original_host() -> None:
-    async with receiver() as seen, DeliveryClient(guard(["127.0.0.1"])) as client:
+    async with listening() as seen, DeliveryClient(guard(["127.0.0.1"])) as client:
         await client.post(seen.url("Hook.Example.test"), HEADERS, b"{}")
     assert seen.requests[0].headers[b"host"] == f"{HOST}:{seen.port}".encode()
 
@@ -116,7 +116,7 @@ async def test_tls_carries_the_original_name_and_checks_the_certificate_for_it(
     context = server_context(authority)
     names: list[str | None] = []
     context.sni_callback = lambda tls, name, _: names.append(name)
-    async with receiver(context=context) as seen, DeliveryClient(guard(), ssl_context=trusting) as client:
+    async with listening(context=context) as seen, DeliveryClient(guard(), ssl_context=trusting) as client:
         for _ in range(3):
             assert (await client.post(seen.url(HOST, scheme="https"), HEADERS, b"{}" * 20_000)).body == b"ok"
         assert (seen.connections, client.idle_connections) == (1, 1)
@@ -129,7 +129,7 @@ async def test_tls_carries_the_original_name_and_checks_the_certificate_for_it(
 
 
 async def test_certificates_of_unknown_authorities_are_refused_by_default(authority: trustme.CA) -> None:
-    async with receiver(context=server_context(authority)) as seen, DeliveryClient(guard()) as client:
+    async with listening(context=server_context(authority)) as seen, DeliveryClient(guard()) as client:
 
         async def post() -> None:
             with pytest.raises(DeliveryFailed, match="^TLS: certificate verify failed: "):
@@ -169,14 +169,14 @@ async def test_tls_with_a_receiver_that_speaks_none_is_reported(trusting: ssl.SS
         await peer.send(b"SSH-2.0-OpenSSH_9.6\r\n" + b"x" * 100)
         await anyio.sleep(1)
 
-    async with receiver(banner) as seen, DeliveryClient(guard(), ssl_context=trusting) as client:
+    async with listening(banner) as seen, DeliveryClient(guard(), ssl_context=trusting) as client:
         with failing("TLS: wrong version number"):
             await client.post(seen.url(HOST, scheme="https"), HEADERS, b"{}")
 
     async def hang_up(peer: Peer) -> None:
         await peer.stream.receive()
 
-    async with receiver(hang_up) as seen, DeliveryClient(guard(), ssl_context=trusting) as client:
+    async with listening(hang_up) as seen, DeliveryClient(guard(), ssl_context=trusting) as client:
         with failing("TLS: connection closed in the handshake"):
             await client.post(seen.url(HOST, scheme="https"), HEADERS, b"{}")
 
@@ -186,21 +186,21 @@ async def test_a_name_that_is_rebound_between_attempts_gains_nothing() -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
 
-    async with receiver(behave) as seen, DeliveryClient(guard(["127.0.0.1"], ["10.0.0.1"])) as client:
+    async with listening(behave) as seen, DeliveryClient(guard(["127.0.0.1"], ["10.0.0.1"])) as client:
         assert (await client.post(seen.url(HOST), HEADERS, b"{}")).status == 200
         with failing(NO_ADDRESS):
             await client.post(seen.url(HOST), HEADERS, b"{}")
 
 
 async def test_a_kept_connection_stays_with_its_checked_address_when_the_name_is_rebound() -> None:
-    async with receiver() as seen, DeliveryClient(guard(["127.0.0.1"], ["10.0.0.1"])) as client:
+    async with listening() as seen, DeliveryClient(guard(["127.0.0.1"], ["10.0.0.1"])) as client:
         for _ in range(3):
             assert (await client.post(seen.url(HOST), HEADERS, b"{}")).status == 200
     assert seen.connections == 1
 
 
 async def test_tenants_share_no_connection() -> None:
-    async with receiver() as seen, DeliveryClient(guard()) as client:
+    async with listening() as seen, DeliveryClient(guard()) as client:
         for tenant in ("acme", "globex", "acme", "globex"):
             assert (await client.post(seen.url(), HEADERS, b"{}", tenant=tenant)).status == 200
         assert client.idle_connections == 2
@@ -210,7 +210,7 @@ async def test_tenants_share_no_connection() -> None:
 @pytest.mark.parametrize("host", ["10.0.0.1", "0x7f000001", "[::1]", "169.254.169.254", "internal.example.test"])
 async def test_forbidden_addresses_are_not_connected_to(host: str) -> None:
     strict = guard(["::1", "127.0.0.1", "192.168.0.1"], opened=False)
-    async with receiver() as seen, DeliveryClient(strict) as client:
+    async with listening() as seen, DeliveryClient(strict) as client:
         # A name that leads there is not told from one that does not exist.
         with failing(NO_ADDRESS if host.endswith(".test") else "address is not allowed"):
             await client.post(seen.url(host), HEADERS, b"{}")
@@ -218,12 +218,12 @@ async def test_forbidden_addresses_are_not_connected_to(host: str) -> None:
 
 
 async def test_addresses_are_tried_in_turn_and_forbidden_ones_left_out() -> None:
-    async with receiver() as seen, DeliveryClient(guard(["10.0.0.1", "127.0.0.9", "127.0.0.1"])) as client:
+    async with listening() as seen, DeliveryClient(guard(["10.0.0.1", "127.0.0.9", "127.0.0.1"])) as client:
         assert (await client.post(seen.url(HOST), HEADERS, b"{}")).status == 200
 
 
 async def test_an_address_that_leads_nowhere_leaves_time_for_the_next() -> None:
-    async with receiver() as seen:
+    async with listening() as seen:
         with socket.socket() as full, socket.socket() as first, socket.socket() as second:
             # A queue that is full drops what comes, as a firewall does.
             full.bind(("127.0.0.9", seen.port))
@@ -247,7 +247,7 @@ async def test_an_address_that_leads_nowhere_leaves_time_for_the_next() -> None:
     ],
 )
 async def test_failures_to_connect_have_a_reason_for_the_customer(answer: list[str] | OSError, reason: str) -> None:
-    async with receiver() as seen, DeliveryClient(guard(answer)) as client:
+    async with listening() as seen, DeliveryClient(guard(answer)) as client:
         with failing(reason):
             await client.post(seen.url(HOST), HEADERS, b"{}")
 
@@ -279,7 +279,7 @@ async def test_urls_that_became_invalid_fail_the_delivery_with_the_remedy(url: s
     ],
 )
 async def test_headers_cannot_change_the_request(name: bytes, value: bytes, reason: str) -> None:
-    async with receiver() as seen, DeliveryClient(guard()) as client:
+    async with listening() as seen, DeliveryClient(guard()) as client:
         with failing(reason):
             await client.post(seen.url(), [*HEADERS, (name, value)], b"{}")
         assert (await client.post(seen.url(), [(b"X-Odd!", b"a\t b\xff"), (b"x-empty", b"")], b"{}")).status == 200
@@ -293,7 +293,7 @@ async def test_concurrent_requests_get_their_own_responses() -> None:
             await anyio.sleep(0.001 * (body[0] % 5))
             await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
 
-    async with receiver(echo) as seen, DeliveryClient(guard()) as client:
+    async with listening(echo) as seen, DeliveryClient(guard()) as client:
 
         async def post(number: int) -> None:
             for turn in range(10):

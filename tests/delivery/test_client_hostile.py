@@ -18,7 +18,7 @@ from anyio.streams.tls import TLSStream
 from starlette_webhooks.delivery.addresses import AddressGuard
 from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed
 from tests.eventually import eventually
-from tests.receivers import OK, Peer, answer_all, guard, receiver
+from tests.wire import OK, Peer, answer_all, guard, listening
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 NO_RESPONSE = "not an HTTP/1.1 response"
@@ -78,7 +78,7 @@ async def test_what_is_no_response_fails_in_time_with_a_reason(
     behave: Callable[[Peer], Awaitable[None]], reason: str
 ) -> None:
     timeout = 0.15 if reason == "timeout" else 5.0
-    async with receiver(behave) as seen, DeliveryClient(guard(), timeout=timeout) as client:
+    async with listening(behave) as seen, DeliveryClient(guard(), timeout=timeout) as client:
         started = time.monotonic()
         with pytest.raises(DeliveryFailed) as caught:
             await client.post(seen.url(), [], b"{}")
@@ -112,7 +112,7 @@ CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 async def test_a_response_is_read_up_to_the_limit_and_its_connection_not_used_again(
     behave: Callable[[Peer], Awaitable[None]], body: int | tuple[int, int]
 ) -> None:
-    async with receiver(behave) as seen, DeliveryClient(guard(), timeout=3) as client:
+    async with listening(behave) as seen, DeliveryClient(guard(), timeout=3) as client:
         reply = await client.post(seen.url(), [], b"{}")
         assert reply.status == 200
         assert reply.body == b"a" * len(reply.body)
@@ -146,7 +146,7 @@ async def test_a_response_is_read_up_to_the_limit_and_its_connection_not_used_ag
 async def test_a_receiver_that_breaks_the_rules_has_answered_where_its_status_can_be_told(
     behave: Callable[[Peer], Awaitable[None]], body: bytes
 ) -> None:
-    async with receiver(behave) as seen, DeliveryClient(guard()) as client:
+    async with listening(behave) as seen, DeliveryClient(guard()) as client:
         reply = await client.post(seen.url(), [], b"{}")
         assert (reply.status, reply.body) == (200, body)
         assert client.idle_connections == 0
@@ -154,7 +154,7 @@ async def test_a_receiver_that_breaks_the_rules_has_answered_where_its_status_ca
 
 async def test_a_sloppy_response_keeps_its_retry_after_and_no_more_of_its_body_than_the_limit() -> None:
     head = b"HTTP/1.1 503 Later\r\nno colon\r\nRetry-After: 120\r\nContent-Type : text/plain\r\n\r\n"
-    async with receiver(sending(head + b"a" * 99)) as seen, DeliveryClient(guard(), max_response=10) as client:
+    async with listening(sending(head + b"a" * 99)) as seen, DeliveryClient(guard(), max_response=10) as client:
         reply = await client.post(seen.url(), [], b"{}")
     assert (reply.status, reply.body) == (503, b"a" * 10)
     assert reply.headers == {"retry-after": "120", "content-type": "text/plain"}
@@ -163,7 +163,7 @@ async def test_a_sloppy_response_keeps_its_retry_after_and_no_more_of_its_body_t
 async def test_compressed_bodies_are_neither_asked_for_nor_inflated() -> None:
     bomb = gzip.compress(bytes(10_000_000))
     head = HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(bomb)
-    async with receiver(sending(head + bomb)) as seen, DeliveryClient(guard()) as client:
+    async with listening(sending(head + bomb)) as seen, DeliveryClient(guard()) as client:
         assert (await client.post(seen.url(), [], b"{}")).body == bomb[:16384]
     assert seen.requests[0].headers[b"accept-encoding"] == b"identity"
 
@@ -175,7 +175,7 @@ async def test_a_receiver_may_answer_before_it_has_read_the_body(then: str) -> N
         await peer.send(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n")
         await anyio.sleep(0.2 if then == "close" else 5)
 
-    async with receiver(behave) as seen, DeliveryClient(guard(), timeout=3) as client:
+    async with listening(behave) as seen, DeliveryClient(guard(), timeout=3) as client:
         reply = await client.post(seen.url(), [], bytes(8_000_000))
         assert reply.status == 413
         assert reply.duration_ms < 2000
@@ -186,7 +186,7 @@ async def test_a_receiver_that_neither_reads_nor_answers_is_left_in_time() -> No
     async def behave(peer: Peer) -> None:
         await anyio.sleep(5)
 
-    async with receiver(behave) as seen, DeliveryClient(guard(), timeout=0.15) as client:
+    async with listening(behave) as seen, DeliveryClient(guard(), timeout=0.15) as client:
         for size in (10, 8_000_000):
             with pytest.raises(DeliveryFailed, match="^timeout$"):
                 await client.post(seen.url(), [], bytes(size))
@@ -197,7 +197,7 @@ async def test_a_receiver_that_hangs_up_on_a_body_is_reported(size: int) -> None
     async def behave(peer: Peer) -> None:
         await peer.stream.receive(1)
 
-    async with receiver(behave) as seen, DeliveryClient(guard()) as client:
+    async with listening(behave) as seen, DeliveryClient(guard()) as client:
         with pytest.raises(DeliveryFailed, match="^connection (reset|closed without a response)$"):
             await client.post(seen.url(), [], bytes(size))
     assert seen.connections == 1
@@ -218,7 +218,7 @@ async def test_a_tls_handshake_that_never_ends_is_left_in_time() -> None:
         await anyio.sleep(5)
 
     async with (
-        receiver(behave) as seen,
+        listening(behave) as seen,
         DeliveryClient(guard(), timeout=0.15, ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client,
     ):
         with pytest.raises(DeliveryFailed, match="^timeout$"):
@@ -246,7 +246,7 @@ async def test_bytes_after_a_response_over_tls_do_not_answer_the_next_request(af
         await tls.transport_stream.send(tls._write_bio.read() + (b"\xff" * 50 if after == "garbage" else b""))
         await tls.receive()
 
-    async with receiver(behave, context) as seen, DeliveryClient(guard(), ssl_context=trusting) as client:
+    async with listening(behave, context) as seen, DeliveryClient(guard(), ssl_context=trusting) as client:
         for _ in range(2):
             reply = await client.post(seen.url("hook.example.test", scheme="https"), [], b"{}")
             assert (reply.status, client.idle_connections) == (200, 0)
@@ -261,7 +261,7 @@ async def test_what_an_idle_connection_receives_does_not_answer_the_next_request
         await peer.send(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
         await peer.stream.receive()
 
-    async with receiver(behave) as seen, DeliveryClient(guard()) as client:
+    async with listening(behave) as seen, DeliveryClient(guard()) as client:
         assert (await client.post(seen.url(), [], b"{}")).status == 200
         await anyio.sleep(0.2)
         assert (await client.post(seen.url(), [], b"{}")).status == 200
@@ -269,7 +269,7 @@ async def test_what_an_idle_connection_receives_does_not_answer_the_next_request
 
 
 async def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
-    async with receiver(sending(OK)) as seen, DeliveryClient(guard()) as client:
+    async with listening(sending(OK)) as seen, DeliveryClient(guard()) as client:
         for turn in range(1, 4):
             assert (await client.post(seen.url(), [], b"{}")).status == 200
             await eventually(partial(lambda turn: seen.connections == turn, turn))
@@ -287,7 +287,7 @@ async def test_a_kept_connection_that_drops_a_request_at_once_is_replaced_once(w
         if way == "reset":
             await peer.reset()
 
-    async with receiver(behave) as seen, DeliveryClient(guard()) as client:
+    async with listening(behave) as seen, DeliveryClient(guard()) as client:
         assert (await client.post(seen.url(), [], b"1")).status == 200
         # The kept connection drops it, and so does the new one: that is reported, not tried for ever.
         with pytest.raises(DeliveryFailed, match="connection"):
@@ -303,7 +303,7 @@ async def test_a_kept_connection_that_drops_a_request_late_may_have_read_it_and_
         await peer.request()
         await anyio.sleep(0.15)
 
-    async with receiver(behave) as seen, DeliveryClient(guard(), stale_seconds=0.05) as client:
+    async with listening(behave) as seen, DeliveryClient(guard(), stale_seconds=0.05) as client:
         assert (await client.post(seen.url(), [], b"1")).status == 200
         with pytest.raises(DeliveryFailed, match="closed without a response"):
             await client.post(seen.url(), [], b"2")
@@ -311,7 +311,7 @@ async def test_a_kept_connection_that_drops_a_request_late_may_have_read_it_and_
 
 
 async def test_idle_connections_are_bounded_over_all_hosts_and_the_oldest_goes_first() -> None:
-    async with receiver() as seen, DeliveryClient(guard(), max_idle=2) as client:
+    async with listening() as seen, DeliveryClient(guard(), max_idle=2) as client:
         for host in ("a.test", "b.test", "a.test", "c.test"):
             await client.post(seen.url(host), [], b"{}")
             assert client.idle_connections <= 2
@@ -324,14 +324,14 @@ async def test_idle_connections_are_bounded_over_all_hosts_and_the_oldest_goes_f
 
 
 async def test_no_connection_is_kept_where_none_may_be() -> None:
-    async with receiver() as seen, DeliveryClient(guard(), max_idle=0) as client:
+    async with listening() as seen, DeliveryClient(guard(), max_idle=0) as client:
         for _ in range(3):
             await client.post(seen.url(), [], b"{}")
         assert (seen.connections, client.idle_connections) == (3, 0)
 
 
 async def test_connections_that_are_idle_for_too_long_are_closed_without_another_request() -> None:
-    async with receiver() as seen, DeliveryClient(guard(), idle_seconds=0.2) as client:
+    async with listening() as seen, DeliveryClient(guard(), idle_seconds=0.2) as client:
         await client.post(seen.url("a.test"), [], b"{}")
         await client.post(seen.url("b.test"), [], b"{}")
         assert client.idle_connections == 2
@@ -339,13 +339,13 @@ async def test_connections_that_are_idle_for_too_long_are_closed_without_another
 
 
 async def test_connections_that_the_receiver_closed_are_let_go_without_another_request() -> None:
-    async with receiver(sending(OK)) as seen, DeliveryClient(guard(), idle_seconds=1) as client:
+    async with listening(sending(OK)) as seen, DeliveryClient(guard(), idle_seconds=1) as client:
         await client.post(seen.url(), [], b"{}")
         await eventually(lambda: client.idle_connections == 0, within=0.9)
 
 
 async def test_a_connection_does_not_live_for_ever() -> None:
-    async with receiver() as seen, DeliveryClient(guard(), max_age=0.1) as client:
+    async with listening() as seen, DeliveryClient(guard(), max_age=0.1) as client:
         for _ in range(2):
             await client.post(seen.url(), [], b"{}")
         assert seen.connections == 1
@@ -355,7 +355,7 @@ async def test_a_connection_does_not_live_for_ever() -> None:
 
 
 async def test_leaving_the_client_closes_its_idle_connections() -> None:
-    async with receiver() as seen:
+    async with listening() as seen:
         async with DeliveryClient(guard()) as client:
             for host in ("a.test", "b.test"):
                 await client.post(seen.url(host), [], b"{}")
@@ -370,7 +370,7 @@ async def test_a_cancelled_request_closes_its_connection_and_leaves_the_client_u
         await peer.request()
         await peer.request()
 
-    async with receiver(behave) as seen, DeliveryClient(guard()) as client:
+    async with listening(behave) as seen, DeliveryClient(guard()) as client:
         with anyio.move_on_after(0.1) as scope:
             await client.post(seen.url(), [], b"{}")
         assert scope.cancelled_caught

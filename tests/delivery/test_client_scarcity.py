@@ -18,12 +18,12 @@ from starlette_webhooks.delivery.addresses import AddressGuard
 from starlette_webhooks.delivery.client import DeliveryClient, OutOfResources
 from starlette_webhooks.delivery.failures import DeliveryFailed, lookup_failure, own_fault
 from starlette_webhooks.delivery.networks import Networks
-from tests.receivers import LOOPBACK, guard, receiver
 from tests.scarcity import no_free_descriptors, no_free_threads
+from tests.wire import LOOPBACK, guard, listening
 
 
 async def test_without_a_free_descriptor_the_receiver_is_not_blamed() -> None:
-    async with receiver() as seen, DeliveryClient(guard()) as client:
+    async with listening() as seen, DeliveryClient(guard()) as client:
         # A listener that begins to listen takes a descriptor at once.
         await anyio.wait_all_tasks_blocked()
         with no_free_descriptors(), pytest.raises(OutOfResources, match="Too many open files"):
@@ -33,7 +33,7 @@ async def test_without_a_free_descriptor_the_receiver_is_not_blamed() -> None:
 
 async def test_without_a_free_descriptor_a_name_that_cannot_be_resolved_is_not_blamed() -> None:
     busy = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-    async with receiver() as seen, DeliveryClient(guard(busy)) as client:
+    async with listening() as seen, DeliveryClient(guard(busy)) as client:
         await anyio.wait_all_tasks_blocked()
         with no_free_descriptors(), pytest.raises(OutOfResources):
             await client.post(seen.url("hook.example.test"), [], b"{}")
@@ -55,7 +55,7 @@ async def test_without_a_free_thread_the_receiver_is_not_blamed() -> None:
         except OutOfResources as exc:
             refused.append(str(exc))
 
-    async with receiver() as seen, DeliveryClient(AddressGuard(Networks([LOOPBACK]), resolve=resolve)) as client:
+    async with listening() as seen, DeliveryClient(AddressGuard(Networks([LOOPBACK]), resolve=resolve)) as client:
         with no_free_threads():
             async with anyio.create_task_group() as tasks:
                 for _ in range(40):
@@ -73,7 +73,7 @@ async def test_certificates_that_could_not_be_read_for_want_of_a_descriptor_are_
     bundle = str(tmp_path / "authorities.pem")
     authority.cert_pem.write_to_path(bundle)
     monkeypatch.setenv("SSL_CERT_FILE", bundle)
-    async with receiver(context=context) as seen, DeliveryClient(guard()) as client:
+    async with listening(context=context) as seen, DeliveryClient(guard()) as client:
         await anyio.wait_all_tasks_blocked()
         url = seen.url("hook.example.test", scheme="https")
         with no_free_descriptors(), pytest.raises(OutOfResources):

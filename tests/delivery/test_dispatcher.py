@@ -37,8 +37,8 @@ from tests.delivery.delivering import (
     stopped_clock,
 )
 from tests.eventually import eventually
+from tests.receivers import Received, Receiver, receiving
 from tests.scarcity import no_free_descriptors
-from tests.servers import Received, Receiver, receiving
 from tests.settings import make_settings
 
 DAY = 86_400

@@ -17,8 +17,8 @@ from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed, O
 from starlette_webhooks.delivery.failures import NO_ADDRESS
 from starlette_webhooks.proxy_url import parse_proxy
 from tests.eventually import wait_for
-from tests.receivers import Peer, guard, receiver
 from tests.servers import free_port
+from tests.wire import Peer, guard, listening
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ async def test_deliveries_go_through_the_proxy_with_its_credentials(proxy: str) 
     # Nothing is resolved here.
     unused = guard(OSError("not asked"))
     through = parse_proxy(f"http://user:p%40ss%3Aword@{proxy}")
-    async with receiver() as seen, DeliveryClient(unused, proxy=through) as client:
+    async with listening() as seen, DeliveryClient(unused, proxy=through) as client:
         for _ in range(2):
             assert (await client.post(seen.url("localhost"), [(b"x-a", b"b")], b"{}")).status == 200
     assert seen.connections == 1
@@ -71,7 +71,7 @@ async def test_deliveries_go_through_the_proxy_with_its_credentials(proxy: str) 
 
 async def test_tls_goes_through_the_proxy_from_end_to_end(proxy: str, authority: trustme.CA, ca_file: str) -> None:
     through = parse_proxy(f"http://user:p%40ss%3Aword@{proxy}")
-    async with receiver(context=server_context(authority)) as seen:
+    async with listening(context=server_context(authority)) as seen:
         async with DeliveryClient(guard(), proxy=through, ca_file=ca_file) as client:
             for _ in range(2):
                 assert (await client.post(seen.url("localhost", scheme="https"), [], b"{}" * 20_000)).status == 200
@@ -83,7 +83,7 @@ async def test_tls_goes_through_the_proxy_from_end_to_end(proxy: str, authority:
 async def test_certificates_of_further_authorities_are_trusted_besides_those_of_the_system(
     authority: trustme.CA, ca_file: str
 ) -> None:
-    async with receiver(context=server_context(authority)) as seen:
+    async with listening(context=server_context(authority)) as seen:
         url = seen.url("localhost", scheme="https")
         async with DeliveryClient(guard(), ca_file=ca_file) as client:
             assert (await client.post(url, [], b"{}")).status == 200
@@ -93,7 +93,7 @@ async def test_certificates_of_further_authorities_are_trusted_besides_those_of_
 
 
 async def test_wrong_credentials_are_not_the_receivers_fault(proxy: str) -> None:
-    async with receiver() as seen:
+    async with listening() as seen:
         for wrong in (f"http://{proxy}", f"http://user:wrong@{proxy}"):
             async with DeliveryClient(guard(), proxy=parse_proxy(wrong)) as client:
                 with pytest.raises(OutOfResources, match="user name and password"):
@@ -111,7 +111,7 @@ async def test_a_proxy_that_is_away_is_not_the_receivers_fault() -> None:
 
 async def test_forbidden_addresses_do_not_get_as_far_as_the_proxy(proxy: str) -> None:
     through = parse_proxy(f"http://user:p%40ss%3Aword@{proxy}")
-    async with receiver() as seen, DeliveryClient(guard(opened=False), proxy=through) as client:
+    async with listening() as seen, DeliveryClient(guard(opened=False), proxy=through) as client:
         for host in ("127.0.0.1", "localhost", "[::1]", "10.0.0.1"):
             with pytest.raises(DeliveryFailed, match="^address is not allowed$"):
                 await client.post(seen.url(host), [], b"{}")
@@ -142,7 +142,7 @@ async def test_what_a_proxy_refuses_is_a_failure_with_a_reason(answer: bytes, re
         await connect_head(peer)
         await peer.send(answer)
 
-    async with receiver(behave) as seen:
+    async with listening(behave) as seen:
         async with DeliveryClient(guard(), proxy=parse_proxy(seen.url(path=""))) as client:
             with pytest.raises(DeliveryFailed) as caught:
                 await client.post("http://hook.example.test/", [], b"{}")
@@ -153,7 +153,7 @@ async def test_a_proxy_that_never_answers_costs_an_attempt_its_time_only() -> No
     async def behave(peer: Peer) -> None:
         await anyio.sleep_forever()
 
-    async with receiver(behave) as seen:
+    async with listening(behave) as seen:
         async with DeliveryClient(guard(), timeout=0.2, proxy=parse_proxy(seen.url(path=""))) as client:
             with pytest.raises(DeliveryFailed, match="^timeout$"):
                 await client.post("http://hook.example.test/", [], b"{}")
@@ -169,7 +169,7 @@ async def test_a_proxy_may_use_tls_itself(authority: trustme.CA, ca_file: str) -
             await peer.request()
             await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
-    async with receiver(behave, server_context(authority)) as seen:
+    async with listening(behave, server_context(authority)) as seen:
         through = parse_proxy(f"https://user:secret@localhost:{seen.port}")
         async with DeliveryClient(guard(), proxy=through, ca_file=ca_file) as client:
             assert (await client.post("http://[2606:4700::1]:81/", [], b"{}")).status == 200

@@ -38,7 +38,7 @@ def closing() -> Generator[None]:
 
 
 @dataclass
-class Receiver:
+class ExampleReceiver:
     """The receiver of the example, running."""
 
     url: str
@@ -51,12 +51,12 @@ class Receiver:
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Generator[Receiver]:
+def receiver() -> Generator[ExampleReceiver]:
     port, secret = free_port(), generate_secret()
     environment = {**os.environ, "RECEIVER_SECRET": secret}
     command = [sys.executable, "-m", "example_app.receiver", "--port", str(port)]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        running = Receiver(f"http://127.0.0.1:{port}", secret)
+        running = ExampleReceiver(f"http://127.0.0.1:{port}", secret)
         try:
             wait_for(lambda: answers(running.url))
             yield running
@@ -132,7 +132,7 @@ def test_stream_carries_an_event_as_it_happens(api: httpx.Client) -> None:
     assert event == newest(api)[0]
 
 
-def test_delivery_reaches_the_receiver_which_verifies_it(api: httpx.Client, receiver: Receiver) -> None:
+def test_delivery_reaches_the_receiver_which_verifies_it(api: httpx.Client, receiver: ExampleReceiver) -> None:
     endpoint = api.post(f"{HOOKS}/endpoints", json={"url": f"{receiver.url}/", "secret": receiver.secret})
     assert endpoint.status_code == 201
     api.post("/api/v1/documents", json={"title": "Delivered"})
@@ -144,7 +144,7 @@ def test_delivery_reaches_the_receiver_which_verifies_it(api: httpx.Client, rece
     assert api.delete(f"{HOOKS}/endpoints/{endpoint.json()['id']}").status_code == 204
 
 
-def test_receiver_refuses_what_is_not_signed(receiver: Receiver) -> None:
+def test_receiver_refuses_what_is_not_signed(receiver: ExampleReceiver) -> None:
     headers = {"webhook-id": "msg_1", "webhook-timestamp": "1", "webhook-signature": "v1,bm8="}
     for sent in ({}, headers, {**headers, "webhook-signature": "nonsense"}):
         assert plain.post(f"{receiver.url}/", json={"type": "a"}, headers=sent).status_code == 400

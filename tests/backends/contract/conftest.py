@@ -19,7 +19,7 @@ from tests.backends.contract.support import TENANTS, MakeBackend
 from tests.backends.svix.conftest import REAL, REAL_TOKEN, REAL_URL
 from tests.backends.svix.fake_server import TOKEN, FakeSvix
 from tests.clock import Clock
-from tests.servers import Received, Receiver, receiving
+from tests.receivers import Received, Receiver, receiving
 from tests.settings import make_settings
 
 

@@ -16,7 +16,7 @@ from starlette_webhooks.exceptions import Conflict
 from tests.backends.contract.support import MakeBackend, attempted, attempts, create, make, running, send
 from tests.clock import Clock
 from tests.eventually import eventually
-from tests.servers import Receiver
+from tests.receivers import Receiver
 
 HOUR = timedelta(hours=1)
 
