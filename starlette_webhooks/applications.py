@@ -274,7 +274,7 @@ class Webhooks:
         # A forked child has its parent's backend, which does not run here.
         health["status"] = "stopped"
         if self._lifespan.error is not None:
-            health["error"] = f"The backend ended unexpectedly:  {self._lifespan.error!r}. Restart the process."
+            health["error"] = f"The backend ended unexpectedly: {self._lifespan.error!r}. Restart the process."
         return health
 
 

@@ -58,7 +58,7 @@ class Pruner:
             self._problem.end()
         except BackendUnavailable as exc:
             self._next = self._monotonic() + _AGAIN
-            self._problem.begin(f"Old events could not be removed. Trying again in a minute:  {exc}")
+            self._problem.begin(f"Old events could not be removed. Trying again in a minute: {exc}")
         except Exception:
             logger.exception("Old events could not be removed. Trying again in an hour.")
 

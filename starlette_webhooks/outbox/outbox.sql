@@ -8,7 +8,7 @@ INSERT INTO {outbox} (id, tenant, body) SELECT * FROM unnest({ids}::text[], {ten
 SELECT id, tenant, body FROM {outbox} ORDER BY created_at, id LIMIT {limit}
 
 -- name: delete
--- Only by the one that relays: its term is the last.
+-- Only the process that relays may do this: its term is the last one.
 DELETE FROM {outbox} WHERE id IN ({ids}) AND EXISTS (SELECT 1 FROM {relay} WHERE name = 'relay' AND term = :term)
 
 -- name: erase

@@ -127,7 +127,7 @@ class Relay:
             try:
                 found, position = await self._outbox.tenants(position)
             except BackendUnavailable as exc:
-                self._problem.begin(f"The outbox cannot be read. Trying again:  {exc}")
+                self._problem.begin(f"The outbox cannot be read. Trying again: {exc}")
                 await self._time.sleep(_PAUSE)
                 continue
             self._problem.end()

@@ -202,7 +202,7 @@ async def test_it_refuses_while_the_app_runs(file: Path, environment: dict[str, 
         status, _, errors = run("move", "--from", str(file), **environment)
     assert status == 1
     assert "Another process has the database" in errors
-    assert "Stop the app" in errors
+    assert "Stop all processes" in errors
     async with SQLiteStore(str(file)).lifespan():
         pass
 

@@ -2,7 +2,7 @@
 SELECT set_config('statement_timeout', '0', true)
 
 -- name: lock
--- Whoever only reads goes on.
+-- Readers continue.
 LOCK TABLE webhooks.meta, webhooks.event, webhooks.endpoint, webhooks.subscription, webhooks.delivery,
     webhooks.attempt, webhooks.svix_outbox IN SHARE ROW EXCLUSIVE MODE
 

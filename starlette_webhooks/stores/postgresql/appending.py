@@ -130,7 +130,7 @@ class Appender:
                 again = again or isinstance(exc, CallLost)
                 if time.monotonic() + _PAUSE > deadline:
                     if again:
-                        raise BackendUnavailable(f"It is unknown whether the event was stored:  {exc}") from exc
+                        raise BackendUnavailable(f"It is unknown whether the event was stored: {exc}") from exc
                     raise
             time.sleep(_PAUSE)
 

@@ -1,6 +1,5 @@
 -- name: attempts_of_keys
--- Attempts in a batch that is looked at, newest first; the contents of the first ones that pass, and of the others the
--- id alone.
+-- The attempts of a batch, newest first: the contents of the first ones that match, and only the ids of the others.
 SELECT id, passes, event_id, event_type, endpoint_id, url, number, timestamp, ok, status_code, duration_ms,
     CASE WHEN passes AND place <= %(limit)s THEN response END, error, trigger, next_attempt_at
 FROM (
@@ -15,7 +14,7 @@ FROM (
 ORDER BY id DESC
 
 -- name: keys_of_endpoints
--- A walk through the index for each endpoint and outcome, merged.
+-- One index scan per endpoint and outcome, merged.
 SELECT found.* FROM webhooks.endpoint AS target CROSS JOIN unnest(%(outcomes)s::boolean[]) AS outcome (ok)
 CROSS JOIN LATERAL (
     SELECT * FROM webhooks.attempt
@@ -36,7 +35,7 @@ ORDER BY attempt.id DESC LIMIT %(batch)s
 SELECT endpoint.no, rollup.counted_until FROM webhooks.endpoint, webhooks.rollup WHERE tenant = %s AND id = %s
 
 -- name: hours
--- The hours that were counted, those that are counted now by the ids of their attempts, and what is pending.
+-- The hours that were already counted, those that are counted now by the ids of attempts, and the pending deliveries.
 SELECT hour, success, fail FROM webhooks.endpoint_hour
 WHERE endpoint = %(endpoint)s AND hour >= %(start)s AND hour < %(end)s
 UNION ALL

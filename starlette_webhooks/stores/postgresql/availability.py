@@ -59,7 +59,7 @@ class Availability:
                 self._away_since = self._monotonic()
             elif not probed:
                 return
-            self._problem.begin(f"The database is unavailable:  {reason}")
+            self._problem.begin(f"The database is unavailable: {reason}")
 
     def has_failed(self, reason: str) -> None:
         """Note that the server answered with an error."""

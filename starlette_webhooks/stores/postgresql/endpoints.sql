@@ -18,7 +18,7 @@ SELECT id FROM webhooks.endpoint WHERE tenant = %s LIMIT 1
 SELECT webhooks.create_endpoint_1(%s, %s, %s, %s)
 
 -- name: update
--- With a URL, only while the endpoint has this one.
+-- With a URL, only if the endpoint still has this URL.
 WITH locked AS MATERIALIZED (
     SELECT FROM webhooks.endpoint
     WHERE tenant = %(tenant)s AND id = %(id)s AND (%(url)s::text IS NULL OR url = %(url)s) FOR UPDATE

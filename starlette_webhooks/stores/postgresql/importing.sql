@@ -1,5 +1,5 @@
 -- name: is_empty
--- What processes leave that were only started does not count.
+-- Ignores what processes create by merely starting.
 SELECT NOT (
     EXISTS (SELECT FROM webhooks.event) OR EXISTS (SELECT FROM webhooks.endpoint)
     OR EXISTS (SELECT FROM webhooks.svix_outbox)

@@ -9,7 +9,7 @@ SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM 
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM webhooks.event WHERE tenant = %s AND id = %s
 
 -- name: events_of_keys
--- The events of some keys, newest first, as far as their payloads fit; and how many keys there were.
+-- The events of some keys, newest first, up to the limit of payload bytes, and the number of keys.
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, found FROM (
     SELECT event.*, count(*) OVER () AS found,
         sum(octet_length(payload)) OVER (ORDER BY id DESC) - octet_length(payload) AS bytes_before
@@ -22,7 +22,7 @@ SELECT seq FROM webhooks.event
 WHERE tenant = %(tenant)s AND id < %(high)s AND id >= %(low)s ORDER BY id DESC LIMIT %(limit)s
 
 -- name: keys_of_types
--- A walk for each type, merged: `type IN (...)` would walk the whole log for rare types.
+-- One scan per type, merged: `type IN (...)` would scan the whole log for rare types.
 SELECT found.seq FROM unnest(%(types)s::text[]) AS given (type) CROSS JOIN LATERAL (
     SELECT id, seq FROM webhooks.event
     WHERE tenant = %(tenant)s AND event.type = given.type AND id < %(high)s AND id >= %(low)s
@@ -47,8 +47,8 @@ SELECT coalesce(seq, 0), id, webhooks.log_1()
 FROM (SELECT) AS always LEFT JOIN (SELECT seq, id FROM webhooks.event ORDER BY seq DESC LIMIT 1) AS newest ON true
 
 -- name: tail
--- What was committed after an event, as far as the payloads fit. In each row, and in one alone if there is nothing:
--- which log this is, and whether that event is still in it, or NULL if it is not, but may have been removed.
+-- The events that were committed after an event, up to the limit of payload bytes. Each row (or a single one without an
+-- event) says which log this is, and whether that event is still in it, or NULL if it is not but may have been removed.
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, found, log, intact FROM (
     SELECT webhooks.log_1() AS log, CASE
         WHEN known.id IS NOT NULL THEN known.id = %(id)s::text
@@ -73,8 +73,8 @@ SELECT
     webhooks.log_1()
 
 -- name: replay
--- Of the events that are looked at, those that pass with their contents, and of the others the position alone; as far
--- as the payloads fit; and how many were looked at.
+-- Of a batch of events, the contents of those that match and only the positions of the others, up to the limit of
+-- payload bytes, and the size of the batch.
 WITH page AS MATERIALIZED (
     SELECT seq, octet_length(payload) AS bytes, (
         (cardinality(%(types)s::text[]) = 0 OR type = ANY (%(types)s::text[]))

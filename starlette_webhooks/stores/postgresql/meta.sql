@@ -1,5 +1,5 @@
 -- name: read
--- The first one to ask stores the value.
+-- The first caller stores the value.
 WITH given AS (
     INSERT INTO webhooks.meta (name, value) VALUES (%(name)s, %(value)b) ON CONFLICT DO NOTHING RETURNING value
 )

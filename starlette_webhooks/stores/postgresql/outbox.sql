@@ -16,7 +16,7 @@ SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message
 FROM webhooks.svix_outbox WHERE tenant = %s AND event_id = %s
 
 -- name: next
--- The first events of a tenant, as far as their payloads fit; one at least.
+-- The first events of a tenant, up to the limit of payload bytes, but at least one.
 SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message_id, code, detail FROM (
     SELECT page.*, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS bytes_before
     FROM (
@@ -32,7 +32,7 @@ SELECT EXISTS (SELECT FROM webhooks.svix_outbox WHERE tenant = %s AND state = 0)
 SELECT EXISTS (SELECT FROM webhooks.svix_outbox WHERE state = 0)
 
 -- name: tenants
--- Read before the tenants, so that none is passed over.
+-- Read before the tenants, so that none is missed.
 SELECT (SELECT coalesce(max(seq), 0) FROM webhooks.svix_outbox), array(SELECT webhooks.outbox_tenants_2())
 
 -- name: tenants_after
@@ -91,7 +91,7 @@ INSERT INTO webhooks.svix_event_type (name) SELECT unnest(%s::text[]) ON CONFLIC
 DELETE FROM webhooks.svix_event_type WHERE name = %s
 
 -- name: take_relay
--- By the holder again, as long as no other process has taken it.
+-- The holder renews the lease, unless another process has taken it.
 INSERT INTO webhooks.relay AS relay (name, term, holder, until)
 VALUES ('svix', 1, %(holder)s, clock_timestamp() + make_interval(secs => %(seconds)s::float8))
 ON CONFLICT (name) DO UPDATE SET

@@ -138,7 +138,7 @@ class OutboxCommitter:
                     return self._link.call(statement, values, deadline=deadline)
             except CallLost as exc:
                 if time.monotonic() + _PAUSE > deadline:
-                    raise BackendUnavailable(f"It is unknown whether the outbox has the event:  {exc}") from exc
+                    raise BackendUnavailable(f"It is unknown whether the outbox has the event: {exc}") from exc
             except CallFailed:
                 if self._link.is_open or time.monotonic() + _PAUSE > deadline:
                     raise

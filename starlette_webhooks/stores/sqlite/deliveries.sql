@@ -1,5 +1,5 @@
 -- name: due
--- One seek of `delivery_by_due` for each endpoint that has deliveries, however many it has.
+-- One seek in `delivery_by_due` per endpoint with deliveries, however many it has.
 WITH RECURSIVE waiting (endpoint) AS (
     SELECT (SELECT endpoint FROM delivery WHERE endpoint > :after ORDER BY endpoint LIMIT 1)
     UNION ALL
@@ -77,7 +77,7 @@ UPDATE delivery SET due = due - stamped + :now, stamped = :now
 WHERE id IN (SELECT value FROM json_each(:ids) AS given)
 
 -- name: events
--- The payloads in a row, and how long each is.
+-- The concatenated payloads, and their lengths.
 SELECT
     json_group_array(json_array(event.seq, event.id, event.type, length(event.payload))),
     CAST(group_concat(CAST(event.payload AS TEXT), '') AS BLOB)
@@ -106,7 +106,7 @@ SELECT seq FROM sqlite_sequence WHERE name = 'delivery'
 SELECT json_group_array(DISTINCT endpoint) FROM delivery WHERE id > ?
 
 -- name: orphans
--- Endpoints that are gone, while deliveries or attempts of theirs are left: the process ended amid their removal.
+-- Deleted endpoints that still have deliveries or attempts, because the process ended during their removal.
 WITH RECURSIVE
     delivering (found) AS (
         SELECT (SELECT endpoint FROM delivery WHERE endpoint > 0 ORDER BY endpoint LIMIT 1)

@@ -39,7 +39,7 @@ def opened_alone(path: str) -> Generator[sqlite3.Connection]:
             if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise BackendUnavailable(f"The database {path!r} cannot be opened: {exc}.") from exc
             raise BackendUnavailable(
-                f"Another process has the database {path!r} open. First stop all processes of the app that use it."
+                f"Another process has the database {path!r} open. Stop all processes of the app that use it."
             ) from exc
         check_ownership(connection, path)
         yield connection

@@ -1,4 +1,4 @@
--- The tables of a file, each with the columns that the table of the same name has in a schema of PostgreSQL.
+-- The tables of a file, with the columns of the PostgreSQL tables of the same name.
 
 -- name: meta
 SELECT name, value FROM meta WHERE name NOT IN ('moved_to', 'move_id')
@@ -23,7 +23,7 @@ SELECT endpoint, created_at, key, expires_at FROM endpoint_secret
 SELECT tenant, type, channel, endpoint FROM subscription
 
 -- name: delivery
--- What was leased when the app was stopped becomes due once the lease would have ended, as in the file.
+-- Deliveries that were leased when the app stopped become due when the lease would have ended, as in the file.
 SELECT event, endpoint, due, 0 AS leased_until, attempt, step, trigger, stamped, urgent FROM delivery
 
 -- name: attempt

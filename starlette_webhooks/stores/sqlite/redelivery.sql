@@ -5,7 +5,7 @@ SELECT no, id, disabled_reason, event_types, channels FROM endpoint WHERE tenant
 SELECT seq FROM event WHERE tenant = ? AND id = ?
 
 -- name: resend
--- An attempt by hand takes no step of the schedule away. One that is under way no longer holds the lease afterwards.
+-- A manual attempt does not use a step of the schedule. A running attempt loses its lease.
 INSERT INTO delivery (event, endpoint, due, stamped, attempt, trigger, urgent)
 SELECT :event, :endpoint, :now, :now, coalesce(max(number), 0), 'manual', 1 FROM attempt
 WHERE event = :event AND endpoint = :endpoint
@@ -18,7 +18,7 @@ WHERE attempt.endpoint = :endpoint AND attempt.ok = 0 AND attempt.id > :after AN
 ORDER BY attempt.id LIMIT :batch
 
 -- name: recover_failed
--- What is due soon comes by itself, and what is leased is under way.
+-- Deliveries that are due soon or leased stay unchanged.
 INSERT INTO delivery (event, endpoint, due, stamped, attempt, trigger)
 SELECT :event, :endpoint, :now, :now, number, 'manual'
 FROM (SELECT max(number) AS number, max(ok) AS ok FROM attempt WHERE event = :event AND endpoint = :endpoint)

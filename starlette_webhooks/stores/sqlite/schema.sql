@@ -2,8 +2,8 @@
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
--- `seq` is the order of commits, which streams follow; AUTOINCREMENT, since a plain rowid may be used again after
--- retention emptied the table. `id` is the order of time, which lists follow. `timestamp` in milliseconds.
+-- `seq` is the order of commits, which streams follow. It has AUTOINCREMENT, because a plain rowid can be reused after
+-- retention has emptied the table. `id` is the order of time, which lists follow. `timestamp` is in milliseconds.
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE event_channel (
 ) WITHOUT ROWID;
 CREATE INDEX event_channel_by_id ON event_channel (tenant, channel, id);
 
--- Times in milliseconds. `no` is what deliveries and attempts refer to.
+-- Times are in milliseconds. Deliveries and attempts refer to `no`.
 CREATE TABLE endpoint (
     no INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -60,7 +60,7 @@ CREATE TABLE endpoint_secret (
     PRIMARY KEY (endpoint, created_at, key)
 ) WITHOUT ROWID;
 
--- What enabled endpoints want, '' for all; one probe finds whom an event is for.
+-- The types that enabled endpoints receive, '' for all. One index probe finds the endpoints of an event.
 CREATE TABLE subscription (
     tenant TEXT NOT NULL,
     type TEXT NOT NULL,
@@ -70,10 +70,10 @@ CREATE TABLE subscription (
 ) WITHOUT ROWID;
 CREATE INDEX subscription_by_endpoint ON subscription (endpoint);
 
--- A delivery still to be made. It is leased by moving `due` on to the end of the lease, and deleted when it succeeded or
--- is exhausted. Times in milliseconds. `attempt` counts the attempts, and with `leased` it is the token of the lease;
--- `step` is the index in the retry schedule of the next attempt; `stamped` is when `due` was set, later than now only if
--- the clock was ahead then; `urgent` is 1 for what a person asked for.
+-- A pending delivery. A lease moves `due` to the end of the lease. The delivery is deleted after a success or the last
+-- attempt. Times are in milliseconds. `attempt` counts the attempts, and together with `leased` it is the token of the
+-- lease. `step` is the index of the next attempt in the retry schedule. `stamped` is when `due` was set, which is later
+-- than now only if the clock was ahead. `urgent` is 1 for tests and resends.
 CREATE TABLE delivery (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     event INTEGER NOT NULL,         -- event.seq
@@ -109,7 +109,7 @@ CREATE TABLE attempt (
 CREATE INDEX attempt_by_event ON attempt (event, endpoint, ok);
 CREATE INDEX attempt_by_endpoint ON attempt (endpoint, ok, id);
 
--- Attempts by the hour (milliseconds of its start), for the figures of an endpoint.
+-- Attempts per hour (milliseconds of its start), for the statistics of an endpoint.
 CREATE TABLE endpoint_hour (
     endpoint INTEGER NOT NULL,
     hour INTEGER NOT NULL,
@@ -119,7 +119,7 @@ CREATE TABLE endpoint_hour (
 ) WITHOUT ROWID;
 CREATE INDEX endpoint_hour_by_hour ON endpoint_hour (hour);
 
--- Events on their way to Svix. `seq` is the order of commits, in which a tenant's events are forwarded.
+-- Events that wait for Svix. `seq` is the order of commits, in which a tenant's events are forwarded.
 CREATE TABLE svix_outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
@@ -143,10 +143,10 @@ CREATE INDEX svix_outbox_dead_letters ON svix_outbox (seq) WHERE state = 2;
 CREATE INDEX svix_outbox_kept ON svix_outbox (keep_until) WHERE state = 1;
 CREATE INDEX svix_outbox_in_doubt ON svix_outbox (check_at) WHERE check_at IS NOT NULL;
 
--- Event types that `sync` registered: of those that left the catalog, only these may be archived.
+-- Event types that `sync` registered. Only these may be archived when they leave the catalog.
 CREATE TABLE svix_event_type (name TEXT PRIMARY KEY) WITHOUT ROWID;
 
--- Each version that this file has had, and the oldest version of the package's schema whose code works on it.
+-- Each schema version of this file, and the oldest schema version whose code works with it.
 CREATE TABLE migration (
     version INTEGER PRIMARY KEY,
     works_with INTEGER NOT NULL,

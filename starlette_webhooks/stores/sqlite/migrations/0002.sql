@@ -1,4 +1,4 @@
--- Test events, urgent deliveries, leases that clocks cannot break, and pauses apart from rate limits.
+-- Test events, urgent deliveries, leases that survive changes of the clock, and pauses separate from rate limits.
 -- Columns are described in schema.sql.
 
 ALTER TABLE event ADD COLUMN test INTEGER NOT NULL DEFAULT 0;

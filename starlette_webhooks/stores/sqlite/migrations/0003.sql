@@ -1,4 +1,4 @@
--- The outbox for Svix, which files of the Svix backend have already; and which versions of the package a file is good for.
+-- The outbox for Svix, which files of the Svix backend already have, and the versions of the package that work with a file.
 -- Columns are described in schema.sql.
 
 CREATE TABLE IF NOT EXISTS svix_outbox (
@@ -25,7 +25,7 @@ CREATE INDEX IF NOT EXISTS svix_outbox_dead_letters ON svix_outbox (seq) WHERE s
 CREATE INDEX IF NOT EXISTS svix_outbox_kept ON svix_outbox (keep_until) WHERE state = 1;
 CREATE INDEX IF NOT EXISTS svix_outbox_in_doubt ON svix_outbox (check_at) WHERE check_at IS NOT NULL;
 
--- Event types that `sync` registered: of those that left the catalog, only these may be archived.
+-- Event types that `sync` registered. Only these may be archived when they leave the catalog.
 CREATE TABLE IF NOT EXISTS svix_event_type (name TEXT PRIMARY KEY) WITHOUT ROWID;
 
 CREATE TABLE migration (

@@ -1,22 +1,22 @@
--- Appends events to the log with their deliveries: the whole of a group commit, in one call.
+-- Appends events to the log with their deliveries: a whole group commit in one call.
 --
--- The lock of the log is taken here and held until the commit of this same call, so no client ever holds it. Each
--- statement sees what was committed before it began, as a volatile function does at READ COMMITTED; so what is decided
--- behind the lock is decided with all earlier commits in view.
+-- The lock of the log is acquired here and held until the commit of the same call, so no client ever holds it. Each
+-- statement sees what was committed before it began, as in any volatile function at READ COMMITTED. Decisions under the
+-- lock therefore see all earlier commits.
 --
--- Texts come joined by U+001F, which none of them can hold, and payloads in a row with their sizes: arrays would cost
--- the client three times as much to write. `keyed` says that some have a key of the host or channels; `again` that the
--- answer to an earlier call with the same events was lost. Answers the positions: that of the first alone if not keyed;
--- else one for each, negative if the event was there before. With a target, the events are delivered to this endpoint
--- alone, whatever its filters. Test events, of which `tests` is 1, and those with a target are urgent. Answers as well
--- which endpoints got urgent deliveries, and whether another process wants a hint: for its streams, or to deliver what
--- this process does not.
+-- Texts are joined by U+001F, which none of them contains, and payloads are concatenated, with their sizes: arrays would
+-- cost the client three times as much. `keyed` says that some events have a key of the host or channels, and `again` that
+-- the response to an earlier call with the same events was lost. Returns the positions: only the first one if not keyed,
+-- otherwise one per event, negative if the event already existed. With a target, the events are delivered to this
+-- endpoint only, ignoring its filters. Test events, for which `tests` is 1, and those with a target are urgent. Also
+-- returns which endpoints got urgent deliveries, and whether another process wants a hint, for its streams or to deliver
+-- what this process does not.
 CREATE FUNCTION webhooks.append_1(
     ids text, tenants text, types text, stamps text, keys text, channel_lists text, tests text, starts text, sizes text,
     payloads bytea, due_in bigint, keyed boolean, again boolean, target text, process text, delivers boolean
 ) RETURNS TABLE (positions bigint[], endpoints bigint[], asked bigint[], heard boolean)
 LANGUAGE plpgsql
--- Plans are made while tables are small and kept while they grow. What is off counts as so costly that JIT would set in.
+-- Plans are made while tables are small and kept while they grow. Disabled scans count as so costly that JIT would start.
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
 AS $$

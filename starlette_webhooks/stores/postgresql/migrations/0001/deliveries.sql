@@ -1,7 +1,7 @@
--- The queue of deliveries. Endpoints that ask come as an array, so that a claim costs two calls whatever its size.
+-- The queue of deliveries. Requesting endpoints are passed as an array, so that a claim of any size costs two calls.
 
--- The endpoints of these numbers that are enabled and have deliveries, with what an attempt needs of them; and when the
--- first is due of those that nobody has leased, or when the first lease ends. Or of urgent deliveries alone.
+-- The endpoints with these numbers that are enabled and have deliveries, with what an attempt needs, and when their first
+-- unleased delivery is due or their first lease ends. Optionally only for urgent deliveries.
 CREATE FUNCTION webhooks.candidates_1(endpoints bigint[], moment bigint, only_urgent boolean) RETURNS TABLE (
     no bigint, id text, tenant text, url text, headers text, failing boolean, due bigint, keys text,
     rate_limit integer, paced_until double precision, paused_at bigint, paused_until bigint
@@ -34,8 +34,8 @@ BEGIN
     WHERE endpoint.disabled_reason IS NULL AND first.due IS NOT NULL;
 END $$;
 
--- The next endpoints by number that have deliveries, `endpoints` at most: one seek for each, however many deliveries it
--- has. Of disabled ones the number alone, and none where there are no more.
+-- The next endpoints by number that have deliveries, at most `endpoints`: one seek per endpoint, however many deliveries it
+-- has. For disabled endpoints, only the number. Nothing if there are no more.
 CREATE FUNCTION webhooks.due_1(after bigint, endpoints integer, moment bigint)
 RETURNS TABLE (
     number bigint, due bigint, failing boolean,
@@ -70,10 +70,10 @@ BEGIN
     LEFT JOIN webhooks.endpoint ON endpoint.no = waiting.endpoint AND endpoint.disabled_reason IS NULL;
 END $$;
 
--- Leases deliveries that are due, as many of each endpoint as it has slots. An endpoint with a rate limit is leased
--- from by one process at a time, and only while its pace is as it was when the slots were given: it then goes on at
--- `starts`, by so many milliseconds of `intervals` for each lease. Answers the events,
--- each with its leases as `endpoint:attempt:step:trigger`; none of the event where that is gone.
+-- Leases due deliveries, as many per endpoint as it has slots. For an endpoint with a rate limit, only one process leases
+-- at a time, and only if the pace is unchanged since the slots were allocated. The pace then continues at `starts`, by
+-- the milliseconds in `intervals` per lease. Returns the events, each with its leases as
+-- `endpoint:attempt:step:trigger`. If an event was removed, its columns are empty.
 CREATE FUNCTION webhooks.lease_1(
     endpoints bigint[], slots integer[], paces double precision[], starts double precision[],
     intervals double precision[], moment bigint, lease bigint
@@ -124,7 +124,7 @@ BEGIN
     ) AS grouped LEFT JOIN webhooks.event ON event.seq = grouped.event;
 END $$;
 
--- Leases urgent deliveries, whatever rate limit or pause their endpoints have. Answers as the function before.
+-- Leases urgent deliveries, ignoring rate limits and pauses. Returns the same as the previous function.
 CREATE FUNCTION webhooks.lease_urgent_1(endpoints bigint[], slots integer[], moment bigint, lease bigint)
 RETURNS TABLE (seq bigint, id text, type text, payload bytea, leases text)
 LANGUAGE plpgsql

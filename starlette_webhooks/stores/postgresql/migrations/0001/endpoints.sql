@@ -1,4 +1,4 @@
--- Endpoints, and what enabled ones want. Columns that hold JSON keep the order of their keys.
+-- Endpoints, and the subscriptions of enabled ones. Columns with JSON keep the order of keys.
 
 CREATE FUNCTION webhooks.subscribe_1(number bigint) RETURNS void LANGUAGE sql AS $$
     DELETE FROM webhooks.subscription WHERE endpoint = number;
@@ -14,8 +14,8 @@ CREATE FUNCTION webhooks.subscribe_1(number bigint) RETURNS void LANGUAGE sql AS
     WHERE endpoint.no = number AND endpoint.disabled_reason IS NULL;
 $$;
 
--- Creates an endpoint from a document of its columns. Answers the number of endpoints that the tenant has already where
--- these are too many, else nothing.
+-- Creates an endpoint from a document of its columns. Returns the tenant's number of endpoints if there are too many,
+-- otherwise nothing.
 CREATE FUNCTION webhooks.create_endpoint_1(document json, secret text, allowed integer, moment bigint) RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -24,7 +24,7 @@ DECLARE
     number bigint;
 BEGIN
     PERFORM webhooks.be_durable_1();
-    -- Else two calls at a time could both find room for one.
+    -- Otherwise two concurrent calls could both find a free place.
     PERFORM pg_advisory_xact_lock(hashtextextended(owner, 'webhooks.endpoint'::regclass::oid::bigint));
     SELECT count(*) INTO many FROM webhooks.endpoint WHERE tenant = owner;
     IF many >= allowed THEN
@@ -43,7 +43,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Changes the columns of an endpoint that `changes` names. Enabling it forgives its past failures.
+-- Changes the columns of an endpoint that `changes` names. Enabling it resets its failures.
 CREATE FUNCTION webhooks.update_endpoint_1(
     owner text, name text, changes jsonb, texts json, moment bigint
 ) RETURNS boolean
@@ -75,7 +75,7 @@ BEGIN
     RETURN number IS NOT NULL;
 END $$;
 
--- Removes an endpoint. Answers the number under which its deliveries and attempts are left.
+-- Deletes an endpoint. Returns its number, under which its deliveries and attempts remain.
 CREATE FUNCTION webhooks.delete_endpoint_1(owner text, name text) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -89,8 +89,8 @@ BEGIN
     RETURN number;
 END $$;
 
--- Makes `fresh` the secret of an endpoint. Answers `none` if there is no such endpoint, `same` if it is the secret
--- already, `many` if too many earlier ones are still valid, and otherwise nothing.
+-- Makes `fresh` the secret of an endpoint. Returns `none` if there is no such endpoint, `same` if it already is the
+-- secret, `many` if too many earlier ones are still valid, and otherwise nothing.
 CREATE FUNCTION webhooks.rotate_secret_1(
     owner text, name text, fresh text, allowed integer, expiry bigint, moment bigint
 ) RETURNS text

@@ -1,9 +1,9 @@
--- Records attempts: removes or reschedules their deliveries where the lease is still held, and notes how the endpoints
--- fare. `attempts` is a JSON array of objects. `states` is one of arrays, for the endpoints of which an attempt failed:
--- the number, what failing_since and disabled_reason were when this was decided, what they become, and since and until
--- when the endpoint is paused, or nulls. An endpoint that is in another state by now is left alone, with its attempts, and answered, to
--- be decided anew. `working` are endpoints all of whose attempts succeeded; `notices` are the events that tell of
--- disabled endpoints.
+-- Records attempts: removes or reschedules their deliveries if the lease is still held, and updates the state of
+-- endpoints. `attempts` is a JSON array of objects. `states` is an array of arrays, for endpoints with a failed attempt:
+-- the number, failing_since and disabled_reason at the time of the decision, their new values, and since and until when
+-- the endpoint is paused, or nulls. If the state of an endpoint has changed meanwhile, the endpoint and its attempts stay
+-- unchanged and it is returned, so that the decision is repeated. `working` are endpoints whose attempts all succeeded.
+-- `notices` are the events about disabled endpoints.
 CREATE FUNCTION webhooks.record_1(attempts json, states json, working bigint[], notices json, moment bigint)
 RETURNS bigint[]
 LANGUAGE plpgsql
@@ -16,7 +16,7 @@ DECLARE
     notice json;
 BEGIN
     PERFORM webhooks.be_durable_1();
-    -- In order of numbers, so that no two calls wait for each other.
+    -- In order of numbers, so that no two calls deadlock.
     IF decided THEN
         PERFORM FROM webhooks.endpoint
         WHERE no IN (SELECT (state->>0)::bigint FROM json_array_elements(states) AS state)
@@ -58,10 +58,10 @@ BEGIN
         CASE WHEN given.due IS NOT NULL AND NOT given.last
             THEN (SELECT given.due FROM rescheduled WHERE rescheduled.id = given.id) END
     FROM given
-    -- What belongs to an endpoint or an event that was removed meanwhile is dropped.
+    -- Records of a removed endpoint or event are dropped.
     WHERE EXISTS (SELECT FROM webhooks.endpoint WHERE no = given.endpoint)
         AND EXISTS (SELECT FROM webhooks.event WHERE seq = given.event)
-        -- The answer to an earlier call may have been lost.
+        -- The response to an earlier call may have been lost.
         AND NOT EXISTS (
             SELECT FROM webhooks.attempt AS before
             WHERE before.endpoint = given.endpoint AND before.ok = given.ok AND before.id = given.id

@@ -1,8 +1,8 @@
--- Delivering again.
+-- Redelivery.
 
--- Makes the delivery of an event urgent, whatever the endpoint's filters. Answers nothing where the tenant has no such
--- event or endpoint, else why the endpoint is disabled, '' where it is not. An attempt by hand takes no step of the
--- schedule away; one that is under way loses its lease.
+-- Makes the delivery of an event urgent, ignoring the endpoint's filters. Returns nothing if the tenant has no such event
+-- or endpoint, otherwise why the endpoint is disabled, or '' if it is not. A manual attempt does not use a step of the
+-- schedule. A running attempt loses its lease.
 CREATE FUNCTION webhooks.resend_1(owner text, event_name text, endpoint_name text, moment bigint) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -27,8 +27,8 @@ BEGIN
     RETURN '';
 END $$;
 
--- Queues again what failed and never succeeded, of a batch of failed attempts. What is due soon, or under way, is left
--- as it is. Answers how many it queued, how many attempts it looked at, and the last of them.
+-- Queues deliveries that failed and never succeeded, from a batch of failed attempts. Deliveries that are due soon or
+-- running stay unchanged. Returns how many it queued, how many attempts it read, and the last of them.
 CREATE FUNCTION webhooks.recover_failed_1(
     target bigint, after text, until text, lowest text, highest text, batch integer, moment bigint, soon bigint
 ) RETURNS TABLE (queued integer, seen integer, last text)
@@ -63,7 +63,7 @@ BEGIN
     SELECT (SELECT count(*)::integer FROM again), count(*)::integer, max(page.id) FROM page;
 END $$;
 
--- Queues what was never tried, of a batch of events that the endpoint's filters match. Answers as the function before.
+-- Queues events that were never attempted, from a batch that matches the endpoint's filters. Returns the same as above.
 CREATE FUNCTION webhooks.recover_missing_1(
     target bigint, after text, until text, batch integer, moment bigint
 ) RETURNS TABLE (queued integer, seen integer, last text)

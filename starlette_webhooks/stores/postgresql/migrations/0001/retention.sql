@@ -1,6 +1,6 @@
--- What is removed, and what is counted before. Each call does one batch.
+-- Removal of old data, and the statistics that are kept. Each call processes one batch.
 
--- Removes events of these positions with everything that depends on them.
+-- Removes the events at these positions with everything that depends on them.
 CREATE FUNCTION webhooks.remove_events_1(positions bigint[]) RETURNS void
 LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -14,8 +14,8 @@ BEGIN
     DELETE FROM webhooks.event WHERE seq = ANY (positions);
 END $$;
 
--- Removes events from before `cutoff` that have no delivery pending at an enabled endpoint, of a batch behind `after`.
--- Answers where to continue, or nothing where nothing older is left.
+-- Removes events from before `cutoff` without pending deliveries to enabled endpoints, from a batch after `after`.
+-- Returns where to continue, or nothing at the end.
 CREATE FUNCTION webhooks.prune_1(after bigint, cutoff bigint, batch integer) RETURNS bigint
 LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -41,7 +41,7 @@ BEGIN
     RETURN old[batch];
 END $$;
 
--- Removes a batch of a tenant's events. Answers whether there were any.
+-- Removes a batch of a tenant's events. Returns whether there were any.
 CREATE FUNCTION webhooks.erase_events_1(owner text, batch integer) RETURNS boolean
 LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off
@@ -54,7 +54,7 @@ BEGIN
     RETURN found IS NOT NULL;
 END $$;
 
--- Removes a batch of what a deleted endpoint left. Answers whether there was any.
+-- Removes a batch of a deleted endpoint's deliveries and attempts. Returns whether there were any.
 CREATE FUNCTION webhooks.delete_leftovers_1(number bigint, batch integer) RETURNS boolean
 LANGUAGE sql
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -72,8 +72,8 @@ AS $$
     SELECT EXISTS (SELECT FROM deliveries) OR EXISTS (SELECT FROM attempts);
 $$;
 
--- Numbers of endpoints that are gone, while deliveries or attempts of theirs are left: their removal was interrupted,
--- or events were committed meanwhile.
+-- The numbers of deleted endpoints that still have deliveries or attempts, because their removal was interrupted or
+-- events were committed meanwhile.
 CREATE FUNCTION webhooks.orphans_1() RETURNS SETOF bigint
 LANGUAGE sql STABLE
 SET jit = off SET enable_seqscan = off
@@ -93,9 +93,9 @@ AS $$
     WHERE found IS NOT NULL AND NOT EXISTS (SELECT FROM webhooks.endpoint WHERE no = found);
 $$;
 
--- Counts the attempts of an hour that is over, which begin with ids from `low` below `high`. A row for each endpoint and
--- hour that every record updated would be hot; so the last hours are counted where somebody asks, and the others here,
--- once. Answers the hour to continue with.
+-- Counts the attempts of a past hour, whose ids are from `low` to below `high`. If every record updated a row per endpoint
+-- and hour, that row would be hot. The last hours are therefore counted on request, and the others here, once. Returns
+-- the hour to continue with.
 CREATE FUNCTION webhooks.roll_up_1(hour bigint, low text, high text) RETURNS bigint
 LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off

@@ -1,10 +1,10 @@
--- Version 1. A later change goes into a directory of its own beside this one. `webhooks.` stands for the schema of the setting.
--- All times are milliseconds since the epoch by the clock of this server. Texts compare by their bytes, as ids must.
+-- Version 1. Later changes go into new directories beside this one. `webhooks.` is replaced by the schema in the settings.
+-- All times are milliseconds since the epoch by the clock of this server. Texts are compared bytewise, as ids require.
 
 CREATE TABLE webhooks.meta (name text COLLATE "C" PRIMARY KEY, value bytea NOT NULL);
 
--- The position of the last event. Only changed under the lock of the log, so that positions are given in order of
--- commits; a sequence, since a counter in a row would leave a dead version of it behind with each commit.
+-- The position of the last event. It only changes under the lock of the log, so that positions are in order of commits. It
+-- is a sequence, because a counter in a row would leave a dead row version with each commit.
 CREATE SEQUENCE webhooks.event_seq;
 
 -- `seq` is the order of commits, which streams follow. `id` is the order of time, which lists follow.
@@ -34,7 +34,7 @@ CREATE TABLE webhooks.event_channel (
 );
 CREATE INDEX event_channel_by_id ON webhooks.event_channel (tenant, channel, id);
 
--- `no` is what deliveries and attempts refer to.
+-- Deliveries and attempts refer to `no`.
 CREATE TABLE webhooks.endpoint (
     no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id text COLLATE "C" NOT NULL UNIQUE,
@@ -73,10 +73,10 @@ CREATE TABLE webhooks.subscription (
 );
 CREATE INDEX subscription_by_endpoint ON webhooks.subscription (endpoint);
 
--- A delivery still to be made, deleted once it succeeded or is exhausted. `leased_until` is in no index, so that a
--- lease neither writes to one nor leaves a dead entry in it; room is kept in each page for the leased version. With
--- `attempt` it is the token of the lease: 0 once nobody holds it. `stamped` is when `due` or the lease was set, later
--- than now only if the clock was ahead then; `urgent` is for what a person asked for.
+-- A pending delivery, deleted after a success or the last attempt. No index contains `leased_until`, so that a lease
+-- neither writes to an index nor leaves a dead entry in it. Each page has room for the leased version. Together with
+-- `attempt`, it is the token of the lease: 0 if there is none. `stamped` is when `due` or the lease was set, which is later
+-- than now only if the clock was ahead. `urgent` is for tests and resends.
 CREATE TABLE webhooks.delivery (
     event bigint NOT NULL,
     endpoint bigint NOT NULL,
@@ -110,7 +110,7 @@ CREATE TABLE webhooks.attempt (
 CREATE INDEX attempt_by_event ON webhooks.attempt (event, endpoint);
 CREATE INDEX attempt_by_endpoint ON webhooks.attempt (endpoint, ok, id);
 
--- Attempts by the hour (milliseconds of its start), of hours before `rollup.counted_until`.
+-- Attempts per hour (milliseconds of its start), for hours before `rollup.counted_until`.
 CREATE TABLE webhooks.endpoint_hour (
     endpoint bigint NOT NULL,
     hour bigint NOT NULL,
@@ -122,7 +122,7 @@ CREATE INDEX endpoint_hour_by_hour ON webhooks.endpoint_hour (hour);
 CREATE TABLE webhooks.rollup (counted_until bigint NOT NULL);
 INSERT INTO webhooks.rollup VALUES (floor(extract(epoch FROM clock_timestamp()) / 3600) * 3600000);
 
--- Processes that listen for hints, whether for their streams, and until when they are believed to.
+-- Processes that listen for hints, whether for their streams, and until when the registration is valid.
 CREATE TABLE webhooks.listener (
     name text COLLATE "C" PRIMARY KEY, streams boolean NOT NULL, until timestamptz NOT NULL
 );

@@ -1,4 +1,4 @@
--- Takes events into the outbox, all in one commit, and answers those that were there before.
+-- Stores events in the outbox, all in one commit, and returns those that already existed.
 CREATE FUNCTION webhooks.outbox_put_2(
     tenants text[], keys text[], types text[], stamps bigint[], labels text[], payloads bytea[]
 ) RETURNS SETOF webhooks.svix_outbox
@@ -21,12 +21,12 @@ BEGIN
     ON CONFLICT (tenant, event_id) DO NOTHING;
 END $$;
 
--- The lock under which positions of the outbox are given; held until the transaction ends.
+-- The lock for assigning positions in the outbox, held until the transaction ends.
 CREATE FUNCTION webhooks.lock_outbox_2() RETURNS void LANGUAGE sql
 AS $$ SELECT pg_advisory_xact_lock((5748::bigint << 32) + 'webhooks.svix_outbox_seq'::regclass::oid::bigint) $$;
 
--- Records what became of events. Answers whether it did: not where another process relays by now. In term 0 it does
--- in any case.
+-- Records the results of events. Returns whether it did, which is false if another process relays now. Term 0 is always
+-- recorded.
 CREATE FUNCTION webhooks.outbox_settle_2(settled json, given_term bigint) RETURNS boolean
 LANGUAGE plpgsql
 SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -40,7 +40,7 @@ BEGIN
         state = given.state, settled_at = given.settled_at, keep_until = given.keep_until, check_at = given.check_at,
         message_id = given.message_id, timestamp = coalesce(given.timestamp, entry.timestamp),
         code = given.code, detail = given.detail,
-        -- Svix had another event of this `event_id` already.
+        -- Svix already had another event with this `event_id`.
         type = coalesce(given.type, entry.type),
         channels = CASE WHEN given.payload IS NULL THEN entry.channels ELSE given.channels END,
         payload = coalesce(convert_to(given.payload, 'UTF8'), entry.payload)
@@ -52,7 +52,7 @@ BEGIN
     RETURN true;
 END $$;
 
--- Records an event that Svix took past the outbox.
+-- Records an event that Svix accepted without the outbox.
 CREATE FUNCTION webhooks.outbox_record_2(
     given_tenant text, key text, given_type text, stamp bigint, label text, body bytea,
     message text, moment bigint, keep bigint, check_moment bigint
@@ -72,7 +72,7 @@ BEGIN
         state = 1, message_id = message, settled_at = moment, keep_until = keep, check_at = check_moment;
 END $$;
 
--- The tenants that have events waiting: one seek for each, however many events it has.
+-- The tenants with waiting events: one seek per tenant, however many events it has.
 CREATE FUNCTION webhooks.outbox_tenants_2() RETURNS SETOF text
 LANGUAGE sql STABLE
 SET jit = off SET enable_seqscan = off

@@ -1,10 +1,10 @@
 -- Works with version 1 and later.
--- The outbox for Svix, and who relays from it.
+-- The outbox for Svix, and the lease of the relay.
 
--- Only taken from under the lock of the outbox, so that positions are given in order of commits.
+-- Only used under the lock of the outbox, so that positions are in order of commits.
 CREATE SEQUENCE webhooks.svix_outbox_seq;
 
--- Events on their way to Svix. `seq` is the order of commits, in which a tenant's events are forwarded.
+-- Events that wait for Svix. `seq` is the order of commits, in which a tenant's events are forwarded.
 CREATE TABLE webhooks.svix_outbox (
     seq bigint PRIMARY KEY,
     tenant text COLLATE "C" NOT NULL,
@@ -28,10 +28,10 @@ CREATE INDEX svix_outbox_dead_letters ON webhooks.svix_outbox (seq) WHERE state 
 CREATE INDEX svix_outbox_kept ON webhooks.svix_outbox (keep_until) WHERE state = 1 AND check_at IS NULL;
 CREATE INDEX svix_outbox_in_doubt ON webhooks.svix_outbox (check_at) WHERE check_at IS NOT NULL;
 
--- Event types that `sync` registered: of those that left the catalog, only these may be archived.
+-- Event types that `sync` registered. Only these may be archived when they leave the catalog.
 CREATE TABLE webhooks.svix_event_type (name text COLLATE "C" PRIMARY KEY);
 
--- Which process relays, and until when it is believed to. What another one records under an earlier `term` is refused.
+-- The process that relays, and until when. Records under an earlier `term` are refused.
 CREATE TABLE webhooks.relay (
     name text COLLATE "C" PRIMARY KEY,
     term bigint NOT NULL,
