@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
@@ -21,6 +21,7 @@ from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
 from starlette_webhooks.event_types import EventType, EventTypes
 from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.health import Health
+from starlette_webhooks.host_outbox import HostOutbox
 from starlette_webhooks.lifespans import SharedLifespan
 from starlette_webhooks.middleware import WebhooksMiddleware
 from starlette_webhooks.scope import DEFERRED, SERVICES
@@ -89,6 +90,7 @@ class Webhooks:
         self.event_types = EventTypes(event_types)
         self.backend = backend or default_backend(settings)
         self.outbox = outbox or self.backend.outbox
+        self._host_outbox = None if outbox is None else HostOutbox(outbox, self.backend)
         self._emit_context = EmitContext(
             self.backend, self.event_types, settings.max_event_bytes, tenant or resolve_user, self.outbox
         )
@@ -148,7 +150,8 @@ class Webhooks:
         async with self.backend.lifespan(self.event_types):
             keys = await self.backend.secret_keys()
             services = self._make_services(hub, keys)
-            async with hub.running(), running_beside(services.watch_sessions):
+            relaying = nullcontext() if self._host_outbox is None else self._host_outbox.running()
+            async with relaying, hub.running(), running_beside(services.watch_sessions):
                 self._services = services
                 try:
                     yield
@@ -258,8 +261,19 @@ class Webhooks:
         """
         return await self.backend.reencrypt()
 
+    async def check_outbox(self) -> None:
+        """See that the outbox has its tables. `WebhooksMiddleware` does it by itself, once the host has started.
+
+        Raises:
+            RuntimeError: It has not. The message says what to do.
+        """
+        if self._host_outbox is not None:
+            await self._host_outbox.check()
+
     async def erase(self, tenant: str | int | UUID) -> None:
-        """Remove everything that is stored for a tenant: events, endpoints, attempts."""
+        """Remove everything that is stored for a tenant: events, also those in the outbox, endpoints, attempts."""
+        if self._host_outbox is not None:
+            await self._host_outbox.erase(str(tenant))
         await self.backend.erase(str(tenant))
         record("tenant.erased", str(tenant), CODE)
         if self._services is not None and self._lifespan.running:
@@ -268,6 +282,10 @@ class Webhooks:
     def health(self) -> Health:
         """Return the state of the backend and this process's streams, as JSON values. For operators, not customers."""
         health = self.backend.health()
+        if self._host_outbox is not None:
+            health["hostOutbox"] = found = self._host_outbox.health()
+            if found["problem"] is not None and health["status"] == "ok":
+                health["status"] = "degraded"
         if self._services is not None and self._lifespan.running:
             health["streams"] = self._services.hub.metrics()
             return health

@@ -139,7 +139,7 @@ class Emitter:
         """
         event = self._prepare(event_type, data, tenant, event_id, channels)
         if within is not None:
-            self._note(self._outbox.write(within, (event,), self._observe))
+            self._note(self._outbox.write(within, (event,), self._observer))
             return Emission(event, UncommittedSubmission())
         return Emission(event, self._submit((event,)))
 
@@ -155,7 +155,7 @@ class Emitter:
         prepared = tuple([self._prepare_one(given) for given in events])
         if within is not None:
             if prepared:
-                self._note(self._outbox.write(within, prepared, self._observe))
+                self._note(self._outbox.write(within, prepared, self._observer))
             return Emissions(prepared, UncommittedSubmission())
         return Emissions(prepared, self._submit(prepared))
 
@@ -238,7 +238,7 @@ class Emitter:
     async def _send(self, events: Sequence[Event], within: object) -> Sequence[Event]:
         if within is not None:
             if events:
-                self._note(await self._outbox.write_async(within, events, self._observe))
+                self._note(await self._outbox.write_async(within, events, self._observer))
             return events
         accepted = await self._context.backend.send(events)
         self._observe(accepted)
@@ -257,6 +257,10 @@ class Emitter:
     def _note(self, written: Written) -> None:
         if self._pending is not None:
             self._pending.within(written)
+
+    @property
+    def _observer(self) -> Callable[[Sequence[Event]], None] | None:
+        return self._observe if observers else None
 
     def _observe(self, events: Sequence[Event]) -> None:
         for observe in observers:

@@ -7,6 +7,7 @@ from typing import Literal, NotRequired, TypeAlias, TypedDict
 __all__ = [
     "DatabaseHealth",
     "Health",
+    "HostOutboxHealth",
     "OutboxHealth",
     "RelayHealth",
     "Status",
@@ -51,6 +52,13 @@ class OutboxHealth(TypedDict):
     problem: NotRequired[str | None]
 
 
+class HostOutboxHealth(TypedDict):
+    """Events that the host committed: whether this process moves them into the backend, and what keeps it from that."""
+
+    here: bool
+    problem: str | None
+
+
 class RelayHealth(TypedDict):
     """The relay: whether this process forwards the outbox, and whether it waits for Svix to recover."""
 
@@ -88,6 +96,7 @@ class Health(TypedDict):
     svix: NotRequired[SvixHealth]
     outbox: NotRequired[OutboxHealth]
     relay: NotRequired[RelayHealth]
+    hostOutbox: NotRequired[HostOutboxHealth]
     tails: NotRequired[int]
     streams: NotRequired[StreamsHealth]
     error: NotRequired[str]

@@ -60,6 +60,7 @@ class WebhooksPlugin(InitPlugin):
         # First, because middleware and lifespan managers of the host may emit.
         app_config.middleware.insert(0, DefineMiddleware(cast(Any, WebhooksMiddleware), webhooks=webhooks))
         app_config.lifespan.insert(0, cast(Any, webhooks.lifespan))
+        app_config.on_startup.append(webhooks.check_outbox)
         app_config.dependencies.setdefault("webhooks", Provide(_emitter, sync_to_thread=False))
         _document_events(app_config, webhooks)
         return app_config

@@ -29,6 +29,9 @@ class EmittingApp(Protocol):
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Run the backend until the block ends."""
 
+    async def check_outbox(self) -> None:
+        """Raise if the outbox of the host has no table."""
+
     def request_emitter(self, scope: Scope, pending: Pending) -> Emitter:
         """Return the emitter of a request or websocket. It adds to `pending` what must be flushed."""
 
@@ -82,6 +85,9 @@ class WebhooksMiddleware:
         async def hold_complete(message: Message) -> None:
             # The server may exit after `shutdown.complete`, so this message waits until the backend is closed.
             nonlocal complete
+            if message["type"] == "lifespan.startup.complete":
+                # Hosts create their tables as they start. What this raises ends the start.
+                await self.webhooks.check_outbox()
             if message["type"] == "lifespan.shutdown.complete":
                 complete = message
             else:

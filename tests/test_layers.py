@@ -23,7 +23,7 @@ LAYERS = [
     ["management", "openapi"],
     ["portal"],
     ["streams"],
-    ["emitter", "authentication", "sessions", "audit", "responding", "bodies", "event_type_names"],
+    ["emitter", "host_outbox", "authentication", "sessions", "audit", "responding", "bodies", "event_type_names"],
     ["backends"],
     ["stores"],
     ["delivery", "relay", "outbox"],

@@ -189,6 +189,10 @@ class Backend(ABC):
     async def secret_keys(self) -> Sequence[bytes]:
         """Return the keys of tickets and portal sessions, the same in all processes. The first one signs."""
 
+    async def log_name(self) -> str:
+        """A name of the log that events end up in, the same in all processes that share it; empty where none do."""
+        return ""
+
     @abstractmethod
     def health(self) -> Health:
         """Return the state of the backend. May be called at any time, from any thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random as random_module
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -311,6 +312,10 @@ class StoredBackend(Backend):
     async def secret_keys(self) -> Sequence[bytes]:
         """See `Backend.secret_keys`. If the settings have none, one is generated once and stored."""
         return self.settings.secret_keys or (await session_key(self._open_store, self._box),)
+
+    async def log_name(self) -> str:
+        """See `Backend.log_name`."""
+        return (await self._open_store.read_meta("log_name", os.urandom(12).hex().encode())).decode()
 
     def health(self) -> Health:
         """See `Backend.health`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette_webhooks.outbox.drain import DeadRow, Drain
 from starlette_webhooks.outbox.outbox import Outbox
 
-__all__ = ["Outbox"]
+__all__ = ["DeadRow", "Drain", "Outbox"]

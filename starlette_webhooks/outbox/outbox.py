@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette_webhooks.events import Event
 from starlette_webhooks.outbox import drivers
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Outbox"]
 
+OnCommit: TypeAlias = Callable[[Sequence[Event]], None]
+
+_UNSEEN = 10_000
 _DIALECTS = ("sqlite", "postgresql", "mysql")
 
 
@@ -54,6 +57,9 @@ class Outbox:
         if self.url is not None and self.place.dialect == "sqlite" and self.place.database is None:
             raise ValueError("A URL cannot name a SQLite database in memory. Pass the engine itself to `Outbox`.")
         self.names = Tables.of(self.place.dialect, schema, table)
+        self.missing: str | None = None
+        """What to do about tables that are known to be missing; found before an INSERT of the host's would fail."""
+        self._unseen: dict[str, OnCommit] = {}
         self.listeners: list[Callable[[bool], None]] = []
         """Called in any thread with whether rows were committed or may be soon. They must not raise."""
 
@@ -112,16 +118,18 @@ class Outbox:
         """
         return drivers.statement_of(self.names, [to_row(event) for event in events], paramstyle)
 
-    def write(self, within: Any, events: Sequence[Event], on_commit: Callable[[Sequence[Event]], None]) -> Written:
+    def write(self, within: Any, events: Sequence[Event], on_commit: OnCommit | None = None) -> Written:
         """Write events within a transaction of the host, with a session or a sync connection.
 
         Args:
-            on_commit: Called in any thread after the outermost commit, if that can be detected.
+            on_commit: Called in any thread after the outermost commit. A driver's own connections do not announce it:
+                for these, called when the relay of this process has moved the events.
 
         Raises:
             TypeError: The object has no transaction, or its calls must be awaited.
             RuntimeError: It uses another database, or commits automatically.
         """
+        self._check_tables()
         rows, written = [to_row(event) for event in events], self._written(events, on_commit)
         kind = kind_of(within)
         if kind in ("session", "async session"):
@@ -135,11 +143,11 @@ class Outbox:
         elif kind == "psycopg":
             self._check_psycopg(within)
             drivers.write_psycopg(self.names, within, rows)
-            self._notify(False)
+            self._expect(events, on_commit)
         elif kind == "sqlite3":
             self._check_sqlite(within)
             drivers.write_sqlite(self.names, within, rows)
-            self._notify(False)
+            self._expect(events, on_commit)
         else:
             raise TypeError(
                 "The calls of this connection must be awaited. Use `await emitter.send(..., within=connection)`, or "
@@ -147,13 +155,12 @@ class Outbox:
             )
         return written
 
-    async def write_async(
-        self, within: Any, events: Sequence[Event], on_commit: Callable[[Sequence[Event]], None]
-    ) -> Written:
+    async def write_async(self, within: Any, events: Sequence[Event], on_commit: OnCommit | None = None) -> Written:
         """Like `write`, also for async connections."""
         kind = kind_of(within)
         if kind not in ("async connection", "async psycopg", "asyncpg"):
             return self.write(within, events, on_commit)
+        self._check_tables()
         rows, written = [to_row(event) for event in events], self._written(events, on_commit)
         if kind == "async connection":
             from starlette_webhooks.outbox.connections import write_connection
@@ -162,19 +169,40 @@ class Outbox:
         elif kind == "async psycopg":
             self._check_psycopg(within)
             await drivers.write_psycopg_async(self.names, within, rows)
-            self._notify(False)
+            self._expect(events, on_commit)
         else:
             self._check_dialect("postgresql")
             await drivers.write_asyncpg(self.names, within, rows)
-            self._notify(False)
+            self._expect(events, on_commit)
         return written
 
-    def _written(self, events: Sequence[Event], on_commit: Callable[[Sequence[Event]], None]) -> Written:
+    def _check_tables(self) -> None:
+        # An INSERT that fails would take the host's transaction with it.
+        if self.missing is not None:
+            raise RuntimeError(self.missing)
+
+    def _written(self, events: Sequence[Event], on_commit: OnCommit | None) -> Written:
         def committed(events: Sequence[Event]) -> None:
             self._notify(True)
-            on_commit(events)
+            if on_commit is not None:
+                on_commit(events)
 
         return Written(events, committed)
+
+    def _expect(self, events: Sequence[Event], on_commit: OnCommit | None) -> None:
+        if on_commit is not None:
+            for event in events:
+                self._unseen[event.event_id] = on_commit
+            while len(self._unseen) > _UNSEEN:
+                self._unseen.pop(next(iter(self._unseen)))
+        self._notify(False)
+
+    def moved(self, events: Sequence[Event]) -> None:
+        """These events were moved into the backend, so they have been committed."""
+        for event in events if self._unseen else ():
+            on_commit = self._unseen.pop(event.event_id, None)
+            if on_commit is not None:
+                on_commit([event])
 
     def _notify(self, committed: bool) -> None:
         for listener in tuple(self.listeners):

@@ -340,6 +340,10 @@ class SvixBackend(Backend):
         """See `Backend.secret_keys`. If the settings have none, one is generated once and stored in the database."""
         return self.settings.secret_keys or (await session_key(self._outbox, self._box),)
 
+    async def log_name(self) -> str:
+        """See `Backend.log_name`. Events of all machines end up at the same Svix."""
+        return f"svix {self.settings.svix_server_url or ''}"[:64]
+
     def health(self) -> Health:
         """Return the state of Svix, of the outbox (at most a second old) and of the relay."""
         client, counts = self._parts.client, self._counts

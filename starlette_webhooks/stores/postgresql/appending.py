@@ -27,6 +27,7 @@ _BYTES = 33_554_432
 _PAUSE = 0.1
 # The values of the statement are at fault: SQLSTATE class 22 or 23, or none if psycopg refused them.
 _AT_FAULT = ("22", "23")
+_THERE_BEFORE = "23505"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,11 @@ class Appender:
             except BackendUnavailable as exc:
                 self._database.learn(exc)
                 if isinstance(exc, CallFailed) and not exc.elsewhere:
-                    raise
+                    if again or exc.sqlstate != _THERE_BEFORE:
+                        raise
+                    # A relay forwards an event again if it does not know whether the event was accepted.
+                    again = True
+                    continue
                 # They may be stored. The next call finds out by their ids.
                 again = again or isinstance(exc, CallLost)
                 if time.monotonic() + _PAUSE > deadline:

@@ -105,6 +105,9 @@ class Insertion(Joint[Inserted]):
         cursor = connection.execute(_INSERT, values)
         if cursor.rowcount == 0:
             row = connection.execute(_QUERIES["event_of_event_id"], (event.tenant, event_id)).fetchone()
+            if row is None:
+                # It came before: a relay does not know whether an event that it forwarded was taken.
+                row = connection.execute(_QUERIES["event_by_id"], (event.tenant, event.id)).fetchone()
             return to_event(row), 0
         position = cursor.lastrowid
         assert position is not None

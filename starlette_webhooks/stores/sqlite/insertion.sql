@@ -1,6 +1,6 @@
 -- name: insert_event
 INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload, test) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (tenant, event_id) WHERE event_id IS NOT NULL DO NOTHING
+ON CONFLICT DO NOTHING
 
 -- name: insert_events
 INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload) VALUES {rows}

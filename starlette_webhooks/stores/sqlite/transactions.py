@@ -51,10 +51,11 @@ def write_together(connection: Connection, writes: Sequence[Write[Any]]) -> None
         if concerns_database(exc):
             # Not again: that would only wait as long once more.
             raise
-        if len(writes) == 1:
+        if len(writes) == 1 and _joint(writes[0]) is None:
             writes[0].error = exc
         else:
-            # One of them is at fault. Run all again, each in a savepoint, so that it fails alone.
+            # One of them is at fault. Run all again, each in a savepoint, so that it fails alone. Statements for many
+            # also fail where one event came before, which is no fault.
             _transaction(connection, writes, apart=True)
 
 

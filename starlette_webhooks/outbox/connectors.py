@@ -1,0 +1,291 @@
+"""How the relay reaches the database of an outbox: by the host's engine, or by a connection of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.outbox.places import Place
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ["Busy", "Connector", "MissingTable", "Statement", "connect"]
+
+Statement: TypeAlias = tuple[str, Mapping[str, Any]]
+"""SQL with `:name` for parameters, and their values."""
+
+Rows: TypeAlias = Sequence[Sequence[Any]]
+
+_PARAMETER = re.compile(r"(?<!:):([a-z]\w*)")
+_MISSING = ("42P01", "3F000")
+_MISSING_MYSQL = 1146
+# A relay that waits for the host is better than a host that waits for the relay.
+_LOCK_SECONDS = 2.0
+
+
+class MissingTable(BackendUnavailable):
+    """Raised where the outbox has no table."""
+
+    message = "The outbox has no table."
+
+
+class Busy(Exception):
+    """Raised where the host is in a transaction on the only connection that there is. Try again soon."""
+
+
+class Connector(Protocol):
+    """Runs short transactions."""
+
+    async def run(self, *statements: Statement) -> Rows:
+        """Run statements in one transaction, and return the rows of the last.
+
+        Raises:
+            BackendUnavailable: The database cannot be used at the moment.
+            Busy: The host uses the only connection.
+        """
+
+    async def close(self) -> None:
+        """Close what is open."""
+
+
+def connect(source: Engine | AsyncEngine | str, place: Place) -> Connector:
+    """The way to a database, by an engine or a URL."""
+    if isinstance(source, str):
+        if place.dialect == "sqlite":
+            return _Threaded(_SQLite(str(place.database)))
+        if place.dialect == "postgresql":
+            return _Threaded(_Psycopg(source))
+        from sqlalchemy import create_engine
+
+        return _Threaded(_Engine(create_engine(source)))
+    is_async = hasattr(source, "sync_engine")
+    if place.dialect == "sqlite" and place.database is None:
+        return _AsyncMemory(cast("AsyncEngine", source)) if is_async else _Memory(cast("Engine", source))
+    return _AsyncEngine(cast("AsyncEngine", source)) if is_async else _Threaded(_Engine(cast("Engine", source)))
+
+
+class _Blocking(Protocol):
+    def run(self, statements: Sequence[Statement]) -> Rows: ...
+
+    def close(self) -> None: ...
+
+
+class _Threaded:
+    """Blocking calls, on a thread that is not taken from the host's."""
+
+    def __init__(self, blocking: _Blocking) -> None:
+        self._blocking = blocking
+        self._limiter: CapacityLimiter | None = None
+
+    async def run(self, *statements: Statement) -> Rows:
+        rows: Rows = await self._call(lambda: _translated(self._blocking.run, statements))
+        return rows
+
+    async def close(self) -> None:
+        await self._call(self._blocking.close)
+
+    async def _call(self, fn: Callable[[], Any]) -> Any:
+        self._limiter = self._limiter or CapacityLimiter(1)
+        return await to_thread.run_sync(fn, limiter=self._limiter)
+
+
+class _SQLite:
+    """A connection of `sqlite3`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def run(self, statements: Sequence[Statement]) -> Rows:
+        import sqlite3
+
+        if self._connection is None:
+            self._connection = sqlite3.connect(
+                self._path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        connection = self._connection
+        rows: Rows = []
+        if len(statements) > 1:
+            connection.execute("BEGIN IMMEDIATE")
+        try:
+            for sql, values in statements:
+                rows = connection.execute(sql, values).fetchall()
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return rows
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class _Psycopg:
+    """A connection of `psycopg`, opened again after a fault. Nothing is prepared, as there may be a pooler."""
+
+    def __init__(self, url: str) -> None:
+        self._url = re.sub(r"^\w+(\+\w+)?://", "postgresql://", url)
+        self._connection: Any = None
+
+    def run(self, statements: Sequence[Statement]) -> Rows:
+        try:
+            import psycopg
+        except ImportError:
+            remedy = "psycopg is not installed. Use `pip install starlette-webhooks[postgresql]`."
+            raise RuntimeError(remedy) from None
+        if self._connection is None:
+            self._connection = psycopg.connect(
+                self._url, autocommit=True, prepare_threshold=None, connect_timeout=3, application_name="webhooks relay"
+            )
+        rows: Rows = []
+        try:
+            with self._connection.transaction():
+                for sql, values in statements:
+                    cursor = self._connection.execute(_PARAMETER.sub(r"%(\1)s", sql), values)
+                    rows = cursor.fetchall() if cursor.description else []
+        except BaseException:
+            if self._connection.broken or self._connection.closed:
+                self.close()
+            raise
+        return rows
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class _Engine:
+    """The host's engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def run(self, statements: Sequence[Statement]) -> Rows:
+        from sqlalchemy import text
+
+        rows: Rows = []
+        with self._engine.begin() as connection:
+            for sql, values in statements:
+                result = connection.execute(text(sql), values)
+                rows = [tuple(row) for row in result] if result.returns_rows else []
+        return rows
+
+    def close(self) -> None:
+        """The engine is the host's."""
+
+
+class _AsyncEngine:
+    """The host's async engine, on the event loop."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def run(self, *statements: Statement) -> Rows:
+        from sqlalchemy import text
+
+        rows: Rows = []
+        # Half a call would leave the connection in an unknown state.
+        with _Translating(), anyio.CancelScope(shield=True):
+            async with self._engine.begin() as connection:
+                for sql, values in statements:
+                    result = await connection.execute(text(sql), values)
+                    rows = [tuple(row) for row in result] if result.returns_rows else []
+        return rows
+
+    async def close(self) -> None:
+        """The engine is the host's."""
+
+
+class _Memory:
+    """An engine of a database in memory, where all share one connection, on the thread of the event loop.
+
+    The connection is taken once and kept, as giving it back would roll back what the host does on it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._taken: Any = None
+
+    async def run(self, *statements: Statement) -> Rows:
+        if self._taken is None:
+            self._taken = self._engine.raw_connection()
+        driver = self._taken.dbapi_connection
+        if driver.in_transaction:
+            raise Busy
+        with _Translating():
+            rows: Rows = []
+            for sql, values in statements:
+                rows = driver.execute(sql, values).fetchall()
+            driver.commit()
+            return rows
+
+    async def close(self) -> None:
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            taken.close()
+
+
+class _AsyncMemory:
+    """As `_Memory`, for an async engine."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._taken: Any = None
+
+    async def run(self, *statements: Statement) -> Rows:
+        rows: Rows = []
+        with _Translating(), anyio.CancelScope(shield=True):
+            if self._taken is None:
+                self._taken = await self._engine.raw_connection()
+            driver = self._taken.driver_connection
+            if driver.in_transaction:
+                raise Busy
+            for sql, values in statements:
+                rows = await driver.execute_fetchall(sql, values)
+            if statements[-1][0].split(maxsplit=1)[0] != "SELECT":
+                await driver.commit()
+        return rows
+
+    async def close(self) -> None:
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            taken.close()
+
+
+class _Translating:
+    """Turns the errors of drivers into ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        if isinstance(exc, Exception) and not isinstance(exc, (Busy, BackendUnavailable, RuntimeError)):
+            raise _explain(exc) from exc
+
+
+def _translated(fn: Callable[[Sequence[Statement]], Rows], statements: Sequence[Statement]) -> Rows:
+    with _Translating():
+        return fn(statements)
+
+
+def _explain(exc: Exception) -> BackendUnavailable:
+    # SQLAlchemy wraps the driver's error, whose text has neither the statement nor its values.
+    error = getattr(exc, "orig", None) or exc
+    state = getattr(error, "sqlstate", None)
+    missing = state in _MISSING or "no such table" in str(error) or _MISSING_MYSQL in getattr(error, "args", ())[:1]
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (MissingTable if missing else BackendUnavailable)(f"The outbox cannot be used: {text.rstrip('.')}.")

@@ -1,0 +1,176 @@
+"""Taking events out of an outbox: reading, leasing, deleting. Each is a short transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.file_locks import FileLock
+from starlette_webhooks.outbox.connectors import Connector, MissingTable, Statement, connect
+from starlette_webhooks.outbox.outbox import Outbox
+from starlette_webhooks.outbox.queries import queries_of
+from starlette_webhooks.outbox.rows import Row
+
+__all__ = ["DeadRow", "Drain", "OtherLog"]
+
+_DETAIL = 2000
+
+
+class OtherLog(BackendUnavailable):
+    """Raised where another log than this process's takes the events."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadRow:
+    """A row that was refused, and why."""
+
+    row: Row
+    code: str
+    detail: str
+
+
+class Drain:
+    """The other end of an outbox: what the relay and operators need.
+
+    Args:
+        log: The name of the log that the events go to; empty for one that other processes do not know.
+        lease: Seconds after which another process takes over from one that has died.
+    """
+
+    def __init__(self, outbox: Outbox, *, log: str = "", lease: float = 3.0) -> None:
+        self._outbox = outbox
+        self._log = log
+        self._lease = lease
+        self._holder = uuid4().hex
+        self._queries = queries_of(outbox.names)
+        source = outbox.url or outbox.engines[0]
+        self._connector: Connector = connect(source, outbox.place)
+        # Nobody on another machine uses a SQLite file; and a lease that is renewed would write to it for ever.
+        self._is_local = outbox.place.dialect == "sqlite"
+        path = outbox.place.database if self._is_local else None
+        self._lock = None if path is None else FileLock(f"{path}.{outbox.names.name}.lock")
+        self._held = False
+        self.term = 0
+
+    def _statement(self, name: str, **values: object) -> Statement:
+        return self._queries[name], values
+
+    def _of_ids(self, name: str, ids: Sequence[str], **values: object) -> Statement:
+        named = {f"id{place}": id for place, id in enumerate(ids)}
+        marks = ", ".join(f":{name}" for name in named)
+        return self._queries[name].replace("{ids}", marks), {**named, **values}
+
+    async def check(self) -> None:
+        """See that the table is there, by each engine of the outbox.
+
+        Raises:
+            MissingTable: It is not. The message says what to do.
+        """
+        others = self._outbox.engines[0 if self._outbox.url else 1 :]
+        for engine in (None, *others):
+            connector = self._connector if engine is None else connect(engine, self._outbox.place)
+            try:
+                await connector.run(self._statement("count"), self._statement("found"))
+            except MissingTable:
+                self._outbox.missing = (
+                    f"There is no table {self._outbox.names.quoted(self._outbox.names.name)} in {self._outbox.place}. "
+                    "Create the tables with `outbox.metadata.create_all(engine)`, or add `outbox.metadata` to the "
+                    "`target_metadata` of Alembic."
+                )
+                raise MissingTable(self._outbox.missing) from None
+            finally:
+                if engine is not None:
+                    await connector.close()
+        self._outbox.missing = None
+
+    async def lease(self) -> bool:
+        """Become, or stay, the one that relays. False while another process is.
+
+        Raises:
+            OtherLog: The events go to another log.
+        """
+        if self._held:
+            return True
+        if self._lock is not None and not self._try_lock(self._lock):
+            return False
+        # Behind the file lock, a lease is over at once for whoever has the lock next.
+        microseconds = 0 if self._is_local else int(self._lease * 1_000_000)
+        found = await self._connector.run(
+            self._statement("prepare"),
+            self._statement("lease", holder=self._holder, microseconds=microseconds),
+            *([self._statement("bind", log=self._log)] if self._log else []),
+            self._statement("leader"),
+        )
+        ((holder, term, log),) = found
+        if holder != self._holder:
+            return False
+        if log and log != self._log:
+            await self.release()
+            table = self._outbox.names.quoted(self._outbox.names.relay)
+            raise OtherLog(
+                f"The outbox in {self._outbox.place} is emptied into another log than this process's, so that each "
+                "event is in one log. Give all processes the same `WEBHOOKS_DATABASE`; or, if the other log is gone, "
+                f"run: UPDATE {table} SET log = ''"
+            )
+        self.term = term
+        self._held = self._is_local
+        return True
+
+    def _try_lock(self, lock: FileLock) -> bool:
+        try:
+            lock.open()
+        except OSError as exc:
+            raise BackendUnavailable(
+                f"The lock file {lock.path!r} cannot be opened: {exc.strerror}. Let this process write beside the "
+                "database of the outbox."
+            ) from exc
+        return lock.try_acquire()
+
+    async def release(self) -> None:
+        """Let another process relay."""
+        self._held = False
+        if self._lock is not None:
+            self._lock.close()
+        await self._connector.run(self._statement("release", holder=self._holder))
+
+    async def read(self, limit: int) -> list[Row]:
+        """The first rows, in order."""
+        sql = self._queries["read"].replace("{limit}", str(limit))
+        return [Row(id, tenant, bytes(body)) for id, tenant, body in await self._connector.run((sql, {}))]
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """Delete rows whose events were accepted, unless another process relays by now."""
+        await self._connector.run(self._of_ids("delete", ids, term=self.term))
+
+    async def bury(self, row: Row, code: str, detail: str) -> None:
+        """Move a row to the dead letters."""
+        await self._connector.run(
+            self._statement("bury", id=row.id, code=code[:256], detail=detail[:_DETAIL], term=self.term),
+            self._of_ids("delete", [row.id], term=self.term),
+        )
+
+    async def counts(self) -> tuple[int, int]:
+        """How many events wait, and how many are dead letters; each up to 1,000."""
+        ((waiting, dead),) = await self._connector.run(self._statement("count"))
+        return int(waiting), int(dead)
+
+    async def dead_letters(self, limit: int) -> list[DeadRow]:
+        """What was refused, oldest first."""
+        sql = self._queries["dead_letters"].replace("{limit}", str(limit))
+        rows = await self._connector.run((sql, {}))
+        return [DeadRow(Row(id, tenant, bytes(body)), code, detail) for id, tenant, body, code, detail in rows]
+
+    async def redrive(self) -> None:
+        """Let what was refused wait again."""
+        await self._connector.run(self._statement("redrive"), self._statement("redriven"))
+
+    async def erase(self, tenant: str) -> None:
+        """Delete all of a tenant's events that have committed."""
+        values: Mapping[str, str] = {"tenant": tenant}
+        await self._connector.run(self._statement("erase", **values), self._statement("erase_dead_letters", **values))
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._connector.close()

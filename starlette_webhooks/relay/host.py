@@ -1,0 +1,172 @@
+"""The relay of the host's own outbox: moves what the host has committed into the backend."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import anyio
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable, QueueFull
+from starlette_webhooks.outbox.connectors import Busy, MissingTable
+from starlette_webhooks.outbox.drain import Drain
+from starlette_webhooks.outbox.rows import InvalidRow, Row, from_row
+from starlette_webhooks.problems import Problem
+from starlette_webhooks.waiting import running_loop
+
+__all__ = ["HostRelay"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+_ROWS = 200
+_PAUSE = 0.5
+_MISSES = 6
+# A commit of which no hook tells follows soon after the row was written.
+_SOON = 0.005
+_EXPECTED_FOR = 1.0
+_RENEW_EVERY = 1.0
+
+
+class HostRelay:
+    """Relays while this process has the lease; until then another one does.
+
+    Args:
+        send: Gives events to the backend, and returns once it has accepted them.
+        mints_ids: Whether the backend takes the ids of the rows.
+        on_accepted: Called with events that the backend has accepted.
+        poll: Seconds between two looks for what other processes committed.
+
+    Attributes:
+        relaying: Whether it is this process that relays.
+    """
+
+    def __init__(
+        self,
+        drain: Drain,
+        send: Callable[[Sequence[Event]], Awaitable[object]],
+        *,
+        mints_ids: bool,
+        on_accepted: Callable[[Sequence[Event]], None],
+        poll: float = 0.2,
+    ) -> None:
+        self._drain = drain
+        self._send = send
+        self._mints_ids = mints_ids
+        self._on_accepted = on_accepted
+        self._poll = poll
+        self._problem = Problem("The outbox of the host is emptied again.")
+        self._woken = anyio.Event()
+        self._soon: Callable[..., object] = lambda *_: None
+        self._expected_until = 0.0
+        self._leased_at = float("-inf")
+        self._misses = 0
+        self.relaying = False
+
+    @property
+    def problem(self) -> str | None:
+        """Why events are not moved at the moment, or None."""
+        return self._problem.text
+
+    def wake(self, committed: bool) -> None:
+        """Rows were committed, or may be soon. From any thread; never raises."""
+        # The loop may have ended.
+        with suppress(RuntimeError):
+            self._soon(self._wake, committed)
+
+    def _wake(self, committed: bool) -> None:
+        if not committed:
+            self._expected_until = anyio.current_time() + _EXPECTED_FOR
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled."""
+        self._soon = running_loop().call_soon_threadsafe
+        try:
+            while True:
+                pause = await self._turn()
+                if pause:
+                    with anyio.move_on_after(pause):
+                        await self._woken.wait()
+                    self._woken = anyio.Event()
+        finally:
+            self.relaying = False
+            with anyio.CancelScope(shield=True), suppress(BackendError, Busy):
+                await self._drain.release()
+            with anyio.CancelScope(shield=True):
+                await self._drain.close()
+
+    async def _turn(self) -> float:
+        """Move a batch. Returns how long to pause."""
+        try:
+            if anyio.current_time() - self._leased_at >= _RENEW_EVERY:
+                if self._misses:
+                    await self._drain.check()
+                    self._misses = 0
+                self.relaying = await self._drain.lease()
+                self._leased_at = anyio.current_time()
+            if not self.relaying:
+                self._problem.end()
+                return _PAUSE
+            rows = await self._drain.read(_ROWS)
+            if rows:
+                await self._move(rows)
+            self._problem.end()
+        except Busy:
+            return _SOON
+        except (BackendUnavailable, QueueFull) as exc:
+            # The tables may come with the host's own start, which is after this one.
+            self._misses = self._misses + 1 if isinstance(exc, MissingTable) else _MISSES
+            if self._misses >= _MISSES:
+                self._problem.begin(f"Events that were emitted within transactions wait: {exc}")
+            self._leased_at = float("-inf")
+            await anyio.sleep(_PAUSE)
+            return _SOON
+        if len(rows) == _ROWS:
+            return 0.0
+        return _SOON if anyio.current_time() < self._expected_until else self._poll
+
+    async def _move(self, rows: Sequence[Row]) -> None:
+        events: list[tuple[Row, Event]] = []
+        for row in rows:
+            try:
+                events.append((row, from_row(row, mints_ids=self._mints_ids)))
+            except InvalidRow as exc:
+                await self._bury(row, "invalid", str(exc))
+        if not events:
+            return
+        try:
+            await self._forward(events)
+        except (BackendUnavailable, QueueFull):
+            raise
+        except Exception:
+            # One of them is at fault, and holds up nothing.
+            for one in events:
+                await self._forward_alone(*one)
+
+    async def _forward(self, events: Sequence[tuple[Row, Event]]) -> None:
+        await self._send([event for _, event in events])
+        await self._drain.delete([row.id for row, _ in events])
+        self._on_accepted([event for _, event in events])
+
+    async def _forward_alone(self, row: Row, event: Event) -> None:
+        try:
+            await self._forward([(row, event)])
+        except (BackendUnavailable, QueueFull):
+            raise
+        except BackendRefused as exc:
+            await self._bury(row, exc.code, exc.detail or str(exc))
+        except Exception as exc:
+            logger.exception("The event %s cannot be moved into the backend.", row.id)
+            await self._bury(row, type(exc).__name__, str(exc))
+
+    async def _bury(self, row: Row, code: str, detail: str) -> None:
+        logger.error(
+            "The event %s of tenant %r, emitted within a transaction, was refused and is dead-lettered: %s %s",
+            row.id,
+            row.tenant,
+            code,
+            detail,
+        )
+        await self._drain.bury(row, code, detail)

@@ -1,0 +1,339 @@
+"""The relay: committed events get into the backend, each once, and leave the outbox only then."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from sqlalchemy import Engine, StaticPool, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from starlette_webhooks import BackendRefused, BackendUnavailable, Webhooks
+from starlette_webhooks.backends.memory import MemoryBackend
+from starlette_webhooks.events import Event, EventQuery
+from starlette_webhooks.outbox import Drain, Outbox
+from starlette_webhooks.outbox.drain import OtherLog
+from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.submissions import Submission
+from starlette_webhooks.testing import EmittedEvents
+from tests.eventually import eventually
+from tests.outbox.hosts import Host, Rejected
+
+LOOPS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+
+class Moody(MemoryBackend):
+    """A backend that is away, or refuses some events."""
+
+    away = False
+    refuses: str | None = None
+
+    def submit(self, events: Sequence[Event]) -> Submission:
+        if self.away:
+            raise BackendUnavailable
+        if any(event.type == self.refuses for event in events):
+            raise BackendRefused(code="too_odd", detail="Not this one.")
+        return super().submit(events)
+
+
+def make(outbox: Outbox, settings: WebhooksSettings, backend: MemoryBackend | None = None) -> Webhooks:
+    backend = backend or MemoryBackend(settings)
+    return Webhooks(event_types=["order.created", "order.odd"], settings=settings, backend=backend, outbox=outbox)
+
+
+async def logged(webhooks: Webhooks, *expected: str, tenant: str = "acme") -> None:
+    """Wait until the log has these ids."""
+
+    async def there() -> bool:
+        page = await webhooks.backend.list_events(tenant, EventQuery(limit=250))
+        return [event.id for event in reversed(page.items)] == list(expected)
+
+    await eventually(there)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = create_engine(f"sqlite:///{tmp_path / 'host.db'}")
+    Outbox(engine).metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def waiting(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.execute(text("SELECT id FROM webhooks_outbox ORDER BY created_at, id")).scalars())
+
+
+def commit(webhooks: Webhooks, engine: Engine, event_type: str = "order.created", tenant: str = "acme") -> str:
+    with Session(engine) as session:
+        event = webhooks.emitter(tenant).emit(event_type, {}, within=session).event
+        session.commit()
+    return event.id
+
+
+async def test_what_the_host_commits_is_moved_in_order_and_what_it_rolls_back_never_exists(
+    host: Host, settings: WebhooksSettings, emitted_webhooks: EmittedEvents
+) -> None:
+    webhooks = make(host.outbox, settings)
+    emitter = webhooks.emitter("acme")
+    async with host.transaction() as order:
+        early = await order(emitter, "before the start")
+    async with webhooks.lifespan():
+        with pytest.raises(Rejected):
+            async with host.transaction() as order:
+                await order(emitter, "rejected")
+                raise Rejected
+        async with host.transaction() as order:
+            events = [early, await order(emitter, "one"), await order(emitter, "two")]
+        await logged(webhooks, *[event.id for event in events])
+        await eventually(lambda: host.rows() == [] and list(emitted_webhooks) == events)
+
+
+@LOOPS
+@pytest.mark.parametrize("by", ["url", "engine"])
+async def test_both_event_loops_relay(engine: Engine, settings: WebhooksSettings, by: str) -> None:
+    webhooks = make(Outbox(engine if by == "engine" else str(engine.url)), settings)
+    async with webhooks.lifespan():
+        id = await anyio.to_thread.run_sync(commit, webhooks, engine)
+        await logged(webhooks, id)
+        assert webhooks.health()["hostOutbox"] == {"here": True, "problem": None}
+
+
+@LOOPS
+async def test_an_event_stays_until_the_backend_has_taken_it(engine: Engine, settings: WebhooksSettings) -> None:
+    backend = Moody(settings)
+    webhooks = make(Outbox(engine), settings, backend)
+    async with webhooks.lifespan():
+        backend.away = True
+        id = commit(webhooks, engine)
+        await eventually(lambda: "wait" in str(webhooks.health().get("hostOutbox")))
+        assert waiting(engine) == [id]
+        assert webhooks.health()["status"] == "degraded"
+        backend.away = False
+        await logged(webhooks, id)
+        await eventually(lambda: waiting(engine) == [])
+
+
+async def test_an_event_that_was_moved_before_the_relay_died_is_there_once(
+    engine: Engine, settings: WebhooksSettings
+) -> None:
+    settings = settings.model_copy(update={"database": str(Path(str(engine.url.database)).with_name("log.db"))})
+    outbox = Outbox(engine)
+    webhooks = Webhooks(event_types=["order.created"], settings=settings, outbox=outbox)
+    id = commit(webhooks, engine)
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT id, tenant, body FROM webhooks_outbox")).one()
+    async with webhooks.lifespan():
+        await logged(webhooks, id)
+        await eventually(lambda: waiting(engine) == [])
+        with engine.begin() as connection:
+            connection.execute(
+                text("INSERT INTO webhooks_outbox (id, tenant, body) VALUES (:id, :tenant, :body)"), row._asdict()
+            )
+        last = commit(webhooks, engine)
+        await logged(webhooks, id, last)
+        await eventually(lambda: waiting(engine) == [])
+
+
+async def test_what_is_refused_is_dead_lettered_and_holds_up_nothing(
+    engine: Engine, settings: WebhooksSettings
+) -> None:
+    backend = Moody(settings)
+    backend.refuses = "order.odd"
+    outbox = Outbox(engine)
+    webhooks = make(outbox, settings, backend)
+    first, odd, last = [commit(webhooks, engine, name) for name in ("order.created", "order.odd", "order.created")]
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO webhooks_outbox (id, tenant, body) VALUES ('broken', 'acme', X'00')"))
+    drain = Drain(outbox)
+    async with webhooks.lifespan():
+        await logged(webhooks, first, last)
+        await eventually(lambda: waiting(engine) == [])
+        dead = {one.row.id: (one.code, one.detail) for one in await drain.dead_letters(10)}
+        assert dead == {odd: ("too_odd", "Not this one."), "broken": ("invalid", "It cannot be read.")}
+        assert await drain.counts() == (0, 2)
+        backend.refuses = None
+        await drain.redrive()
+        await logged(webhooks, first, odd, last)
+    await drain.close()
+
+
+async def test_to_erase_a_tenant_covers_the_outbox(engine: Engine, settings: WebhooksSettings) -> None:
+    backend = Moody(settings)
+    backend.away = True
+    webhooks = make(Outbox(engine), settings, backend)
+    async with webhooks.lifespan():
+        kept, _ = commit(webhooks, engine, tenant="other"), commit(webhooks, engine)
+        await webhooks.erase("acme")
+        assert waiting(engine) == [kept]
+
+
+# Who relays
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_one_process_relays_and_another_takes_over(
+    engine: Engine, request: pytest.FixtureRequest, database: str
+) -> None:
+    outbox = Outbox(engine)
+    if database == "postgresql":
+        url = request.getfixturevalue("postgresql_url")
+        other = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        outbox = Outbox(other, schema=request.getfixturevalue("postgresql_schema"))
+        outbox.metadata.create_all(other)
+        other.dispose()
+        outbox = Outbox(url, schema=outbox.names.schema)
+    # The lease of one that died without a word is over at once here; a file lock is free at once.
+    first, second = Drain(outbox, log="a", lease=0.05), Drain(outbox, log="a")
+    assert await first.lease()
+    term = first.term
+    assert await first.lease()
+    if database == "sqlite":
+        assert not await second.lease()
+        await first.release()
+    else:
+        await anyio.sleep(0.06)
+    assert await second.lease()
+    assert (first.term, second.term) == (term, term + 1)
+    # Whoever does not relay any more deletes nothing.
+    sql, values = outbox.statement(
+        make(outbox, WebhooksSettings()).emitter("acme").prepare("order.created"), paramstyle="qmark"
+    )
+    if database == "sqlite":
+        with engine.begin() as connection:
+            connection.exec_driver_sql(sql, tuple(values))
+        (row,) = await second.read(10)
+        await first.delete([row.id])
+        assert waiting(engine) == [row.id]
+        await second.delete([row.id])
+        assert waiting(engine) == []
+    for drain in (first, second):
+        await drain.release()
+        await drain.close()
+
+
+async def test_the_outbox_remembers_which_log_its_events_go_to(engine: Engine, tmp_path: Path) -> None:
+    def webhooks_with(name: str) -> Webhooks:
+        settings = WebhooksSettings(database=str(tmp_path / name), handle_signals=False)
+        return Webhooks(event_types=["order.created"], settings=settings, outbox=Outbox(engine))
+
+    right, wrong = webhooks_with("right.db"), webhooks_with("wrong.db")
+    async with right.lifespan():
+        await logged(right, commit(right, engine))
+    async with wrong.lifespan():
+        id = commit(wrong, engine)
+        await eventually(lambda: "into another log" in str(wrong.health().get("hostOutbox")))
+        assert waiting(engine) == [id]
+    drain = Drain(Outbox(engine), log="a third one")
+    with pytest.raises(OtherLog, match="the same `WEBHOOKS_DATABASE`"):
+        await drain.lease()
+    await drain.close()
+
+
+# The tables
+
+
+def test_a_host_without_the_tables_does_not_start(tmp_path: Path, settings: WebhooksSettings) -> None:
+    empty = create_engine(f"sqlite:///{tmp_path / 'empty.db'}")
+    webhooks = make(Outbox(empty), settings)
+    app = Starlette()
+    webhooks.install(app)
+    with pytest.raises(RuntimeError, match=r"outbox.metadata.create_all\(engine\)"), TestClient(app):
+        pass
+    # Known by now, so that no INSERT takes the host's transaction with it.
+    with Session(empty) as session, pytest.raises(RuntimeError, match=r"outbox.metadata.create_all\(engine\)"):
+        webhooks.emitter("acme").emit("order.created", within=session)
+    empty.dispose()
+
+
+def test_a_host_may_create_the_tables_as_it_starts(tmp_path: Path, settings: WebhooksSettings) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'host.db'}")
+    outbox = Outbox(engine)
+    webhooks = make(outbox, settings)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> Any:
+        outbox.metadata.create_all(engine)
+        yield
+
+    app = Starlette(lifespan=lifespan)
+    webhooks.install(app)
+    with TestClient(app):
+        commit(webhooks, engine)
+    engine.dispose()
+
+
+# Databases in memory, where the host and the relay share a connection
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_database_in_memory_works(settings: WebhooksSettings, shared: bool) -> None:
+    options: dict[str, Any] = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}} if shared else {}
+    engine = create_engine("sqlite://", **options)
+    outbox = Outbox(engine)
+    outbox.metadata.create_all(engine)
+    webhooks = make(outbox, settings)
+    async with webhooks.lifespan():
+        with Session(engine) as session:
+            webhooks.emitter("acme").emit("order.created", within=session)
+            session.flush()
+            # The relay looks meanwhile, and must neither see nor commit it.
+            await anyio.sleep(0.1)
+            session.rollback()
+        id = commit(webhooks, engine)
+        await logged(webhooks, id)
+        await eventually(lambda: waiting(engine) == [])
+
+
+async def test_an_async_database_in_memory_works(settings: WebhooksSettings) -> None:
+    engine = create_async_engine("sqlite+aiosqlite://")
+    outbox = Outbox(engine)
+    async with engine.begin() as connection:
+        await connection.run_sync(outbox.metadata.create_all)
+    webhooks = make(outbox, settings)
+    async with webhooks.lifespan():
+        async with AsyncSession(engine) as session:
+            webhooks.emitter("acme").emit("order.created", within=session)
+            await session.flush()
+            await anyio.sleep(0.1)
+            await session.rollback()
+            id = webhooks.emitter("acme").emit("order.created", within=session).event.id
+            await session.commit()
+        await logged(webhooks, id)
+    await engine.dispose()
+
+
+async def test_a_host_on_sqlite_never_meets_a_lock(
+    engine: Engine, settings: WebhooksSettings, anyio_backend: str
+) -> None:
+    webhooks = make(Outbox(engine), settings)
+    errors: list[Exception] = []
+    ids: list[str] = []
+
+    def work() -> None:
+        end = time.monotonic() + 1
+        try:
+            while time.monotonic() < end:
+                ids.append(commit(webhooks, engine))
+        except Exception as exc:
+            errors.append(exc)
+
+    async with webhooks.lifespan():
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            await anyio.to_thread.run_sync(thread.join)
+        await eventually(lambda: waiting(engine) == [])
+        assert errors == []
+        assert isinstance(webhooks.backend, MemoryBackend)
+        assert sorted({event.id for event in webhooks.backend.events}) == sorted(ids)
