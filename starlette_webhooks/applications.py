@@ -159,7 +159,7 @@ class Webhooks:
                     self._services = None
 
     def _make_services(self, hub: StreamHub, keys: Sequence[bytes]) -> Services:
-        from starlette_webhooks.routes.limits import TenantLimits
+        from starlette_webhooks.routes.limits import DailyQuota, TenantLimits
         from starlette_webhooks.routes.services import CatalogRegistration, Services
         from starlette_webhooks.sessions import SessionRegister
 
@@ -179,6 +179,7 @@ class Webhooks:
                 burst=self.settings.calls_burst,
                 in_flight=self.settings.calls_in_flight,
             ),
+            test_quota=DailyQuota(self.settings.test_bytes_per_day),
         )
 
     def _now(self) -> float:

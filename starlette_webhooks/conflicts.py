@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette_webhooks.exceptions import Conflict
 
-__all__ = ["endpoint_disabled", "endpoint_limit", "same_secret", "too_many_secrets"]
+__all__ = ["endpoint_disabled", "endpoint_limit", "recovery_running", "same_secret", "too_many_secrets"]
 
 
 def endpoint_limit(count: int) -> Conflict:
@@ -18,6 +18,13 @@ def endpoint_disabled(identifier: str, reason: str | None = None) -> Conflict:
     return Conflict(
         f'The endpoint `{identifier}` is disabled{why}. Enable it first: `PATCH` it with `{{"disabled": false}}`.',
         code="endpoint_disabled",
+    )
+
+
+def recovery_running(identifier: str) -> Conflict:
+    """Return the error for a recovery while another one of the same endpoint runs."""
+    return Conflict(
+        f"A recovery of the endpoint `{identifier}` is running. Wait until it has ended.", code="recovery_running"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -34,13 +34,21 @@ class TenantEndpoints:
     """
 
     def __init__(
-        self, backend: Backend, event_types: EventTypes, tenant: str, *, max_event_bytes: int, actor: Actor = CODE
+        self,
+        backend: Backend,
+        event_types: EventTypes,
+        tenant: str,
+        *,
+        max_event_bytes: int,
+        actor: Actor = CODE,
+        charge: Callable[[int], None] | None = None,
     ) -> None:
         self._backend = backend
         self._event_types = event_types
         self._tenant = tenant
         self._max_event_bytes = max_event_bytes
         self._actor = actor
+        self._charge = charge
 
     async def list(self, *, limit: int = 50, cursor: str | None = None) -> Page[Endpoint]:
         """Return a page of endpoints, newest first.
@@ -188,6 +196,8 @@ class TenantEndpoints:
             )
         except InvalidEvent as exc:
             raise invalid_event(exc, self._max_event_bytes) from exc
+        if self._charge is not None:
+            self._charge(len(event.payload))
         return _found(await self._backend.test_endpoint(self._tenant, id, event))
 
     async def recover(self, id: str, since: datetime, until: datetime | None = None, *, missing: bool = False) -> int:

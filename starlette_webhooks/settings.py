@@ -147,6 +147,12 @@ class WebhooksSettings(BaseSettings):
     calls_in_flight: int = Field(
         default=50, ge=0, le=1_000_000, description="Calls of a tenant at a time, per process. 0 means no limit."
     )
+    test_bytes_per_day: int = Field(
+        default=1_048_576,
+        ge=0,
+        le=68_719_476_736,
+        description="Bytes of test events that a tenant may store per day and process. 0 means no limit.",
+    )
     body_timeout: float = Field(default=10.0, ge=0.1, le=3600, description="Seconds within which a body must arrive.")
     streams_per_tenant: int = Field(default=100, ge=1, le=1_000_000, description="Open streams per tenant and process.")
     streams_per_process: int = Field(

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
 from starlette_webhooks.exceptions import TooManyRequests
-from starlette_webhooks.routes.limits import TenantLimits
+from starlette_webhooks.routes.limits import DailyQuota, TenantLimits
 from starlette_webhooks.settings import WebhooksSettings
 from tests.clock import Clock
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
@@ -127,3 +127,37 @@ async def test_a_body_that_never_ends_is_given_up(settings: WebhooksSettings) ->
         with anyio.fail_after(10):
             await webhooks(slow.scope, slow.receive, slow.send)
     assert (slow.status, slow.headers[b"connection"]) == (408, b"close")
+
+
+def charge(quota: DailyQuota, size: int, tenant: str = "acme") -> int:
+    """0 for an event that may be stored, else the seconds to wait."""
+    try:
+        quota.take(tenant, size)
+    except TooManyRequests as exc:
+        return int(exc.headers["Retry-After"])
+    return 0
+
+
+def test_the_quota_of_test_events_fills_again_over_a_day() -> None:
+    clock = Clock(speed=0)
+    quota = DailyQuota(10_240, clock=clock)
+    # Each event counts 512 bytes more than its payload, for its rows.
+    assert [charge(quota, 512) for _ in range(10)] == [0] * 10
+    assert charge(quota, 512) == 8640
+    assert charge(quota, 512, "globex") == 0
+    clock.advance(8640)
+    assert [charge(quota, 512), charge(quota, 512)] == [0, 8640]
+
+
+def test_test_events_beyond_the_quota_are_429_and_not_stored(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"test_bytes_per_day": 1500, "deliver": False})
+    with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:
+        endpoint = client.post("/endpoints", json={"url": "https://hooks.example.com/"}, headers=ACME).json()["id"]
+        assert client.post("/test", headers=ACME).status_code == 202
+        assert client.post(f"/endpoints/{endpoint}/test", headers=ACME).status_code == 202
+        for path in ("/test", f"/endpoints/{endpoint}/test"):
+            refused = client.post(path, headers=ACME)
+            assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+            assert int(refused.headers["retry-after"]) > 60
+        assert client.post("/test", headers=GLOBEX).status_code == 202
+        assert len(client.get("/events", headers=ACME).json()["events"]) == 2

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import anyio
+
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.backends.pruner import Pruner
 from starlette_webhooks.backends.reencryption import check_keys, reencrypt, session_key
 from starlette_webhooks.concurrency import running_beside
-from starlette_webhooks.conflicts import endpoint_disabled, same_secret
+from starlette_webhooks.conflicts import endpoint_disabled, recovery_running, same_secret
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL
 from starlette_webhooks.delivery.client import DeliveryClient
 from starlette_webhooks.delivery.dispatcher import Dispatcher
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from starlette_webhooks.types import Clock
 
 __all__ = ["StoredBackend"]
+
+_RECOVERY_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class StoredBackend(Backend):
         self._pause = pause
         self._monotonic: Clock = time.monotonic
         self._running: _Running | None = None
+        self._recovering: set[str] = set()
         self._first_due_in = int(settings.retry_schedule[0] * 1000)
 
     @asynccontextmanager
@@ -270,10 +275,19 @@ class StoredBackend(Backend):
     async def recover(
         self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, *, missing: bool
     ) -> int | None:
-        window = RecoverWindow(since, until, missing)
+        if endpoint_id in self._recovering:
+            raise recovery_running(endpoint_id)
+        self._recovering.add(endpoint_id)
+        try:
+            return await self._recover(tenant, endpoint_id, RecoverWindow(since, until, missing))
+        finally:
+            self._recovering.discard(endpoint_id)
+
+    async def _recover(self, tenant: str, endpoint_id: str, window: RecoverWindow) -> int | None:
         cursor: RecoverCursor | None = None
         count = 0
         while True:
+            began = time.monotonic()
             recovered = await self._open_store.recover(tenant, endpoint_id, window, cursor)
             if recovered is None:
                 return None
@@ -282,6 +296,8 @@ class StoredBackend(Backend):
             cursor = recovered.cursor
             if cursor is None:
                 return count
+            # Others commit as much as this recovery does.
+            await anyio.sleep(min(time.monotonic() - began, _RECOVERY_PAUSE))
 
     async def test_endpoint(self, tenant: str, endpoint_id: str, event: Event) -> Event | None:
         store = self._open_store

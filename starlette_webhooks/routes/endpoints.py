@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.responses import Response
 
 from starlette_webhooks.audit import actor_of
 from starlette_webhooks.bodies import Body, EndpointChange, EndpointCreation, EventTest, Recovery, Rotation
 from starlette_webhooks.management import TenantEndpoints
 from starlette_webhooks.routes.events import ATTEMPT_FILTERS, attempt_page, attempt_query
-from starlette_webhooks.routes.messages import json_response
+from starlette_webhooks.routes.messages import json_response, while_connected
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
 from starlette_webhooks.routes.parameters import ENDPOINT_CURSOR, ENDPOINT_ID, LIMIT, SINCE, UNTIL
 
@@ -37,6 +39,7 @@ def _endpoints(call: Call[Body | None]) -> TenantEndpoints:
         call.tenant,
         max_event_bytes=services.settings.max_event_bytes,
         actor=actor_of(call.request, call.principal),
+        charge=partial(services.test_quota.take, call.tenant),
     )
 
 
@@ -177,9 +180,9 @@ async def get_stats(call: Call[None]) -> Response:
     errors=(409,),
 )
 async def recover_endpoint(call: Call[Recovery]) -> Response:
-    """Deliver again what failed since a given time."""
-    recovered = await _endpoints(call).recover_from(call[ENDPOINT_ID], call.body)
-    return json_response({"recovered": recovered}, 202)
+    """Deliver again what failed since a given time. Ends early if the client goes away."""
+    recover = partial(_endpoints(call).recover_from, call[ENDPOINT_ID], call.body)
+    return json_response({"recovered": await while_connected(call.request, recover)}, 202)
 
 
 @operation_with_body(

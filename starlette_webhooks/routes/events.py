@@ -158,5 +158,6 @@ async def send_test_event(call: Call[EventTest]) -> Response:
         )
     except InvalidEvent as exc:
         raise invalid_event(exc, most) from exc
+    services.test_quota.take(call.tenant, len(event.payload))
     (stored,) = await services.backend.send([event])
     return json_response(stored.encode(), 202)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -11,11 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from starlette_webhooks.bodies import Body, check_body
+from starlette_webhooks.concurrency import task_group
 from starlette_webhooks.exceptions import InvalidBody, InvalidRequest, RequestError
 
-__all__ = ["BodyTimeout", "PayloadTooLarge", "json_response", "read_body"]
+__all__ = ["BodyTimeout", "PayloadTooLarge", "json_response", "read_body", "while_connected"]
 
 B = TypeVar("B", bound=Body)
+T = TypeVar("T")
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -98,3 +101,25 @@ async def _read(request: Request, most: int) -> bytes:
     except ClientDisconnect as exc:
         raise InvalidRequest("The body is incomplete.") from exc
     return b"".join(chunks)
+
+
+async def while_connected(request: Request, function: Callable[[], Awaitable[T]]) -> T:
+    """Call a function that may take long, and cancel it if the client goes away. The body must have been read.
+
+    Raises:
+        InvalidRequest: The client has gone away.
+    """
+    results: list[T] = []
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()
+
+    async with task_group() as tasks:
+        tasks.start_soon(watch, tasks.cancel_scope)
+        results.append(await function())
+        tasks.cancel_scope.cancel()
+    if not results:
+        raise InvalidRequest("The client has gone away.")
+    return results[0]

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin, sends_key
 from starlette_webhooks.exceptions import Forbidden, Unauthorized
 from starlette_webhooks.portal.session import SESSION_COOKIE
-from starlette_webhooks.routes.limits import TenantLimits
+from starlette_webhooks.routes.limits import DailyQuota, TenantLimits
 from starlette_webhooks.scope import SERVICES, SESSION
 from starlette_webhooks.sessions import Session, SessionRegister
 
@@ -69,6 +69,7 @@ class Services:
     document: Callable[[str], bytes] = field(repr=False)
     catalog: CatalogRegistration = field(repr=False)
     limits: TenantLimits = field(repr=False)
+    test_quota: DailyQuota = field(repr=False)
 
     def scope_name(self, access: Access) -> str:
         """Return the name of a scope from the settings."""
