@@ -18,6 +18,7 @@ from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.stores.postgresql.outbox import PostgreSQLOutbox
 from tests.eventually import eventually
+from tests.postgresql import PostgreSQL
 from tests.relay.target import Target, make, relaying
 from tests.servers import ROOT
 
@@ -40,7 +41,7 @@ async def put(outbox: PostgreSQLOutbox, events: Sequence[Event]) -> None:
 
 
 async def test_two_machines_emit_and_one_of_them_relays_all_in_order(make_outbox: MakeOutbox) -> None:
-    one, two = make_outbox(lease=0.6), make_outbox(lease=0.6)
+    one, two = make_outbox(), make_outbox()
     target, other = Target(), Target()
     async with relaying(one, target) as first:
         await eventually(lambda: first.relaying)
@@ -105,6 +106,29 @@ async def test_a_process_that_lost_the_relay_forwards_nothing_more_and_says_so(
 
 # As another process does it once the lease is over.
 TAKEN = "SET holder = 'another', term = term + 1, until = clock_timestamp() + interval '1 hour'"
+
+
+async def restart(server: PostgreSQL) -> None:
+    await anyio.to_thread.run_sync(server.restart)
+
+
+@pytest.mark.slow  # A server starts, and starts again.
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_relay_goes_on_after_a_restart_of_the_server(own_postgresql: PostgreSQL) -> None:
+    outbox = PostgreSQLOutbox(
+        own_postgresql.url, clock=time.time, retention=86_400, max_events=1000, max_bytes=10_000_000, deadline=30
+    )
+    target = Target()
+    async with relaying(outbox, target):
+        await put(outbox, [make("acme", 0)])
+        await eventually(lambda: target.numbers("acme") == [0])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(restart, own_postgresql)
+            for number in range(1, 20):
+                # What is emitted meanwhile waits for the server, for as long as an emit may take.
+                await put(outbox, [make("acme", number)])
+        await eventually(lambda: target.numbers("acme")[-1:] == [19], within=15)
+        assert list(dict.fromkeys(target.numbers("acme"))) == list(range(20))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.events import Event
 from starlette_webhooks.forks import call_in_children
 from starlette_webhooks.payloads import is_implied_event_id
@@ -53,7 +54,7 @@ class PostgreSQLOutbox(SharedValues):
         retention: float,
         max_events: int,
         max_bytes: int,
-        lease: float = 3.0,
+        lease: float = 2.4,
         **options: Any,
     ) -> None:
         self.database = Database(parse_url(url), **options)
@@ -86,17 +87,21 @@ class PostgreSQLOutbox(SharedValues):
 
         self._writer.on_commit.append(committed)
         try:
-            async with self.database.lifespan():
-                call_in_children(self)
-                self._writer.start()
-                try:
-                    yield
-                finally:
-                    # Shielded: submitted events must be committed, and callers must not wait forever.
-                    with anyio.CancelScope(shield=True):
-                        await self._writer.stop(self._committer.close)
+            async with self.database.lifespan(), self._writing(), running_beside(self.database.supervise):
+                yield
         finally:
             self._writer.on_commit.remove(committed)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        call_in_children(self)
+        self._writer.start()
+        try:
+            yield
+        finally:
+            # Shielded: submitted events must be committed, and callers must not wait forever.
+            with anyio.CancelScope(shield=True):
+                await self._writer.stop(self._committer.close)
 
     def after_fork(self) -> None:
         """See `Inherited`. The connections belong to the parent and stay untouched."""

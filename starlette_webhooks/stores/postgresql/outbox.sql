@@ -32,7 +32,6 @@ SELECT EXISTS (SELECT FROM webhooks.svix_outbox WHERE tenant = %s AND state = 0)
 SELECT EXISTS (SELECT FROM webhooks.svix_outbox WHERE state = 0)
 
 -- name: tenants
--- Read before the tenants, so that none is missed.
 SELECT (SELECT coalesce(max(seq), 0) FROM webhooks.svix_outbox), array(SELECT webhooks.outbox_tenants_2())
 
 -- name: tenants_after

@@ -132,15 +132,23 @@ class OutboxCommitter:
     def _persist(self, statement: str, values: Sequence[Any]) -> list[Row]:
         """Repeat an idempotent call until it succeeds or the deadline has passed, and return its rows."""
         deadline = time.monotonic() + self._database.deadline
+        in_doubt = False
         while True:
+            if not self._link.is_open and not in_doubt:
+                # A short interruption delays emits. After a longer one, none waits in vain.
+                self._database.availability.check(patience=self._database.deadline)
             try:
-                with self._database.guarding(self._link):
-                    return self._link.call(statement, values, deadline=deadline)
-            except CallLost as exc:
+                rows = self._link.call(statement, values, deadline=deadline)
+                self._database.availability.is_there()
+                return rows
+            except BackendUnavailable as exc:
+                self._database.learn(exc)
+                if isinstance(exc, CallFailed) and not exc.elsewhere:
+                    raise
+                in_doubt = in_doubt or isinstance(exc, CallLost)
                 if time.monotonic() + _PAUSE > deadline:
-                    raise BackendUnavailable(f"It is unknown whether the outbox has the event: {exc}") from exc
-            except CallFailed:
-                if self._link.is_open or time.monotonic() + _PAUSE > deadline:
+                    if in_doubt:
+                        raise BackendUnavailable(f"It is unknown whether the outbox has the event: {exc}") from exc
                     raise
             time.sleep(_PAUSE)
 

@@ -33,7 +33,7 @@ class RelayLease(Lock):
         term: Counts the holders. No other process has the lease while this is the last term.
     """
 
-    def __init__(self, database: Database, time: TimeSource, *, seconds: float = 3.0) -> None:
+    def __init__(self, database: Database, time: TimeSource, *, seconds: float = 2.4) -> None:
         self._seconds = seconds
         self._database = database
         self._time = time
