@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from starlette_webhooks.asymmetric import SigningKey
 from starlette_webhooks.database_url import DatabaseURL, parse_database
 from starlette_webhooks.proxy_url import ProxyURL, parse_proxy
 
@@ -204,6 +206,11 @@ class WebhooksSettings(BaseSettings):
     signature_headers: Literal["webhook", "svix", "both"] = Field(
         default="webhook", description="The prefix of the signature headers."
     )
+    signing_key: SecretStr | None = Field(
+        default=None,
+        description="Signs deliveries with ed25519 too, as `v1a`: `whsk_...`. For rotation several, separated by "
+        "commas: each of them signs. The public keys are at `GET /jwks.json`. Needs the extra `encryption`.",
+    )
     allow_http: bool = Field(default=True, description="Whether endpoints may have `http:` URLs.")
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),
@@ -313,6 +320,18 @@ class WebhooksSettings(BaseSettings):
         return value
 
     @property
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        """The keys of `signing_key`; empty if none is given."""
+        return () if self.signing_key is None else _signing_keys(self.signing_key.get_secret_value())
+
+    @field_validator("signing_key")
+    @classmethod
+    def _signing_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _signing_keys(value.get_secret_value())
+        return value
+
+    @property
     def proxy_url(self) -> ProxyURL | None:
         """What `proxy` names."""
         return None if self.proxy is None else parse_proxy(self.proxy.get_secret_value())
@@ -413,6 +432,11 @@ def variable_of(field: str) -> str:
         if field.upper().startswith("SVIX_") and field.lower() in _SVIX_OWN
         else f"WEBHOOKS_{field.upper()}"
     )
+
+
+@lru_cache(maxsize=8)
+def _signing_keys(text: str) -> tuple[SigningKey, ...]:
+    return tuple(SigningKey(part.strip()) for part in text.split(","))
 
 
 def _keys(value: SecretStr) -> tuple[bytes, ...]:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
+from starlette_webhooks.asymmetric import PUBLIC_PREFIX, SigningKey, is_signed_by
 from starlette_webhooks.exceptions import WebhooksError
 
 __all__ = ["VerificationError", "generate_secret", "parse_secret", "sign", "signature_headers", "verify"]
@@ -98,12 +99,19 @@ def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def signature_headers(
-    keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes, style: HeaderStyle = "webhook"
+    keys: Sequence[bytes],
+    message_id: str,
+    timestamp: int,
+    body: bytes,
+    style: HeaderStyle = "webhook",
+    *,
+    signing_keys: Sequence[SigningKey] = (),
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers that sign a message: id, timestamp, and one signature per key, the current one first.
 
     Args:
         style: `webhook` for the names of the standard, `svix` for those of Svix, `both` while customers migrate.
+        signing_keys: Each adds a signature with ed25519, `v1a`.
 
     Raises:
         ValueError: There is no key to sign with.
@@ -111,7 +119,8 @@ def signature_headers(
     if not keys:
         raise ValueError("A delivery must be signed with at least one key.")
     content = _content(message_id, timestamp, body)
-    signatures = b" ".join(_signature(key, content) for key in keys)
+    made = [_signature(key, content) for key in keys] + [key.sign(content) for key in signing_keys]
+    signatures = b" ".join(made)
     values = (message_id.encode("ascii"), b"%d" % timestamp, signatures)
     return [pair for family in _FAMILIES[style] for pair in zip(_ENCODED_NAMES[family], values, strict=True)]
 
@@ -129,18 +138,19 @@ def verify(
     A genuine webhook can still arrive twice: remember its `webhook-id` for the time of `tolerance`, and skip repeats.
 
     Args:
-        secret: The endpoint's secret (`whsec_...` or its bytes), or several during a rotation.
+        secret: The endpoint's secret (`whsec_...` or its bytes), or a public key of the sender (`whpk_...`, which needs
+            the package `cryptography`), or several of them. One match is enough.
         body: The raw bytes of the request, before any parsing.
         tolerance: Seconds by which the timestamp may differ, in both directions.
         now: Seconds since the epoch. By default, the current time.
 
     Raises:
         VerificationError: The webhook is forged, changed, malformed or too old. Answer 400 and do not use it.
-        ValueError: A secret is malformed.
+        ValueError: A secret or a public key is malformed.
     """
     if not isinstance(body, bytes):
         raise TypeError("`body` must be the raw bytes of the request, such as `await request.body()`.")
-    keys = _keys(secret)
+    keys, public_keys = _keys(secret)
     message_id, timestamp, signatures = _signature_fields(headers)
     if _ID.fullmatch(message_id) is None:
         raise VerificationError("The id of the webhook is malformed.")
@@ -150,26 +160,32 @@ def verify(
     if not -tolerance <= age <= tolerance:
         raise VerificationError(f"The timestamp of the webhook is too {'old' if age > 0 else 'new'}.")
     content = b"%s.%s.%s" % (message_id.encode("ascii"), timestamp.encode("ascii"), body)
-    if not _matches([_signature(key, content) for key in keys], signatures):
+    if not _matches(content, keys, public_keys, signatures):
         raise VerificationError("No signature of the webhook matches. Check the secret, and pass the body unchanged.")
 
 
-def _keys(secret: str | bytes | Sequence[str | bytes]) -> list[bytes]:
-    secrets = [secret] if isinstance(secret, str | bytes) else list(secret)
+def _keys(secret: str | bytes | Sequence[str | bytes]) -> tuple[list[bytes], list[str]]:
+    """The keys of secrets, and the public keys."""
+    given = [secret] if isinstance(secret, str | bytes) else list(secret)
+    public_keys = [item for item in given if isinstance(item, str) and item.startswith(PUBLIC_PREFIX)]
+    secrets = [item for item in given if item not in public_keys]
     keys = [parse_secret(item) if isinstance(item, str) else item for item in secrets]
-    if not keys or not all(keys):
-        raise ValueError("Pass the secret of the endpoint.")
-    return keys
+    if not given or not all(keys):
+        raise ValueError("Pass the secret of the endpoint, or the public key of the sender.")
+    return keys, public_keys
 
 
-def _matches(expected: list[bytes], signatures: str) -> bool:
+def _matches(content: bytes, keys: list[bytes], public_keys: list[str], signatures: str) -> bool:
     if not signatures.isascii():
         raise VerificationError("The signature of the webhook is malformed.")
+    expected = [_signature(key, content) for key in keys]
     matched = False
+    # There may be signatures of other versions. They cannot match, and are not an error.
     for candidate in signatures.encode("ascii").split(b" "):
-        # There may be signatures of other versions (`v1a`). They cannot match, and are not an error.
         for signature in expected:
             matched |= hmac.compare_digest(candidate, signature)
+        for public_key in public_keys:
+            matched |= is_signed_by(public_key, content, candidate)
     return matched
 
 

@@ -32,7 +32,7 @@ LAYERS = [
     ["event_types", "payloads", "schemas"],
     ["emissions", "encoding", "events", "identifiers", "pagination", "submissions"],
     ["times"],
-    ["conflicts", "database_url", "encryption", "proxy_url", "signing", "tokens"],
+    ["asymmetric", "conflicts", "database_url", "encryption", "proxy_url", "signing", "tokens"],
     ["concurrency", "file_locks", "lifespans"],
     ["_version", "budget", "exceptions", "forks", "health", "meta", "problems", "scope", "types", "waiting"],
 ]
@@ -40,7 +40,7 @@ FRAMEWORKS: dict[str, str | tuple[str, ...]] = {
     "fastapi": "starlette_webhooks.fastapi",
     "litestar": "starlette_webhooks.litestar",
     "pytest": "starlette_webhooks.testing.plugin",
-    "cryptography": "starlette_webhooks.encryption",
+    "cryptography": ("starlette_webhooks.encryption", "starlette_webhooks.asymmetric"),
     "psycopg": ("starlette_webhooks.stores.postgresql", "starlette_webhooks.outbox"),
     "sqlalchemy": "starlette_webhooks.outbox",
     "asyncpg": "starlette_webhooks.outbox",

@@ -67,6 +67,7 @@ def test_explicit_settings_win_over_the_environment(monkeypatch: pytest.MonkeyPa
         ("WEBHOOKS_PROXY", "proxy.example.com"),
         ("WEBHOOKS_CA_FILE", "/nowhere/authorities.pem"),
         ("WEBHOOKS_ENCRYPTION_KEY", "short"),
+        ("WEBHOOKS_SIGNING_KEY", "whsk_short"),
         ("WEBHOOKS_CONCURRENCY", "0"),
         ("WEBHOOKS_SIGNATURE_HEADERS", "hub"),
         ("WEBHOOKS_DATABASE", "mysql://host/name"),

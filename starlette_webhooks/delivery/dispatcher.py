@@ -86,6 +86,7 @@ class Dispatcher:
             schedule=settings.retry_schedule,
             headers=settings.signature_headers,
             random=random,
+            signing_keys=settings.signing_keys,
             box=box,
         )
         self._recorder = Recorder(store, pause=pause, settled=self._go_on)

@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from typing import Literal
 
 from starlette_webhooks._version import __version__
+from starlette_webhooks.asymmetric import SigningKey
 from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed, OutOfResources, Reply
 from starlette_webhooks.delivery.custom_headers import is_refused
 from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
@@ -35,6 +36,7 @@ class Sender:
         schedule: Seconds before each attempt.
         headers: Which signature headers to send.
         random: A number from 0 to 1, for the jitter of retries.
+        signing_keys: Sign besides the secrets of endpoints, with ed25519.
         box: Opens secrets and headers that are encrypted in the store.
     """
 
@@ -46,6 +48,7 @@ class Sender:
         schedule: Sequence[float],
         headers: Literal["webhook", "svix", "both"],
         random: Callable[[], float],
+        signing_keys: Sequence[SigningKey] = (),
         box: SecretBox = NOT_ENCRYPTED,
     ) -> None:
         self._client = client
@@ -53,6 +56,7 @@ class Sender:
         self._schedule = schedule
         self._signature_headers = headers
         self._random = random
+        self._signing_keys = signing_keys
         self._box = box
         user_agent = f"starlette-webhooks/{__version__}"
         self._common_headers = [(b"content-type", b"application/json"), (b"user-agent", user_agent.encode())]
@@ -109,7 +113,14 @@ class Sender:
 
     def _headers(self, delivery: LeasedDelivery, timestamp: int) -> list[tuple[bytes, bytes]]:
         keys = [_key(self._box.open_secret(secret, delivery.tenant)) for secret in delivery.secrets]
-        signed = signature_headers(keys, delivery.event_id, timestamp, delivery.payload, self._signature_headers)
+        signed = signature_headers(
+            keys,
+            delivery.event_id,
+            timestamp,
+            delivery.payload,
+            self._signature_headers,
+            signing_keys=self._signing_keys,
+        )
         return [*self._common_headers, *self._custom_headers(delivery), *signed]
 
     def _custom_headers(self, delivery: LeasedDelivery) -> list[tuple[bytes, bytes]]:

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from starlette_webhooks.portal.pages import Portal, portal_routes
-from starlette_webhooks.routes import catalog, endpoints, events, openapi, portal, stream
+from starlette_webhooks.routes import catalog, endpoints, events, keys, openapi, portal, stream
 from starlette_webhooks.routes.operations import Operation
 
 __all__ = ["OPERATIONS", "build_routes"]
@@ -36,6 +36,7 @@ OPERATIONS: tuple[Operation, ...] = (
     endpoints.recover_endpoint,
     endpoints.test_endpoint,
     openapi.get_openapi,
+    keys.get_keys,
     portal.get_portal,
     portal.create_portal,
     portal.show_portal,

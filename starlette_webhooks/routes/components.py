@@ -120,6 +120,19 @@ def _schemas() -> dict[str, Schema]:
     bucket = _object(start=_TIME, success=_WHOLE, fail=_WHOLE)
     return {
         "Error": _object(code=_STRING, detail=_STRING),
+        "KeySet": _object(
+            keys={
+                "type": "array",
+                "items": _object(
+                    kty={"const": "OKP"},
+                    crv={"const": "Ed25519"},
+                    x=_STRING,
+                    kid=_STRING,
+                    use={"const": "sig"},
+                    alg={"const": "EdDSA"},
+                ),
+            }
+        ),
         "Event": _with_optional(
             _object(
                 id=_STRING,

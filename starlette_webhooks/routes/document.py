@@ -94,8 +94,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     elif operation.answer:
         answer["content"] = {"application/json": {"schema": _ref("schemas", operation.answer)}}
     errors = {str(code): _ref("responses", f"{code}{'Page' if html else ''}") for code in _errors_of(operation)}
-    redirect = {"303": {"description": "The token of the link is valid, and is now in a cookie."}} if html else {}
-    return {str(operation.status): answer, **redirect, **errors}
+    return {str(operation.status): answer, **errors}
 
 
 def _errors_of(operation: Operation) -> list[int]:
