@@ -1,3 +1,3 @@
-"""What the library costs, beside what one would use instead. Run by `scripts/bench`."""
+"""Measures what the library costs, compared with the alternatives. Run by `scripts/bench`."""
 
 from __future__ import annotations

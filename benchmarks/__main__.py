@@ -14,9 +14,9 @@ SUBJECTS = ("emit", "log", "stream", "dispatcher", "reading", "growth", "start",
 
 def main() -> None:
     """Run subjects, print their tables, and write all figures as JSON."""
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure, beside what one would use instead.")
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure, compared with the alternatives.")
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS))
-    parser.add_argument("--short", action="store_true", help="under two minutes in all: proves that it works")
+    parser.add_argument("--short", action="store_true", help="less than two minutes: shows that it works")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"), metavar="PATH")
     given = parser.parse_args()

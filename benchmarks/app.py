@@ -16,11 +16,11 @@ EVENT_TYPE = "invoice.payment_succeeded"
 
 
 def make_webhooks(event_types: Sequence[str] = (), **settings: Any) -> Webhooks:
-    """A `Webhooks` whose every request is of one tenant."""
+    """Return a `Webhooks` in which every request belongs to one tenant."""
     from starlette_webhooks import Principal, Webhooks, WebhooksSettings
 
     async def authenticate(connection: object) -> Principal:
-        # A sync function would run in a thread, which is not what is measured here.
+        # A sync function would run in a thread, which is not measured here.
         return Principal("acme", ["webhooks:read", "webhooks:write"])
 
     return Webhooks(

@@ -20,11 +20,11 @@ from benchmarks.harness import free_port, workdir
 from benchmarks.load import percentile
 
 ENDPOINTS = 3
-"""Of each tenant."""
+"""Endpoints per tenant."""
 
 
 class AiohttpClient:
-    """`DeliveryClient` over aiohttp, with the address of each socket judged as it is made."""
+    """`DeliveryClient` over aiohttp. The address of each socket is checked when it is created."""
 
     def __init__(
         self, guard: Any, *, timeout: float = 15.0, ssl_context: ssl.SSLContext | None = None, **_: Any
@@ -64,10 +64,10 @@ class AiohttpClient:
 
 
 class NoClient(AiohttpClient):
-    """No HTTP at all, for what the rest costs."""
+    """A client without HTTP, to measure what the rest costs."""
 
     async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Any:
-        """Answer at once."""
+        """Return immediately."""
         from starlette_webhooks.delivery.client import Reply
 
         return Reply(200, b"ok", {}, 1)
@@ -81,12 +81,12 @@ def _choose(client: str) -> None:
     chosen = clients[client]
     if certificate := os.environ.get("BENCH_CERTIFICATE"):
         chosen = partial(chosen, ssl_context=ssl.create_default_context(cafile=certificate))
-    # There is no setting for it, as no host should want one.
+    # There is no setting for this, because no host should want it.
     vars(backend)["DeliveryClient"] = chosen
 
 
 def ask(port: int, path: str) -> Any:
-    """What the receiver reports about itself."""
+    """Return what the receiver reports about itself."""
     sock = socket.create_connection(("127.0.0.1", port))
     if certificate := os.environ.get("BENCH_CERTIFICATE"):
         context = ssl.create_default_context(cafile=certificate)
@@ -172,7 +172,7 @@ def _fill(path: str, rows: int) -> None:
 
 
 async def prepare(port: int, tenants: int, seconds: float, events: int) -> Any:
-    """Endpoints, and events whose deliveries are all due at one moment; answers when."""
+    """Create endpoints, and events whose deliveries are all due at the same time, which is returned."""
     webhooks = make_webhooks(**_settings(deliver=False, retry_schedule=f"{seconds},5"))
     async with webhooks.lifespan():
         if tenants:
@@ -187,7 +187,7 @@ async def prepare(port: int, tenants: int, seconds: float, events: int) -> Any:
 
 
 async def work(due: float) -> Any:
-    """One of the processes that share a database: deliver until nothing is pending."""
+    """Deliver until nothing is pending, as one of the processes that share a database."""
     webhooks = make_webhooks(**_settings())
     async with webhooks.lifespan():
         await asyncio.sleep(due - time.time())
@@ -200,7 +200,7 @@ async def work(due: float) -> Any:
 
 
 class _Beside:
-    """Endpoints beside the healthy one, of its own tenant or each of another; or tenants that emit and have none."""
+    """Endpoints beside the healthy one, of the same tenant or each of another, or tenants without endpoints."""
 
     def __init__(self, kind: str, port: int) -> None:
         whose, _, what = kind.partition("-")
@@ -215,7 +215,7 @@ class _Beside:
             self.tenants.clear()
 
     async def emit(self, emitter: Any) -> None:
-        """Ten events a second of each other tenant, a sixth of the tenants at a time."""
+        """Emit ten events a second for each other tenant, a sixth of the tenants at a time."""
         tenants = sorted({*self.tenants} - {"acme"})
         while tenants:
             for start in range(6):

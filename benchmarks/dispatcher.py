@@ -1,4 +1,4 @@
-"""The dispatcher: from emit to the recorded attempt, beside the same loop over aiohttp."""
+"""The dispatcher: from emit to the recorded attempt, compared with the same loop over aiohttp."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.deliveries import ENDPOINTS, ask
 from benchmarks.harness import Report, Sample, Scale, command, free_port, interleave, run_json, serve, workdir
 
 _TLS_HOSTS = 30
-_BESIDE = {  # The short form takes those of bad endpoints alone.
+_BESIDE = {  # The short form measures only bad endpoints.
     "alone": "alone",
     "alone, and 60 tenants without endpoints emit": "others-none",
     "beside 60 healthy ones, same events": "same-healthy",
@@ -28,7 +28,7 @@ _BESIDE = {  # The short form takes those of bad endpoints alone.
 
 
 def run(scale: Scale) -> Report:
-    """Measure deliveries to many hosts, with rows that wait, over TLS, by two processes, and beside bad endpoints."""
+    """Measure deliveries to many hosts, with waiting rows, over TLS, with two processes, and beside bad endpoints."""
     report = Report("dispatcher")
     with ExitStack() as stack:
         port = free_port()
@@ -179,7 +179,7 @@ def _share(scale: Scale, processes: int, events: int) -> Sample:
         stack.enter_context(serve(command("receiver", port, "sink"), port))
         database = str(directory / "log.db")
         with _environment(BENCH_DATABASE=database):
-            # The first round opens the connections, and is not counted.
+            # The first round opens the connections and is not counted.
             run_json("deliveries", "prepare", port, 100, scale.pick(4, 1), 200)
             due = run_json("deliveries", "prepare", port, 0, scale.pick(8, 3), events)["due"]
             workers = [

@@ -1,4 +1,4 @@
-"""The emit path: what a route pays for an event, beside the usual ways to tell somebody of it."""
+"""The emit path: what an event costs a route, compared with the usual ways to send events."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ async def _pay_and_emit(request: Request) -> JSONResponse:
 
 
 def bare() -> Starlette:
-    """The route alone."""
+    """The bare route."""
     return Starlette(routes=[Route("/pay", _pay, methods=["POST"])])
 
 
 def with_pydantic() -> Starlette:
-    """The route alone, in a host that has its settings in Pydantic."""
+    """The bare route, in a host that uses Pydantic for its settings."""
     from pydantic_settings import BaseSettings
 
     class Settings(BaseSettings):
@@ -85,7 +85,7 @@ def _with_webhooks(handler: Any, **settings: Any) -> Starlette:
 
 
 def idle() -> Starlette:
-    """The route under the middleware; it emits nothing."""
+    """The route with the middleware, without emitting."""
     return _with_webhooks(_pay)
 
 
@@ -95,7 +95,7 @@ def ours() -> Starlette:
 
 
 def frozen() -> Starlette:
-    """As `ours`, and the garbage collector leaves alone what was there at startup."""
+    """Like `ours`, but the garbage collector ignores objects from startup."""
     import gc
 
     app = ours()
@@ -105,7 +105,7 @@ def frozen() -> Starlette:
 
 
 def unflushed() -> Starlette:
-    """As `ours`, without waiting for the commit."""
+    """Like `ours`, without waiting for the commit."""
     return _with_webhooks(_pay_and_emit, flush_before_response=False)
 
 
@@ -238,7 +238,7 @@ def _compare(report: Report, scale: Scale, servers: dict[str, tuple[int, int]], 
 
 
 async def cost_of_emit() -> dict[str, float]:
-    """CPU of `emit` on the loop's thread, as the handler pays it."""
+    """Measure the CPU of `emit` on the loop's thread."""
     import json
 
     data = json.loads(BODY)
@@ -261,7 +261,7 @@ async def cost_of_emit() -> dict[str, float]:
 
 
 async def cost_of_middleware() -> dict[str, float]:
-    """CPU that `WebhooksMiddleware` adds to a request that emits nothing, of two messages."""
+    """Measure the CPU that `WebhooksMiddleware` adds to a request of two messages that emits nothing."""
     from starlette_webhooks import WebhooksMiddleware
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -289,7 +289,7 @@ async def cost_of_middleware() -> dict[str, float]:
 
 
 async def cost_of_commit() -> dict[str, float]:
-    """CPU of the worker thread for each event, in commits of 32."""
+    """Measure the CPU of the worker thread per event, in commits of 32."""
     import json
 
     data = json.loads(BODY)

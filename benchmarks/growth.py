@@ -1,4 +1,4 @@
-"""How the cost of one emitted event grows with what there is already: tenants, endpoints, streams, events."""
+"""How the cost of an emitted event grows with the number of tenants, endpoints, streams and events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(scale: Scale) -> Report:
 
 
 async def measure(dimension: str, size: int) -> dict[str, float]:
-    """CPU of this process for each event, from emit to commit and fan-out."""
+    """Measure the CPU of this process per event, from emit to commit and fan-out."""
     with workdir() as directory:
         path = os.environ["BENCH_DATABASE"] = str(directory / "log.db")
         if dimension == "log":
@@ -86,7 +86,7 @@ def _mark_version(path: str) -> None:
 
 
 def _subscribe(path: str, endpoints: int) -> None:
-    # Three to a tenant; the first ten tenants are those that emit.
+    # Three per tenant. The first ten tenants emit.
     connection = sqlite3.connect(path, isolation_level=None, timeout=60)
     connection.execute("BEGIN IMMEDIATE")
     rows = [(f"tenant{n // 3}", n + 1) for n in range(endpoints)]

@@ -1,4 +1,4 @@
-"""What all subjects share: processes, interleaved repeats, medians with ranges, goals, and the report."""
+"""Shared by all subjects: processes, interleaved repeats, medians with ranges, goals, and the report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Sample = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is measured: the whole, or the short form that proves that it works."""
+    """How much is measured: everything, or the short form that shows that it works."""
 
     short: bool = False
     repeats: int = 5
@@ -49,7 +49,7 @@ class Figures:
     samples: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, sample: Sample) -> None:
-        """Take the figures of one repeat."""
+        """Add the figures of one repeat."""
         for name, value in sample.items():
             self.samples.setdefault(name, []).append(value)
 
@@ -75,7 +75,7 @@ def _number(value: float) -> str:
 
 
 def interleave(contenders: Mapping[str, Callable[[], Sample]], repeats: int) -> dict[str, Figures]:
-    """Measure A B C, C B A, A B C and so on, so that a slow spell of the machine strikes all alike."""
+    """Measure A B C, C B A, A B C and so on, so that a slow phase of the machine affects all contenders equally."""
     figures = {name: Figures() for name in contenders}
     order = list(contenders)
     for _ in range(repeats):
@@ -95,7 +95,7 @@ class Report:
         self.goals: list[dict[str, Any]] = []
 
     def table(self, title: str, figures: Mapping[str, Figures], columns: Mapping[str, str]) -> None:
-        """Add a table: a row for each contender, `columns` from figure to heading."""
+        """Add a table with one row per contender. `columns` maps figures to headings."""
         rows = {name: {column: one.samples.get(column, []) for column in columns} for name, one in figures.items()}
         self.tables.append({"title": title, "columns": dict(columns), "rows": rows})
         head = ["", *columns.values()]
@@ -104,14 +104,14 @@ class Report:
         print(_markdown([head, *body]), flush=True)
 
     def goal(self, text: str, value: float, limit: float, *, at_least: bool = False) -> None:
-        """Compare a figure with what it should be. Nothing fails where it misses."""
+        """Compare a figure with its goal. A missed goal is not an error."""
         met = value >= limit if at_least else value <= limit
         self.goals.append({"goal": text, "value": value, "limit": limit, "at_least": at_least, "met": met})
         sign = "at least" if at_least else "at most"
         print(f"  {'met   ' if met else 'MISSED'} {text}: {_number(value)} ({sign} {_number(limit)})", flush=True)
 
     def document(self) -> dict[str, Any]:
-        """The report, JSON-able."""
+        """Return the report as JSON values."""
         return {
             "subject": self.subject,
             "seconds": round(time.time() - self.started, 1),
@@ -133,12 +133,12 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def command(module: str, *arguments: object) -> list[str]:
-    """The command line of one of our own processes."""
+    """Return the command line of one of our own processes."""
     return [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
 
 
 def run_json(module: str, *arguments: object, timeout: float = 300) -> Any:
-    """Run one of our processes to its end and read the JSON that it prints last."""
+    """Run one of our processes to its end, and read the JSON that it prints last."""
     done = subprocess.run(
         command(module, *arguments), cwd=_ROOT, capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -148,7 +148,7 @@ def run_json(module: str, *arguments: object, timeout: float = 300) -> Any:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -157,7 +157,7 @@ def free_port() -> int:
 
 @contextmanager
 def serve(arguments: Sequence[str], port: int, **environment: str) -> Generator[psutil.Process]:
-    """A server process, from when it listens until the block ends."""
+    """Run a server process until the block ends. Entered once it listens."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             arguments, cwd=_ROOT, env={**os.environ, **environment}, stdout=log, stderr=subprocess.STDOUT
@@ -188,14 +188,14 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Any) -> None:
 
 
 def uvicorn(target: str, port: int, *arguments: str) -> list[str]:
-    """The command line of a uvicorn server with httptools on the loop of asyncio."""
+    """Return the command line of a uvicorn server with httptools on asyncio's loop."""
     own = ["--http", "httptools", "--loop", "asyncio", "--no-access-log", "--log-level", "warning"]
     return [sys.executable, "-m", "uvicorn", target, "--port", str(port), *own, *arguments]
 
 
 @contextmanager
 def workdir() -> Iterator[Path]:
-    """A directory on disk for databases, which is removed at the end."""
+    """A directory on disk for databases. It is removed at the end."""
     base = os.environ.get("BENCH_DIR")
     path = Path(tempfile.mkdtemp(prefix="bench-", dir=base))
     try:
@@ -205,7 +205,7 @@ def workdir() -> Iterator[Path]:
 
 
 def facts() -> dict[str, Any]:
-    """The machine and the versions."""
+    """Describe the machine and the versions."""
     versions = {}
     for name in _PACKAGES:
         try:

@@ -1,7 +1,7 @@
-"""Clients that cost little: raw sockets on one epoll. Run as processes; they print their figures as JSON.
+"""Cheap clients: raw sockets on one epoll. They run as processes and print their figures as JSON.
 
-`http` holds keep-alive connections that send the same request again as soon as it is answered. The CPU time of the
-server is read at the edges of the measured window, so neither start nor warm-up counts.
+`http` keeps connections open that send the same request again as soon as it is answered. The CPU time of the server is
+read at both ends of the measured window, so startup and warm-up do not count.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["call_http", "cpu_seconds", "percentile", "request_bytes"]
 
 
 def percentile(values: list[float], share: float) -> float:
-    """A percentile of sorted values."""
+    """Return a percentile of sorted values."""
     return values[min(int(len(values) * share), len(values) - 1)] if values else 0.0
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and its children, those that ended included."""
+    """Return the CPU time of a process and its children, including those that have ended."""
     process = psutil.Process(pid)
     total: float = sum(process.cpu_times()[:4])
     for child in process.children(recursive=True):
@@ -33,7 +33,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def request_bytes(port: int, path: str, body: bytes, method: str = "POST") -> bytes:
-    """One request with a body."""
+    """Return a request with a body."""
     head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
@@ -71,7 +71,7 @@ def call_http(port: int, request: bytes, connections: int, seconds: float, warm_
             caller = callers[fd]
             data = caller.sock.recv(65536)
             if not data:
-                raise RuntimeError("The server hung up.")
+                raise RuntimeError("The server closed the connection.")
             if caller.answer or len(data) != size:
                 caller.answer += data
                 if not (size and len(caller.answer) == size):

@@ -1,4 +1,4 @@
-"""The log: durable events a second with many callers, beside the least that SQLite could do for them."""
+"""The log: durable events per second with many callers, compared with the minimum of work in SQLite."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row: TypeAlias = tuple[str, str, str, int, bytes]
 
 
 def run(scale: Scale) -> Report:
-    """Measure `await emit(...)` of 256 tasks beside the same rows in bare group commits."""
+    """Measure `await emit(...)` of 256 tasks, compared with the same rows in bare group commits."""
     report = Report("log")
     seconds = scale.pick(3.0, 1.0)
     for callers in scale.pick((1, 32, 256), (256,)):
@@ -47,7 +47,7 @@ def run(scale: Scale) -> Report:
 
 
 async def call(one: Callable[[], Awaitable[object]], callers: int, seconds: float) -> dict[str, float]:
-    """Call it from many tasks for so many seconds. Returns calls a second, and the CPU of this process for each."""
+    """Call a function from many tasks for a time. Returns calls per second, and the CPU of this process per call."""
     count = 0
     running = True
 
@@ -85,10 +85,10 @@ async def ours(callers: int, seconds: float) -> dict[str, float]:
 
 
 class BareGroupCommit:
-    """The least that a durable event costs: rows made in advance, in our own schema, one transaction for all who wait.
+    """The minimum cost of a durable event: ready-made rows in our schema, one transaction for all waiting callers.
 
-    A thread of its own commits, and takes the next batch a few turns of the loop after the last one; no checks, ids,
-    deliveries, streams, limits, and no second process.
+    Its own thread commits, and takes the next batch a few turns of the loop after the last one. There are no checks,
+    ids, deliveries, streams or limits, and only one process.
     """
 
     def __init__(self, path: str) -> None:
@@ -151,7 +151,7 @@ class BareGroupCommit:
 
 
 async def by_hand(callers: int, seconds: float) -> dict[str, float]:
-    """What one would write oneself with care: the event encoded, stamped and named, in group commits."""
+    """What a careful developer would write: encoded events with time and id, in group commits."""
     import json
     from datetime import UTC, datetime
     from uuid import uuid4

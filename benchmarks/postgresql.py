@@ -1,6 +1,6 @@
-"""The PostgreSQL backend, beside a group commit by hand, the SQLite backend, and job queues that make the same POST.
+"""The PostgreSQL backend, compared with a group commit by hand, the SQLite backend, and job queues for the same POST.
 
-The server runs on the same cores, and its CPU counts. `BENCH_DIR` is where its data lie.
+The server runs on the same cores, and its CPU counts. `BENCH_DIR` is the directory of its data.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Bench:
                 environment["WEBHOOKS_DATABASE_LISTEN"] = url
             yield environment
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-            # No autovacuum or checkpoint of one contender in the time of the next.
+            # Autovacuum and checkpoints of one contender must not run during the next.
             connection.execute("CHECKPOINT")
 
 
@@ -196,7 +196,7 @@ def _streams(report: Report, scale: Scale, bench: _Bench) -> None:
 
     def sample(listen: bool) -> Sample:
         with bench.database(listen=listen) as environment:
-            # Both at once: the schema exists when the second one comes.
+            # Both together: the schema exists when the second one starts.
             watcher = _start(environment, "watch", free_port(), events)
             time.sleep(2)
             _result(_start(environment, "trickle", bench.port, events))

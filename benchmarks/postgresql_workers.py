@@ -22,7 +22,7 @@ _SETTINGS: dict[str, Any] = {"allow_networks": "127.0.0.0/8", "endpoints_per_ten
 
 
 def _server_cpu() -> float:
-    """CPU seconds of the PostgreSQL server with all its backends, also those that have ended."""
+    """Return the CPU seconds of the PostgreSQL server with all its backends, including those that have ended."""
     if "BENCH_SERVER_PID" not in os.environ:
         return 0.0
     import psutil  # type: ignore[import-untyped]
@@ -36,13 +36,13 @@ def _server_cpu() -> float:
 
 
 class _Meter:
-    """CPU of this process and of the server, and the time, from its creation on."""
+    """Measures the CPU of this process and of the server, and the time, from its creation."""
 
     def __init__(self) -> None:
         self._start = (time.process_time(), _server_cpu(), time.perf_counter())
 
     async def read(self, seconds: float = 0.2) -> dict[str, float]:
-        """What was taken until now; the CPU also of so many seconds more, for the last records."""
+        """Return the figures so far, with the CPU of some more seconds for the last records."""
         wall = time.perf_counter() - self._start[2]
         await asyncio.sleep(seconds)
         return {"cpu": time.process_time() - self._start[0], "server": _server_cpu() - self._start[1], "wall": wall}
@@ -76,7 +76,7 @@ async def log_ours(callers: int, seconds: float) -> dict[str, float]:
 
 
 class GroupCommit:
-    """What one would write oneself: a thread that inserts all rows that wait by one statement, with psycopg."""
+    """What a careful developer would write: a thread that inserts all waiting rows with one statement of psycopg."""
 
     def __init__(self, url: str) -> None:
         import psycopg
@@ -124,7 +124,7 @@ class GroupCommit:
         for future in futures:
             if not future.done():
                 future.set_result(None)
-        # Those that were woken come back first, so that a batch holds all callers.
+        # The woken callers return first, so that a batch contains all of them.
         self._loop.call_soon(self._continue, 3)
 
     def _continue(self, turns: int) -> None:
@@ -137,7 +137,7 @@ class GroupCommit:
 
 
 async def log_by_hand(callers: int, seconds: float) -> dict[str, float]:
-    """The event encoded, stamped and named, in group commits."""
+    """Encoded events with time and id, in group commits."""
     from datetime import UTC, datetime
     from uuid import uuid4
 
@@ -152,7 +152,7 @@ async def log_by_hand(callers: int, seconds: float) -> dict[str, float]:
     return await _call(emit, callers, seconds)
 
 
-# Deliveries. The receiver counts; the caller takes the CPU of all processes.
+# Deliveries. The receiver counts, and the caller measures the CPU of all processes.
 
 
 async def _until_received(port: int, count: int) -> None:
@@ -161,7 +161,7 @@ async def _until_received(port: int, count: int) -> None:
 
 
 async def subscribe(port: int, tenants: int) -> dict[str, float]:
-    """Three endpoints for each tenant, each on a host of its own."""
+    """Create three endpoints per tenant, each on its own host."""
     from starlette_webhooks.endpoints import EndpointChanges
 
     webhooks = _make_webhooks(deliver=False)
@@ -173,11 +173,11 @@ async def subscribe(port: int, tenants: int) -> dict[str, float]:
 
 
 async def deliver(port: int, tenants: int, events: int, start: float, rate: float) -> dict[str, float]:
-    """Emit from `start` on, and deliver with whoever shares the database, until all have been received.
+    """Emit from `start` on, and deliver together with other processes until everything has been received.
 
     Args:
-        events: How many this process emits; the receiver is reset before.
-        rate: Events a second; 0 for all of them as fast as possible.
+        events: How many this process emits. The receiver is reset before.
+        rate: Events per second. 0 means as fast as possible.
     """
     webhooks = _make_webhooks()
     async with webhooks.lifespan():

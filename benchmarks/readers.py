@@ -1,7 +1,8 @@
-"""Thousands of SSE readers on one epoll, as a process. It counts the byte `~`, of which each event has one.
+"""Thousands of SSE readers on one epoll, as a process. It counts the byte `~`, which each event contains once.
 
-Closed loop: one POST makes the server send a burst to all; the next follows when every reader has all of it. So the
-CPU time of the server, read at the edges, divides by the frames exactly.
+It is a closed loop: one POST makes the server send a burst to all readers, and the next one follows when every reader
+    has
+all of it. The CPU time of the server, read at both ends, is therefore that of exactly these frames.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Readers:
     """Open streams of one server.
 
     Args:
-        path: With `{n}` in it for the number of the reader, modulo `distinct`.
-        last_id: Resume each stream behind this event.
+        path: Contains `{n}` for the number of the reader, modulo `distinct`.
+        last_id: Resume each stream after this event.
     """
 
     def __init__(self, port: int, path: str, number: int, last_id: str | None = None, distinct: int = 1) -> None:
@@ -52,7 +53,7 @@ class Readers:
             self.pump(0.1)
 
     def pump(self, timeout: float) -> int:
-        """Read what is there. Returns how many events came."""
+        """Read what has arrived. Returns the number of events."""
         total = 0
         for fd, _ in self.epoll.poll(timeout, 4096):
             try:
@@ -63,7 +64,7 @@ class Readers:
                 self.epoll.unregister(fd)
                 self.ended[fd] = self.heads.get(fd, b"")
                 continue
-            # The last bytes tell how a stream ended, the first that it began.
+            # The last bytes say how a stream ended, and the first ones that it began.
             self.heads[fd] = data[-16:]
             count = data.count(b"~")
             if count:
@@ -72,7 +73,7 @@ class Readers:
         return total
 
     def burst(self, events: int, latencies: list[float]) -> None:
-        """Have the server send a burst and wait until all have it."""
+        """Make the server send a burst, and wait until all readers have it."""
         sock = socket.create_connection(("127.0.0.1", self.port))
         wanted = events * len(self.socks)
         began = time.perf_counter()
@@ -120,7 +121,7 @@ def fan_out(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def idle(given: argparse.Namespace) -> dict[str, Any]:
-    """CPU of streams that get heartbeats alone."""
+    """CPU of streams that only get heartbeats."""
     before = memory_kb(given.pid)
     readers = Readers(given.port, given.path, given.readers)
     deadline = time.monotonic() + min(given.seconds, 3)
@@ -160,12 +161,12 @@ def _ask(port: int, path: str) -> Any:
 
 
 def across(given: argparse.Namespace) -> dict[str, Any]:
-    """From a request that emits in one process until the frame comes from the other."""
+    """The time from a request that emits in one process to the frame from the other."""
     readers = Readers(given.port, given.path, 1)
     latencies: list[float] = []
     began = time.monotonic()
     while time.monotonic() < began + given.seconds:
-        # Of no even length, so that it stays in no step with the other process's clock.
+        # An odd length, so that it does not run in step with the other process's clock.
         time.sleep(random.uniform(0.01, 0.04))
         with socket.create_connection(("127.0.0.1", given.emit_port), 30) as sock:
             sent = time.perf_counter()
@@ -183,14 +184,14 @@ def across(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def end(given: argparse.Namespace) -> dict[str, Any]:
-    """SIGTERM with open streams: how long until the process is gone, and how many streams ended cleanly."""
+    """SIGTERM with open streams: the time until the process has ended, and how many streams ended cleanly."""
     readers = Readers(given.port, given.path, given.readers)
     process = psutil.Process(given.pid)
     began = time.monotonic()
     process.terminate()
     while len(readers.ended) < given.readers and time.monotonic() < began + 12:
         readers.pump(0.02)
-    # Its parent does not wait for it yet, so that it stays as a zombie.
+    # Its parent does not wait for it yet, so it remains as a zombie.
     while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < began + 12:
         time.sleep(0.01)
     gone = time.monotonic() - began
@@ -199,7 +200,7 @@ def end(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def storm(given: argparse.Namespace) -> dict[str, Any]:
-    """All readers resume at once behind an event that is a hundred events old."""
+    """All readers resume together after an event that is a hundred events old."""
     sock = socket.create_connection(("127.0.0.1", given.port))
     sock.send(request_bytes(given.port, "/fill", b""))
     answer = b""

@@ -18,7 +18,7 @@ __all__ = ["fill", "run", "timed"]
 
 EPOCH = 1_780_000_000_000
 _PAYLOAD = b'{"type":"t","timestamp":"2026-01-01T00:00:00.000Z","data":{"n":1,"text":"%b"}}' % (b"x" * 220)
-# Nine of ten events are one tenant's, of three common types; type `rare` is one in 10,000.
+# Nine of ten events belong to one tenant and have three common types. One in 10,000 has the type `rare`.
 _FILL = """
 INSERT INTO event (id, tenant, type, timestamp, payload)
 WITH RECURSIVE n (i) AS (SELECT :start UNION ALL SELECT i + 1 FROM n WHERE i < :stop - 1)
@@ -29,7 +29,7 @@ FROM n
 
 
 def fill(path: Path, events: int, tenants: int = 1000) -> sqlite3.Connection:
-    """A database with that many events."""
+    """Create a database with this many events."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA cache_size = -32768; {read_sql('schema.sql')}")
     connection.execute("PRAGMA synchronous = OFF")
@@ -42,7 +42,7 @@ def fill(path: Path, events: int, tenants: int = 1000) -> sqlite3.Connection:
 
 
 def timed(function: Callable[[], object], times: int) -> list[float]:
-    """Milliseconds of each call, once warm."""
+    """Return the milliseconds of each call after a warm-up."""
     function()
     samples = []
     for _ in range(times):
@@ -53,7 +53,7 @@ def timed(function: Callable[[], object], times: int) -> list[float]:
 
 
 def run(scale: Scale) -> Report:
-    """Measure the queries behind the routes on one connection."""
+    """Measure the queries of the routes on one connection."""
     report = Report("reading")
     events = scale.pick(5_000_000, 200_000)
     with workdir() as directory:

@@ -1,4 +1,4 @@
-"""A server that answers every POST at once, on the bare transport: the receiver of webhooks, and a stub of Svix.
+"""A server on the bare transport that answers every POST immediately: the receiver of webhooks, and a stub of Svix.
 
 It listens on all loopback addresses, so that 127.0.x.y are as many hosts. `/slow/<ms>` answers late, `/dead` with 500,
 `/close` ends the connection. A GET tells how many POSTs came, when each first came, and the CPU time taken so far.
@@ -34,7 +34,7 @@ class Receiver(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is whole."""
+        """Answer complete requests."""
         self.buffer += data
         while (request := self._next()) is not None:
             self._answer(*request)
@@ -111,7 +111,7 @@ _MESSAGE = json.dumps(
 
 
 async def main(port: int, certificate: str | None) -> None:
-    """Serve for ever."""
+    """Serve forever."""
     context = None
     if certificate is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -122,7 +122,7 @@ async def main(port: int, certificate: str | None) -> None:
 
 
 def sink(port: int) -> None:
-    """Answer each request with the same bytes, on one epoll. A request is what one read returns."""
+    """Answer each request with the same bytes, on one epoll. Each read counts as one request."""
     answer, count = _response(b"ok"), 0
     listener = socket.create_server(("0.0.0.0", port), backlog=4096)
     epoll = select.epoll()

@@ -1,4 +1,4 @@
-"""Start and weight: what the import takes, and the memory of an idle app."""
+"""The cost of importing, and the memory of an idle app."""
 
 from __future__ import annotations
 

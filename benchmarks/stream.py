@@ -1,4 +1,4 @@
-"""The stream: one event to a thousand readers and more, beside sse-starlette, FastAPI and the bare transport."""
+"""Streams: one event for thousands of readers, compared with sse-starlette, FastAPI and the bare transport."""
 
 from __future__ import annotations
 

@@ -19,17 +19,17 @@ from starlette.routing import Mount, Route
 from benchmarks.app import EVENT_TYPE, make_webhooks
 from benchmarks.load import percentile
 
-# Frames of about 410 bytes. The tilde is what readers count.
+# Frames of about 410 bytes. Readers count the tilde.
 _DATA = {"mark": "~", "invoice": "in_1PQ", "amountPaid": 9900, "currency": "eur", "note": "x" * 130}
 _ID = "msg_2xYbnVn4gvBVd3z7qjHqSAPrGvi"
 _BODY = json.dumps({"id": _ID, "eventType": EVENT_TYPE, "payload": _DATA, "pad": "x" * 90})
 _FRAME = f"id: {_ID}\ndata: {_BODY}\n\n".encode()
 FILTERS = 100
-"""Types besides the one that is emitted, for as many different filters."""
+"""Types besides the emitted one, for different filters."""
 
 
 class LagProbe:
-    """How late the loop comes to a timer of 5 ms. Begins at the first call of its route, and tells at each."""
+    """Measures how late the loop runs a timer of 5 ms. Starts at the first call of its route, and reports at each."""
 
     def __init__(self) -> None:
         self._late: list[float] = []
@@ -91,7 +91,7 @@ def _peer(stream: Callable[..., Any], queues: set[asyncio.Queue[Any]], item: Any
 
 
 def sse_starlette() -> Starlette:
-    """A queue for each connection, and frames encoded in advance: the fastest that sse-starlette does."""
+    """One queue per connection, and frames encoded in advance: the fastest way to use sse-starlette."""
     from sse_starlette import EventSourceResponse
 
     queues: set[asyncio.Queue[Any]] = set()
@@ -135,7 +135,7 @@ def fastapi() -> Any:
 
 
 class Floor(asyncio.Protocol):
-    """What the loop's own transport takes for as many bytes."""
+    """The loop's own transport, sending as many bytes."""
 
     readers: set[asyncio.Transport] = set()
     chunk = b"%x\r\n%b\r\n" % (len(_FRAME), _FRAME)
@@ -158,7 +158,7 @@ class Floor(asyncio.Protocol):
         self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the transport."""
+        """Drop the transport."""
         Floor.readers.discard(self.transport)
 
 

@@ -1,4 +1,4 @@
-"""What Stripe tells us, as events of our own. No framework."""
+"""Turns Stripe's webhooks into our own events. Independent of frameworks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOLERANCE = 300
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One of our events, to be emitted. `event_id` is Stripe's, so a webhook that Stripe repeats is one event."""
+    """An event to emit. `event_id` is Stripe's, so a webhook that Stripe repeats is emitted once."""
 
     tenant: str
     event_type: str
@@ -26,19 +26,20 @@ class Occurrence:
 
 
 def read_stripe(workspace: Workspace, secret: str, body: bytes, signature: str | None) -> Occurrence | None:
-    """Check a webhook of Stripe and say which event of ours it is; None for those that are none.
+    """Verify a webhook from Stripe, and return our event for it, or None if there is none.
 
     Raises:
-        Refused: It is not signed by Stripe, or it is about a customer we do not know (yet): Stripe sends it again.
+        Refused: The webhook is not signed by Stripe, or is about a customer we do not know (yet). Stripe sends it
+            again.
     """
     if not secret:
-        raise Refused(503, "not_configured", "Set `STRIPE_WEBHOOK_SECRET` to take webhooks of Stripe.")
+        raise Refused(503, "not_configured", "Set `STRIPE_WEBHOOK_SECRET` to receive webhooks from Stripe.")
     try:
         WebhookSignature.verify_header(body, signature, secret, _TOLERANCE)
         event = json.loads(body)
         kind, event_id, stripe = str(event["type"]), str(event["id"]), event["data"]["object"]
     except (SignatureVerificationError, ValueError, KeyError, TypeError):
-        raise Refused(400, "invalid_signature", "This is no webhook signed by Stripe.") from None
+        raise Refused(400, "invalid_signature", "This webhook is not signed by Stripe.") from None
     if kind == "checkout.session.completed" and stripe.get("mode") == "subscription":
         _link(workspace, stripe)
     translation = _translate(kind, stripe)
@@ -51,7 +52,7 @@ def read_stripe(workspace: Workspace, secret: str, body: bytes, signature: str |
 
 
 def _link(workspace: Workspace, session: dict[str, Any]) -> None:
-    # The checkout was made with `client_reference_id=user.id`, so this is where we learn the customer's id.
+    # The checkout was created with `client_reference_id=user.id`, so this event contains the customer's id.
     user = workspace.user(session.get("client_reference_id"))
     if user is not None:
         workspace.link_customer(session["customer"], user.id)
@@ -81,7 +82,7 @@ def _translate(kind: str, stripe: dict[str, Any]) -> tuple[str, dict[str, Any]] 
 
 
 def _invoice(invoice: dict[str, Any]) -> dict[str, Any]:
-    # Since its version 2025-03-31, Stripe's API has the subscription below `parent`.
+    # Since version 2025-03-31, the subscription is below `parent` in Stripe's API.
     parent = (invoice.get("parent") or {}).get("subscription_details") or {}
     return {
         "invoiceId": invoice["id"],

@@ -1,4 +1,4 @@
-"""The event types of this product: replace them with your own."""
+"""The event types of this product. Replace them with your own."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ EVENT_TYPES = [
         "api_key.created",
         label="API key created",
         category="API keys",
-        description="Someone made an API key. The key itself is not sent.",
+        description="Someone created an API key. The key itself is not sent.",
         schema=APIKeyCreated,
         example={"apiKeyId": "key_4f1c", "name": "prod-key", "scopes": ["documents:read"]},
     ),
@@ -136,7 +136,7 @@ EVENT_TYPES = [
             "attemptCount": 1,
         },
     ),
-    # A new event type takes this one line, and an `emit` where it happens.
+    # A new event type needs only this line, and an `emit` where it happens.
     EventType("document.created", label="Document created", category="Documents"),
 ]
 """What customers can subscribe to."""

@@ -1,4 +1,4 @@
-"""Where the product meets `starlette_webhooks`: who calls, what they may do, and the one `Webhooks`."""
+"""Connects the product to `starlette_webhooks`: authentication, authorization, and the `Webhooks` object."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ if demo_key := os.environ.get("EXAMPLE_API_KEY"):
 
 
 def by_key(secret: str) -> Principal | None:
-    """Who calls with this API key."""
+    """Return the principal of an API key."""
     key = workspace.find_key(secret)
     return Principal(key.owner, key.scopes) if key else None
 
 
 def by_session(connection: HTTPConnection) -> Principal | None:
-    """Who is signed in. They may do everything."""
+    """Return the principal of the signed-in user, who has all scopes."""
     user = signed_in(connection.scope)
     return Principal(user.id, [*SCOPES, "keys:write"]) if user else None
 
 
 def signed_in(scope: Scope) -> User | None:
-    """The user whose session this is, or None."""
+    """Return the user of the session, or None."""
     return workspace.user((scope.get("session") or {}).get("user"))
 
 
@@ -73,10 +73,10 @@ class Connection(Protocol):
 
 
 async def authorize(request: Connection, needed: str) -> str:
-    """The id of the user who calls a route of ours, and may do what is needed.
+    """Return the id of the user who calls one of our routes, after checking the scope.
 
     Raises:
-        Refused: The caller is not known, the scope is missing, or the page of another site made the call.
+        Refused: The caller is unknown or lacks the scope, or another site caused the call.
     """
     principal = await authenticate(HTTPConnection(request.scope))
     if principal is None:
@@ -89,10 +89,10 @@ async def authorize(request: Connection, needed: str) -> str:
 
 
 def refuse_other_sites(request: Connection) -> None:
-    """Refuse a change that the page of another site makes in the name of the user, whose cookies come along (CSRF).
+    """Refuse a change that another site makes with the user's cookies (CSRF).
 
     Raises:
-        Refused: The call does not say that it comes from a page of ours, and has no API key.
+        Refused: The call does not come from one of our pages, and has no API key.
     """
     try:
         check_same_origin(HTTPConnection(request.scope), webhooks.settings.public_url)
@@ -101,17 +101,17 @@ def refuse_other_sites(request: Connection) -> None:
 
 
 def tenant(connection: HTTPConnection) -> str | None:
-    """Whose events a route of ours emits: those of the user whom `authorize` found."""
+    """Return the tenant of the events of our routes: the user whom `authorize` found."""
     principal: Principal | None = connection.scope.get(_PRINCIPAL)
     return principal.tenant if principal else None
 
 
 async def take_stripe(emitter: Emitter, body: bytes, signature: str | None) -> None:
-    """Turn a webhook of Stripe into an event of ours, where we have one for it.
+    """Emit our event for a webhook from Stripe, if there is one.
 
     Raises:
         Refused: See `read_stripe`.
-        BackendError: The event could not be stored. The answer is then an error, and Stripe sends its webhook again.
+        BackendError: The event could not be stored. The response is then an error, and Stripe sends the webhook again.
     """
     if event := read_stripe(workspace, _STRIPE_SECRET, body, signature):
         await emitter.send(event.event_type, event.data, tenant=event.tenant, event_id=event.event_id)

@@ -1,4 +1,4 @@
-"""The home page as HTML. No framework."""
+"""The home page as HTML. Independent of frameworks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async function call(method, path, body) {
   });
   if (answer.ok) return answer.status === 204 ? {} : answer.json();
   const error = await answer.json().catch(() => ({}));
-  throw new Error(typeof error.detail === "string" ? error.detail : "That did not work.");
+  throw new Error(typeof error.detail === "string" ? error.detail : "The request failed.");
 }
 for (const form of document.querySelectorAll("form")) {
   form.addEventListener("submit", async (event) => {
@@ -59,7 +59,7 @@ for (const form of document.querySelectorAll("form")) {
     try {
       const made = await call(method, path, method === "POST" ? body : undefined);
       if (!made.secret) return location.reload();
-      output.textContent = `Copy the key now, it is not shown again: ${made.secret}`;
+      output.textContent = `Copy the key now. It is not shown again:  ${made.secret}`;
     } catch (error) {
       output.textContent = error.message;
     }
@@ -97,11 +97,11 @@ HEADERS = {
         f"script-src 'sha256-{_digest(_SCRIPT)}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
 }
-"""Sent along with each page."""
+"""The headers of each page."""
 
 
 def sign_in() -> str:
-    """The page for who is not signed in."""
+    """Return the page for users who are not signed in."""
     return _page(
         "<header><strong>Folio</strong></header>",
         """<section><h1>Sign in</h1>
@@ -114,13 +114,13 @@ def sign_in() -> str:
 
 
 def home(user: User, keys: Iterable[APIKey], documents: Iterable[Document]) -> str:
-    """The page for a user."""
+    """Return the page of a user."""
     header = f"""<header><strong>Folio</strong><a href="webhooks/">Webhooks</a><span>{escape(user.name)}</span>
     <form data-method="DELETE" data-path="session"><button>Sign out</button><output></output></form></header>"""
     return _page(header, _documents(documents) + _keys(keys) + _EVENTS)
 
 
-_EVENTS = """<section><h2>Events</h2><p>As they happen. Customers get the same stream.</p>
+_EVENTS = """<section><h2>Events</h2><p>New events appear as they happen. Customers get the same stream.</p>
 <ul id="events" aria-live="polite"></ul></section>"""
 
 
@@ -129,7 +129,7 @@ def _documents(documents: Iterable[Document]) -> str:
         f"<li><span>{escape(document.title)}</span><small>{document.created_at:%H:%M}</small></li>"
         for document in documents
     )
-    return f"""<section><h2>Documents</h2><p>A new one emits <code>document.created</code>.</p><ul>{items}</ul>
+    return f"""<section><h2>Documents</h2><p>Creating one emits <code>document.created</code>.</p><ul>{items}</ul>
     <form data-method="POST" data-path="api/v1/documents">
     <label>Title <input name="title" maxlength="200" required></label>
     <button>Create document</button><output></output></form></section>"""
@@ -145,7 +145,7 @@ def _keys(keys: Iterable[APIKey]) -> str:
     scopes = "".join(
         f'<label><input type="checkbox" name="scopes" value="{scope}" checked> {scope}</label>' for scope in SCOPES
     )
-    return f"""<section><h2>API keys</h2><p>Making one emits <code>api_key.created</code>, revoking one
+    return f"""<section><h2>API keys</h2><p>Creating one emits <code>api_key.created</code>, and revoking one emits
     <code>api_key.revoked</code>.</p><ul>{items}</ul><form data-method="POST" data-path="api/v1/keys">
     <label>Name <input name="name" maxlength="100" required></label><fieldset>{scopes}</fieldset>
     <button>Create key</button><output></output></form></section>"""

@@ -1,7 +1,7 @@
-"""A customer's server: takes webhooks, verifies them with the official library, keeps the last ones.
+"""A customer's server: receives webhooks, verifies them with the official library, and keeps the last ones.
 
 Run it with `RECEIVER_SECRET=whsec_... python -m example_app.receiver --port 8001`, where the secret is the endpoint's.
-`POST /` takes a webhook, `GET /received` lists what came in, newest first.
+`POST /` receives a webhook. `GET /received` lists the received webhooks, newest first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEPT = 100
 
 
 def make_receiver(secret: str) -> Starlette:
-    """The receiver as an app. `secret` is the endpoint's, `whsec_...`."""
+    """Return the receiver as an app. `secret` is the endpoint's secret, `whsec_...`."""
     webhook = Webhook(secret)
     received: deque[dict[str, Any]] = deque(maxlen=KEPT)
     seen: deque[str] = deque(maxlen=KEPT)
@@ -35,7 +35,7 @@ def make_receiver(secret: str) -> Starlette:
         except (WebhookVerificationError, ValueError) as exc:
             print(f"refused: {exc}", flush=True)
             return JSONResponse({"detail": str(exc)}, status_code=400)
-        # Delivery is at least once: the same `webhook-id` again is the same event.
+        # Webhooks are delivered at least once. A repeated `webhook-id` is the same event.
         id = request.headers["webhook-id"]
         if id not in seen:
             seen.append(id)
@@ -51,7 +51,7 @@ def make_receiver(secret: str) -> Starlette:
 
 def main() -> None:
     """Serve on loopback."""
-    parser = argparse.ArgumentParser(description="Takes and verifies webhooks.")
+    parser = argparse.ArgumentParser(description="Receives and verifies webhooks.")
     parser.add_argument("--port", type=int, default=8001)
     port = parser.parse_args().port
     secret = os.environ.get("RECEIVER_SECRET")

@@ -1,4 +1,4 @@
-"""Sessions, signing in, and the home page: plain ASGI apps, so that each host serves the same ones."""
+"""Sessions, sign-in and the home page as plain ASGI apps, which every framework can serve."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SECRET = os.environ.get("EXAMPLE_SESSION_SECRET") or os.urandom(32).hex()
 class Sessions:
     """Middleware that keeps a session in a signed cookie, at `scope["session"]`.
 
-    The cookie is new with each sign-in, so a cookie that somebody planted before is worth nothing after it. It is
-    `HttpOnly` and `SameSite=Lax`, and `Secure` wherever the site is served over HTTPS.
+    Each sign-in creates a new cookie, so that an attacker cannot plant one before (session fixation). The cookie is
+    `HttpOnly` and `SameSite=Lax`, and `Secure` over HTTPS.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -40,7 +40,7 @@ class Sessions:
 
 
 async def home(request: Request) -> Response:
-    """The page for whoever is signed in, or for signing in."""
+    """Serve the home page, or the sign-in page."""
     user = signed_in(request.scope)
     if user is None:
         return HTMLResponse(pages.sign_in(), headers=pages.HEADERS)
@@ -48,9 +48,9 @@ async def home(request: Request) -> Response:
 
 
 async def sign_in(request: Request) -> Response:
-    """Begin a session."""
+    """Start a session."""
     if "origin" in request.headers or "sec-fetch-site" in request.headers:
-        # There is no cookie yet; but another site must not sign its visitors in, to an account of its choice.
+        # There is no cookie yet, but another site must not sign its visitors in to an account of its choice.
         refuse_other_sites(request)
     user = await to_thread.run_sync(workspace.sign_in, parse(Credentials, await request.body()))
     request.session.clear()
@@ -66,7 +66,7 @@ async def sign_out(request: Request) -> Response:
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """Say why a request is not served."""
+    """Return the error of a refused request."""
     assert isinstance(error, Refused)
     return JSONResponse(error.document, error.status)
 
@@ -77,4 +77,4 @@ _routes = [
     Route("/session", sign_out, methods=["DELETE"]),
 ]
 site = ExceptionMiddleware(Router(routes=_routes), handlers={Refused: refuse})
-"""To be served at `/` and `/session`."""
+"""The routes for `/` and `/session`."""

@@ -1,4 +1,4 @@
-"""The product itself: users, API keys and documents, kept in memory. No framework, no webhooks."""
+"""The product itself: users, API keys and documents in memory. Independent of frameworks and webhooks."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 SCOPES = ("documents:read", "documents:write", "webhooks:read", "webhooks:write")
-"""What an API key may be allowed to do. Who is signed in may do all of it, and manage keys."""
+"""The scopes of API keys. Signed-in users have all of them, and can manage keys."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Refused(Exception):
-    """A request that is not served, and what the caller is told."""
+    """Raised for a refused request, with a message for the caller."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -41,14 +41,14 @@ class Refused(Exception):
 
 
 class Credentials(BaseModel):
-    """What signing in takes."""
+    """The body of a sign-in."""
 
     email: str = Field(max_length=200)
     password: str = Field(max_length=200)
 
 
 class NewKey(BaseModel):
-    """What making an API key takes."""
+    """The body for creating an API key."""
 
     name: str = Field(min_length=1, max_length=100)
     scopes: list[str] = Field(default_factory=lambda: list(SCOPES), min_length=1)
@@ -62,7 +62,7 @@ class NewKey(BaseModel):
 
 
 class NewDocument(BaseModel):
-    """What making a document takes."""
+    """The body for creating a document."""
 
     title: str = Field(min_length=1, max_length=200)
 
@@ -77,13 +77,13 @@ class User:
     password: str
 
     def document(self) -> dict[str, Any]:
-        """The user as the routes show it."""
+        """Return the user as the routes show it."""
         return {"id": self.id, "name": self.name, "email": self.email}
 
 
 @dataclass(frozen=True, slots=True)
 class APIKey:
-    """A key of a user. Only the hash of its secret is kept."""
+    """An API key of a user. Only the hash of its secret is stored."""
 
     id: str
     owner: str
@@ -92,7 +92,7 @@ class APIKey:
     digest: str
 
     def document(self) -> dict[str, Any]:
-        """The key as the routes show it, without its secret."""
+        """Return the key as the routes show it, without its secret."""
         return {"apiKeyId": self.id, "name": self.name, "scopes": sorted(self.scopes)}
 
 
@@ -106,12 +106,12 @@ class Document:
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def document(self) -> dict[str, Any]:
-        """The document as the routes show it."""
+        """Return the document as the routes show it."""
         return {"documentId": self.id, "title": self.title, "createdAt": self.created_at.isoformat(timespec="seconds")}
 
 
 class Workspace:
-    """All that the product knows. A restart forgets it; a real product has a database here."""
+    """All data of the product, in memory. A real product would use a database."""
 
     def __init__(self, users: Iterable[User]) -> None:
         self._users = {user.id: user for user in users}
@@ -120,13 +120,13 @@ class Workspace:
         self._customers: dict[str, str] = {}
 
     def user(self, id: object) -> User | None:
-        """The user of that id, or None."""
+        """Return the user with this id, or None."""
         return self._users.get(id) if isinstance(id, str) else None
 
     def sign_in(self, credentials: Credentials) -> User:
-        """The user whose email and password these are. Takes some 50 ms of work: call it in a thread."""
+        """Return the user with this email and password. Takes about 50 ms of CPU, so call it in a thread."""
         user = next((user for user in self._users.values() if user.email == credentials.email.lower()), None)
-        # Somebody unknown takes as long as a wrong password, so that nobody learns who has an account.
+        # An unknown email takes as long as a wrong password, which hides whether there is an account.
         known = user.password if user else f"{'00' * 16}:{'00' * 64}"
         salt, _, expected = known.partition(":")
         digest = hashlib.scrypt(credentials.password.encode(), salt=bytes.fromhex(salt), n=2**14, r=8, p=1).hex()
@@ -135,22 +135,22 @@ class Workspace:
         return user
 
     def create_key(self, owner: str, new: NewKey, secret: str | None = None) -> tuple[APIKey, str]:
-        """Make an API key. Returns it with its secret, which is shown this once."""
+        """Create an API key. Returns it with its secret, which is shown only once."""
         secret = secret or f"sk_{secrets.token_urlsafe(24)}"
         key = APIKey(f"key_{secrets.token_hex(8)}", owner, new.name, frozenset(new.scopes), _digest(secret))
         self._keys[key.digest] = key
         return key, secret
 
     def keys(self, owner: str) -> list[APIKey]:
-        """The keys of a user, oldest first."""
+        """Return the keys of a user, oldest first."""
         return [key for key in self._keys.values() if key.owner == owner]
 
     def find_key(self, secret: str) -> APIKey | None:
-        """The key with this secret, or None."""
+        """Return the key with this secret, or None."""
         return self._keys.get(_digest(secret))
 
     def revoke_key(self, owner: str, id: str) -> APIKey:
-        """Remove a key of a user."""
+        """Delete a key of a user."""
         key = next((key for key in self.keys(owner) if key.id == id), None)
         if key is None:
             raise Refused(404, "not_found", "There is no such API key.")
@@ -158,26 +158,26 @@ class Workspace:
         return key
 
     def create_document(self, owner: str, new: NewDocument) -> Document:
-        """Make a document."""
+        """Create a document."""
         document = Document(f"doc_{secrets.token_hex(8)}", owner, new.title)
         self._documents.append(document)
         return document
 
     def documents(self, owner: str) -> list[Document]:
-        """The documents of a user, newest first."""
+        """Return the documents of a user, newest first."""
         return [document for document in reversed(self._documents) if document.owner == owner]
 
     def link_customer(self, customer: str, owner: str) -> None:
-        """Remember whose customer id at Stripe this is."""
+        """Remember a user's customer id at Stripe."""
         self._customers[customer] = owner
 
     def customer(self, customer: str) -> str | None:
-        """The id of the user with this customer id at Stripe, or None."""
+        """Return the id of the user with this customer id at Stripe, or None."""
         return self._customers.get(customer)
 
 
 def parse(model: type[ModelT], body: bytes) -> ModelT:
-    """A JSON body as a model, for hosts that bring no validation of their own."""
+    """Parse a JSON body as a model, for frameworks without validation."""
     try:
         return model.model_validate_json(body)
     except ValidationError as exc:

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: makes an environment, and installs into it what a script needs.
+# Sourced by the other scripts: creates an environment, and installs what a script needs.
 
 ENVIRONMENT=${ENVIRONMENT:-.venv}
 PYTHON=$ENVIRONMENT/bin/python
@@ -18,7 +18,7 @@ make_environment() {
         is_suitable "$candidate" || continue
         "$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
             fail "$candidate lacks the module venv. Install it, on Debian and Ubuntu with: apt-get install python3-venv"
-        echo "Making $ENVIRONMENT with $candidate." >&2
+        echo "Creating $ENVIRONMENT with $candidate." >&2
         rm -rf "$ENVIRONMENT"
         "$candidate" -m venv "$ENVIRONMENT"
         # Dependency groups need pip 25.1.
@@ -29,7 +29,7 @@ make_environment() {
 }
 
 ensure_environment() {
-    # An environment that was never finished still has the pip that came with Python.
+    # An unfinished environment still has the pip that came with Python.
     is_suitable "$PYTHON" && "$PYTHON" -c '
 import pip, sys
 sys.exit([int(part) for part in pip.__version__.split(".")[:2]] < [25, 1])

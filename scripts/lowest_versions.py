@@ -1,4 +1,4 @@
-"""Prints a constraints file for pip: the lowest version of each direct dependency that `pyproject.toml` allows."""
+"""Print a constraints file for pip with the lowest allowed version of each direct dependency in `pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[\w,-]+\])?>=(?P<version>[\w.]+
 
 
 def lowest_versions() -> list[str]:
-    """One line for each dependency of the package and of its extras."""
+    """Return one line per dependency of the package and of its extras."""
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     requirements = [*project["dependencies"]]
     for extra in project["optional-dependencies"].values():

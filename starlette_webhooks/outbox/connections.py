@@ -31,7 +31,7 @@ def check_transaction(connection: Connection, table: Table) -> None:
         refuse(_REMEDY)
     if table.schema in (options.get("schema_translate_map") or {}):
         raise RuntimeError(
-            f"The `schema_translate_map` of this connection changes the schema of the outbox,  "
+            f"The `schema_translate_map` of this connection changes the schema of the outbox, "
             f"{table.schema!r}. Give the outbox a schema that is not in the map: `Outbox(engine, schema=...)`."
         )
 

@@ -31,7 +31,7 @@ _KINDS: dict[tuple[str, str], Kind] = {
 }
 _HINTS = {
     ("sqlalchemy", "ShardedSession"): "The session has several databases, and the event belongs to one of them. Pass "
-    'the connection of that database:  `within=session.connection(bind_arguments={"shard_id": ...})`.',
+    'the connection of that database: `within=session.connection(bind_arguments={"shard_id": ...})`.',
     ("sqlalchemy", "Engine"): "An engine has no transaction. Pass a session or a connection.",
     ("sqlalchemy", "AsyncEngine"): "An engine has no transaction. Pass a session or a connection.",
     ("sqlalchemy", "sessionmaker"): "Pass a session, not a session factory.",
