@@ -9,7 +9,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from starlette_webhooks.settings import WebhooksSettings, variable_of
+from starlette_webhooks.environment import variable_of
+from starlette_webhooks.settings import WebhooksSettings
 
 PATH = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 

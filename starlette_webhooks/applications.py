@@ -80,11 +80,11 @@ class Webhooks:
     ) -> None:
         # Imported here, because importing Pydantic takes a tenth of a second.
         from starlette_webhooks.backends import default_backend
+        from starlette_webhooks.environment import load_settings
         from starlette_webhooks.portal.pages import Portal
         from starlette_webhooks.routes import OPERATIONS, build_routes
         from starlette_webhooks.routes.document import OpenAPIDocument
         from starlette_webhooks.routes.errors import ERROR_HANDLERS
-        from starlette_webhooks.settings import load_settings
 
         self.settings = settings = settings or load_settings()
         self.event_types = EventTypes(event_types)

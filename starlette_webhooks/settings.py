@@ -1,4 +1,4 @@
-"""Settings, read from the environment: `WEBHOOKS_...`, `SVIX_API_KEY`, `SVIX_SERVER_URL`."""
+"""Settings: their fields, what each accepts, and what they mean together."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import re
 import ssl
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from starlette_webhooks.asymmetric import SigningKey
 from starlette_webhooks.database_url import DatabaseURL, parse_database
 from starlette_webhooks.proxy_url import ProxyURL, parse_proxy
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-__all__ = ["WebhooksSettings", "load_settings", "variable_of"]
+__all__ = ["WebhooksSettings"]
 
 # Both are part of a Content-Security-Policy, where a space or a semicolon would start something else.
 _ORIGIN = re.compile(r"https?://(\*\.)?[a-zA-Z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:.]+\](:\d{1,5})?", re.ASCII)
@@ -30,7 +27,6 @@ _PUBLIC_URL = re.compile(
 )
 _KEY_BYTES = 32
 _NAT64_LENGTHS = frozenset((32, 40, 48, 56, 64, 96))
-_SVIX_OWN = frozenset({"svix_api_key", "svix_server_url"})
 
 
 class WebhooksSettings(BaseSettings):
@@ -406,32 +402,6 @@ class WebhooksSettings(BaseSettings):
         if not value or any(not 0 <= delay <= 30 * 86400 for delay in value):
             raise ValueError("give seconds from 0 to 2592000, separated by commas, such as `0,5,300`")
         return value
-
-
-def load_settings() -> WebhooksSettings:
-    """Read the settings from the environment.
-
-    Raises:
-        ValueError: A value is not valid. The message names the variable.
-    """
-    try:
-        return WebhooksSettings()
-    except ValidationError as exc:
-        raise ValueError("The settings are not valid. " + " ".join(map(_describe, exc.errors()))) from None
-
-
-def _describe(error: ErrorDetails) -> str:
-    # The value itself may be secret.
-    return f"{variable_of(str(error['loc'][0]))}: {error['msg'].removeprefix('Value error, ').rstrip('.')}."
-
-
-def variable_of(field: str) -> str:
-    """The environment variable of a setting."""
-    return (
-        field.upper()
-        if field.upper().startswith("SVIX_") and field.lower() in _SVIX_OWN
-        else f"WEBHOOKS_{field.upper()}"
-    )
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette_webhooks.settings import load_settings
+from starlette_webhooks.environment import load_settings
 from tests.hosts import make_app, make_webhooks
 
 webhooks = make_webhooks(load_settings())

@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from starlette_webhooks import Webhooks
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.database_url import parse_database
-from starlette_webhooks.settings import WebhooksSettings, load_settings, variable_of
+from starlette_webhooks.environment import load_settings, variable_of
+from starlette_webhooks.settings import WebhooksSettings
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

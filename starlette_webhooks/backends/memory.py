@@ -40,7 +40,7 @@ class MemoryBackend(SQLiteBackend):
         self, settings: WebhooksSettings | None = None, *, clock: Clock = time.time, deliver: bool | None = None
     ) -> None:
         if settings is None:
-            from starlette_webhooks.settings import load_settings
+            from starlette_webhooks.environment import load_settings
 
             settings = load_settings()
         changes: dict[str, Any] = {

@@ -10,8 +10,9 @@ import click
 
 from starlette_webhooks.cli.output import Output
 from starlette_webhooks.database_url import parse_database
+from starlette_webhooks.environment import load_settings
 from starlette_webhooks.exceptions import WebhooksError
-from starlette_webhooks.settings import WebhooksSettings, load_settings
+from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.stores.administration import Administration
 from starlette_webhooks.stores.administrations import administration_of
 

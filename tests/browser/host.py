@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from starlette_webhooks import APIKeys, EventType, Principal, Webhooks, WebhooksMiddleware
-from starlette_webhooks.settings import load_settings
+from starlette_webhooks.environment import load_settings
 
 READ, WRITE = "webhooks:read", "webhooks:write"
 MOUNT = "/api/v1/webhooks"

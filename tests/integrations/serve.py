@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from starlette_webhooks.settings import load_settings
+from starlette_webhooks.environment import load_settings
 from tests.integrations.apps import HOSTS, webhooks_for
 
 webhooks = webhooks_for(load_settings())
