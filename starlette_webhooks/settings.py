@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import ssl
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, Literal
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,19 +11,25 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from starlette_webhooks.asymmetric import SigningKey
 from starlette_webhooks.database_url import DatabaseURL, parse_database
 from starlette_webhooks.proxy_url import ProxyURL, parse_proxy
+from starlette_webhooks.setting_values import (
+    check_certificates,
+    check_database,
+    check_keys,
+    check_logo,
+    check_nat64,
+    check_origins,
+    check_ports,
+    check_proxy,
+    check_public_url,
+    check_schedule,
+    check_signing_keys,
+    keys_of,
+    read_networks,
+    signing_keys_of,
+    split,
+)
 
 __all__ = ["WebhooksSettings"]
-
-# Both are part of a Content-Security-Policy, where a space or a semicolon would start something else.
-_ORIGIN = re.compile(r"https?://(\*\.)?[a-zA-Z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:.]+\](:\d{1,5})?", re.ASCII)
-_LOGO = re.compile(
-    r"/(?!/)[^\s\\]*|https://[a-zA-Z0-9.-]+(:\d{1,5})?/[^\s\\]*|data:image/[a-z0-9.+-]+[;,]\S+", re.ASCII
-)
-_PUBLIC_URL = re.compile(
-    r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?(/[a-zA-Z0-9._~!$&'()*+,=:@%-]*)*", re.ASCII
-)
-_KEY_BYTES = 32
-_NAT64_LENGTHS = frozenset((32, 40, 48, 56, 64, 96))
 
 
 class WebhooksSettings(BaseSettings):
@@ -292,126 +295,35 @@ class WebhooksSettings(BaseSettings):
     @property
     def secret_keys(self) -> tuple[bytes, ...]:
         """The keys of `secret_key`. The first one signs. Empty if the setting is not set."""
-        return () if self.secret_key is None else _keys(self.secret_key)
+        return () if self.secret_key is None else keys_of(self.secret_key)
 
     @property
     def encryption_keys(self) -> tuple[bytes, ...]:
         """The keys of `encryption_key`, the one that encrypts first; empty if none is given."""
-        return () if self.encryption_key is None else _keys(self.encryption_key)
-
-    @field_validator("database")
-    @classmethod
-    def _database(cls, value: str) -> str:
-        parse_database(value)
-        return value
-
-    @field_validator("secret_key", "encryption_key")
-    @classmethod
-    def _secret_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and any(len(key) < _KEY_BYTES for key in _keys(value)):
-            raise ValueError(
-                f"a key must have at least {_KEY_BYTES} bytes, and several keys are separated by commas. Make one with "
-                "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
-            )
-        return value
+        return () if self.encryption_key is None else keys_of(self.encryption_key)
 
     @property
     def signing_keys(self) -> tuple[SigningKey, ...]:
         """The keys of `signing_key`; empty if none is given."""
-        return () if self.signing_key is None else _signing_keys(self.signing_key.get_secret_value())
-
-    @field_validator("signing_key")
-    @classmethod
-    def _signing_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            _signing_keys(value.get_secret_value())
-        return value
+        return () if self.signing_key is None else signing_keys_of(self.signing_key.get_secret_value())
 
     @property
     def proxy_url(self) -> ProxyURL | None:
         """What `proxy` names."""
         return None if self.proxy is None else parse_proxy(self.proxy.get_secret_value())
 
-    @field_validator("proxy")
-    @classmethod
-    def _proxy(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            parse_proxy(value.get_secret_value())
-        return value
+    # What each accepts
 
-    @field_validator("ca_file")
-    @classmethod
-    def _ca_file(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
-            except OSError as exc:
-                raise ValueError(f"the certificates cannot be read: {exc}") from exc
-        return value
-
-    @field_validator("ports")
-    @classmethod
-    def _ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(not 1 <= port <= 65535 for port in value):
-            raise ValueError("give ports from 1 to 65535, separated by commas, such as `443,8443`")
-        return value
-
-    @field_validator("nat64_networks")
-    @classmethod
-    def _nat64(cls, value: tuple[IPv6Network, ...]) -> tuple[IPv6Network, ...]:
-        if any(network.prefixlen not in _NAT64_LENGTHS for network in value):
-            raise ValueError("a NAT64 prefix has 32, 40, 48, 56, 64 or 96 bits, such as `2001:db8:64::/96`")
-        return value
-
-    @field_validator("retry_schedule", "portal_frame_ancestors", "ports", mode="before")
-    @classmethod
-    def _parts(cls, value: Any) -> Any:
-        return _split(value)
-
-    @field_validator("portal_frame_ancestors")
-    @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_ORIGIN.fullmatch(origin) for origin in value):
-            raise ValueError(
-                "give origins separated by commas, such as `https://app.example.com,https://*.example.org`"
-            )
-        return value
-
-    @field_validator("public_url")
-    @classmethod
-    def _public_url(cls, value: str | None) -> str | None:
-        if value is not None and not _PUBLIC_URL.fullmatch(value):
-            raise ValueError("give an absolute URL without a query, such as `https://example.com/api/v1/webhooks`")
-        return None if value is None else value.rstrip("/")
-
-    @field_validator("portal_logo")
-    @classmethod
-    def _logo(cls, value: str | None) -> str | None:
-        if value is not None and not _LOGO.fullmatch(value):
-            raise ValueError("give a path such as `/logo.svg`, an `https:` URL, or a `data:image/` URL")
-        return value
-
-    @field_validator("allow_networks", "deny_networks", "nat64_networks", mode="before")
-    @classmethod
-    def _networks(cls, value: Any) -> Any:
-        return tuple(ip_network(part) if isinstance(part, str) else part for part in _split(value))
-
-    @field_validator("retry_schedule")
-    @classmethod
-    def _schedule(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or any(not 0 <= delay <= 30 * 86400 for delay in value):
-            raise ValueError("give seconds from 0 to 2592000, separated by commas, such as `0,5,300`")
-        return value
-
-
-@lru_cache(maxsize=8)
-def _signing_keys(text: str) -> tuple[SigningKey, ...]:
-    return tuple(SigningKey(part.strip()) for part in text.split(","))
-
-
-def _keys(value: SecretStr) -> tuple[bytes, ...]:
-    return tuple(part.strip().encode() for part in value.get_secret_value().split(","))
-
-
-def _split(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    _database = field_validator("database")(check_database)
+    _secret_key = field_validator("secret_key", "encryption_key")(check_keys)
+    _signing_key = field_validator("signing_key")(check_signing_keys)
+    _proxy = field_validator("proxy")(check_proxy)
+    _ca_file = field_validator("ca_file")(check_certificates)
+    _ports = field_validator("ports")(check_ports)
+    _nat64 = field_validator("nat64_networks")(check_nat64)
+    _parts = field_validator("retry_schedule", "portal_frame_ancestors", "ports", mode="before")(split)
+    _origins = field_validator("portal_frame_ancestors")(check_origins)
+    _public_url = field_validator("public_url")(check_public_url)
+    _logo = field_validator("portal_logo")(check_logo)
+    _networks = field_validator("allow_networks", "deny_networks", "nat64_networks", mode="before")(read_networks)
+    _schedule = field_validator("retry_schedule")(check_schedule)

@@ -27,7 +27,7 @@ LAYERS = [
     ["backends"],
     ["stores"],
     ["delivery", "relay", "outbox"],
-    ["environment", "settings"],
+    ["environment", "setting_values", "settings"],
     ["attempts", "endpoints", "feed"],
     ["event_types", "payloads", "schemas"],
     ["emissions", "encoding", "events", "identifiers", "pagination", "submissions"],
