@@ -14,7 +14,7 @@ from starlette_webhooks.asymmetric import SigningKey, generate_signing_key
 from starlette_webhooks.signing import VerificationError, parse_secret, signature_headers, verify
 from tests.delivery.delivering import delivering
 from tests.hosts import MOUNT, make_app, make_webhooks
-from tests.servers import Receiver, receiving
+from tests.receivers import Receiver, receiving
 from tests.settings import make_settings
 
 # From the tests of svix-server (`worker.rs`, `test_asymmetric_key_signing`).
