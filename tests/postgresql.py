@@ -284,11 +284,20 @@ def pooling(server_url: str) -> Generator[PgBouncer]:
 
 
 class DelayingProxy:
-    """Passes TCP on, each way so many seconds later; or, while it is `black`, swallows all without an answer."""
+    """Passes TCP on, each way so many seconds later; or, while it is `black`, swallows all without an answer.
+
+    Attributes:
+        requests: How often a client has sent something.
+        round_trips: How often a client has sent something after an answer, over all connections.
+    """
 
     def __init__(self, target: tuple[str, int], delay: float) -> None:
         self.delay = delay
         self.black = False
+        self.requests = 0
+        self.round_trips = 0
+        self._answered: set[socket.socket] = set()
+        self._clients: set[socket.socket] = set()
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
@@ -330,6 +339,7 @@ class DelayingProxy:
         except OSError:
             client.close()
             return
+        self._clients.add(client)
         for one, other in ((client, server), (server, client)):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._peers[one] = other
@@ -342,10 +352,19 @@ class DelayingProxy:
             data = one.recv(262_144)
         except OSError:
             data = b""
+        self._count(one, data)
         if not self.black:
             self._late.append((time.monotonic() + self.delay, self._peers[one], data))
         if not data:
             self._selector.unregister(one)
+
+    def _count(self, one: socket.socket, data: bytes) -> None:
+        if one not in self._clients:
+            self._answered.add(self._peers[one])
+        elif data:
+            self.requests += 1
+            self.round_trips += one in self._answered
+            self._answered.discard(one)
 
     def _write(self, to: socket.socket, data: bytes) -> None:
         if to not in self._peers:
@@ -358,6 +377,8 @@ class DelayingProxy:
             pass
         for one in (to, self._peers[to]):
             self._peers.pop(one, None)
+            self._clients.discard(one)
+            self._answered.discard(one)
             with suppress(KeyError, ValueError):
                 self._selector.unregister(one)
             one.close()
