@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from starlette_webhooks.delivery.limits import Limits
 from starlette_webhooks.delivery.ready import Ready
@@ -108,8 +108,8 @@ class Agenda:
                 del self._timed[endpoint]
             self._ask_at(at, endpoint)
 
-    async def scan(self) -> None:
-        """Look for endpoints with due deliveries: retries, and what other processes added.
+    async def scan(self) -> Sequence[int]:
+        """Look for endpoints with due deliveries: retries, and what other processes added. Return the urgent ones.
 
         Once a second, or less often if there are so many endpoints that it would take more than 5 % of the time.
         """
@@ -117,8 +117,10 @@ class Agenda:
         self._scan_at = started + self._scan_every
         due_by = self._store.now() + int(self._horizon * 1000)
         after: int | None = self._scan_after
+        urgent: Sequence[int] = ()
         while after is not None and not self._ready.full:
             page = await self._store.due(after=after, due_by=due_by)
+            urgent = page.urgent
             for found in page.endpoints:
                 if found.failing:
                     self._limits.known_to_fail(found.endpoint)
@@ -127,6 +129,7 @@ class Agenda:
         # With too many endpoints to hold, the next scan continues where this one ended.
         self._scan_after = after or 0
         self._scan_every = max(self._least_scan_every, (self._monotonic() - started) / _SCAN_SHARE)
+        return urgent
 
     @property
     def _horizon(self) -> float:

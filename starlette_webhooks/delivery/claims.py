@@ -140,7 +140,7 @@ class ClaimPlan:
         return claim
 
 
-def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int) -> DuePage:
+def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int, urgent: Sequence[int]) -> DuePage:
     """Return which of the endpoints that a store looked at are due by then.
 
     Args:
@@ -154,7 +154,7 @@ def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int) -> DuePage
             at = max(first, Holds(*holds).until(now))
             if at <= due_by:
                 found.append(DueEndpoint(endpoint, at, bool(failing)))
-    return DuePage(found, rows[-1][0])
+    return DuePage(found, rows[-1][0], urgent)
 
 
 def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimPlan:

@@ -23,10 +23,15 @@ class DueEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class DuePage:
-    """A page of endpoints with deliveries, and the number to continue after, or None on the last page."""
+    """A page of endpoints with deliveries, and the number to continue after, or None on the last page.
+
+    Attributes:
+        urgent: All endpoints with urgent deliveries, on any page.
+    """
 
     endpoints: Sequence[DueEndpoint]
     after: int | None
+    urgent: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

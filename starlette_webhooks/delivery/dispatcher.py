@@ -199,8 +199,7 @@ class Dispatcher:
         self._agenda.pass_time()
         if self._agenda.scan_is_due:
             await self._check_clock()
-            self._urgent.add(await self._store.urgent(due_by=self._store.now()))
-            await self._agenda.scan()
+            self._urgent.add(await self._agenda.scan())
         # A person is waiting for these, so they come first.
         await self._claim_urgent(attempts)
 

@@ -41,11 +41,9 @@ class DeliveryStore(Protocol):
     async def due(self, *, after: int, due_by: int) -> DuePage:
         """Return the next enabled endpoints, by number above `after`, that have a delivery due by then.
 
-        An endpoint that a rate limit or `Retry-After` delays is due when that ends (see `claims.Holds`).
+        An endpoint that a rate limit or `Retry-After` delays is due when that ends (see `claims.Holds`). Each page also
+        names the enabled endpoints with urgent deliveries that are due now: those requested by a test or a resend.
         """
-
-    async def urgent(self, *, due_by: int) -> Sequence[int]:
-        """Return enabled endpoints with urgent deliveries due by then: those requested by a test or a resend."""
 
     async def claim(self, request: ClaimRequest) -> Claim:
         """Lease due deliveries, so that no other process makes an attempt at them until the leases end.

@@ -84,6 +84,11 @@ async def due(store: Store, *, within: int = 1000) -> dict[int, float]:
     return found
 
 
+async def urgent(store: Store) -> list[int]:
+    """The endpoints with urgent deliveries that are due."""
+    return list((await store.due(after=0, due_by=store.now())).urgent)
+
+
 async def claim(
     store: Store,
     *endpoints: int,

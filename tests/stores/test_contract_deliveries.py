@@ -42,6 +42,7 @@ from tests.stores.contract import (
     record,
     recover,
     running,
+    urgent,
 )
 
 # Who gets what
@@ -305,16 +306,16 @@ async def test_a_test_and_a_resend_are_claimed_before_the_backlog_whatever_holds
         pause = store.now() + MINUTE
         await record(store, throttled, 429, next_due=store.now() + 5000, pause_until=pause)
         assert (await claim(store, number)).deliveries == []
-        assert await store.urgent(due_by=store.now()) == []
+        assert await urgent(store) == []
         test = await store.insert_for(event(test=True), "acme", endpoint.id)
-        assert await store.urgent(due_by=store.now() + 1000) == [number]
+        assert await urgent(store) == [number]
         assert await store.resend("acme", backlog[10].id, endpoint.id)
         claimed = await claim_urgent(store, number)
         assert {(one.event_id, one.trigger) for one in claimed.deliveries} == {
             (test.id, "test"),
             (backlog[10].id, "manual"),
         }
-        assert await store.urgent(due_by=store.now() + 1000) == []
+        assert await urgent(store) == []
         assert (await claim_urgent(store, number)).deliveries == []
         assert (await claim(store, number)).deliveries == [], "the pause holds for the rest"
 
@@ -343,7 +344,7 @@ async def test_an_urgent_delivery_whose_process_was_killed_is_urgent_again_after
         await store.insert_for(event(test=True), "acme", endpoint.id)
         assert len((await claim_urgent(store, number)).deliveries) == 1
         clock.advance(ms=LEASE)
-        assert await store.urgent(due_by=store.now()) == [number]
+        assert await urgent(store) == [number]
         (again,) = (await claim_urgent(store, number)).deliveries
         assert again.number == 2
 
@@ -354,7 +355,7 @@ async def test_urgent_deliveries_of_a_disabled_endpoint_wait(make_store: MakeSto
         number = await number_of(store, endpoint)
         await store.insert_for(event(test=True), "acme", endpoint.id)
         await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=True))
-        assert await store.urgent(due_by=store.now() + 1000) == []
+        assert await urgent(store) == []
         assert (await claim_urgent(store, number)).deliveries == []
 
 

@@ -17,7 +17,7 @@ from starlette_webhooks.stores.postgresql.connection import Row
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.targets import Target
 
-__all__ = ["claim", "due", "fix_times", "release", "set_aside", "urgent"]
+__all__ = ["claim", "due", "fix_times", "release", "set_aside"]
 
 _FILE = "deliveries.sql"
 _FIXED_AT_ONCE = 1000
@@ -25,13 +25,9 @@ _FIXED_AT_ONCE = 1000
 
 async def due(database: Database, *, after: int, due_by: int, now: int, endpoints: int = DUE_ENDPOINTS) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
-    rows = await database.call(database.queries(_FILE)["due"], (after, endpoints, now))
-    return due_page(rows, due_by=due_by, now=now)
-
-
-async def urgent(database: Database, *, due_by: int, now: int) -> list[int]:
-    """Enabled endpoints with urgent deliveries. See `DeliveryStore`."""
-    return [row[0] for row in await database.call(database.queries(_FILE)["urgent"], (due_by, now, DUE_ENDPOINTS))]
+    rows = await database.call(database.queries(_FILE)["due"], (now, now, DUE_ENDPOINTS, after, endpoints, now))
+    # Each row has the urgent ones behind its own values.
+    return due_page([row[:-1] for row in rows], due_by=due_by, now=now, urgent=rows[0][-1])
 
 
 async def claim(database: Database, request: ClaimRequest) -> Claim:

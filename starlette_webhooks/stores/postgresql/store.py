@@ -307,10 +307,6 @@ class PostgreSQLStore(StoredValues, Store):
         """See `DeliveryStore.due`."""
         return await deliveries.due(self.database, after=after, due_by=due_by, now=self.now())
 
-    async def urgent(self, *, due_by: int) -> Sequence[int]:
-        """See `DeliveryStore.urgent`."""
-        return await deliveries.urgent(self.database, due_by=due_by, now=self.now())
-
     async def claim(self, request: ClaimRequest) -> Claim:
         """See `DeliveryStore.claim`."""
         return await deliveries.claim(self.database, request)

@@ -20,7 +20,7 @@ from starlette_webhooks.stores.limits import DUE_ENDPOINTS
 from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
 from starlette_webhooks.stores.targets import Target
 
-__all__ = ["News", "claim", "due", "fix_times", "news", "orphans", "release", "set_aside", "urgent"]
+__all__ = ["News", "claim", "due", "fix_times", "news", "orphans", "release", "set_aside"]
 
 _QUERIES = load_queries("deliveries.sql")
 _FIXED_AT_ONCE = 1000
@@ -33,12 +33,12 @@ def due(
 ) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
     rows = connection.execute(_QUERIES["due"], {"after": after, "endpoints": endpoints}).fetchall()
-    return due_page(rows, due_by=due_by, now=now)
+    return due_page(rows, due_by=due_by, now=now, urgent=_urgent(connection, now))
 
 
-def urgent(connection: sqlite3.Connection, *, due_by: int, endpoints: int = DUE_ENDPOINTS) -> list[int]:
-    """Enabled endpoints with urgent deliveries. See `DeliveryStore`."""
-    rows = connection.execute(_QUERIES["urgent"], {"due_by": due_by, "endpoints": endpoints})
+def _urgent(connection: sqlite3.Connection, now: int) -> list[int]:
+    """Enabled endpoints with urgent deliveries that are due."""
+    rows = connection.execute(_QUERIES["urgent"], {"due_by": now, "endpoints": DUE_ENDPOINTS})
     return [no for (no,) in rows]
 
 
@@ -165,7 +165,7 @@ def news(connection: sqlite3.Connection, *, after: int, now: int) -> News:
     """Return the deliveries that were added after a number."""
     row = connection.execute(_QUERIES["last_delivery"]).fetchone()
     endpoints = in_one_row(connection, _QUERIES["added"], (after,))
-    return News(0 if row is None else row[0], endpoints, urgent(connection, due_by=now))
+    return News(0 if row is None else row[0], endpoints, _urgent(connection, now))
 
 
 def orphans(connection: sqlite3.Connection) -> list[int]:

@@ -273,10 +273,6 @@ class SQLiteStore(Store):
         """See `DeliveryStore.due`."""
         return await self.database.read(partial(deliveries.due, after=after, due_by=due_by, now=self.now()))
 
-    async def urgent(self, *, due_by: int) -> Sequence[int]:
-        """See `DeliveryStore.urgent`."""
-        return await self.database.read(partial(deliveries.urgent, due_by=due_by))
-
     async def claim(self, request: ClaimRequest) -> Claim:
         """See `DeliveryStore.claim`."""
         return await self.database.write(partial(deliveries.claim, request=request))

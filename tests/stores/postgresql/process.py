@@ -3,6 +3,7 @@
 `emit` stores so many events, a few at a time, and prints their ids, each once it is stored. `share` does so once it is
 told in a line how many there will be of all processes, and prints the position and id of each that streams get. `hold`
 leases what is due for so many milliseconds, prints the ids, and records that they were delivered once a line comes in.
+`work` is a whole backend that delivers: it stores so many events, prints their ids, and goes on until a line comes in.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from collections.abc import Sequence
 import anyio
 from anyio import to_thread
 
+from starlette_webhooks.backends.postgresql import PostgreSQLBackend
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.slots import Lane, SlotRequest
+from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.feed import Entry, StreamFilter
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
+from tests.settings import make_settings
 from tests.stores.contract import CAPACITY, due, event, record
 
 AT_ONCE = 4
@@ -80,9 +84,26 @@ async def hold(store: PostgreSQLStore, milliseconds: int) -> None:
     print("recorded", flush=True)
 
 
+async def work(url: str, schema: str, number: int) -> None:
+    """Emit and deliver."""
+    backend = working_backend(url, schema)
+    async with backend.lifespan(EventTypes()):
+        for _ in range(number):
+            (one,) = await backend.submit([event(milliseconds=backend.event_time())]).wait()
+            print(one.id, flush=True)
+        await to_thread.run_sync(sys.stdin.readline)
+
+
+def working_backend(url: str, schema: str) -> PostgreSQLBackend:
+    """A backend that delivers to loopback, and tries again after a second."""
+    return PostgreSQLBackend(make_settings(database=url, database_schema=schema, retry_schedule="0,1,1"))
+
+
 async def main(*arguments: str) -> None:
     """Do one of them."""
     action, url, schema, number = arguments
+    if action == "work":
+        return await work(url, schema, int(number))
     store = PostgreSQLStore(url, schema=schema, deadline=20)
     async with store.lifespan():
         await {"emit": emit, "share": share, "hold": hold}[action](store, int(number))

@@ -60,9 +60,10 @@ async def test_commits_of_others_between_our_own_are_read_ten_times_a_second_at_
         hub = StreamHub(here, here.settings)
         here.listen(hub)
         async with here.lifespan(EventTypes()), other.lifespan(EventTypes()), hub.running(), reading(hub) as reader:
+            # They are connected from here on.
+            sent = [(await backend.store.submit([event()]).wait())[0].id for backend in (other, here)]
             before = proxy.round_trips
             end = anyio.current_time() + SECONDS
-            sent = []
             own = 0
             while anyio.current_time() < end:
                 for backend in (other, here):

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 
 import anyio
@@ -19,8 +15,8 @@ from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from tests.eventually import eventually
 from tests.postgresql import delaying
-from tests.servers import ROOT
 from tests.stores.contract import add, attempts, claim, emit, event, ids, record
+from tests.stores.postgresql.processes import line, lines, process, say
 
 PROCESSES, EVENTS = 3, 40
 
@@ -31,43 +27,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@contextmanager
-def process(action: str, url: str, schema: str, number: int) -> Generator[subprocess.Popen[str]]:
-    """A process of `tests.stores.postgresql.process`, killed at the end."""
-    command = [sys.executable, "-m", "tests.stores.postgresql.process", action, url, schema, str(number)]
-    running = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    try:
-        yield running
-    finally:
-        running.kill()
-        running.communicate()
-
-
-def line(running: subprocess.Popen[str]) -> str:
-    """The next line that it prints."""
-    assert running.stdout is not None
-    return running.stdout.readline().strip()
-
-
-def say(running: subprocess.Popen[str], text: str) -> None:
-    """Give it a line."""
-    assert running.stdin is not None
-    running.stdin.write(f"{text}\n")
-    running.stdin.flush()
-
-
-def lines(running: subprocess.Popen[str]) -> list[str]:
-    """All that it prints until it ends."""
-    assert running.stdout is not None
-    return running.stdout.read().splitlines()
-
-
+@pytest.mark.slow
 async def test_streams_of_all_processes_get_all_events_once_and_in_one_order(
     postgresql_url: str, postgresql_schema: str
 ) -> None:
@@ -101,6 +61,7 @@ async def test_streams_of_all_processes_get_all_events_once_and_in_one_order(
     assert sorted(identifier for _, identifier in streams[0]) == sorted(sent)
 
 
+@pytest.mark.slow
 async def test_what_a_process_said_is_stored_is_there_after_it_is_killed(
     postgresql_url: str, postgresql_schema: str
 ) -> None:
@@ -178,7 +139,7 @@ async def test_process_that_vanishes_during_a_commit_holds_up_nobody(
             with anyio.fail_after(1):
                 for _ in range(10):
                     await emit(other)
-            with pytest.raises(BackendUnavailable, match="is not known"):
+            with pytest.raises(BackendUnavailable, match="unknown whether"):
                 await waiting.wait()
             proxy.black = False
             # The answer was lost, and the event is not.
