@@ -27,9 +27,16 @@ from starlette_webhooks.file_locks import FileLock
 from starlette_webhooks.forks import call_in_children
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.stores.migrations import Migration
+from starlette_webhooks.stores.sqlite.lineage import begin_counting, check_wal
 from starlette_webhooks.stores.sqlite.meta import check_meta
 from starlette_webhooks.stores.sqlite.migrations import check, migrate
-from starlette_webhooks.stores.sqlite.opening import check_for_damage, connect, empty_wal, open_database
+from starlette_webhooks.stores.sqlite.opening import (
+    check_for_damage,
+    connect,
+    connect_to_read,
+    empty_wal,
+    open_database,
+)
 from starlette_webhooks.stores.sqlite.presence import Presence
 from starlette_webhooks.stores.sqlite.transactions import concerns_database, write_together
 from starlette_webhooks.stores.writer import Writer
@@ -139,15 +146,18 @@ class Database:
         remedy = "Set `WEBHOOKS_DATABASE` to a path in an existing directory that this process may write to."
         try:
             if location != MEMORY:
-                check_for_damage(location, seconds=self._check_seconds)
                 self._lock = FileLock(f"{location}-lock")
                 self._lock.open()
+                with self._exclusive(self._lock_seconds):
+                    check_wal(location)
+                check_for_damage(location, seconds=self._check_seconds)
             with self._exclusive(self._lock_seconds):
                 connection = self._connection = open_database(location, busy_seconds=self._busy_seconds)
                 (migrate if self._migrates else check)(connection, self.path, self._migrations)
                 check_meta(connection, self.path, self._environment)
                 if location != MEMORY:
-                    self._presence = Presence(location)
+                    self._presence = Presence(location, begin_counting(connection))
+                    self._check_files()
         except BaseException as exc:
             self._close()
             if isinstance(exc, OSError):
@@ -167,7 +177,7 @@ class Database:
         if self._connection is not None:
             # The last connection to close makes a checkpoint, during which no other process may write. If another
             # process holds the lock for too long, it has the file open, so this is not the last connection.
-            with suppress(BackendUnavailable), self._exclusive(self._patience):
+            with suppress(BackendUnavailable), self._exclusive(self._patience), self._sparing_backup():
                 self._connection.close()
             self._connection.close()
             self._connection = None
@@ -175,6 +185,22 @@ class Database:
             self._lock.close()
             self._lock = None
         self._presence = None
+
+    @contextmanager
+    def _sparing_backup(self) -> Generator[None]:
+        """Close without a checkpoint, if the file was overwritten: it would spoil the backup that lies there now."""
+        with suppress(BackendUnavailable):
+            self._check_files()
+        if self._presence is None or not self._presence.overwritten:
+            yield
+            return
+        last = connect_to_read(self._location, busy_seconds=self._busy_seconds)
+        try:
+            with suppress(sqlite3.Error):
+                last.execute("PRAGMA schema_version").fetchone()
+            yield
+        finally:
+            last.close()
 
     def after_fork(self) -> None:
         """Reset the state in a forked child, which may open the file itself."""
@@ -282,6 +308,9 @@ class Database:
         assert connection is not None
         try:
             with self._exclusive(self._patience):
+                if self._presence is not None:
+                    # Or a checkpoint would spoil the backup that the file was overwritten with.
+                    self._presence.check_content()
                 write_together(connection, writes)
                 self._scrub(connection)
             # After the commit, so that what is answered from now on is in the file at the path.
@@ -338,8 +367,6 @@ class Database:
         """
         if self._connection is None:
             raise NotRunning
-        if self._presence is not None and self._presence.lost:
-            self._check_files()
         try:
             return await to_thread.run_sync(self._read, fn, limiter=self._reading)
         except sqlite3.Error as exc:
@@ -360,6 +387,8 @@ class Database:
             with self._memory_lock:
                 assert self._connection is not None
                 return fn(self._connection)
+        if self._presence is not None and self._presence.lost:
+            self._check_files()
         try:
             connection = self._readers.pop()
         except IndexError:

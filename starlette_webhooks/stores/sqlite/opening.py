@@ -12,7 +12,15 @@ from pathlib import Path
 from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.exceptions import BackendUnavailable
 
-__all__ = ["APPLICATION_ID", "check_for_damage", "check_ownership", "connect", "empty_wal", "open_database"]
+__all__ = [
+    "APPLICATION_ID",
+    "check_for_damage",
+    "check_ownership",
+    "connect",
+    "connect_to_read",
+    "empty_wal",
+    "open_database",
+]
 
 logger = logging.getLogger("starlette_webhooks")
 
@@ -142,9 +150,7 @@ def check_for_damage(path: str, *, seconds: float) -> None:
 
 
 def _quick_check(path: str, seconds: float) -> str:
-    connection = sqlite3.connect(
-        f"{Path(path).as_uri()}?mode=ro", uri=True, timeout=seconds, isolation_level=None, check_same_thread=False
-    )
+    connection = connect_to_read(path, busy_seconds=seconds)
     # Not a progress handler: SQLite before 3.44 does not call it within the check.
     timer = threading.Timer(seconds, connection.interrupt)
     timer.start()
@@ -155,3 +161,10 @@ def _quick_check(path: str, seconds: float) -> str:
         timer.join()
         connection.close()
     return " ".join(str(found).split())
+
+
+def connect_to_read(path: str, *, busy_seconds: float) -> sqlite3.Connection:
+    """Return a connection that writes nothing, not even what the `-wal` holds when it is closed as the last one."""
+    return sqlite3.connect(
+        f"{Path(path).as_uri()}?mode=ro", uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.sqlite.joint import Joint
+from starlette_webhooks.stores.sqlite.lineage import count_commit
 from starlette_webhooks.stores.writes import Write
 
 __all__ = ["concerns_database", "write_together"]
@@ -67,6 +68,7 @@ def _transaction(connection: Connection, writes: Sequence[Write[Any]], *, apart:
                 _run_apart(connection, write)
         else:
             _run_together(connection, writes)
+        count_commit(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
