@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -33,7 +33,6 @@ from starlette_webhooks.stores.sqlite.migrations import check, migrate
 from starlette_webhooks.stores.sqlite.opening import (
     check_for_damage,
     connect,
-    connect_to_read,
     empty_wal,
     open_database,
 )
@@ -177,7 +176,8 @@ class Database:
         if self._connection is not None:
             # The last connection to close makes a checkpoint, during which no other process may write. If another
             # process holds the lock for too long, it has the file open, so this is not the last connection.
-            with suppress(BackendUnavailable), self._exclusive(self._patience), self._sparing_backup():
+            closing = nullcontext() if self._presence is None else self._presence.closing()
+            with suppress(BackendUnavailable), self._exclusive(self._patience), closing:
                 self._connection.close()
             self._connection.close()
             self._connection = None
@@ -185,22 +185,6 @@ class Database:
             self._lock.close()
             self._lock = None
         self._presence = None
-
-    @contextmanager
-    def _sparing_backup(self) -> Generator[None]:
-        """Close without a checkpoint, if the file was overwritten: it would spoil the backup that lies there now."""
-        with suppress(BackendUnavailable):
-            self._check_files()
-        if self._presence is None or not self._presence.overwritten:
-            yield
-            return
-        last = connect_to_read(self._location, busy_seconds=self._busy_seconds)
-        try:
-            with suppress(sqlite3.Error):
-                last.execute("PRAGMA schema_version").fetchone()
-            yield
-        finally:
-            last.close()
 
     def after_fork(self) -> None:
         """Reset the state in a forked child, which may open the file itself."""
@@ -309,7 +293,6 @@ class Database:
         try:
             with self._exclusive(self._patience):
                 if self._presence is not None:
-                    # Or a checkpoint would spoil the backup that the file was overwritten with.
                     self._presence.check_content()
                 write_together(connection, writes)
                 self._scrub(connection)

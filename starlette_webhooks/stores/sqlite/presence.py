@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.sqlite.lineage import Commit, read_file
+from starlette_webhooks.stores.sqlite.opening import connect_to_read
 
 __all__ = ["Presence"]
 
@@ -48,7 +50,10 @@ class Presence:
         self.lost = False
 
     def check_content(self) -> None:
-        """Check only whether the database was overwritten, which is one call of the system."""
+        """Check only whether the database was overwritten, which takes one system call.
+
+        Called before each commit: its checkpoint would spoil the backup that lies there now.
+        """
         found = _stat(self._path)
         if found is not None:
             self._check_content(found)
@@ -68,6 +73,23 @@ class Presence:
                 f"stored any more. Stop all processes that use it, remove '{self._path}-wal' and '{self._path}-shm', "
                 "and start again."
             )
+
+    @contextmanager
+    def closing(self) -> Generator[None]:
+        """Close the other connections in the block. If the database was overwritten, no checkpoint is made."""
+        with suppress(BackendUnavailable):
+            self.check_content()
+        if not self.overwritten:
+            yield
+            return
+        # Only the last connection makes one, and this one cannot.
+        last = connect_to_read(self._path, busy_seconds=1)
+        try:
+            with suppress(sqlite3.Error):
+                last.execute("PRAGMA schema_version").fetchone()
+            yield
+        finally:
+            last.close()
 
     def _compare(self, found: Commit | None) -> None:
         commit = found or Commit(self._commit.database, 0)

@@ -111,6 +111,19 @@ async def test_what_a_killed_process_left_is_opened_wherever_it_was(tmp_path: Pa
                 assert len(await copy.read(names)) == number + 1
 
 
+async def test_damage_that_the_count_of_commits_does_not_show_is_found_by_the_check(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with (database := Database(str(path))).lifespan():
+        await write_past_a_checkpoint(database, "a")
+        left = leave_as_killed(path)
+    content = left.read_bytes()
+    # The pointer of a page to the next one of a long value.
+    left.write_bytes(content[: 4096 * 400] + b"\xff" * 4 + content[4096 * 400 + 4 :])
+    with pytest.raises(BackendUnavailable, match=f"is damaged.*remove '{left}-wal'"):
+        async with Database(str(left)).lifespan():
+            raise AssertionError("it was opened")
+
+
 async def test_file_of_another_database_is_refused(tmp_path: Path) -> None:
     path, other = tmp_path / "a.db", tmp_path / "other.db"
     async with Database(str(other)).lifespan():
