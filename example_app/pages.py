@@ -59,7 +59,7 @@ for (const form of document.querySelectorAll("form")) {
     try {
       const made = await call(method, path, method === "POST" ? body : undefined);
       if (!made.secret) return location.reload();
-      output.textContent = `Copy the key now. It is not shown again:  ${made.secret}`;
+      output.textContent = `Copy the key now. It is not shown again: ${made.secret}`;
     } catch (error) {
       output.textContent = error.message;
     }
