@@ -90,7 +90,13 @@ class Webhooks:
         self.event_types = EventTypes(event_types)
         self.backend = backend or default_backend(settings)
         self.outbox = outbox or self.backend.outbox
-        self._host_outbox = None if outbox is None else HostOutbox(outbox, self.backend)
+        self._host_outbox: HostOutbox | None = None
+        if outbox is not None:
+            own = self.backend.outbox
+            if own is not None and outbox.is_same(own):
+                outbox.share(own)
+            else:
+                self._host_outbox = HostOutbox(outbox, self.backend)
         self._emit_context = EmitContext(
             self.backend, self.event_types, settings.max_event_bytes, tenant or resolve_user, self.outbox
         )

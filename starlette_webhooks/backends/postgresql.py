@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette_webhooks.backends.stored import StoredBackend
+from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 
 if TYPE_CHECKING:
+    from starlette_webhooks.event_types import EventTypes
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.types import Clock
 
@@ -25,6 +30,7 @@ class PostgreSQLBackend(StoredBackend):
 
     name = "postgresql"
     store: PostgreSQLStore
+    outbox: Outbox
 
     def __init__(self, settings: WebhooksSettings, *, clock: Clock | None = None, **options: Any) -> None:
         listen = settings.database_listen
@@ -43,6 +49,19 @@ class PostgreSQLBackend(StoredBackend):
             clock=clock,
         )
         super().__init__(store, settings, **options)
+        self.outbox = Outbox(settings.database_url.location, schema=settings.database_schema)
+
+    @asynccontextmanager
+    async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
+        """Run the backend, and move what hosts commit in this database into the log."""
+        outbox = self.outbox
+        mover = self.store.outbox_mover(due_in=self._first_due_in, on_moved=outbox.moved)
+        async with super().lifespan(event_types), running_beside(mover.run):
+            outbox.listeners.append(mover.wake)
+            try:
+                yield
+            finally:
+                outbox.listeners.remove(mover.wake)
 
     def event_time(self) -> int:
         """See `Backend.event_time`. Uses the clock of the database, because the clocks of machines differ."""

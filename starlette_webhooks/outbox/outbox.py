@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette_webhooks.events import Event
 from starlette_webhooks.outbox import drivers
 from starlette_webhooks.outbox.places import Place, Tables, place_of, place_of_url
-from starlette_webhooks.outbox.rows import to_row
+from starlette_webhooks.outbox.rows import Row, to_row
 from starlette_webhooks.outbox.writing import Written, kind_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Outbox:
         self.names = Tables.of(self.place.dialect, schema, table)
         self.missing: str | None = None
         """What to do about tables that are known to be missing; found before an INSERT of the host's would fail."""
-        self._unseen: dict[str, OnCommit] = {}
+        self._unseen: dict[str, tuple[Event, OnCommit]] = {}
         self.listeners: list[Callable[[bool], None]] = []
         """Called in any thread with whether rows were committed or may be soon. They must not raise."""
 
@@ -143,11 +143,11 @@ class Outbox:
         elif kind == "psycopg":
             self._check_psycopg(within)
             drivers.write_psycopg(self.names, within, rows)
-            self._expect(events, on_commit)
+            self._expect(rows, events, on_commit)
         elif kind == "sqlite3":
             self._check_sqlite(within)
             drivers.write_sqlite(self.names, within, rows)
-            self._expect(events, on_commit)
+            self._expect(rows, events, on_commit)
         else:
             raise TypeError(
                 "The calls of this connection must be awaited. Use `await emitter.send(..., within=connection)`, or "
@@ -169,11 +169,11 @@ class Outbox:
         elif kind == "async psycopg":
             self._check_psycopg(within)
             await drivers.write_psycopg_async(self.names, within, rows)
-            self._expect(events, on_commit)
+            self._expect(rows, events, on_commit)
         else:
             self._check_dialect("postgresql")
             await drivers.write_asyncpg(self.names, within, rows)
-            self._expect(events, on_commit)
+            self._expect(rows, events, on_commit)
         return written
 
     def _check_tables(self) -> None:
@@ -189,20 +189,28 @@ class Outbox:
 
         return Written(events, committed)
 
-    def _expect(self, events: Sequence[Event], on_commit: OnCommit | None) -> None:
+    def _expect(self, rows: Sequence[Row], events: Sequence[Event], on_commit: OnCommit | None) -> None:
         if on_commit is not None:
-            for event in events:
-                self._unseen[event.event_id] = on_commit
+            for row, event in zip(rows, events, strict=True):
+                self._unseen[row.id] = (event, on_commit)
             while len(self._unseen) > _UNSEEN:
                 self._unseen.pop(next(iter(self._unseen)))
         self._notify(False)
 
-    def moved(self, events: Sequence[Event]) -> None:
-        """These events were moved into the backend, so they have been committed."""
-        for event in events if self._unseen else ():
-            on_commit = self._unseen.pop(event.event_id, None)
-            if on_commit is not None:
+    def moved(self, ids: Collection[str]) -> None:
+        """Rows of these ids were moved into the backend, so they have been committed."""
+        for id in ids if self._unseen else ():
+            event, on_commit = self._unseen.pop(id, (None, None))
+            if event is not None and on_commit is not None:
                 on_commit([event])
+
+    def share(self, other: Outbox) -> None:
+        """Announce what is written here to those who empty the other outbox, which is the same table."""
+        self.listeners, self._unseen = other.listeners, other._unseen
+
+    def is_same(self, other: Outbox) -> bool:
+        """Whether both are the same table, as far as their URLs show."""
+        return self.place.is_same(other.place) and self.names == other.names
 
     def _notify(self, committed: bool) -> None:
         for listener in tuple(self.listeners):

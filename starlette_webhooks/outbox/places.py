@@ -60,12 +60,15 @@ def place_of_url(url: str) -> Place:
     dialect = scheme.partition("+")[0].lower()
     if dialect == "sqlite":
         return place_of("sqlite", None, None, unquote(rest.removeprefix("/").partition("?")[0]))
+    netloc, _, path = rest.partition("?")[0].partition("/")
+    hosts = netloc.rpartition("@")[2]
     try:
-        parts = urlsplit(f"//{rest}")
+        parts = urlsplit(f"//{hosts}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("The URL of the outbox cannot be read: it names several hosts, or no valid port.") from None
-    return place_of(dialect, host, port, unquote(parts.path.removeprefix("/")))
+        # Several hosts, as libpq takes them.
+        host, port = hosts, None
+    return place_of(dialect, host, port, unquote(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 
 import anyio
@@ -48,7 +48,7 @@ class HostRelay:
         send: Callable[[Sequence[Event]], Awaitable[object]],
         *,
         mints_ids: bool,
-        on_accepted: Callable[[Sequence[Event]], None],
+        on_accepted: Callable[[Collection[str]], None],
         poll: float = 0.2,
     ) -> None:
         self._drain = drain
@@ -148,7 +148,7 @@ class HostRelay:
     async def _forward(self, events: Sequence[tuple[Row, Event]]) -> None:
         await self._send([event for _, event in events])
         await self._drain.delete([row.id for row, _ in events])
-        self._on_accepted([event for _, event in events])
+        self._on_accepted([row.id for row, _ in events])
 
     async def _forward_alone(self, row: Row, event: Event) -> None:
         try:

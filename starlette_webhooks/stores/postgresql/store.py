@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,7 @@ from starlette_webhooks.stores.postgresql.deliveries import release
 from starlette_webhooks.stores.postgresql.followed import FollowedLog
 from starlette_webhooks.stores.postgresql.hints import Hints
 from starlette_webhooks.stores.postgresql.meta import StoredValues
+from starlette_webhooks.stores.postgresql.moving import Moved, OutboxMover, erase_outbox
 from starlette_webhooks.stores.postgresql.recording import Recorder, Recording
 from starlette_webhooks.stores.tail import LogReplay, Tail
 from starlette_webhooks.stores.writer import Writer
@@ -204,6 +205,26 @@ class PostgreSQLStore(StoredValues, Store):
             if self._dispatcher is not None:
                 self._dispatcher.wake(())
 
+    def outbox_mover(self, *, due_in: int, on_moved: Callable[[Collection[str]], None]) -> OutboxMover:
+        """Return what moves events from the outbox of hosts into the log, while it runs.
+
+        Args:
+            due_in: Milliseconds until the first attempt.
+            on_moved: Called with the ids of moved events.
+        """
+
+        def moved(batch: Moved) -> None:
+            self._wake_tail()
+            if self._dispatcher is not None and batch.endpoints:
+                self._dispatcher.wake(batch.endpoints)
+            if batch.heard:
+                self._hints.send(() if self._delivers else batch.endpoints)
+            on_moved(batch.ids)
+
+        return OutboxMover(
+            self.database, process=self._hints.name, delivers=self._delivers, due_in=due_in, on_moved=moved
+        )
+
     # The log
 
     def submit(self, events: Sequence[Event], *, due_in: int = 0) -> Submitted:
@@ -353,4 +374,5 @@ class PostgreSQLStore(StoredValues, Store):
 
     async def erase(self, tenant: str) -> None:
         """See `Maintenance.erase`."""
+        await erase_outbox(self.database, tenant)
         await maintenance.erase(self.database, tenant)

@@ -1,0 +1,144 @@
+"""Moves events that hosts commit in the same database into the log, by one call of the server for each batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+
+import anyio
+
+from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.problems import Problem
+from starlette_webhooks.stores.postgresql.connection import CallFailed
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.waiting import running_loop
+
+__all__ = ["Moved", "OutboxMover", "erase_outbox"]
+
+logger = logging.getLogger("starlette_webhooks")
+
+_FILE = "moving.sql"
+_ROWS = 1000
+_BYTES = 33_554_432
+_PAUSE = 0.5
+# A commit that no hook announces follows soon after the row was written.
+_SOON = 0.005
+_EXPECTED_FOR = 1.0
+# An outbox that is in use is looked at more often.
+_IN_USE_FOR = 60.0
+_POLL_IN_USE = 0.3
+_POLL = 1.0
+# The row is at fault, by what it contains.
+_AT_FAULT = ("22", "23")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a call moved, and who is interested in it. See `Appended`."""
+
+    ids: Collection[str]
+    endpoints: Collection[int]
+    urgent: Collection[int]
+    heard: bool
+
+
+class OutboxMover:
+    """Moves what is committed, with the other processes that do the same.
+
+    Args:
+        due_in: Milliseconds until the first attempt of a delivery.
+        on_moved: Called on the event loop after each call that moved events.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        process: str,
+        delivers: bool,
+        due_in: int,
+        on_moved: Callable[[Moved], None],
+    ) -> None:
+        self._database = database
+        self._process = process
+        self._delivers = delivers
+        self._due_in = due_in
+        self._on_moved = on_moved
+        self._queries = database.queries(_FILE)
+        self._problem = Problem("Events of the hosts' transactions are moved into the log again.")
+        self._woken = anyio.Event()
+        self._soon: Callable[..., object] = lambda *_: None
+        self._expected_until = self._used_until = float("-inf")
+
+    def wake(self, committed: bool) -> None:
+        """Rows were committed, or may be soon. From any thread; never raises."""
+        # The loop may have ended.
+        with suppress(RuntimeError):
+            self._soon(self._wake, committed)
+
+    def _wake(self, committed: bool) -> None:
+        if not committed:
+            self._expected_until = anyio.current_time() + _EXPECTED_FOR
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Move until cancelled."""
+        self._soon = running_loop().call_soon_threadsafe
+        while True:
+            try:
+                await self._move_all()
+                self._problem.end()
+            except BackendUnavailable as exc:
+                self._problem.begin(f"Events that were emitted within transactions wait: {exc}")
+                await anyio.sleep(_PAUSE)
+            with anyio.move_on_after(self._pause()):
+                await self._woken.wait()
+            self._woken = anyio.Event()
+
+    def _pause(self) -> float:
+        now = anyio.current_time()
+        if now < self._expected_until:
+            return _SOON
+        return _POLL_IN_USE if now < self._used_until else _POLL
+
+    async def _move_all(self) -> None:
+        while (await self._database.call(self._queries["waiting"]))[0][0]:
+            try:
+                moved = await self._move(None, _ROWS)
+            except CallFailed as exc:
+                if exc.sqlstate[:2] not in _AT_FAULT:
+                    raise
+                moved = await self._move_apart()
+            if not moved:
+                return
+
+    async def _move(self, only: str | None, rows: int) -> bool:
+        values = (only, rows, _BYTES, self._due_in, self._process, self._delivers)
+        found = await self._database.call(self._queries["move"], values)
+        for ids, endpoints, urgent, heard in found:
+            self._used_until = anyio.current_time() + _IN_USE_FOR
+            self._on_moved(Moved(ids, endpoints or (), urgent or (), heard))
+        return bool(found)
+
+    async def _move_apart(self) -> bool:
+        """Move rows one by one. One that cannot be moved becomes a dead letter, and holds up nothing."""
+        done = False
+        for (id,) in await self._database.call(self._queries["first"], (_ROWS,)):
+            try:
+                done = await self._move(id, 1) or done
+            except CallFailed as exc:
+                if exc.sqlstate[:2] not in _AT_FAULT:
+                    raise
+                logger.error("The event %s, emitted within a transaction, is dead-lettered: %s", id, exc)
+                await self._database.call(self._queries["bury"], (id, "invalid", str(exc)))
+                done = True
+        return done
+
+
+async def erase_outbox(database: Database, tenant: str) -> None:
+    """Delete a tenant's committed events that were not moved yet."""
+    queries = database.queries(_FILE)
+    await database.call(queries["erase"], (tenant,))
+    await database.call(queries["erase_dead_letters"], (tenant,))
