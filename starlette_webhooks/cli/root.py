@@ -8,6 +8,7 @@ import click
 
 from starlette_webhooks._version import __version__
 from starlette_webhooks.cli.adopting import adopt
+from starlette_webhooks.cli.encrypting import encrypt
 from starlette_webhooks.cli.migrating import migrate
 from starlette_webhooks.cli.moving import move
 from starlette_webhooks.cli.target import Target
@@ -33,7 +34,7 @@ def root(context: click.Context, database: str | None) -> None:
     context.obj = Target(database)
 
 
-for command in (migrate, move, adopt):
+for command in (migrate, move, adopt, encrypt):
     root.add_command(command)
 
 
