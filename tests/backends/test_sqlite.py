@@ -44,9 +44,7 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_its_tenant_told(settings
             stored = await backend.get_endpoint("acme", endpoint.id)
             assert stored is not None
             assert (stored.disabled, stored.disabled_reason) == (True, "gone")
-            with anyio.fail_after(10):
-                while event.id not in works.ids():
-                    await anyio.sleep(0.02)
+            await eventually(lambda: event.id in works.ids())
         assert len(gone.requests) == 1
 
 
@@ -63,9 +61,7 @@ async def test_an_event_is_delivered_without_a_look_at_all_endpoints(settings: W
             for event in (ordinary, named, in_channel):
                 await backend.send([event])
             await backend.test_endpoint("acme", endpoint.id, test)
-            with anyio.fail_after(10):
-                while len(receiver.requests) < 4:
-                    await anyio.sleep(0.02)
+            await eventually(lambda: len(receiver.requests) >= 4)
     assert {*receiver.ids()} == {event.id for event in (ordinary, named, in_channel, test)}
 
 
@@ -84,9 +80,7 @@ async def test_what_somebody_asks_for_is_tried_at_once_though_the_endpoint_fails
             events = [new_event("a.b", {}, tenant="acme") for _ in range(3)]
             for event in events:
                 await backend.send([event])
-            with anyio.fail_after(10):
-                while len(receiver.requests) < 2:
-                    await anyio.sleep(0.02)
+            await eventually(lambda: len(receiver.requests) >= 2)
             elapsed = 0.05
             backend.wake()
             await anyio.sleep(0.1)
@@ -102,9 +96,7 @@ async def test_what_somebody_asks_for_is_tried_at_once_though_the_endpoint_fails
                     await backend.recover("acme", endpoint.id, since, None, missing=False)
                 case _:
                     await backend.update_endpoint("acme", endpoint.id, EndpointChanges(url=f"{receiver.url}/new"))
-            with anyio.fail_after(5):
-                while not any(event.id == received for event in events[2:] for received in receiver.ids()):
-                    await anyio.sleep(0.02)
+            await eventually(lambda: any(event.id == received for event in events[2:] for received in receiver.ids()))
 
 
 async def test_a_delivery_is_signed_with_the_secret_that_the_customer_reads(settings: WebhooksSettings) -> None:
@@ -116,9 +108,7 @@ async def test_a_delivery_is_signed_with_the_secret_that_the_customer_reads(sett
             await backend.rotate_secret("acme", endpoint.id, None)
             second = await backend.get_secret("acme", endpoint.id)
             (event,) = await backend.send([new_event("a.b", {"n": 1}, tenant="acme")])
-            with anyio.fail_after(10):
-                while not receiver.requests:
-                    await anyio.sleep(0.02)
+            await eventually(lambda: receiver.requests)
         (request,) = receiver.requests
         assert request.body == event.payload
         assert secret is not None
@@ -134,11 +124,9 @@ async def test_deleting_an_endpoint_ends_what_waits_for_it(settings: WebhooksSet
         async with backend.lifespan(TYPES):
             endpoint = await add(backend, receiver)
             await backend.send([new_event("a.b", {}, tenant="acme")])
-            with anyio.fail_after(10):
-                while not receiver.requests:
-                    await anyio.sleep(0.02)
+            await eventually(lambda: receiver.requests)
             assert await backend.delete_endpoint("acme", endpoint.id)
-            await anyio.sleep(0.2)
+            await eventually(lambda: not backend.busy)
             left = await backend.store.database.read(
                 lambda c: c.execute(
                     "SELECT (SELECT count(*) FROM delivery) + (SELECT count(*) FROM attempt)"

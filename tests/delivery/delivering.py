@@ -6,9 +6,10 @@ import random
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import anyio
@@ -51,6 +52,7 @@ class Deliverer:
     store: SQLiteStore
     dispatcher: Dispatcher
     clock: Clock
+    _settled: Iterator[int] = field(default_factory=count)
 
     async def endpoint(self, url: str, tenant: str = "acme", **changes: Any) -> Endpoint:
         return await self.store.create_endpoint(tenant, EndpointChanges(url=url, **changes), limit=100_000)
@@ -91,6 +93,14 @@ class Deliverer:
         """Why endpoints are disabled, by their id."""
         page = await self.store.list_endpoints(tenant, limit=250, cursor=None)
         return {endpoint.id: endpoint.disabled_reason for endpoint in page.items if endpoint.disabled}
+
+    async def settle(self) -> None:
+        """Return once the dispatcher has attempted all that is due, as it does before it attempts something new."""
+        tenant = f"settling-{next(self._settled)}"
+        endpoint = await self.endpoint("http://127.0.0.1:9/", tenant)
+        await self.emit(tenant)
+        await self.attempted(1, tenant=tenant, endpoint_id=endpoint.id)
+        await eventually(lambda: not self.dispatcher.busy)
 
     async def forward(self, seconds: float) -> None:
         self.clock.advance(seconds)

@@ -65,10 +65,13 @@ async def test_a_handler_that_was_set_since_stays(seen: Seen) -> None:
 
 async def test_handling_signals_can_be_switched_off(seen: Seen) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    async with running(Log(), handle_signals=False) as hub, reading(hub) as reader:
+    log = Log()
+    async with running(log, handle_signals=False) as hub, reading(hub) as reader:
         assert signal.getsignal(signal.SIGTERM) is before
         os.kill(os.getpid(), signal.SIGTERM)
-        await anyio.sleep(0.05)
+        await eventually(lambda: seen)
+        log.emit(1)
+        await eventually(lambda: reader.numbers)
         assert not reader.ended
     assert seen == [signal.SIGTERM]
 
