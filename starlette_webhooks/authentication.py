@@ -9,10 +9,11 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 from starlette.requests import HTTPConnection
 
+from starlette_webhooks.concurrency import run_in_thread
 from starlette_webhooks.exceptions import Forbidden
 from starlette_webhooks.scope import BY_KEY
 
@@ -122,7 +123,7 @@ async def call_function(function: Callable[[T], Any], argument: T) -> Any:
     if _is_async(function):
         return await function(argument)
     # In a list, because Trio refuses a function that returns a coroutine.
-    (found,) = await to_thread.run_sync(lambda: [function(argument)], limiter=_threads())
+    (found,) = await run_in_thread(lambda: [function(argument)], limiter=_threads())
     # A sync function may return a coroutine, such as a lambda around an async one.
     return await found if inspect.isawaitable(found) else found
 

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskGroup
 
-from starlette_webhooks.exceptions import WebhooksError
+from starlette_webhooks.exceptions import BackendUnavailable, WebhooksError
 
-__all__ = ["each", "keep_running", "running_beside", "task_group"]
+__all__ = ["each", "keep_running", "run_in_thread", "running_beside", "task_group"]
 
 logger = logging.getLogger("starlette_webhooks")
 
@@ -108,3 +108,17 @@ async def each(items: Sequence[T], function: Callable[[T], Awaitable[R]], *, at_
         for index, item in enumerate(items):
             tasks.start_soon(run, index, item)
     return [results[index] for index in range(len(items))]
+
+
+async def run_in_thread(function: Callable[..., T], *args: Any, limiter: CapacityLimiter) -> T:
+    """Call a blocking function in a thread.
+
+    Raises:
+        BackendUnavailable: The system refuses to start another thread, for example because of a limit of processes.
+    """
+    try:
+        return await to_thread.run_sync(function, *args, limiter=limiter)
+    except RuntimeError as exc:
+        if "start new thread" not in str(exc):
+            raise
+        raise BackendUnavailable("The system refuses to start another thread.") from exc

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from starlette_webhooks.concurrency import run_in_thread
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.stores.environments import META_ENVIRONMENT, check_environment
 from starlette_webhooks.stores.migrations import Migration
@@ -206,7 +207,7 @@ class Database:
         if waiting.cancelled_caught:
             raise BackendUnavailable("All connections to the database are busy. See `WEBHOOKS_DATABASE_CONNECTIONS`.")
         try:
-            return await to_thread.run_sync(self._use, fn, limiter=self._threads)
+            return await run_in_thread(self._use, fn, limiter=self._threads)
         finally:
             slots.release_on_behalf_of(borrower)
 

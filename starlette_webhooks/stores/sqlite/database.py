@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.concurrency import run_in_thread, running_beside
 from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable, NotRunning
 from starlette_webhooks.file_locks import FileLock
@@ -218,7 +218,8 @@ class Database:
     async def _watch(self) -> None:
         while True:
             await anyio.sleep(self._watch_every)
-            await to_thread.run_sync(self._check_presence, limiter=self._reading)
+            with suppress(BackendUnavailable):
+                await run_in_thread(self._check_presence, limiter=self._reading)
             if self._scrub_due:
                 self._scrub_now = True
                 with suppress(BackendUnavailable):
@@ -351,7 +352,7 @@ class Database:
         if self._connection is None:
             raise NotRunning
         try:
-            return await to_thread.run_sync(self._read, fn, limiter=self._reading)
+            return await run_in_thread(self._read, fn, limiter=self._reading)
         except sqlite3.Error as exc:
             raise self._unavailable("read", exc) from exc
 
