@@ -164,6 +164,20 @@ def test_headers_are_replaced_only_when_the_customer_says_so(visit: Visit, recei
     assert visitor.api.get(f"endpoints/{identifier}").json()["headers"] == ["x-two"]
 
 
+def test_the_form_says_that_headers_are_removed_before_an_endpoint_moves_to_another_server(visit: Visit) -> None:
+    visitor = visit()
+    identifier = visitor.endpoint("http://127.0.0.1:9/hook", headers={"x-secret": "kept"})
+    page = visitor.open(f"endpoints/{identifier}/edit")
+    hint = page.get_by_text("Saving removes these headers")
+    page.get_by_label("URL").fill("http://127.0.0.1:9/other")
+    expect(hint).to_be_hidden()
+    page.get_by_label("URL").fill("http://127.0.0.1:10/hook")
+    expect(hint).to_be_visible()
+    page.get_by_role("button", name="Save changes").click()
+    expect(page.get_by_text("Changes saved")).to_be_visible()
+    assert visitor.api.get(f"endpoints/{identifier}").json()["headers"] == []
+
+
 def test_what_the_server_refuses_is_said_in_its_own_words(visit: Visit) -> None:
     page = visit().open("endpoints/new")
     page.get_by_label("URL").fill("http://169.254.169.254/latest/meta-data")
