@@ -264,12 +264,12 @@ class Webhooks:
 
         Raises:
             NotRunning: Outside the lifespan.
-            BackendUnavailable: The database cannot be used, or holds a secret that none of the keys decrypts.
+            BackendUnavailable: The database is unavailable, or contains a secret that none of the keys decrypts.
         """
         return await self.backend.reencrypt()
 
     async def check_outbox(self) -> None:
-        """See that the outbox has its tables. `WebhooksMiddleware` does it by itself, once the host has started.
+        """Check that the tables of the outbox exist. `WebhooksMiddleware` does this after the host has started.
 
         Raises:
             RuntimeError: It has not. The message says what to do.

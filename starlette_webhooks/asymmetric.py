@@ -1,6 +1,6 @@
-"""Signatures with ed25519, the version `v1a` of Standard Webhooks: whoever can verify them cannot forge them.
+"""Signatures with ed25519, version `v1a` of Standard Webhooks. The key that verifies them cannot forge them.
 
-Keys are written as `whsk_` and `whpk_` with base64, as in Svix. A secret key is the seed of 32 bytes, optionally
+Keys are `whsk_` and `whpk_` with base64, as in Svix. A secret key is the seed of 32 bytes, optionally
 followed by the public key of 32 bytes.
 """
 
@@ -46,18 +46,18 @@ class SigningKey:
         self._key = Ed25519PrivateKey.from_private_bytes(key[:_BYTES])
         public = self._key.public_key().public_bytes_raw()
         if key[_BYTES:] not in (b"", public):
-            raise ValueError("The two halves of the signing key do not belong together.")
+            raise ValueError("The two halves of the signing key do not match.")
         self.public_key = PUBLIC_PREFIX + base64.b64encode(public).decode()
 
     def __repr__(self) -> str:
         return f"SigningKey({self.public_key!r})"
 
     def sign(self, content: bytes) -> bytes:
-        """The signature of a signed content: `v1a,<base64>`."""
+        """Return the signature of a signed content: `v1a,<base64>`."""
         return VERSION + base64.b64encode(self._key.sign(content))
 
     def jwk(self) -> dict[str, str]:
-        """The public key as a JSON Web Key (RFC 8037), with its thumbprint (RFC 7638) as its id."""
+        """Return the public key as a JSON Web Key (RFC 8037), with its thumbprint (RFC 7638) as id."""
         raw = base64.b64decode(self.public_key.removeprefix(PUBLIC_PREFIX))
         required = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(raw)}
         thumbprint = hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest()
@@ -65,7 +65,7 @@ class SigningKey:
 
 
 def generate_signing_key() -> str:
-    """A new random key: `whsk_` and 64 bytes in base64."""
+    """Generate a random key: `whsk_` and 64 bytes in base64."""
     _require_cryptography()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -74,15 +74,15 @@ def generate_signing_key() -> str:
 
 
 def key_set(keys: Sequence[SigningKey]) -> bytes:
-    """The public keys as a JSON Web Key Set."""
+    """Return the public keys as a JSON Web Key Set."""
     return json.dumps({"keys": [key.jwk() for key in keys]}, separators=(",", ":")).encode()
 
 
 def is_signed_by(public_key: str, content: bytes, signature: bytes) -> bool:
-    """Whether a signature `v1a,<base64>` was made with the secret key that belongs to this public key, `whpk_...`.
+    """Return whether a signature `v1a,<base64>` was made with the secret key of this public key, `whpk_...`.
 
     Raises:
-        ValueError: It is not a public key, or the package `cryptography` is not installed.
+        ValueError: The text is not a public key, or the package `cryptography` is not installed.
     """
     key = _public_key(public_key)
     if not signature.startswith(VERSION):
@@ -121,7 +121,7 @@ def _require_cryptography() -> None:
         import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
     except ModuleNotFoundError as exc:
         raise ValueError(
-            "Signatures with ed25519 need the package `cryptography`. Install `starlette-webhooks[encryption]`."
+            "Signatures with ed25519 require `cryptography`. Install it with `pip install cryptography`."
         ) from exc
 
 

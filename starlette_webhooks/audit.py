@@ -1,8 +1,8 @@
-"""The audit log: who read a secret, changed where deliveries go, or opened a portal.
+"""The audit log: who read a secret, changed an endpoint, or opened a portal.
 
 Each entry is one record of the logger `starlette_webhooks.audit`, at level INFO. Its message is a JSON object, and the
-attribute `audit` of the record holds the same fields as a dict. The names of fields and actions are stable. No entry
-holds a secret: of URLs only the origin.
+attribute `audit` of the record contains the same fields as a dict. The names of fields and actions are stable. Entries
+contain no secrets: URLs are shortened to their origin.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ Action: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts.
+    """The caller of an action.
 
     Attributes:
         via: `key` for an API key, `session` for a portal session, `host` for a user of the host, `code` for a call of
             the host's own code.
         subject: `Principal.subject`: the id of the key or user.
-        address: The IP address of the client, as the server tells it.
+        address: The IP address of the client, from the server.
     """
 
     via: Literal["key", "session", "host", "code"]
@@ -57,7 +57,7 @@ CODE = Actor("code")
 
 
 def actor_of(connection: HTTPConnection, principal: Principal) -> Actor:
-    """Who makes a request."""
+    """Return the caller of a request."""
     address = "" if connection.client is None else connection.client.host
     if SESSION in connection.scope:
         return Actor("session", principal.subject, address)
@@ -68,7 +68,7 @@ def record(action: Action, tenant: str, actor: Actor, **details: str | Sequence[
     """Write an entry.
 
     Args:
-        details: What depends on the action: `endpoint`, `origin`, `fields`.
+        details: Fields that depend on the action: `endpoint`, `origin`, `fields`.
     """
     if not logger.isEnabledFor(logging.INFO):
         return
@@ -80,5 +80,5 @@ def record(action: Action, tenant: str, actor: Actor, **details: str | Sequence[
         "address": actor.address,
         **details,
     }
-    # As JSON, so that nothing that a caller chose can begin a line of its own.
+    # As JSON, so that a caller's text cannot start a new line.
     logger.info("%s", json.dumps(fields), extra={"audit": fields})

@@ -69,7 +69,7 @@ class Emissions:
 
 
 class Transactional(Protocol):
-    """Events in a transaction of the host's. `open` is None where its state cannot be known."""
+    """Events within a transaction of the host. `open` is None if its state cannot be known."""
 
     @property
     def open(self) -> bool | None:
@@ -86,7 +86,7 @@ class Pending(list[Submission]):
         self._within: list[Transactional] | None = None
 
     def within(self, written: Transactional) -> None:
-        """Take note of events in a transaction of the host's, whose commit this does not wait for."""
+        """Add events within a transaction of the host. Does not wait for its commit."""
         if self._within is None:
             self._within = []
         if len(self._within) < _PENDING:
@@ -94,7 +94,7 @@ class Pending(list[Submission]):
 
     @property
     def uncommitted(self) -> bool:
-        """Whether a transaction of the host's is open that holds events."""
+        """Whether an open transaction of the host contains events."""
         return self._within is not None and any(written.open for written in self._within)
 
     def add(self, submission: Submission) -> None:

@@ -1,8 +1,8 @@
-"""Encryption of secrets at rest: AES-256-GCM, with keys of the host.
+"""Encrypts secrets at rest with AES-256-GCM and keys of the host.
 
-A sealed text is `sealed1.<key id>.<nonce and ciphertext in base64url>`. It is bound to its tenant and its kind: a copy
-in a row of another tenant cannot be opened. Texts that are not sealed are returned as they are, so a key can be
-introduced while the app runs.
+A sealed text is `sealed1.<key id>.<nonce and ciphertext in base64url>`. It is bound to its tenant and kind: a copy in a
+row of another tenant cannot be opened. Texts that are not sealed are returned unchanged, so a key can be introduced
+while the app is running.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["NOT_ENCRYPTED", "SEALED", "CannotDecrypt", "SecretBox"]
 
 SEALED = "sealed1."
-"""What sealed texts begin with; the id of the key follows, in eight characters."""
+"""The prefix of sealed texts. The id of the key follows, in eight characters."""
 
 _NONCE = 12
 _INFO = b"starlette-webhooks secrets 1"
 _SECRET, _HEADERS, _KEY = "secret", "headers", "key"
-# No header has this name: it marks the sealed form of all headers of an endpoint.
+# No header has this name. It marks the sealed form of an endpoint's headers.
 _ALL_HEADERS = ""
 
 
@@ -36,15 +36,15 @@ class CannotDecrypt(BackendUnavailable):
     """Raised for a secret that none of the keys decrypts."""
 
     message: ClassVar[str] = (
-        "A secret in the database is encrypted with a key that `WEBHOOKS_ENCRYPTION_KEY` does not hold. Add the key."
+        "A secret in the database is encrypted with a key that is missing in `WEBHOOKS_ENCRYPTION_KEY`. Add the key."
     )
 
 
 class SecretBox:
-    """Seals and opens what is secret in the database.
+    """Seals and opens secrets in the database.
 
     Args:
-        keys: The first one seals, all of them open. With none, nothing is sealed.
+        keys: The first one seals, and all of them open. Without keys, nothing is sealed.
 
     Raises:
         ValueError: There are keys, but the extra `encryption` is not installed.
@@ -53,38 +53,38 @@ class SecretBox:
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
         self._ciphers = dict(map(_cipher, keys))
         self._first = next(iter(self._ciphers), None)
-        # Each delivery needs the secret of its endpoint.
+        # Cached, because each delivery needs the secret of its endpoint.
         self._opened = lru_cache(maxsize=4096)(self._open)
 
     @property
     def key_ids(self) -> Collection[str]:
-        """The ids of the keys, the one that seals first."""
+        """The ids of the keys. The first one seals."""
         return self._ciphers.keys()
 
     def is_current(self, text: str) -> bool:
-        """Whether a stored text is sealed with the first key; with no keys, whether it is not sealed."""
+        """Return whether a stored text is sealed with the first key, or not sealed if there are no keys."""
         return not _is_sealed(text) if self._first is None else text.startswith(f"{SEALED}{self._first}.")
 
     # Secrets
 
     def seal_secret(self, secret: str, tenant: str) -> str:
-        """The stored form of an endpoint's secret."""
+        """Return the stored form of an endpoint's secret."""
         return self._seal(secret, _SECRET, tenant)
 
     def open_secret(self, stored: str, tenant: str) -> str:
-        """An endpoint's secret. Raises `CannotDecrypt`."""
+        """Return an endpoint's secret. Raises `CannotDecrypt`."""
         return self._opened(stored, _SECRET, tenant)
 
-    # Headers. All of an endpoint's are sealed together, names included.
+    # Headers. All headers of an endpoint are sealed together, including names.
 
     def seal_headers(self, headers: Mapping[str, str], tenant: str) -> Mapping[str, str]:
-        """The stored form of an endpoint's headers."""
+        """Return the stored form of an endpoint's headers."""
         if self._first is None or not headers:
             return headers
         return {_ALL_HEADERS: self._seal(json.dumps(dict(headers)), _HEADERS, tenant)}
 
     def open_headers(self, stored: Mapping[str, str], tenant: str) -> Mapping[str, str]:
-        """An endpoint's headers. Raises `CannotDecrypt`."""
+        """Return an endpoint's headers. Raises `CannotDecrypt`."""
         sealed = stored.get(_ALL_HEADERS)
         if sealed is None:
             return stored
@@ -92,7 +92,7 @@ class SecretBox:
         return headers
 
     def has_current_headers(self, stored: Mapping[str, str]) -> bool:
-        """Whether stored headers need not be sealed anew."""
+        """Return whether stored headers are sealed with the first key."""
         sealed = stored.get(_ALL_HEADERS)
         if sealed is None:
             return self._first is None or not stored
@@ -101,11 +101,11 @@ class SecretBox:
     # The key of sessions and tickets
 
     def seal_key(self, key: bytes) -> bytes:
-        """The stored form of a key that the host did not give."""
+        """Return the stored form of a generated key."""
         return key if self._first is None else self._seal(base64.b64encode(key).decode(), _KEY, "").encode()
 
     def open_key(self, stored: bytes) -> bytes:
-        """A key that was made once. Raises `CannotDecrypt`."""
+        """Return a generated key. Raises `CannotDecrypt`."""
         if not stored.startswith(SEALED.encode()):
             return stored
         return base64.b64decode(self._open(stored.decode(), _KEY, ""))
@@ -130,7 +130,7 @@ class SecretBox:
             data = base64.urlsafe_b64decode(encoded)
             return cipher.decrypt(data[:_NONCE], data[_NONCE:], _context(kind, tenant)).decode()
         except (InvalidTag, ValueError):
-            raise CannotDecrypt("A secret in the database was changed there, or belongs to another tenant.") from None
+            raise CannotDecrypt("A secret in the database was modified, or belongs to another tenant.") from None
 
 
 def _is_sealed(text: str) -> bool:
@@ -148,11 +148,11 @@ def _cipher(key: bytes) -> tuple[str, AESGCM]:
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
     except ModuleNotFoundError as exc:
         raise ValueError(
-            "`WEBHOOKS_ENCRYPTION_KEY` needs the package `cryptography`. Install `starlette-webhooks[encryption]`."
+            "`WEBHOOKS_ENCRYPTION_KEY` requires `cryptography`. Install it with `pip install cryptography`."
         ) from exc
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=_INFO).derive(key)
     return hashlib.sha256(b"id" + derived).hexdigest()[:8], AESGCM(derived)
 
 
 NOT_ENCRYPTED = SecretBox()
-"""Seals nothing, and opens what is not sealed."""
+"""Seals nothing, and returns unsealed texts."""

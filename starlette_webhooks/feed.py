@@ -57,9 +57,9 @@ class Listener(Protocol):
         """Publish new entries. Never blocks or raises."""
 
     def restart(self) -> None:
-        """The log has lost entries that were published, as after a failover, and may have others in their place.
+        """Note that the log has lost published entries, for example after a failover, and may have others instead.
 
-        Positions count from anew. What was sent must be compared with the log, by id.
+        Positions start again. What was sent must be compared with the log by id.
         """
 
 

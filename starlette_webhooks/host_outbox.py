@@ -1,4 +1,4 @@
-"""The outbox in the host's database beside a running backend: its relay, and what else concerns both."""
+"""Connects the outbox in the host's database to a running backend: its relay, checks and health."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HostOutbox:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Relay until the block ends. The backend must run."""
+        """Relay until the block ends. The backend must be running."""
         drain = self._drain = Drain(self._outbox, log=await self._backend.log_name())
         relay = self._relay = HostRelay(
             drain, self._send, mints_ids=self._backend.mints_ids, on_accepted=self._outbox.moved
@@ -49,10 +49,10 @@ class HostOutbox:
         return await self._backend.submit(events).wait()
 
     async def check(self) -> None:
-        """See that the tables are there, before the host serves.
+        """Check that the tables exist before the host serves.
 
         Raises:
-            RuntimeError: They are not. The message says what to do.
+            RuntimeError: They do not. The message says what to do.
         """
         drain = Drain(self._outbox)
         try:
@@ -60,17 +60,17 @@ class HostOutbox:
         except MissingTable as exc:
             raise RuntimeError(str(exc)) from None
         except (BackendUnavailable, Busy) as exc:
-            # The relay goes on trying, and so does the host.
-            logger.warning("Whether the outbox has its tables is not known: %s", exc)
+            # The relay keeps trying, and the host starts.
+            logger.warning("It is unknown whether the tables of the outbox exist: %s", exc)
         finally:
             await drain.close()
 
     async def erase(self, tenant: str) -> None:
-        """Forget a tenant's events that wait."""
+        """Remove a tenant's waiting events."""
         if self._drain is not None:
             await self._drain.erase(tenant)
 
     def health(self) -> HostOutboxHealth:
-        """Whether this process relays, and what keeps it from that."""
+        """Return whether this process relays, and the problem if it cannot."""
         relay = self._relay
         return {"here": relay is not None and relay.relaying, "problem": None if relay is None else relay.problem}

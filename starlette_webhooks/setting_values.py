@@ -1,4 +1,4 @@
-"""What settings accept, one function for each kind of value. Messages of errors do not contain the value."""
+"""Checks of settings, one function per kind of value. Error messages do not contain the value."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ class WebhooksSettings(BaseSettings):
     allow_http: bool = Field(default=True, description="Whether endpoints may have `http:` URLs.")
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),
-        description="Networks that deliveries may go to besides public ones, such as `127.0.0.0/8` in development.",
+        description="Networks that deliveries may go to, besides public ones, such as `127.0.0.0/8` in development.",
     )
     deny_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),

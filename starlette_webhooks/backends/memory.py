@@ -58,5 +58,5 @@ class MemoryBackend(SQLiteBackend):
         return submission
 
     async def log_name(self) -> str:
-        """See `Backend.log_name`. Nobody shares a log in memory, and the next one is another."""
+        """See `Backend.log_name`. A log in memory is not shared, and each one is new."""
         return ""

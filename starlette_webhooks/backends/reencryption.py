@@ -1,4 +1,4 @@
-"""Sealing what a store holds with the key that is first now."""
+"""Seals stored secrets with the current first key."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _SESSION_KEY = "secret_key"
 
 
 async def check_keys(store: SecretStore, box: SecretBox) -> None:
-    """Refuse to run without a key that stored secrets need: their deliveries could not be signed.
+    """Refuse to run without a key that stored secrets need, because deliveries could not be signed.
 
     Raises:
-        CannotDecrypt: One is missing.
+        CannotDecrypt: A key is missing.
     """
     if not await store.sealing_keys() <= set(box.key_ids):
         raise CannotDecrypt
 
 
 async def reencrypt(store: SecretStore, box: SecretBox) -> int:
-    """Seal all secrets and headers with the first key, and return of how many endpoints some were not.
+    """Seal all secrets and headers with the first key, and return the number of changed endpoints.
 
-    With no keys, nothing is changed. Other processes may run; all of them must hold the new key already.
+    Without keys, nothing is changed. Other processes may be running if all of them already have the new key.
 
     Raises:
         CannotDecrypt: None of the keys opens a secret.
@@ -57,7 +57,7 @@ def _replacements(row: StoredSecrets, box: SecretBox) -> Iterable[Replacement]:
 
 
 async def session_key(meta: Meta, box: SecretBox) -> bytes:
-    """The key of sessions and tickets, made once for all processes if the host gives none."""
+    """Return the key of sessions and tickets, which is generated once for all processes if the host has none."""
     return box.open_key(await meta.read_meta(_SESSION_KEY, box.seal_key(os.urandom(32))))
 
 

@@ -1,4 +1,4 @@
-"""Which headers a customer may not set on deliveries."""
+"""The headers that a customer must not set on deliveries."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from starlette_webhooks.delivery.connection import RESERVED_HEADERS
 
 __all__ = ["is_refused"]
 
-# What a delivery sets itself, and what would change how the message is framed or read (RFC 9110, RFC 9112).
+# Headers that deliveries set, or that change how the message is framed or read (RFC 9110, RFC 9112).
 _OURS = {name.decode() for name in RESERVED_HEADERS} | {"content-encoding", "content-type", "date", "user-agent", "via"}
-# Receivers behind the same proxies as the host believe these: a customer must not speak for another address.
+# Receivers behind the same proxies as the host trust these, so a customer must not be able to fake an address.
 _OF_PROXIES = {"forwarded", "x-real-ip"}
 _PREFIXES = ("webhook-", "svix-", "x-forwarded-")
 

@@ -1,4 +1,4 @@
-"""Looks names up on threads, of which a tenant gets a share: its DNS server may never answer."""
+"""Looks up names on threads. A tenant gets a share of them, because its DNS server may never answer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _Search: TypeAlias = Callable[..., list[Any]]
 class Lookups:
     """The system's resolver, with a limit of threads.
 
-    The event loop's own lookup shares its few threads with the host. And a lookup cannot be interrupted: whoever waits
-    for it may give up, but its thread counts until the resolver returns.
+    The event loop's own lookup shares its few threads with the host. A lookup cannot be interrupted: a caller can give
+    up, but the thread is in use until the resolver returns.
 
     Args:
-        at_once: The maximum of threads. One tenant gets half of them at most.
+        at_once: The maximum of threads. One tenant gets at most half of them.
         search: Like `socket.getaddrinfo`.
     """
 
@@ -56,7 +56,7 @@ class Lookups:
 
 
 class _Lookup:
-    """Holds its slot from now until it has run, or has been given up before it began."""
+    """A lookup that occupies its slot until it has run, or was cancelled before it began."""
 
     def __init__(self, search: Callable[[], list[Any]], slot: Reservation) -> None:
         self._search = search
@@ -79,7 +79,7 @@ class _Lookup:
                 self._loop.call_soon_threadsafe(self._slot.release)
 
     def give_up(self) -> None:
-        """Nobody waits any more, or no thread could be started."""
+        """Release the slot, because nobody waits any longer or no thread could be started."""
         with self._mutex:
             self._given_up = True
             begun = self._begun

@@ -1,4 +1,4 @@
-"""Which networks deliveries may go to: the public ones, and what the operator opens or closes.
+"""Decides which networks deliveries may go to: public ones, with the operator's exceptions.
 
 Addresses are checked against an explicit list, because the results of `ipaddress` differ between versions of Python.
 Addresses that `ipaddress` does not call global are refused too. Sources: the IANA special-purpose address registries
@@ -65,7 +65,7 @@ class Networks:
     Args:
         allowed: Networks allowed in addition to public ones, such as `127.0.0.0/8` in development.
         denied: Networks that are refused in any case.
-        nat64: Prefixes below which the operator's NAT64 reaches IPv4 addresses, besides `64:ff9b::/96`. An address
+        nat64: Prefixes of the operator's NAT64, in addition to `64:ff9b::/96`. An address
             below one of them counts as the IPv4 address that it contains.
     """
 
@@ -121,7 +121,7 @@ def _unwrap(address: IPv4Address | IPv6Address, nat64: Sequence[IPv6Network]) ->
 
 
 def _embedded(number: int, length: int) -> IPv4Address:
-    """Return the IPv4 address in one of an operator's NAT64 prefix (RFC 6052, section 2.2)."""
+    """Return the IPv4 address in an address of a NAT64 prefix (RFC 6052, section 2.2)."""
     bits = f"{number:0128b}"
     # The bits 64 to 71 are reserved, and the address goes around them.
     after = bits[length:64] + bits[72:] if length < 96 else bits[96:]

@@ -36,7 +36,7 @@ class Sender:
         schedule: Seconds before each attempt.
         headers: Which signature headers to send.
         random: A number from 0 to 1, for the jitter of retries.
-        signing_keys: Sign besides the secrets of endpoints, with ed25519.
+        signing_keys: Keys that also sign, with ed25519.
         box: Opens secrets and headers that are encrypted in the store.
     """
 

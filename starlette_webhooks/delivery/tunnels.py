@@ -20,7 +20,7 @@ __all__ = ["open_tunnel"]
 _MAX_HEAD = 16_384
 _CONNECT_SECONDS = 5.0
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
-# What proxies answer for a destination that they do not connect to.
+# The statuses with which proxies refuse a destination.
 _REFUSED = frozenset((400, 403, 404, 405))
 
 
@@ -31,8 +31,8 @@ async def open_tunnel(proxy: ProxyURL, target: ParsedURL, ssl_context: ssl.SSLCo
         ssl_context: Verifies a proxy that uses TLS.
 
     Raises:
-        DeliveryFailed: The proxy cannot reach the receiver, or does not want to.
-        OutOfResources: The proxy cannot be used, which is not the receiver's fault.
+        DeliveryFailed: The proxy cannot or may not connect to the receiver.
+        OutOfResources: The proxy is unavailable, which is not the receiver's fault.
     """
     stream = await _connect(proxy, ssl_context)
     try:
@@ -80,7 +80,7 @@ async def _read_status(stream: ByteStream) -> int:
         head += await stream.receive(_MAX_HEAD)
     found = _STATUS.match(head)
     status = 0 if found is None else int(found[1])
-    # A receiver speaks only when asked. What follows a 2xx head would be taken for its response.
+    # A receiver sends nothing unasked. Bytes after a 2xx head would be read as its response.
     if status < 300 and head.partition(b"\r\n\r\n")[2]:
         raise DeliveryFailed("connection failed")
     return status

@@ -1,4 +1,4 @@
-"""How the relay reaches the database of an outbox: by the host's engine, or by a connection of its own."""
+"""Connects the relay to the database of an outbox, with the host's engine or its own connection."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Rows: TypeAlias = Sequence[Sequence[Any]]
 _PARAMETER = re.compile(r"(?<!:):([a-z]\w*)")
 _MISSING = ("42P01", "3F000")
 _MISSING_MYSQL = 1146
-# A relay that waits for the host is better than a host that waits for the relay.
+# The relay should wait for the host, not the host for the relay.
 _LOCK_SECONDS = 2.0
 
 
 class MissingTable(BackendUnavailable):
-    """Raised where the outbox has no table."""
+    """Raised if the outbox has no table."""
 
     message = "The outbox has no table."
 
 
 class Busy(Exception):
-    """Raised where the host is in a transaction on the only connection that there is. Try again soon."""
+    """Raised if the host is in a transaction on the only connection. Try again soon."""
 
 
 class Connector(Protocol):
@@ -49,16 +49,16 @@ class Connector(Protocol):
         """Run statements in one transaction, and return the rows of the last.
 
         Raises:
-            BackendUnavailable: The database cannot be used at the moment.
+            BackendUnavailable: The database is unavailable.
             Busy: The host uses the only connection.
         """
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close open connections."""
 
 
 def connect(source: Engine | AsyncEngine | str, place: Place) -> Connector:
-    """The way to a database, by an engine or a URL."""
+    """Return the connector of an engine or a URL."""
     if isinstance(source, str):
         if place.dialect == "sqlite":
             return _Threaded(_SQLite(str(place.database)))
@@ -80,7 +80,7 @@ class _Blocking(Protocol):
 
 
 class _Threaded:
-    """Blocking calls, on a thread that is not taken from the host's."""
+    """Runs blocking calls on a thread that does not belong to the host's limit."""
 
     def __init__(self, blocking: _Blocking) -> None:
         self._blocking = blocking
@@ -134,7 +134,7 @@ class _SQLite:
 
 
 class _Psycopg:
-    """A connection of `psycopg`, opened again after a fault. Nothing is prepared, as there may be a pooler."""
+    """A connection of `psycopg` that reopens after a fault. Nothing is prepared, because there may be a pooler."""
 
     def __init__(self, url: str) -> None:
         self._url = re.sub(r"^\w+(\+\w+)?://", "postgresql://", url)
@@ -144,7 +144,7 @@ class _Psycopg:
         try:
             import psycopg
         except ImportError:
-            remedy = "psycopg is not installed. Use `pip install starlette-webhooks[postgresql]`."
+            remedy = "psycopg is not installed. Use `pip install 'psycopg[binary]'`."
             raise RuntimeError(remedy) from None
         if self._connection is None:
             self._connection = psycopg.connect(
@@ -185,7 +185,7 @@ class _Engine:
         return rows
 
     def close(self) -> None:
-        """The engine is the host's."""
+        """Do nothing: the engine belongs to the host."""
 
 
 class _AsyncEngine:
@@ -198,7 +198,7 @@ class _AsyncEngine:
         from sqlalchemy import text
 
         rows: Rows = []
-        # Half a call would leave the connection in an unknown state.
+        # An interrupted call would leave the connection in an unknown state.
         with _Translating(), anyio.CancelScope(shield=True):
             async with self._engine.begin() as connection:
                 for sql, values in statements:
@@ -207,13 +207,13 @@ class _AsyncEngine:
         return rows
 
     async def close(self) -> None:
-        """The engine is the host's."""
+        """Do nothing: the engine belongs to the host."""
 
 
 class _Memory:
-    """An engine of a database in memory, where all share one connection, on the thread of the event loop.
+    """An engine of a database in memory, which has one connection for all, on the event loop's thread.
 
-    The connection is taken once and kept, as giving it back would roll back what the host does on it.
+    The connection is checked out once and kept, because returning it would roll back what the host does on it.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -240,7 +240,7 @@ class _Memory:
 
 
 class _AsyncMemory:
-    """As `_Memory`, for an async engine."""
+    """Like `_Memory`, for an async engine."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -267,7 +267,7 @@ class _AsyncMemory:
 
 
 class _Translating:
-    """Turns the errors of drivers into ours."""
+    """Translates the errors of drivers."""
 
     def __enter__(self) -> None:
         return None

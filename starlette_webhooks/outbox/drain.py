@@ -1,4 +1,4 @@
-"""Taking events out of an outbox: reading, leasing, deleting. Each is a short transaction of its own."""
+"""Removes events from an outbox: reads, leases and deletes, each in its own short transaction."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _DETAIL = 2000
 
 
 class OtherLog(BackendUnavailable):
-    """Raised where another log than this process's takes the events."""
+    """Raised if the events go to another log than this process's."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadRow:
-    """A row that was refused, and why."""
+    """A refused row, with the reason."""
 
     row: Row
     code: str
@@ -32,10 +32,10 @@ class DeadRow:
 
 
 class Drain:
-    """The other end of an outbox: what the relay and operators need.
+    """The reading end of an outbox, for the relay and operators.
 
     Args:
-        log: The name of the log that the events go to; empty for one that other processes do not know.
+        log: The name of the log that the events go to. Empty for one that other processes do not know.
         lease: Seconds after which another process takes over from one that has died.
     """
 
@@ -47,7 +47,7 @@ class Drain:
         self._queries = queries_of(outbox.names)
         source = outbox.url or outbox.engines[0]
         self._connector: Connector = connect(source, outbox.place)
-        # Nobody on another machine uses a SQLite file; and a lease that is renewed would write to it for ever.
+        # No other machine uses a SQLite file, and renewing a lease would write to it forever.
         self._is_local = outbox.place.dialect == "sqlite"
         path = outbox.place.database if self._is_local else None
         self._lock = None if path is None else FileLock(f"{path}.{outbox.names.name}.lock")
@@ -63,10 +63,10 @@ class Drain:
         return self._queries[name].replace("{ids}", marks), {**named, **values}
 
     async def check(self) -> None:
-        """See that the table is there, by each engine of the outbox.
+        """Check with each engine of the outbox that the table exists.
 
         Raises:
-            MissingTable: It is not. The message says what to do.
+            MissingTable: It does not. The message says what to do.
         """
         others = self._outbox.engines[0 if self._outbox.url else 1 :]
         for engine in (None, *others):
@@ -86,7 +86,7 @@ class Drain:
         self._outbox.missing = None
 
     async def lease(self) -> bool:
-        """Become, or stay, the one that relays. False while another process is.
+        """Become or stay the relaying process. Returns False while another process relays.
 
         Raises:
             OtherLog: The events go to another log.
@@ -95,7 +95,7 @@ class Drain:
             return True
         if self._lock is not None and not self._try_lock(self._lock):
             return False
-        # Behind the file lock, a lease is over at once for whoever has the lock next.
+        # Under the file lock, the next holder of the lock also gets the lease.
         microseconds = 0 if self._is_local else int(self._lease * 1_000_000)
         found = await self._connector.run(
             self._statement("prepare"),
@@ -136,12 +136,12 @@ class Drain:
         await self._connector.run(self._statement("release", holder=self._holder))
 
     async def read(self, limit: int) -> list[Row]:
-        """The first rows, in order."""
+        """Return the first rows, in order."""
         sql = self._queries["read"].replace("{limit}", str(limit))
         return [Row(id, tenant, bytes(body)) for id, tenant, body in await self._connector.run((sql, {}))]
 
     async def delete(self, ids: Sequence[str]) -> None:
-        """Delete rows whose events were accepted, unless another process relays by now."""
+        """Delete rows whose events were accepted, unless another process relays now."""
         await self._connector.run(self._of_ids("delete", ids, term=self.term))
 
     async def bury(self, row: Row, code: str, detail: str) -> None:
@@ -152,22 +152,22 @@ class Drain:
         )
 
     async def counts(self) -> tuple[int, int]:
-        """How many events wait, and how many are dead letters; each up to 1,000."""
+        """Return the number of waiting events and of dead letters, each up to 1,000."""
         ((waiting, dead),) = await self._connector.run(self._statement("count"))
         return int(waiting), int(dead)
 
     async def dead_letters(self, limit: int) -> list[DeadRow]:
-        """What was refused, oldest first."""
+        """Return the dead letters, oldest first."""
         sql = self._queries["dead_letters"].replace("{limit}", str(limit))
         rows = await self._connector.run((sql, {}))
         return [DeadRow(Row(id, tenant, bytes(body)), code, detail) for id, tenant, body, code, detail in rows]
 
     async def redrive(self) -> None:
-        """Let what was refused wait again."""
+        """Queue dead letters again."""
         await self._connector.run(self._statement("redrive"), self._statement("redriven"))
 
     async def erase(self, tenant: str) -> None:
-        """Delete all of a tenant's events that have committed."""
+        """Delete all committed events of a tenant."""
         values: Mapping[str, str] = {"tenant": tenant}
         await self._connector.run(self._statement("erase", **values), self._statement("erase_dead_letters", **values))
 

@@ -96,9 +96,7 @@ class Outbox:
         try:
             import sqlalchemy
         except ImportError:
-            raise RuntimeError(
-                "SQLAlchemy is not installed. Use `pip install starlette-webhooks[sqlalchemy]`."
-            ) from None
+            raise RuntimeError("SQLAlchemy is not installed. Use `pip install sqlalchemy`.") from None
         from starlette_webhooks.outbox.tables import build_tables
 
         tables = build_tables(self.names)

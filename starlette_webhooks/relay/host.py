@@ -1,4 +1,4 @@
-"""The relay of the host's own outbox: moves what the host has committed into the backend."""
+"""The relay of the host's own outbox: moves committed events into the backend."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ logger = logging.getLogger("starlette_webhooks")
 _ROWS = 200
 _PAUSE = 0.5
 _MISSES = 6
-# A commit of which no hook tells follows soon after the row was written.
+# A commit without a hook usually follows soon after the row was written.
 _SOON = 0.005
 _EXPECTED_FOR = 1.0
 _RENEW_EVERY = 1.0
 
 
 class HostRelay:
-    """Relays while this process has the lease; until then another one does.
+    """Relays while this process has the lease. Before that, another process relays.
 
     Args:
-        send: Gives events to the backend, and returns once it has accepted them.
-        mints_ids: Whether the backend takes the ids of the rows.
+        send: Passes events to the backend, and returns once it has accepted them.
+        mints_ids: Whether the backend uses the ids of the rows.
         on_accepted: Called with events that the backend has accepted.
-        poll: Seconds between two looks for what other processes committed.
+        poll: Seconds between two checks for commits of other processes.
 
     Attributes:
-        relaying: Whether it is this process that relays.
+        relaying: Whether this process relays.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class HostRelay:
         self._mints_ids = mints_ids
         self._on_accepted = on_accepted
         self._poll = poll
-        self._problem = Problem("The outbox of the host is emptied again.")
+        self._problem = Problem("Events of the host's outbox are being relayed again.")
         self._woken = anyio.Event()
         self._soon: Callable[..., object] = lambda *_: None
         self._expected_until = 0.0
@@ -66,11 +66,11 @@ class HostRelay:
 
     @property
     def problem(self) -> str | None:
-        """Why events are not moved at the moment, or None."""
+        """Why events are not being moved, or None."""
         return self._problem.text
 
     def wake(self, committed: bool) -> None:
-        """Rows were committed, or may be soon. From any thread; never raises."""
+        """Note that rows were committed or may be soon. From any thread. Never raises."""
         # The loop may have ended.
         with suppress(RuntimeError):
             self._soon(self._wake, committed)
@@ -116,7 +116,7 @@ class HostRelay:
         except Busy:
             return _SOON
         except (BackendUnavailable, QueueFull) as exc:
-            # The tables may come with the host's own start, which is after this one.
+            # The host may create the tables at its own startup, which comes later.
             self._misses = self._misses + 1 if isinstance(exc, MissingTable) else _MISSES
             if self._misses >= _MISSES:
                 self._problem.begin(f"Events that were emitted within transactions wait: {exc}")
@@ -141,7 +141,7 @@ class HostRelay:
         except (BackendUnavailable, QueueFull):
             raise
         except Exception:
-            # One of them is at fault, and holds up nothing.
+            # One of them is at fault, and must not block the others.
             for one in events:
                 await self._forward_alone(*one)
 

@@ -54,7 +54,7 @@ class RelayLock:
             waited += _POLL
             if waited >= _SAY_AFTER > waited - _POLL:
                 # This is normal, because only one process relays. If it hangs, the log names it.
-                logger.info("The relay waits for %r, which %s holds.", lock.path, lock.holder())
+                logger.info("The relay waits for the lock %r, which %s holds.", lock.path, lock.holder())
 
     async def keep(self) -> None:
         """See `Lock.keep`. The system keeps a file lock for as long as the process lives."""

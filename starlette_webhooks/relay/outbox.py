@@ -78,7 +78,7 @@ class Lock(Protocol):
         """Keep the lock while this process relays. Ends, or raises `BackendUnavailable`, once it is lost."""
 
     async def release(self) -> None:
-        """Release the lock. Waits for a moment at most, also where the caller is canceled."""
+        """Release the lock. Takes only a moment, even if the caller is cancelled."""
 
 
 class Recording(Protocol):

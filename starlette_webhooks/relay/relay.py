@@ -58,7 +58,7 @@ class Relay:
         self._lock = lock
         self._time = time
         self._target = target
-        self._problem = Problem(f"The relay to {target} goes on.")
+        self._problem = Problem(f"The relay to {target} continues.")
         self._concurrency = concurrency
         self._tenant_concurrency = tenant_concurrency
         self._poll = poll

@@ -19,7 +19,7 @@ __all__ = ["OpenAPIDocument", "build_document"]
 
 _DESCRIPTION = (
     "Events as a list and as a stream, and the endpoints that they are delivered to as signed webhooks. Authenticate "
-    "with `Authorization: Bearer <key>`; in browsers the session counts, too. Parameters and fields that a route does "
+    "with `Authorization: Bearer <key>`; in browsers, the session also counts. Parameters and fields that a route does "
     "not know are refused. Times are in RFC 3339, with their offset from UTC."
 )
 

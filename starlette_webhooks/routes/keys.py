@@ -14,7 +14,7 @@ _HEADERS = {"Cache-Control": "public, max-age=300", "X-Content-Type-Options": "n
 
 @operation("GET", "/jwks.json", "Public keys that verify deliveries", scope=None, answer="KeySet")
 async def get_keys(call: Call[None]) -> Response:
-    """The public keys of `WEBHOOKS_SIGNING_KEY`, as a JSON Web Key Set. None if deliveries are signed elsewhere."""
+    """Return the public keys of `WEBHOOKS_SIGNING_KEY` as a JSON Web Key Set. Empty if Svix signs deliveries."""
     services = call.services
     signs = services.backend.signature_headers is None
     return Response(key_set(services.settings.signing_keys if signs else ()), 200, _HEADERS, "application/json")

@@ -14,7 +14,7 @@ __all__ = ["DailyQuota", "TenantLimits", "TokenBuckets"]
 
 _REMEMBERED = 10_000
 _DAY = 86_400
-# What the rows and indexes of an event take beside its payload.
+# The size of an event's rows and index entries in addition to its payload.
 _ROWS = 512
 
 
@@ -31,7 +31,7 @@ class TokenBuckets:
 
     Args:
         per_second: Tokens that flow into a bucket. 0 means no limit.
-        capacity: Tokens that a bucket holds.
+        capacity: The maximum of tokens in a bucket.
         clock: Seconds of a monotonic clock.
     """
 
@@ -43,7 +43,7 @@ class TokenBuckets:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, tenant: str, amount: float = 1) -> int:
-        """Take tokens if there are enough, and return 0; else return the seconds until there are, at least 1."""
+        """Take tokens if there are enough, and return 0. Otherwise return the seconds until there are, at least 1."""
         if not self._per_second:
             return 0
         bucket = self._refilled(tenant)

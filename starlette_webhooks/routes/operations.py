@@ -55,7 +55,7 @@ class Call(Generic[B_co]):
 
     @property
     def writes(self) -> bool:
-        """Whether the caller may make changes, too."""
+        """Whether the caller may make changes."""
         return self.services.settings.write_scope in self.principal.scopes
 
     @property

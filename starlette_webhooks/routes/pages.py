@@ -1,4 +1,4 @@
-"""Pages of events, within the memory budget of the process: a page may hold megabytes, and its client may be slow."""
+"""Pages of events within the memory budget of the process. A page can have megabytes, and its client can be slow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["EventPageResponse", "read_page"]
 
 _WAIT = 10.0
-# A page is in memory as it was read, and again as it is sent.
+# A page is in memory twice: as it was read, and as it is sent.
 _COPIES = 2
 _CHUNK = 65_536
 _HEADERS = [
@@ -30,11 +30,11 @@ _HEADERS = [
 
 
 class EventPageResponse:
-    """Sends a page in chunks, each of which the client must take in time, then frees its memory.
+    """Sends a page in chunks, each of which the client must read in time, then frees its memory.
 
     Args:
         reservation: The memory of the page.
-        timeout: Seconds for which the client may block. A page may also not take much longer than a second per chunk.
+        timeout: Seconds for which the client may block. A whole page must not take much longer than a second per chunk.
     """
 
     def __init__(self, page: EventPage, reservation: Reservation, *, timeout: float) -> None:
@@ -56,7 +56,7 @@ class EventPageResponse:
                 with anyio.fail_after(self._timeout + self._size / _CHUNK):
                     for chunk in _chunks(self._parts):
                         await self._send_body(send, chunk, more=True)
-                    # Only now has the client taken most of it: servers wait before a message, not behind it.
+                    # Only now has the client read most of it: servers wait before a message, not after it.
                     await self._send_body(send, b"", more=False)
             except TimeoutError:
                 self._abort(receive)
@@ -99,7 +99,7 @@ async def read_page(
     """Read a page once there is memory for it.
 
     Args:
-        most: The most events of a page, times the size of an event.
+        most: The maximum size of a page: the number of events times the size of an event.
         timeout: See `EventPageResponse`.
 
     Raises:
@@ -109,7 +109,7 @@ async def read_page(
         with anyio.fail_after(_WAIT):
             reservation = await budget.reserve(tenant, min(most, PAGE_BYTES) * _COPIES)
     except TimeoutError:
-        raise BackendUnavailable("Other lists and streams use all memory for pages. Try again.") from None
+        raise BackendUnavailable("Other lists and streams use all memory for pages. Try again later.") from None
     try:
         return EventPageResponse(await read(), reservation, timeout=timeout)
     except BaseException:

@@ -120,7 +120,7 @@ class EndpointStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredSecrets:
-    """What is secret of an endpoint, as it is stored: perhaps encrypted.
+    """The secrets of an endpoint as they are stored, possibly encrypted.
 
     Attributes:
         endpoint: The number under which its deliveries are kept.

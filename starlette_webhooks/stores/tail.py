@@ -27,7 +27,7 @@ _ROWS = 500
 
 
 class LogLost(Exception):
-    """Raised when the log no longer has what was read from it, as after a failover or a restore."""
+    """Raised when the log no longer contains what was read from it, for example after a failover or a restore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Tail:
         self.wake()
 
     def unwatch(self, tenant: str) -> None:
-        """The tenant's last stream is gone."""
+        """Note that the tenant's last stream has ended."""
         self._watched.discard(tenant)
         if not self._watched:
             self.wake()
@@ -147,7 +147,7 @@ class Tail:
                 try:
                     await self._follow()
                 except LogLost:
-                    logger.warning("The database has lost events that were streamed. Streams compare and go on.")
+                    logger.warning("The database has lost events that were streamed. Streams compare and continue.")
                     self._high, self._lost = None, True
                 except BackendUnavailable as exc:
                     self._problem.begin(f"Streams are waiting because the database cannot be read: {exc}")

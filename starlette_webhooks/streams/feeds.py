@@ -71,7 +71,7 @@ class Feeds:
         return woken
 
     def restart(self) -> None:
-        """Drop what memory holds, and have all streams read the log, in which positions count from anew."""
+        """Drop all memory, and make all streams read the log, in which positions start again."""
         for feed in self._feeds.values():
             feed.last = feed.floor = None
             for view in feed.views.values():

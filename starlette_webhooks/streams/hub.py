@@ -173,7 +173,7 @@ class StreamHub:
             self._wakes.add(woken)
 
     def restart(self) -> None:
-        """See `Listener.restart`. Each stream reads on from what its client has got last, or is told of a gap."""
+        """See `Listener.restart`. Each stream continues after the last event of its client, or sends a gap."""
         self._shared.log.restarts += 1
         self._feeds.restart()
         for connection in self._connections:

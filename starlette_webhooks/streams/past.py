@@ -199,7 +199,7 @@ class LogReader:
         timeout: Seconds for one read, and for waiting for memory before it.
 
     Attributes:
-        restarts: How often the numbering of positions has started anew. See `Listener.restart`.
+        restarts: How often the numbering of positions has started again. See `Listener.restart`.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class Position:
         self._settled = self.view.end
 
     def restart(self) -> None:
-        """Read on by id, as positions mean something else from now on."""
+        """Continue by id, because positions have a new meaning from now on."""
         identifier = self.told or self._start_id
         # A stream that has been sent nothing, of a tenant that had nothing, is to get everything.
         self.resume = 0 if identifier is None else identifier

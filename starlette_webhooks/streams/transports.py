@@ -11,14 +11,14 @@ __all__ = ["Transport", "find_transport"]
 
 
 class Transport(Protocol):
-    """What can be aborted."""
+    """A transport that can be aborted."""
 
     def abort(self) -> None:
         """Reset the connection, and drop what its client has not read."""
 
 
 def find_transport(receive: Receive) -> Transport | None:
-    """Return the transport if `receive` is uvicorn's own, else None.
+    """Return the transport if `receive` is uvicorn's own, otherwise None.
 
     Without a reset, uvicorn would wait for a client that never reads, even at shutdown.
     """

@@ -1,4 +1,4 @@
-"""An HTTP server for the POST requests of a test, on loopback and a thread of its own."""
+"""An HTTP server for the POST requests of a test, on loopback and its own thread."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
 
 
 class PostServer:
-    """Answers POST requests by a function, which gets the path, the headers by their names in lower case, and the body.
+    """Answers POST requests with a function of the path, the headers (with names in lower case) and the body.
 
-    It has its port from the beginning, and serves while `running`.
+    It has a port from the beginning, and serves while `running` is entered.
     """
 
     def __init__(self, answer: Callable[[str, dict[str, str], bytes], Answer]) -> None:
@@ -27,7 +27,7 @@ class PostServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a path."""
+        """The URL of the server, without a path."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     @contextmanager
@@ -46,7 +46,7 @@ class PostServer:
 def _handler(answer: Callable[[str, dict[str, str], bytes], Answer]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Answers are sent in one piece: a second one would wait until the first is acknowledged (Nagle).
+        # Responses are sent in one piece: a second one would wait until the first is acknowledged (Nagle).
         wbufsize = -1
 
         def do_POST(self) -> None:

@@ -135,7 +135,7 @@ class OutboxCommitter:
         in_doubt = False
         while True:
             if not self._link.is_open and not in_doubt:
-                # A short interruption delays emits. After a longer one, none waits in vain.
+                # A short interruption delays emits. After a longer one, they fail instead of waiting.
                 self._database.availability.check(patience=self._database.deadline)
             try:
                 rows = self._link.call(statement, values, deadline=deadline)

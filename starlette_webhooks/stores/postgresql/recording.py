@@ -27,7 +27,7 @@ _PAUSE = 0.1
 _TURNS = 20
 # A deadlock or a conflict with another transaction. The call had no effect and may succeed again.
 _AGAIN = ("40", "55P03")
-# Of the values, by their class of SQLSTATE; none where psycopg refused them.
+# The values are at fault, by the class of SQLSTATE, or none if psycopg refused them.
 _AT_FAULT = ("", "22", "23")
 
 

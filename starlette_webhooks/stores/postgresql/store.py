@@ -111,7 +111,7 @@ class PostgreSQLStore(StoredValues, Store):
         try:
             yield
         finally:
-            # Shielded: what was submitted must be committed, and those who wait must not wait for ever.
+            # Shielded: submitted events must be committed, and callers must not wait forever.
             with anyio.CancelScope(shield=True):
                 await self._records.stop(self._recorder.close)
                 await self._events.stop(self._appender.close)

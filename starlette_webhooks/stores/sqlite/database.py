@@ -89,7 +89,7 @@ class Database:
         self._busy_seconds = busy_seconds
         self._check_seconds = check_seconds
         self._watch_every = watch_every
-        # There is nobody else to do it in memory.
+        # In memory, no other process does it.
         self._migrates = migrates or path == MEMORY
         self._migrations = migrations
         self._environment = environment
@@ -315,14 +315,14 @@ class Database:
     def scrub_soon(self) -> None:
         """Have the `-wal` emptied within seconds: it may hold pages from before something secret was removed.
 
-        Not at once, since customers decide how often that is.
+        Not immediately, because customers determine how often this happens.
         """
         self._scrub_due = self.path != MEMORY
 
     def _scrub(self, connection: Connection) -> None:
         if self._scrub_now:
             self._scrub_now = self._scrub_due = False
-            # Where a reader is in the way, with the next look.
+            # If a reader is in the way, with the next check.
             self._scrub_due = not empty_wal(connection, busy_seconds=self._busy_seconds)
 
     def _as_backend_error(self, error: sqlite3.Error) -> BackendError:
@@ -392,7 +392,7 @@ class Database:
 
 
 def _nothing(connection: Connection) -> None:
-    """Change nothing. What belongs to a commit runs all the same."""
+    """Change nothing. Everything that belongs to a commit still runs."""
 
 
 def _rewrite_header(connection: Connection) -> None:

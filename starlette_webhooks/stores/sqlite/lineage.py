@@ -1,11 +1,11 @@
-"""Whether a database file and the `-wal` beside it belong together.
+"""Checks whether a database file and the `-wal` beside it belong together.
 
-A backup that is copied over the file is mixed with the `-wal` of the old file: pages of two ages, which SQLite does not
-notice. So each commit advances a counter that bears the name of its database. The file alone shows the last commit that
-a checkpoint has brought into it, and the `-wal` shows the commits that it holds. They belong together if no commit lies
-between the two.
+If a backup is copied over the file, it is mixed with the `-wal` of the old file, which SQLite does not notice. Each
+commit therefore increments a counter that contains the name of its database. The file shows the last commit that a
+checkpoint has copied into it, and the `-wal` shows the commits that it contains. They belong together if no commit is
+missing between the two.
 
-The counter is a row of `sqlite_sequence`, where SQLite keeps the last row numbers of tables: most commits write its
+The counter is a row of `sqlite_sequence`, where SQLite stores the last row numbers of tables. Most commits write its
 page anyway.
 """
 
@@ -43,7 +43,7 @@ class Commit(NamedTuple):
 
 
 def begin_counting(connection: sqlite3.Connection) -> Commit:
-    """Count commits from now on, if they are not counted already. Returns the last one."""
+    """Start counting commits if necessary. Returns the last one."""
     connection.execute(_QUERIES["begin"])
     return Commit(*connection.execute(_QUERIES["commit"]).fetchone())
 
@@ -66,7 +66,7 @@ def check_wal(path: str) -> None:
     try:
         there = read_file(path) or Commit(first.database, 0)
     except sqlite3.Error:
-        # A checkpoint was cut off, and has to be made again. A backup can be read by itself.
+        # A checkpoint was interrupted and must be repeated. A backup can be read without the `-wal`.
         return
     if there.database != first.database or not first.number - 1 <= there.number <= last.number:
         raise BackendUnavailable(
@@ -81,7 +81,7 @@ def read_file(path: str) -> Commit | None:
     Raises:
         sqlite3.Error: The file cannot be read.
     """
-    # Immutable, so that SQLite does not look at the `-wal`. Closing it does not free the locks of other connections.
+    # Immutable, so that SQLite ignores the `-wal`. Closing it does not release the locks of other connections.
     connection = sqlite3.connect(f"{Path(path).as_uri()}?immutable=1", uri=True, isolation_level=None)
     try:
         row = connection.execute(_QUERIES["commit"]).fetchone()
@@ -106,7 +106,7 @@ def read_wal(path: str) -> tuple[Commit, Commit] | None:
 
 
 def _pages(path: str) -> Iterator[tuple[bytes, bool]]:
-    """The pages of a `-wal`, each with whether a commit ends with it."""
+    """Yield the pages of a `-wal`, each with whether a commit ends with it."""
     if not os.path.exists(path):
         return
     with open(path, "rb") as file:
@@ -115,14 +115,14 @@ def _pages(path: str) -> Iterator[tuple[bytes, bool]]:
             return
         size, salt = int.from_bytes(header[8:12]), header[16:24]
         while len(frame := file.read(_FRAME_HEADER + size)) == _FRAME_HEADER + size:
-            # What follows another salt is left over from before the last checkpoint.
+            # Pages with another salt are from before the last checkpoint.
             if frame[8:16] != salt:
                 return
             yield frame[_FRAME_HEADER:], frame[4:8] != bytes(4)
 
 
 def _commit_in(page: bytes) -> Commit | None:
-    """The counter in a page of `sqlite_sequence`. None in any other page."""
+    """Return the counter in a page of `sqlite_sequence`, or None for any other page."""
     if page[0] != _TABLE_LEAF:
         return None
     for cell in range(int.from_bytes(page[3:5])):

@@ -52,7 +52,7 @@ def check_meta(connection: sqlite3.Connection, path: str, environment: str | Non
 
 
 def write_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:
-    """Store a value, whatever was there."""
+    """Store a value, and replace an existing one."""
     connection.execute(_QUERIES["replace_meta"], (name, value))
 
 
@@ -63,5 +63,5 @@ def find_meta(connection: sqlite3.Connection, names: Collection[str]) -> dict[st
 
 
 def drop_meta(connection: sqlite3.Connection, start: str, end: str) -> None:
-    """Remove the values whose names lie between these two."""
+    """Remove the values with names between these two."""
     connection.execute(_QUERIES["drop_meta"], (start, end))

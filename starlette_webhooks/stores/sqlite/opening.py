@@ -82,7 +82,7 @@ def _create(path: str) -> None:
 
 
 def empty_wal(connection: sqlite3.Connection, *, busy_seconds: float) -> bool:
-    """Move what the `-wal` holds into the file and make it empty. False if a reader is in the way.
+    """Move the contents of the `-wal` into the file, and empty it. Returns False if a reader is in the way.
 
     The caller has no transaction open, and keeps other processes from writing.
     """
@@ -164,7 +164,7 @@ def _quick_check(path: str, seconds: float) -> str:
 
 
 def connect_to_read(path: str, *, busy_seconds: float) -> sqlite3.Connection:
-    """Return a connection that writes nothing, not even what the `-wal` holds when it is closed as the last one."""
+    """Return a connection that writes nothing, not even the contents of the `-wal` when it closes last."""
     return sqlite3.connect(
         f"{Path(path).as_uri()}?mode=ro", uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
     )

@@ -52,7 +52,7 @@ class Presence:
     def check_content(self) -> None:
         """Check only whether the database was overwritten, which takes one system call.
 
-        Called before each commit: its checkpoint would spoil the backup that lies there now.
+        Called before each commit, whose checkpoint would damage a backup that replaced the file.
         """
         found = _stat(self._path)
         if found is not None:
@@ -62,7 +62,7 @@ class Presence:
         # Written by checkpoints alone, so it rarely differs.
         state = found.st_ctime_ns, found.st_size
         if state != self._state:
-            # It cannot be read amid a checkpoint, nor after one that was cut off.
+            # It cannot be read during a checkpoint, or after an interrupted one.
             with suppress(sqlite3.Error):
                 self._compare(read_file(self._path))
                 self._state = state

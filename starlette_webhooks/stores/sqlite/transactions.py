@@ -56,7 +56,7 @@ def write_together(connection: Connection, writes: Sequence[Write[Any]]) -> None
             writes[0].error = exc
         else:
             # One of them is at fault. Run all again, each in a savepoint, so that it fails alone. Statements for many
-            # also fail where one event came before, which is no fault.
+            # also fail if one event was already stored, which is not a fault.
             _transaction(connection, writes, apart=True)
 
 
