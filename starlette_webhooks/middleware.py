@@ -12,6 +12,7 @@ from starlette_webhooks.emissions import Pending
 from starlette_webhooks.emitter import STATE_KEY, Emitter, detach
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.responding import FlushingSend
+from starlette_webhooks.uncommitted import UncommittedResponses
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
@@ -47,6 +48,7 @@ class WebhooksMiddleware:
         self.app = app
         self.webhooks = webhooks
         self._losses = Problem("Events that are emitted after the response are being stored again.")
+        self._uncommitted = UncommittedResponses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the lifespan."""
@@ -64,7 +66,7 @@ class WebhooksMiddleware:
             finally:
                 detach(emitter)
 
-        flushing_send = FlushingSend(scope, send, pending)
+        flushing_send = FlushingSend(scope, send, pending, self._uncommitted)
         try:
             await self.app(scope, receive, flushing_send)
         except BaseException as exc:

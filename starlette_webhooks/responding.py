@@ -10,6 +10,7 @@ from starlette.types import Message, Scope, Send
 from starlette_webhooks.emissions import Pending
 from starlette_webhooks.exceptions import BackendError, BackendUnavailable, QueueFull
 from starlette_webhooks.problems import Problem
+from starlette_webhooks.uncommitted import UncommittedResponses
 
 __all__ = ["FlushingSend"]
 
@@ -24,12 +25,13 @@ class FlushingSend:
     the error, frameworks consider their response started.
     """
 
-    __slots__ = ("_failure", "_pending", "_scope", "_send", "_started")
+    __slots__ = ("_failure", "_pending", "_scope", "_send", "_started", "_uncommitted")
 
-    def __init__(self, scope: Scope, send: Send, pending: Pending) -> None:
+    def __init__(self, scope: Scope, send: Send, pending: Pending, uncommitted: UncommittedResponses) -> None:
         self._scope = scope
         self._send = send
         self._pending = pending
+        self._uncommitted = uncommitted
         # A websocket has no response. Its errors go to the server, which closes it.
         self._started = scope["type"] != "http"
         self._failure: Exception | None = None
@@ -48,6 +50,11 @@ class FlushingSend:
             raise
         if message["type"] == "http.response.start":
             self._started = True
+            await self._send(message)
+            # Not before: hosts commit in hooks that their framework calls as the response starts.
+            if self._pending.uncommitted:
+                self._uncommitted.found(self._scope)
+            return
         await self._send(message)
 
     async def handle(self, error: Exception) -> bool:

@@ -32,7 +32,7 @@ LAYERS = [
     ["event_types", "payloads", "schemas"],
     ["emissions", "encoding", "events", "identifiers", "pagination", "submissions"],
     ["times"],
-    ["asymmetric", "conflicts", "database_url", "encryption", "proxy_url", "signing", "tokens"],
+    ["asymmetric", "conflicts", "uncommitted", "database_url", "encryption", "proxy_url", "signing", "tokens"],
     ["concurrency", "file_locks", "lifespans"],
     ["_version", "budget", "exceptions", "forks", "health", "meta", "problems", "scope", "types", "waiting"],
 ]
