@@ -18,6 +18,7 @@ from tests.databases import (  # noqa: F401  Fixtures.
     postgresql_schema,
     postgresql_url,
 )
+from tests.proxies import proxy  # noqa: F401  A fixture.
 from tests.settings import make_settings
 
 
