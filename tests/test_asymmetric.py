@@ -103,7 +103,7 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
             call()
 
 
-def test_the_public_keys_are_published_for_everybody(tmp_path: Path) -> None:
+def test_the_public_keys_need_no_authentication(tmp_path: Path) -> None:
     webhooks = make_webhooks(make_settings(tmp_path, signing_key=f"{KEY},{OTHER}"))
     with TestClient(make_app(webhooks)) as client:
         answer = client.get(f"{MOUNT}/jwks.json")
@@ -139,9 +139,7 @@ def receiver() -> Any:
         yield running
 
 
-async def test_deliveries_carry_a_signature_of_each_key_beside_that_of_the_secret(
-    receiver: Receiver, tmp_path: Path
-) -> None:
+async def test_deliveries_have_a_signature_of_each_key_and_of_the_secret(receiver: Receiver, tmp_path: Path) -> None:
     async with delivering(make_settings(tmp_path, signing_key=f"{KEY}, {OTHER}")) as deliverer:
         endpoint = await deliverer.endpoint(receiver.url)
         await deliverer.emit()

@@ -73,7 +73,7 @@ def test_what_fails_or_only_reads_has_no_entry(client: TestClient, entries: list
     assert entries == []
 
 
-def test_portals_and_who_acts_in_them_are_told_from_keys_users_and_code(
+def test_portal_sessions_keys_users_and_code_are_distinguished(
     webhooks: Webhooks, client: TestClient, entries: list[dict[str, Any]]
 ) -> None:
     enter(client, client.post("/portal", headers=ACME).json()["url"])

@@ -40,7 +40,7 @@ async def test_a_key_is_looked_up_by_its_bearer_header() -> None:
     assert await keys(connection()) is None
 
 
-async def test_a_lookup_may_be_async_and_another_way_stands_behind_it() -> None:
+async def test_a_lookup_may_be_async_and_have_a_fallback() -> None:
     async def lookup(key: str) -> Principal | None:
         return Principal("by key") if key == "sk_1" else None
 

@@ -88,7 +88,7 @@ async def test_one_tenant_gets_half_and_the_next_still_finds_room() -> None:
     assert budget.waiting == 0
 
 
-async def test_a_large_request_is_not_overtaken_for_ever() -> None:
+async def test_a_large_request_is_not_overtaken_forever() -> None:
     budget = Budget(100)
     held = await budget.reserve("acme", 50)
     async with clients(budget, ("globex", 80), ("initech", 10)) as (large, small):

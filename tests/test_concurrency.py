@@ -100,7 +100,7 @@ async def test_a_long_lived_task_that_fails_is_logged_and_started_again_after_lo
     assert type(error).__name__ in caplog.text
 
 
-async def test_a_failing_long_lived_task_disturbs_neither_its_neighbours_nor_the_block() -> None:
+async def test_a_failing_long_lived_task_does_not_affect_others_or_the_block() -> None:
     beats = 0
 
     async def beat() -> None:

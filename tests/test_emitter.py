@@ -101,7 +101,7 @@ async def test_emit_many_stores_all_in_one_commit(settings: WebhooksSettings) ->
         ]
 
 
-async def test_emit_many_takes_all_or_none(settings: WebhooksSettings) -> None:
+async def test_emit_many_stores_all_events_or_none(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     async with webhooks.lifespan():
         with pytest.raises(UnknownEventType):
@@ -208,7 +208,7 @@ def test_without_the_middleware_the_emitter_says_what_to_install() -> None:
         get_emitter(Bare())
 
 
-async def test_threads_emit_at_once_and_nothing_is_lost(settings: WebhooksSettings) -> None:
+async def test_concurrent_emits_of_threads_lose_nothing(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     async with webhooks.lifespan():
         emitter = webhooks.emitter("acme")
@@ -269,7 +269,7 @@ def test_a_websocket_emits(client: TestClient) -> None:
         assert [event["id"] for event in listed(client)] == [answered]
 
 
-def test_a_request_of_nobody_cannot_emit_and_says_why(settings: WebhooksSettings) -> None:
+def test_a_request_without_a_tenant_cannot_emit_and_says_why(settings: WebhooksSettings) -> None:
     app = make_app(make_webhooks(settings))
     with TestClient(app) as client, pytest.raises(TenantRequired, match="tenant"):
         client.post("/emit", json={})
@@ -280,7 +280,7 @@ def resolvers() -> list[Callable[..., Any]]:
 
 
 @pytest.mark.parametrize("resolver", resolvers())
-def test_the_hosts_own_resolver_tells_the_tenant(settings: WebhooksSettings, resolver: Callable[..., Any]) -> None:
+def test_the_hosts_own_resolver_determines_the_tenant(settings: WebhooksSettings, resolver: Callable[..., Any]) -> None:
     app = make_app(make_webhooks(settings, tenant=resolver))
     with TestClient(app) as client:
         client.post("/emit", json={}, headers={"X-User": "someone", "X-Team": "acme"})
@@ -296,7 +296,7 @@ async def test_an_event_id_that_was_minted_finds_its_event_again(settings: Webho
         assert len(await stored(webhooks)) == 1
 
 
-async def test_a_connection_that_emits_for_ever_keeps_a_bounded_list_of_what_it_emitted(
+async def test_a_connection_that_emits_forever_keeps_a_bounded_list_of_events(
     settings: WebhooksSettings,
 ) -> None:
     webhooks = make_webhooks(settings)

@@ -173,7 +173,7 @@ class Holder:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_json_cannot_carry_raises_with_the_remedy(value: Any, remedy: str) -> None:
+def test_values_that_are_not_json_raise_with_the_remedy(value: Any, remedy: str) -> None:
     with pytest.raises(InvalidEvent, match=remedy):
         encode_data({"value": value})
 
@@ -210,7 +210,7 @@ JSON = st.recursive(
 
 @settings(deadline=None)
 @given(data=st.dictionaries(st.text(), JSON))
-def test_whatever_json_carries_comes_back_the_same_on_one_line(data: Mapping[str, Any]) -> None:
+def test_every_json_value_survives_a_round_trip_on_one_line(data: Mapping[str, Any]) -> None:
     written = encode_data(data)
     assert json.loads(written) == data
     assert len(written.decode().splitlines()) == 1

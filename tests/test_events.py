@@ -46,7 +46,7 @@ def test_a_type_registered_twice_is_refused() -> None:
         EventTypes([EventType("a.b"), "a.b"])
 
 
-def test_the_ping_is_always_there_and_may_be_described_anew() -> None:
+def test_the_ping_always_exists_and_can_be_redefined() -> None:
     assert "test.ping" in EventTypes()
     assert EventTypes([EventType("test.ping", label="Ours")])["test.ping"].label == "Ours"
 
@@ -87,7 +87,7 @@ def test_a_wrong_schema_or_example_fails_where_it_is_written(options: dict[str, 
         EventType("a.b", **options)
 
 
-def test_a_schema_may_be_for_the_documentation_alone() -> None:
+def test_a_schema_may_be_for_documentation_only() -> None:
     EventType("a.b", schema={"required": ["x"]}, validate=False).encode({})
     with pytest.raises(InvalidEvent, match='"x"'):
         EventType("a.b", schema={"required": ["x"]}).encode({})

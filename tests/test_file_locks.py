@@ -85,12 +85,12 @@ def test_one_at_a_time_holds_it(path: Path) -> None:
     first.close()
 
 
-def test_the_file_is_for_its_owner_alone(path: Path) -> None:
+def test_only_the_owner_can_read_the_file(path: Path) -> None:
     opened(path).close()
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_waiting_for_a_stopped_process_ends_at_the_deadline_and_tells_who_holds_it(path: Path) -> None:
+def test_waiting_for_a_stopped_process_ends_at_the_deadline_and_names_the_holder(path: Path) -> None:
     with running(HOLD, path) as holder:
         assert first_line(holder) == "held"
         holder.send_signal(signal.SIGSTOP)
@@ -105,7 +105,7 @@ def test_waiting_for_a_stopped_process_ends_at_the_deadline_and_tells_who_holds_
         lock.close()
 
 
-def test_whoever_waits_for_long_says_once_for_whom_and_once_that_it_is_over(
+def test_a_long_wait_is_logged_once_with_its_holder_and_once_at_its_end(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -125,7 +125,7 @@ def test_whoever_waits_for_long_says_once_for_whom_and_once_that_it_is_over(
     ]
 
 
-def test_without_a_holder_nobody_is_named(path: Path) -> None:
+def test_without_a_holder_no_process_is_named(path: Path) -> None:
     assert opened(path).holder() == "another process"
 
 

@@ -49,7 +49,7 @@ def test_ids_grow_over_a_clock_that_is_set_back_a_little_and_follow_one_that_is_
     assert timestamp_ms(mint("msg_", now - 3_600_000)) == (now - 3_600_000) // 4 * 4
 
 
-def test_ids_of_one_kind_keep_their_order_whatever_clock_those_of_another_kind_go_by() -> None:
+def test_ids_of_one_kind_keep_their_order_with_any_clock_of_another_kind() -> None:
     now = time.time_ns() // 1_000_000
     ids = []
     for _ in range(50):
@@ -64,7 +64,7 @@ def test_the_first_id_of_a_moment_divides_earlier_from_later_ids() -> None:
     assert earlier < first_id("msg_", now + 40) < mint("msg_", now + 40)
 
 
-def test_bounds_beyond_what_an_id_can_tell_are_clamped() -> None:
+def test_bounds_outside_the_range_of_ids_are_clamped() -> None:
     assert first_id("msg_", 0) == "msg_" + "0" * 27
     assert is_message_id(first_id("msg_", 10**15))
 

@@ -49,7 +49,7 @@ async def test_a_second_entry_does_nothing_and_its_end_closes_nothing(settings: 
         webhooks.emitter("acme").emit("invoice.paid", {})
 
 
-async def test_jobs_that_overlap_each_store_their_event_whoever_leaves_first(settings: WebhooksSettings) -> None:
+async def test_overlapping_jobs_store_their_events_in_any_order_of_leaving(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     first_is_in, second_is_in, first_has_left = anyio.Event(), anyio.Event(), anyio.Event()
 
@@ -194,7 +194,7 @@ async def test_the_middleware_passes_a_failing_shutdown_of_the_host_on(settings:
         webhooks.emitter("acme").emit("invoice.paid", {})
 
 
-def test_health_tells_the_backend_its_state_and_the_streams(settings: WebhooksSettings) -> None:
+def test_health_shows_the_backend_and_the_streams(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     assert webhooks.health()["status"] == "stopped"
     with TestClient(make_app(webhooks)):

@@ -35,7 +35,7 @@ class Resource:
             self.closed += 1
 
 
-async def test_whoever_enters_first_may_leave_first() -> None:
+async def test_the_first_to_enter_may_leave_first() -> None:
     resource = Resource()
     lifespan = SharedLifespan(resource.open)
     first_is_in, second_is_in, first_has_left = anyio.Event(), anyio.Event(), anyio.Event()
@@ -131,7 +131,7 @@ async def test_an_error_while_it_opens_is_raised_to_all_who_wait_and_the_next_ma
         assert lifespan.running
 
 
-async def test_who_is_cancelled_while_it_opens_gives_it_up_and_the_next_may_try_again() -> None:
+async def test_cancelling_the_opening_task_lets_the_next_one_try_again() -> None:
     resource = Resource()
     resource.may_open = anyio.Event()
     lifespan = SharedLifespan(resource.open)
@@ -183,7 +183,7 @@ async def test_an_error_of_the_block_is_raised_and_one_while_it_closes_is_logged
     assert "LookupError: cannot be closed" in caplog.text
 
 
-async def test_where_it_ends_by_itself_the_reason_is_logged_and_kept_and_the_block_goes_on(
+async def test_if_it_ends_unexpectedly_the_reason_is_logged_and_kept_and_the_block_continues(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ended = anyio.Event()

@@ -47,7 +47,7 @@ def test_a_tenant_over_its_limit_costs_others_nothing() -> None:
         assert call(limits, "globex") is None
 
 
-def test_calls_in_flight_are_counted_until_they_end_whatever_their_end() -> None:
+def test_calls_in_flight_are_counted_until_they_end_in_any_way() -> None:
     limits = TenantLimits(per_second=0, burst=1, in_flight=1)
     for _ in range(3):
         with pytest.raises(LookupError), limits.admit("acme"):

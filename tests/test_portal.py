@@ -110,9 +110,7 @@ def test_everything_the_page_refers_to_is_there_with_and_without_a_slash(host: T
 
 
 @pytest.mark.parametrize("address", [f"{MOUNT}/dashboard", f"{MOUNT}/dashboard/"])
-def test_the_page_holds_behind_a_proxy_that_takes_a_prefix_away_without_saying_so(
-    host: TestClient, address: str
-) -> None:
+def test_the_page_works_behind_a_proxy_that_strips_a_prefix_silently(host: TestClient, address: str) -> None:
     answer = host.get(address, headers={"x-user": "acme"})
     for reference in Page(answer.text).references():
         seen = urljoin(f"/a/prefix{address}", reference)
@@ -271,7 +269,7 @@ def test_who_is_not_signed_in_is_asked_to(host: TestClient) -> None:
     assert "data-api" not in answer.text
 
 
-def test_the_page_takes_the_scope_to_read(settings: WebhooksSettings) -> None:
+def test_the_page_requires_the_read_scope(settings: WebhooksSettings) -> None:
     answer = client_of(portal_page(settings)).get("/api/dashboard", headers={"x-scopes": WRITE})
     assert answer.status_code == 403
     assert READ in answer.text
@@ -434,7 +432,7 @@ def test_the_commands_of_the_page_show_where_the_routes_are_installed(tmp_path: 
         assert json.loads(client.get("/settings/webhooks/api/endpoints").content)["done"] is True
 
 
-def test_a_link_names_the_tenant_and_signs_nobody_in_until_its_button_is_pressed(host: TestClient) -> None:
+def test_a_link_names_the_tenant_and_signs_in_only_by_its_button(host: TestClient) -> None:
     url = host.post(f"{MOUNT}/portal", headers=bearer("acme")).json()["url"]
     for _ in range(3):  # As programs do that look at links.
         offered = host.get(url)

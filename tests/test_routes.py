@@ -290,7 +290,7 @@ def ids(client: TestClient) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ALL)
-def test_nobody_is_told_to_authenticate(
+def test_an_anonymous_caller_is_asked_to_authenticate(
     client: TestClient, ids: dict[str, str], method: str, path: str, body: Any
 ) -> None:
     for headers in ({}, bearer("unknown")):
@@ -300,7 +300,7 @@ def test_nobody_is_told_to_authenticate(
 
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
-def test_a_key_that_may_only_read_is_told_the_scope_it_lacks(
+def test_a_read_only_key_is_refused_with_the_missing_scope(
     client: TestClient, ids: dict[str, str], method: str, path: str, body: Any
 ) -> None:
     response = call(client, method, path, body, bearer("acme-read"), **ids)
@@ -380,7 +380,7 @@ def by_cookie_or_key(connection: HTTPConnection) -> Principal | None:
     return Principal(user, [READ, WRITE]) if user else KEYS.get(connection.headers.get("authorization", "")[7:])
 
 
-def test_a_cookie_is_a_cookie_whatever_the_header_says(settings: WebhooksSettings) -> None:
+def test_a_cookie_counts_as_a_cookie_with_any_header(settings: WebhooksSettings) -> None:
     app = make_app(make_webhooks(settings, authenticate=by_cookie_or_key))
     with TestClient(app, base_url="http://testserver" + MOUNT) as client:
         cookie = {"Cookie": "user=acme"}
@@ -392,7 +392,7 @@ def test_a_cookie_is_a_cookie_whatever_the_header_says(settings: WebhooksSetting
         assert client.post("/test", headers=ACME).status_code == 202
 
 
-def test_a_key_works_from_anywhere_whatever_cookies_come_along(client: TestClient) -> None:
+def test_a_key_works_from_anywhere_with_any_cookies(client: TestClient) -> None:
     headers = {**ACME, "Cookie": "user=globex; other=1", "Sec-Fetch-Site": "cross-site"}
     assert client.post("/test", headers=headers).status_code == 202
 
@@ -407,7 +407,7 @@ def test_a_header_that_fails_never_falls_back_to_the_session_of_a_portal(
     assert client.get("/events", headers={**session, "Authorization": authorization}).status_code == 401
 
 
-def test_what_a_browser_sends_by_itself_hides_no_session_and_opens_no_other_site(client: TestClient) -> None:
+def test_credentials_that_browsers_send_automatically_do_not_bypass_the_origin_check(client: TestClient) -> None:
     # As behind a staging proxy with a password of its own.
     session = {"Cookie": session_of(client, "acme"), "Authorization": "Basic YTpi"}
     assert client.get("/events", headers=session).status_code == 200
@@ -492,7 +492,7 @@ def test_a_name_is_answered_alike_whether_it_exists_in_the_network_of_the_host_o
         ("eventType=invoice.paid", "unknown_parameter", "`event_type`"),
     ],
 )
-def test_a_bad_query_is_a_400_that_tells_what_to_send(client: TestClient, query: str, code: str, remedy: str) -> None:
+def test_a_bad_query_is_a_400_with_the_remedy(client: TestClient, query: str, code: str, remedy: str) -> None:
     response = client.get(f"/events?{query}", headers=ACME)
     assert (response.status_code, response.json()["code"]) == (400, code), response.text
     assert remedy in response.json()["detail"]
@@ -700,9 +700,7 @@ def test_an_origin_that_is_not_ours_in_any_form_is_refused(client: TestClient, o
         ("DELETE", "/portal", {"GET", "HEAD", "POST"}),
     ],
 )
-def test_a_wrong_method_is_told_all_that_are_allowed(
-    client: TestClient, method: str, path: str, allowed: set[str]
-) -> None:
+def test_a_wrong_method_gets_all_allowed_ones(client: TestClient, method: str, path: str, allowed: set[str]) -> None:
     assert set(client.request(method, path, headers=ACME).headers["allow"].split(", ")) == allowed
 
 
@@ -721,7 +719,7 @@ def test_a_portal_link_lasts_as_asked_and_cannot_renew_itself(client: TestClient
     assert (again.status_code, again.json()["code"]) == (403, "portal_session")
 
 
-def test_what_a_customer_is_told_names_no_setting_and_no_class(client: TestClient) -> None:
+def test_messages_for_customers_name_no_settings_or_classes(client: TestClient) -> None:
     large = client.post("/test", json={"data": {"x": "y" * 33_000}}, headers=ACME)
     assert "WEBHOOKS_" not in large.text
     assert "32768 bytes" in large.json()["detail"]

@@ -158,7 +158,7 @@ def test_a_model_of_something_else_than_an_object_is_refused_at_emit() -> None:
         EventType("a.b", schema=RootModel[list[int]]).encode([1])
 
 
-def test_a_typed_dict_is_a_dict_and_belongs_to_no_type_by_itself() -> None:
+def test_a_typed_dict_is_a_dict_without_an_event_type() -> None:
     event_type = EventType("a.b", schema=Typed)
     assert event_type.model is None
     assert stored(event_type, Typed(amount=1)) == {"amount": 1}
@@ -266,7 +266,7 @@ except ValueError as error:
 # Names that are not in the catalog
 
 
-def test_a_suggestion_takes_little_time_however_many_types_and_letters_there_are() -> None:
+def test_a_suggestion_is_quick_for_any_number_of_types_and_letters() -> None:
     types = EventTypes([f"{'a' * 200}.b{number}" for number in range(1000)])
     began = time.thread_time()
     for _ in range(5):

@@ -81,7 +81,7 @@ async def test_no_byte_of_a_link_can_be_changed() -> None:
         assert await sessions.read_link(changed) is None, index
 
 
-async def test_signing_out_ends_the_session_and_its_tickets_alone() -> None:
+async def test_signing_out_ends_only_the_session_and_its_tickets() -> None:
     meta, clock = DictMeta(), Clock(1000.0, speed=0)
     sessions = register(meta, clock)
     first, second = [await sessions.follow_link(await sessions.link(ACME, 60)) for _ in range(2)]

@@ -270,7 +270,7 @@ def test_a_changed_body_or_another_secret_is_refused() -> None:
         verify(generate_secret(), signed(), BODY, now=TIMESTAMP)
 
 
-def test_the_timestamp_may_be_off_by_the_tolerance_and_no_more() -> None:
+def test_the_timestamp_may_differ_by_at_most_the_tolerance() -> None:
     for now in (TIMESTAMP - 300, TIMESTAMP + 300):
         verify(SECRET, signed(), BODY, now=now)
     with pytest.raises(VerificationError, match="too old"):

@@ -258,7 +258,7 @@ def test_head_answers_headers_only(client: TestClient) -> None:
     assert response.content == b""
 
 
-def test_more_streams_than_allowed_are_told_to_come_later(settings: WebhooksSettings) -> None:
+def test_streams_above_the_limit_are_refused_temporarily(settings: WebhooksSettings) -> None:
     limited = settings.model_copy(update={"streams_per_tenant": 1})
     with TestClient(make_app(make_webhooks(limited))) as client:
         with client.stream("GET", STREAM, headers=ACME) as response:
@@ -269,7 +269,9 @@ def test_more_streams_than_allowed_are_told_to_come_later(settings: WebhooksSett
 
 
 @pytest.mark.parametrize("browser", ["ticket", "cookie"])
-def test_a_browser_beyond_the_limit_is_told_in_a_stream_to_come_later(settings: WebhooksSettings, browser: str) -> None:
+def test_a_browser_above_the_limit_gets_a_stream_that_says_when_to_retry(
+    settings: WebhooksSettings, browser: str
+) -> None:
     limited = settings.model_copy(update={"streams_per_tenant": 1})
     with TestClient(make_app(make_webhooks(limited))) as client:
         ticket = client.post(f"{STREAM}/ticket", headers=ACME).json()["ticket"]

@@ -237,7 +237,7 @@ def test_the_receiver_refuses_what_is_not_signed_with_its_secret(webhook_receive
     assert webhook_receiver.deliveries == []
 
 
-def test_waiting_in_vain_tells_what_came(client: TestClient, webhook_receiver: Receiver) -> None:
+def test_a_timeout_shows_what_arrived(client: TestClient, webhook_receiver: Receiver) -> None:
     client.post(f"{MOUNT}/endpoints", json=webhook_receiver.endpoint, headers=ACME)
     identifier = pay(client)
     webhook_receiver.wait_for()
@@ -275,7 +275,7 @@ def test_a_retry_is_not_made_before_its_time(
     assert [each.status for each in webhook_receiver.wait_for(2)] == [503, 204]
 
 
-def test_a_receiver_that_was_told_to_fail_can_be_told_to_succeed(
+def test_a_failing_receiver_can_be_made_to_succeed(
     client: TestClient, webhook_receiver: Receiver, webhook_clock: Clock
 ) -> None:
     webhook_receiver.fail()
@@ -333,7 +333,7 @@ async def test_the_engine_in_memory_leaves_nothing_behind(
     assert os.listdir(tmp_path) == []
 
 
-def test_it_is_the_embedded_engine() -> None:
+def test_it_is_the_sqlite_backend() -> None:
     backend = MemoryBackend()
     assert isinstance(backend, SQLiteBackend)
     assert (backend.name, backend.health()["status"]) == ("memory", "stopped")

@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 from starlette_webhooks.waiting import running_loop
 
 
-async def test_all_who_wait_at_a_gate_go_on_when_it_opens_and_who_was_cancelled_disturbs_nobody() -> None:
+async def test_a_gate_wakes_all_waiting_tasks_even_if_one_was_cancelled() -> None:
     gate = running_loop().gate()
     passed: list[int] = []
     scopes = [anyio.CancelScope() for _ in range(3)]
@@ -52,7 +52,7 @@ async def test_a_waiter_wakes_once_and_keeps_nothing_for_later() -> None:
             assert woken == expected
 
 
-async def test_a_waiter_whose_task_was_cancelled_takes_another() -> None:
+async def test_a_waiter_can_be_used_again_after_a_cancellation() -> None:
     waiter = running_loop().waiter()
     with anyio.fail_after(5):
         with anyio.move_on_after(0.01):

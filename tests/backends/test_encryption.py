@@ -81,7 +81,7 @@ def read_stored(database: str, request: pytest.FixtureRequest) -> Callable[[], s
     return lambda: stored(database, schema)
 
 
-async def test_secrets_and_headers_are_unreadable_in_the_database_and_work_as_ever(
+async def test_secrets_and_headers_are_unreadable_in_the_database_and_still_work(
     make_keyed: MakeKeyed, read_stored: Callable[[], str]
 ) -> None:
     async with opened(make_keyed(NEW)) as backend:
@@ -152,7 +152,7 @@ async def test_a_process_without_the_key_does_not_start(make_keyed: MakeKeyed) -
                 pass
 
 
-async def test_a_secret_that_cannot_be_read_holds_up_its_own_endpoint_alone(
+async def test_an_unreadable_secret_blocks_only_its_own_endpoint(
     make_keyed: MakeKeyed, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with listening() as seen, opened(make_keyed(NEW)) as backend:

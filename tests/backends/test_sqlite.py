@@ -27,7 +27,7 @@ async def add(backend: SQLiteBackend, receiver: Receiver) -> Endpoint:
     return await backend.create_endpoint("acme", EndpointChanges(url=receiver.url))
 
 
-async def test_an_endpoint_that_is_gone_is_disabled_and_its_tenant_told(settings: WebhooksSettings) -> None:
+async def test_an_endpoint_that_answers_410_is_disabled_and_its_tenant_notified(settings: WebhooksSettings) -> None:
     backend = SQLiteBackend(settings)
     with receiving() as gone, receiving() as works:
         gone.status = 410
@@ -66,7 +66,7 @@ async def test_an_event_is_delivered_without_a_look_at_all_endpoints(settings: W
 
 
 @pytest.mark.parametrize("action", ["test", "resend", "recover", "update"])
-async def test_what_somebody_asks_for_is_tried_at_once_though_the_endpoint_fails(
+async def test_tests_and_resends_are_tried_immediately_even_if_the_endpoint_fails(
     settings: WebhooksSettings, action: str
 ) -> None:
     settings = settings.model_copy(update={"retry_schedule": [0.0]})

@@ -42,7 +42,7 @@ def axe() -> str:
     return source.read_text()
 
 
-def test_an_endpoint_can_be_added_and_tested_by_keyboard_alone(visit: Visit, receiver: Receiver) -> None:
+def test_an_endpoint_can_be_added_and_tested_with_the_keyboard_only(visit: Visit, receiver: Receiver) -> None:
     page = visit().open("endpoints")
     expect(page.get_by_role("heading", name="No endpoints yet")).to_be_visible()
 

@@ -62,7 +62,7 @@ def test_the_commands_to_read_events_work_as_they_are(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("style", ["webhook", "svix", "both"])
-def test_the_python_snippet_takes_genuine_webhooks_and_answers_400_to_everything_else(
+def test_the_python_snippet_accepts_genuine_webhooks_and_answers_400_to_others(
     visit: Visit, monkeypatch: pytest.MonkeyPatch, style: str
 ) -> None:
     page = visit().open("catalog")

@@ -88,7 +88,7 @@ def test_hostile_text_is_shown_as_text(visit: Visit, receiver: Receiver) -> None
 
 
 @pytest.mark.parametrize("at", ["/settings/webhooks/", f"/hidden{MOUNT}/dashboard", "/hidden/settings/webhooks/"])
-def test_the_page_works_wherever_it_stands(visit: Visit, receiver: Receiver, at: str) -> None:
+def test_the_page_works_at_any_mount(visit: Visit, receiver: Receiver, at: str) -> None:
     visitor = visit()
     visitor.endpoint(receiver.url)
     page = visitor.open("endpoints", at=at)

@@ -29,7 +29,7 @@ def test_help_of_the_command_and_of_each_subcommand_works_without_a_database(
         assert f"starlette-webhooks {name}" in capsys.readouterr().out
 
 
-def test_without_a_database_the_usage_is_told_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_database_the_usage_is_printed_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate"]) == 2
     said = capsys.readouterr()
     assert said.out == ""

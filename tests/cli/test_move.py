@@ -132,7 +132,7 @@ async def replayed(store: Store, tenant: str) -> Any:
 DELIVERIES = "SELECT event, endpoint, due, attempt, step, trigger, stamped, urgent FROM {}delivery ORDER BY 1, 2"
 
 
-async def test_all_that_a_file_holds_is_there_afterwards_and_goes_on(
+async def test_everything_in_the_file_is_moved_and_continues(
     file: Path,
     make_target: Callable[[], PostgreSQLStore],
     command: MoveCommand,

@@ -132,7 +132,7 @@ def test_an_opened_tunnel_does_not_open_what_lies_behind_it() -> None:
         ("https://example.com/a/../b//c;d", b"example.com", b"/a/../b//c;d", 443),
     ],
 )
-def test_urls_are_taken_apart_as_they_go_over_the_wire(url: str, authority: bytes, target: bytes, port: int) -> None:
+def test_urls_are_parsed_as_they_are_sent(url: str, authority: bytes, target: bytes, port: int) -> None:
     parsed = AddressGuard().check_url(url)
     assert (parsed.authority, parsed.target, parsed.port) == (authority, target, port)
 
@@ -254,7 +254,7 @@ def test_plain_http_can_be_refused() -> None:
 
 @settings(max_examples=300)
 @given(st.text(max_size=60) | st.builds("https://{}".format, st.text(max_size=40)))
-def test_any_text_is_taken_apart_or_refused_as_a_url(url: str) -> None:
+def test_any_text_is_parsed_or_refused_as_a_url(url: str) -> None:
     try:
         parsed = parse_url(url)
     except InvalidURL:

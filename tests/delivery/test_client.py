@@ -307,7 +307,7 @@ async def test_concurrent_requests_get_their_own_responses() -> None:
         assert client.idle_connections == seen.connections
 
 
-async def test_a_client_that_is_not_entered_tells_how() -> None:
+async def test_a_client_that_is_not_entered_says_what_to_do() -> None:
     client = DeliveryClient(guard())
     with pytest.raises(RuntimeError, match="async with"):
         await client.post("http://127.0.0.1/", HEADERS, b"{}")

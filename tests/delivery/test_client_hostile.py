@@ -143,7 +143,7 @@ async def test_a_response_is_read_up_to_the_limit_and_its_connection_not_used_ag
         pytest.param(sending(HEAD + b"x-a: ", b"a" * 9999, then="repeat"), b"", id="endless header"),
     ],
 )
-async def test_a_receiver_that_breaks_the_rules_has_answered_where_its_status_can_be_told(
+async def test_a_receiver_that_violates_http_has_answered_if_its_status_is_clear(
     behave: Callable[[Peer], Awaitable[None]], body: bytes
 ) -> None:
     async with listening(behave) as seen, DeliveryClient(guard()) as client:
@@ -160,7 +160,7 @@ async def test_a_sloppy_response_keeps_its_retry_after_and_no_more_of_its_body_t
     assert reply.headers == {"retry-after": "120", "content-type": "text/plain"}
 
 
-async def test_compressed_bodies_are_neither_asked_for_nor_inflated() -> None:
+async def test_compressed_bodies_are_not_requested_and_not_inflated() -> None:
     bomb = gzip.compress(bytes(10_000_000))
     head = HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(bomb)
     async with listening(sending(head + bomb)) as seen, DeliveryClient(guard()) as client:
@@ -182,7 +182,7 @@ async def test_a_receiver_may_answer_before_it_has_read_the_body(then: str) -> N
         assert client.idle_connections == 0
 
 
-async def test_a_receiver_that_neither_reads_nor_answers_is_left_in_time() -> None:
+async def test_a_receiver_that_does_not_read_or_answer_times_out() -> None:
     async def behave(peer: Peer) -> None:
         await anyio.sleep(5)
 
@@ -278,7 +278,7 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("way", ["close", "reset"])
-async def test_a_kept_connection_that_drops_a_request_at_once_is_replaced_once(way: str) -> None:
+async def test_a_kept_connection_that_drops_a_request_immediately_is_replaced_once(way: str) -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         if peer.number != 2:
@@ -344,7 +344,7 @@ async def test_connections_that_the_receiver_closed_are_let_go_without_another_r
         await eventually(lambda: client.idle_connections == 0, within=0.9)
 
 
-async def test_a_connection_does_not_live_for_ever() -> None:
+async def test_a_connection_has_a_maximum_age() -> None:
     async with listening() as seen, DeliveryClient(guard(), max_age=0.1) as client:
         for _ in range(2):
             await client.post(seen.url(), [], b"{}")

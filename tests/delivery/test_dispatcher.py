@@ -573,7 +573,7 @@ async def test_slow_endpoints_take_half_of_the_slots_at_most(tmp_path: Path) -> 
     assert most == 4
 
 
-async def test_endpoints_that_fail_are_not_tried_all_at_once(receiver: Receiver, tmp_path: Path) -> None:
+async def test_failing_endpoints_are_not_tried_all_together(receiver: Receiver, tmp_path: Path) -> None:
     arrivals: list[float] = []
 
     def answer(request: Received) -> int:
@@ -712,7 +712,7 @@ async def test_an_attempt_that_cannot_be_recorded_as_it_is_is_recorded_without_i
     assert "could not be recorded. Recording its result alone." in caplog.text
 
 
-async def test_a_delivery_whose_result_cannot_be_recorded_at_all_is_set_aside_and_the_operator_told(
+async def test_a_delivery_whose_result_cannot_be_recorded_is_set_aside_and_logged(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with delivering(make_settings(tmp_path)) as deliverer:
@@ -757,7 +757,7 @@ async def test_without_resources_an_attempt_is_made_a_little_later_and_the_recei
     assert len(receiver.requests) == 2
 
 
-async def test_attempts_that_are_cut_off_at_the_end_are_made_again_at_once_by_the_next_process(
+async def test_attempts_that_are_aborted_at_shutdown_are_repeated_immediately_by_the_next_process(
     receiver: Receiver, tmp_path: Path
 ) -> None:
     settings = make_settings(tmp_path, shutdown_grace=0.1)

@@ -45,7 +45,7 @@ def test_no_bound_is_broken_and_no_slot_left_unused(
         assert used == max(free - reserve, 0)
 
 
-def test_success_doubles_what_an_endpoint_gets_and_failure_takes_it_back() -> None:
+def test_success_doubles_the_slots_of_an_endpoint_and_failure_reduces_them() -> None:
     limits = Limits(concurrency=100, per_endpoint=6)
     for expected in (1, 2, 4, 6, 6):
         assert limits.request(1).slots == expected
@@ -191,7 +191,7 @@ def test_each_of_many_slow_endpoints_has_its_turn(
     assert min(turns.values()) > 0.7 * turns.total() / endpoints
 
 
-def test_where_all_slots_are_taken_time_alone_gives_endpoints_that_fail_none() -> None:
+def test_without_free_slots_failing_endpoints_get_none_over_time() -> None:
     limits = Limits(concurrency=4, per_endpoint=8)
     ready = Ready(limits)
     limits.learn(1, 0, ok=False, slow=False, throttled=False)
@@ -203,7 +203,7 @@ def test_where_all_slots_are_taken_time_alone_gives_endpoints_that_fail_none() -
     assert ready.degraded_from() == -math.inf
 
 
-def test_the_list_of_ready_endpoints_is_bounded_and_those_that_fail_keep_nobody_else_out() -> None:
+def test_the_list_of_ready_endpoints_is_bounded_and_failing_ones_do_not_displace_others() -> None:
     limits = Limits(concurrency=4, per_endpoint=1)
     ready = Ready(limits)
     for endpoint in range(9_000, 20_000):

@@ -60,7 +60,7 @@ async def test_tls_goes_through_the_proxy_from_end_to_end(proxy: str, authority:
     assert len(seen.requests) == 2
 
 
-async def test_certificates_of_further_authorities_are_trusted_besides_those_of_the_system(
+async def test_certificates_of_further_authorities_are_trusted_in_addition_to_the_systems(
     authority: trustme.CA, ca_file: str
 ) -> None:
     async with listening(context=server_context(authority)) as seen:

@@ -74,7 +74,7 @@ def test_an_attempt_that_changes_nothing_leaves_the_state_as_it_is() -> None:
         (500, 100 * MINUTE, 0, None),
     ],
 )
-def test_gone_disables_at_once_and_failing_after_a_while(
+def test_gone_disables_immediately_and_failing_after_some_time(
     status: int, failing_for: int, disable_after: int, reason: str | None
 ) -> None:
     before = EndpointState(NOW - failing_for, None, 0, 0)

@@ -111,7 +111,7 @@ def frames(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line[6:])
 
 
-def test_route_emits_an_event_that_is_listed_at_once(api: httpx.Client) -> None:
+def test_route_emits_an_event_that_is_listed_immediately(api: httpx.Client) -> None:
     document = api.post("/api/v1/documents", json={"title": "Minutes"})
     assert document.status_code == 201
     assert api.get("/api/v1/documents").json()["documents"][0] == document.json()
@@ -326,7 +326,7 @@ def check_out(base: str, id: str = "") -> httpx.Response:
     return stripe_sends(base, "checkout.session.completed", about, id)
 
 
-def test_checkout_at_stripe_is_one_event_however_often_stripe_tells(base: str, api: httpx.Client) -> None:
+def test_checkout_at_stripe_is_one_event_even_if_stripe_repeats_it(base: str, api: httpx.Client) -> None:
     before = len(newest(api, event_type="subscription.created"))
     id = f"evt_{uuid4().hex}"
     for _ in range(3):
@@ -356,7 +356,7 @@ def test_webhook_that_is_not_from_stripe_emits_nothing(base: str, api: httpx.Cli
     assert newest(api) == before
 
 
-def test_webhook_of_stripe_that_concerns_nobody_emits_nothing(base: str, api: httpx.Client) -> None:
+def test_webhook_of_stripe_about_an_unknown_customer_emits_nothing(base: str, api: httpx.Client) -> None:
     before = newest(api)
     assert stripe_sends(base, "customer.created", {"id": "cus_9"}).status_code == 204
     assert stripe_sends(base, "checkout.session.completed", {"mode": "payment", "customer": "cus_1"}).status_code == 204
@@ -366,7 +366,7 @@ def test_webhook_of_stripe_that_concerns_nobody_emits_nothing(base: str, api: ht
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_server_stops_at_once_though_a_stream_is_open(host: str, tmp_path: Path) -> None:
+def test_server_stops_immediately_even_if_a_stream_is_open(host: str, tmp_path: Path) -> None:
     with serving(tmp_path, app=f"example_app.{host}_app:app", EXAMPLE_API_KEY=KEY) as server:
         headers = {"Authorization": f"Bearer {KEY}"}
         with plain.stream("GET", f"{server.url}{HOOKS}/events/stream", headers=headers, timeout=5) as stream:

@@ -54,7 +54,7 @@ def test_the_hosts_own_users_are_read_by_its_own_functions(
         assert len(client.get(f"{MOUNT}/events", headers={"X-User": "acme"}).json()["events"]) == 1
 
 
-def test_users_that_are_not_starlettes_are_nobody_until_the_host_says_who_they_are(settings: WebhooksSettings) -> None:
+def test_users_of_other_types_have_no_tenant_until_the_host_resolves_them(settings: WebhooksSettings) -> None:
     plugin = WebhooksPlugin(make_webhooks(settings, authenticate=None))
     app = Litestar([litestar_emit], plugins=[plugin], middleware=[Users], exception_handlers={WebhooksError: shown})
     with TestClient(app) as client:

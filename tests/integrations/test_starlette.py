@@ -35,7 +35,7 @@ def sign_in(app: Starlette) -> None:
 
 @pytest.mark.parametrize("make", APPS)
 @pytest.mark.parametrize("sign_in_first", [True, False])
-def test_installed_in_one_call_it_knows_who_is_signed_in_whatever_the_order(
+def test_installed_in_one_call_it_knows_the_user_in_any_order(
     settings: WebhooksSettings, emitted_webhooks: EmittedEvents, make: Callable[[], Starlette], sign_in_first: bool
 ) -> None:
     app = make()
@@ -93,7 +93,7 @@ class EmitsItself:
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_middleware_inside_of_ours_emits_and_outside_is_told_what_to_do(
+def test_middleware_inside_ours_can_emit_and_outside_gets_the_remedy(
     settings: WebhooksSettings, emitted_webhooks: EmittedEvents, inside: bool
 ) -> None:
     webhooks = make_webhooks(settings)

@@ -76,7 +76,7 @@ def emit(emitter: Emitter, within: object, sku: str = "one") -> str:
 # What commits
 
 
-async def test_nobody_can_wait_for_an_event_before_the_commit(engine: Engine, emitter: Emitter) -> None:
+async def test_an_event_cannot_be_awaited_before_the_commit(engine: Engine, emitter: Emitter) -> None:
     with Session(engine) as session:
         emission = emitter.emit("order.created", {"sku": "one"}, within=session)
         assert emission.event.event_id == f"evt_{emission.event.id[4:]}"
@@ -345,7 +345,7 @@ def test_a_session_that_routes_is_checked_as_it_writes(
 
 
 @pytest.mark.parametrize("how", ["engine", "options", "connection"])
-def test_what_commits_by_itself_is_refused(engine: Engine, tmp_path: Path, how: str) -> None:
+def test_connections_in_autocommit_mode_are_refused(engine: Engine, tmp_path: Path, how: str) -> None:
     alone = create_engine(engine.url, isolation_level="AUTOCOMMIT")
     if how != "engine":
         alone = create_engine(engine.url).execution_options(isolation_level="AUTOCOMMIT")

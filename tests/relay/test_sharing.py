@@ -114,7 +114,7 @@ async def restart(server: PostgreSQL) -> None:
 
 @pytest.mark.slow  # A server starts, and starts again.
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_relay_goes_on_after_a_restart_of_the_server(own_postgresql: PostgreSQL) -> None:
+async def test_the_relay_continues_after_a_restart_of_the_server(own_postgresql: PostgreSQL) -> None:
     outbox = PostgreSQLOutbox(
         own_postgresql.url, clock=time.time, retention=86_400, max_events=1000, max_bytes=10_000_000, deadline=30
     )
@@ -134,7 +134,7 @@ async def test_the_relay_goes_on_after_a_restart_of_the_server(own_postgresql: P
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # A process of each loop would only take longer.
-async def test_a_process_that_dies_or_stands_still_is_replaced_within_5_seconds(
+async def test_a_process_that_dies_or_is_suspended_is_replaced_within_5_seconds(
     make_outbox: MakeOutbox, postgresql_url: str, postgresql_schema: str, how: signal.Signals
 ) -> None:
     outbox, target = make_outbox(), Target()

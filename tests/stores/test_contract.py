@@ -88,7 +88,7 @@ async def test_outside_its_lifespan_every_call_says_that_it_is_notrunning(make_s
         await CALLS[call](store)
 
 
-async def test_outside_its_lifespan_it_takes_no_events_and_watches_nothing(make_store: MakeStore) -> None:
+async def test_outside_its_lifespan_it_refuses_events_and_watches_nothing(make_store: MakeStore) -> None:
     store = make_store()
     with pytest.raises(NotRunning):
         store.submit([event()])
@@ -155,7 +155,7 @@ async def test_a_submission_is_one_commit_of_all_its_events_in_order(make_store:
         assert await ids(store, limit=250) == sorted((one.id for one in sent), reverse=True)
 
 
-async def test_many_submissions_at_once_are_all_stored(make_store: MakeStore) -> None:
+async def test_many_concurrent_submissions_are_all_stored(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         number = await store.endpoint_number("acme", (await add(store)).id)
         async with anyio.create_task_group() as tasks:
@@ -210,7 +210,7 @@ async def test_times_bound_a_list_to_4_ms(make_store: MakeStore) -> None:
         assert await ids(store, before=sent.timestamp + tick) == [sent.id]
 
 
-async def test_a_page_of_large_events_ends_early_and_the_next_goes_on(make_store: MakeStore) -> None:
+async def test_a_page_of_large_events_ends_early_and_the_next_one_continues(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         await store.submit([event(data={"x": "y" * 1_000_000}) for _ in range(12)]).wait()
         first = await store.list_events("acme", EventQuery(limit=250))
@@ -245,7 +245,7 @@ async def replayed(replay: Replay) -> list[str]:
     return [one.id async for page in replay.pages() for one in page]
 
 
-async def test_a_listener_hears_each_event_of_its_tenants_once_and_in_order(make_store: MakeStore) -> None:
+async def test_a_listener_gets_each_event_of_its_tenants_once_and_in_order(make_store: MakeStore) -> None:
     store, ears = make_store(), Ears("acme")
     store.listen(ears)
     async with store.lifespan():
@@ -261,7 +261,7 @@ async def test_a_listener_hears_each_event_of_its_tenants_once_and_in_order(make
         assert positions == sorted(set(positions))
 
 
-async def test_a_listener_hears_what_other_processes_commit(make_shared_store: MakeStore) -> None:
+async def test_a_listener_gets_commits_of_other_processes(make_shared_store: MakeStore) -> None:
     store, ears = make_shared_store(), Ears("acme")
     store.listen(ears)
     async with store.lifespan(), running(make_shared_store) as other:
@@ -274,7 +274,7 @@ async def test_a_listener_hears_what_other_processes_commit(make_shared_store: M
         assert ears.ids == stored == sent
 
 
-async def test_nothing_is_heard_once_nobody_is_watched(make_store: MakeStore) -> None:
+async def test_without_watched_tenants_nothing_is_published(make_store: MakeStore) -> None:
     store, ears = make_store(), Ears("acme")
     store.listen(ears)
     async with store.lifespan():
@@ -306,7 +306,7 @@ async def test_a_replay_brings_what_follows_an_event_and_covers_it(make_store: M
         assert [entry.event.id for entry in ears.entries if not replay.covers(entry)] == [after.id]
 
 
-async def test_a_replay_goes_on_after_a_position(make_store: MakeStore) -> None:
+async def test_a_replay_continues_after_a_position(make_store: MakeStore) -> None:
     store, ears = make_store(), Ears("acme")
     store.listen(ears)
     async with store.lifespan():
@@ -429,7 +429,7 @@ async def test_a_secret_is_kept_given_and_rotated(make_store: MakeStore, clock: 
         assert await store.rotate_secret("acme", given.id, "whsec_10") == "whsec_10"
 
 
-async def test_nobody_sees_or_touches_the_objects_of_another_tenant(make_store: MakeStore) -> None:
+async def test_a_tenant_cannot_see_or_change_objects_of_another(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         sent, endpoint = await emit(store), await add(store)
         assert await store.get_endpoint("globex", endpoint.id) is None
@@ -448,7 +448,7 @@ async def test_nobody_sees_or_touches_the_objects_of_another_tenant(make_store: 
         assert await ids(store) == [sent.id]
 
 
-async def test_what_is_written_at_once_for_one_tenant_keeps_to_the_limit(make_shared_store: MakeStore) -> None:
+async def test_concurrent_creations_of_a_tenant_respect_the_limit(make_shared_store: MakeStore) -> None:
     async with running(make_shared_store) as store, running(make_shared_store) as other:
         refused = 0
 

@@ -58,7 +58,7 @@ from tests.stores.contract import (
         (("a.b", "c.d"), ("us", "eu"), {"a.b+eu", "a.b+eu+us"}),
     ],
 )
-async def test_an_event_is_queued_once_for_each_endpoint_that_wants_it(
+async def test_an_event_is_queued_once_for_each_matching_endpoint(
     make_store: MakeStore, event_types: tuple[str, ...], channels: tuple[str, ...], matched: set[str]
 ) -> None:
     async with running(make_store) as store:
@@ -89,7 +89,7 @@ async def test_deliveries_are_due_later_where_the_schedule_says_so(make_store: M
         assert len((await claim(store)).deliveries) == 1
 
 
-async def test_a_commit_tells_for_which_endpoints_there_are_deliveries(make_store: MakeStore) -> None:
+async def test_a_commit_names_the_endpoints_with_new_deliveries(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         one, two = [await add(store, event_types=(type,)) for type in ("a.b", "c.d")]
         numbers = [await number_of(store, endpoint) for endpoint in (one, two)]
@@ -264,7 +264,7 @@ async def test_a_high_rate_is_claimed_a_tenth_of_a_second_at_a_time(make_store: 
         assert len((await claim(store, number, each=50)).deliveries) == 10
 
 
-async def test_processes_that_claim_at_once_share_the_work_without_duplicates(make_shared_store: MakeStore) -> None:
+async def test_concurrent_claims_of_processes_have_no_duplicates(make_shared_store: MakeStore) -> None:
     async with running(make_shared_store) as store, running(make_shared_store) as other:
         numbers = [await number_of(store, await add(store, f"t{n}")) for n in range(8)]
         for n in range(8):
@@ -295,7 +295,7 @@ async def claim_urgent(store: Store, *endpoints: int, each: int = 4) -> Claim:
     )
 
 
-async def test_a_test_and_a_resend_are_claimed_before_the_backlog_whatever_holds_the_endpoint(
+async def test_tests_and_resends_are_claimed_before_the_backlog_and_ignore_limits(
     make_store: MakeStore,
 ) -> None:
     async with running(make_store) as store:
@@ -359,7 +359,7 @@ async def test_urgent_deliveries_of_a_disabled_endpoint_wait(make_store: MakeSto
         assert (await claim_urgent(store, number)).deliveries == []
 
 
-async def test_a_test_event_is_marked_for_good_and_urgent_for_every_endpoint(make_store: MakeStore) -> None:
+async def test_a_test_event_stays_marked_and_is_urgent_for_every_endpoint(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         numbers = [await number_of(store, await add(store)) for _ in range(2)]
         real, made_up = await emit(store), await emit(store, test=True, channels=["eu"])
@@ -422,7 +422,7 @@ async def test_a_delivery_that_is_set_aside_is_made_only_if_somebody_resends_it(
         assert len((await claim(store, number)).deliveries) == 1
 
 
-async def test_a_delivery_that_is_set_aside_keeps_no_event_for_ever(make_store: MakeStore) -> None:
+async def test_a_delivery_that_is_set_aside_does_not_keep_its_event_forever(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         await add(store)
         await emit(store)
@@ -539,7 +539,7 @@ async def test_a_success_ends_the_delivery_and_is_logged_and_counted(make_store:
         assert (stats.success, stats.fail, stats.pending) == (1, 0, 0)
 
 
-async def test_many_records_at_once_are_all_kept(make_store: MakeStore) -> None:
+async def test_many_concurrent_records_are_all_stored(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         works, fails = await add(store), await add(store)
         failing = await number_of(store, fails)
@@ -620,7 +620,9 @@ async def test_a_receiver_that_asks_for_a_pause_gets_one(make_store: MakeStore, 
         assert len((await claim(store, number)).deliveries) == 2
 
 
-async def test_gone_disables_at_once_keeps_what_is_pending_and_tells_the_tenant(make_store: MakeStore) -> None:
+async def test_gone_disables_immediately_keeps_pending_deliveries_and_notifies_the_tenant(
+    make_store: MakeStore,
+) -> None:
     async with running(make_store) as store:
         endpoint, works = await add(store), await add(store)
         await emit(store)
@@ -709,9 +711,7 @@ async def test_resending_ignores_filters_and_counts_on(make_store: MakeStore) ->
         assert (await attempt(store)).number == 2
 
 
-async def test_resending_what_is_pending_takes_no_step_of_the_schedule_away(
-    make_store: MakeStore, clock: Clock
-) -> None:
+async def test_resending_a_pending_delivery_uses_no_step_of_the_schedule(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         endpoint = await add(store)
         sent = await emit(store)
@@ -736,7 +736,7 @@ async def test_resending_during_an_attempt_delivers_once_more(make_store: MakeSt
         assert await due(store, within=DAY) == {}
 
 
-async def test_nobody_resends_what_belongs_to_another_tenant(make_store: MakeStore) -> None:
+async def test_a_tenant_cannot_resend_events_of_another(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         mine, theirs = await add(store), await add(store, "globex")
         sent, foreign = await emit(store, type="a.b"), await emit(store, "globex", type="a.b")
@@ -917,7 +917,7 @@ async def test_attempts_are_listed_between_two_times(make_store: MakeStore, cloc
         assert await attempt_ids(store, after=oldest.timestamp + half, before=middle.timestamp + half) == [middle.id]
 
 
-async def test_nobody_sees_the_attempts_of_another_tenant(make_store: MakeStore) -> None:
+async def test_a_tenant_cannot_see_the_attempts_of_another(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         endpoint = await add(store, "globex")
         await history(store, 200, tenant="globex")

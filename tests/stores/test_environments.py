@@ -39,7 +39,7 @@ async def test_a_database_is_bound_to_the_first_environment_and_refused_by_any_o
         await opens(open_store())
 
 
-async def test_an_adopted_copy_delivers_nothing_by_itself_and_keeps_its_events(
+async def test_an_adopted_copy_delivers_nothing_and_keeps_its_events(
     open_store: OpenStore, settings: WebhooksSettings
 ) -> None:
     store = open_store(environment="production")

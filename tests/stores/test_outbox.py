@@ -210,7 +210,7 @@ async def test_a_shared_value_is_the_first_that_was_given(make_outbox: MakeOutbo
         assert await outbox.read_meta("secret_key", b"second") == b"first"
 
 
-async def test_what_was_submitted_outlives_the_process_if_others_may_use_it(make_outbox: MakeOutbox) -> None:
+async def test_submitted_events_outlive_the_process_if_the_outbox_is_shared(make_outbox: MakeOutbox) -> None:
     async with opened(make_outbox) as outbox:
         await put(outbox, make())
         shared = outbox.shared
@@ -251,7 +251,7 @@ async def test_the_lock_is_held_by_one_at_a_time(make_outbox: MakeOutbox) -> Non
         assert lock.held
 
 
-async def test_outside_its_lifespan_it_takes_and_gives_nothing(make_outbox: MakeOutbox) -> None:
+async def test_outside_its_lifespan_every_call_is_refused(make_outbox: MakeOutbox) -> None:
     outbox = make_outbox()
     with pytest.raises(NotRunning):
         outbox.submit([make()])

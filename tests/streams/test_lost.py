@@ -15,7 +15,7 @@ def gaps(reader: Reader) -> list[dict[str, str | None]]:
     return [json.loads(block.fields["data"]) for block in reader.blocks if block.fields.get("event") == "gap"]
 
 
-async def test_stream_whose_last_event_is_lost_is_told_of_a_gap_and_goes_on() -> None:
+async def test_stream_whose_last_event_is_lost_gets_a_gap_and_continues() -> None:
     log = Log()
     async with running(log) as hub, reading(hub) as reader:
         first = log.emit(0)
@@ -58,7 +58,7 @@ async def test_stream_that_has_got_nothing_yet_gets_what_is_new() -> None:
     assert gaps(reader) == gaps(later) == []
 
 
-async def test_replay_that_is_under_way_goes_on_by_id() -> None:
+async def test_running_replay_continues_by_id() -> None:
     log = Log()
     # Three of them fit into one send.
     events = [log.commit(make_event(number, size=20_000)) for number in range(8)]

@@ -58,7 +58,7 @@ def resume(server: Server, tenant: str, last: str, count: int) -> float:
 
 
 @pytest.mark.slow
-def test_clients_that_never_read_large_replays_cost_bounded_memory_and_nobodys_time(tmp_path: Path) -> None:
+def test_clients_that_never_read_large_replays_use_bounded_memory_and_delay_no_one(tmp_path: Path) -> None:
     budget, clients = 16 * MIB, 100
     with serving(tmp_path, page_memory_bytes=str(budget), stream_send_timeout="3", heartbeat="0.5") as server:
         first = emit(server, "acme", 10)
@@ -89,7 +89,7 @@ def list_events(server: Server, tenant: str) -> float:
 
 
 @pytest.mark.slow
-def test_clients_that_never_read_large_pages_cost_bounded_memory_and_nobodys_time(tmp_path: Path) -> None:
+def test_clients_that_never_read_large_pages_use_bounded_memory_and_delay_no_one(tmp_path: Path) -> None:
     budget, clients = 48 * MIB, 40
     with serving(tmp_path, page_memory_bytes=str(budget), stream_send_timeout="1") as server:
         for _ in range(10):

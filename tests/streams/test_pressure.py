@@ -77,7 +77,7 @@ async def test_the_memory_is_shared_by_all_tenants_and_stays_within_its_bound() 
             reader.gone.set()
 
 
-async def test_a_stuck_reader_is_cut_off_and_delays_nobody() -> None:
+async def test_a_stalled_reader_is_aborted_and_delays_no_one() -> None:
     log = Log()
     async with running(log, stream_send_timeout=0.5, heartbeat=0.2) as hub, reading(hub) as stuck, reading(hub) as well:
         stuck.stop()
@@ -94,7 +94,7 @@ async def test_a_stuck_reader_is_cut_off_and_delays_nobody() -> None:
         assert (metrics["stalled"], metrics["closed"], metrics["streams"]) == (1, {"stalled": 1}, 1)
 
 
-async def test_a_slow_replay_delays_nobody() -> None:
+async def test_a_slow_replay_delays_no_one() -> None:
     blocked = anyio.Event()
     log = Log()
     first = log.commit(make_event(0))
@@ -175,7 +175,7 @@ async def test_the_engine_is_asked_for_a_tenant_while_it_has_streams_and_a_littl
             await eventually(lambda: reader.numbers)
 
 
-async def test_filters_nobody_reads_any_more_do_not_pile_up() -> None:
+async def test_unused_filters_do_not_accumulate() -> None:
     log = Log()
     async with running(log) as hub:
         for number in range(300):
@@ -185,7 +185,7 @@ async def test_filters_nobody_reads_any_more_do_not_pile_up() -> None:
         assert hub.metrics()["views"] <= 256
 
 
-async def test_memory_of_an_erased_tenant_is_forgotten_and_its_streams_go_on() -> None:
+async def test_memory_of_an_erased_tenant_is_dropped_and_its_streams_continue() -> None:
     log = Log()
     async with running(log) as hub, reading(hub) as reader:
         log.emit(1)
@@ -200,7 +200,7 @@ async def test_memory_of_an_erased_tenant_is_forgotten_and_its_streams_go_on() -
 
 
 @pytest.mark.parametrize("stalled", [False, True])
-async def test_the_hub_ends_within_two_seconds_whatever_readers_do(stalled: bool) -> None:
+async def test_the_hub_ends_within_two_seconds_with_any_readers(stalled: bool) -> None:
     readers = [Reader() for _ in range(20)]
     async with anyio.create_task_group() as tasks:
         async with running(Log()) as hub:

@@ -54,7 +54,7 @@ def metrics(server: Server) -> dict[str, object]:
     [("uvicorn", []), ("uvicorn", WORKERS), ("gunicorn", []), ("granian", []), ("hypercorn", [])],
     ids=lambda value: str(value),
 )
-def test_a_server_with_open_streams_stops_at_once_and_ends_them_cleanly(
+def test_a_server_with_open_streams_stops_immediately_and_ends_them_cleanly(
     name: str, args: list[str], tmp_path: Path
 ) -> None:
     with serving(tmp_path, server=name, app=APP, args=args) as server, ExitStack() as stack:
@@ -111,7 +111,7 @@ def test_a_server_that_a_program_stops_ends_its_streams(way: str, tmp_path: Path
         assert time.monotonic() - began < 2
 
 
-def test_a_stream_goes_on_while_one_of_two_servers_goes_on(tmp_path: Path) -> None:
+def test_a_stream_continues_while_one_of_two_servers_continues(tmp_path: Path) -> None:
     with serving(tmp_path, server="stopping", app="two_servers") as server, streaming(server) as connection:
         httpx.post(f"{server.url}/stop")
         wait_for(lambda: httpx.get(f"{server.url}/stopped").json())
@@ -152,7 +152,7 @@ def test_head_answers_without_a_stream(tmp_path: Path) -> None:
         assert metrics(server)["opened"] == 0
 
 
-def test_a_reader_that_never_reads_holds_up_neither_others_nor_the_shutdown(tmp_path: Path) -> None:
+def test_a_reader_that_never_reads_does_not_delay_others_or_the_shutdown(tmp_path: Path) -> None:
     with serving(tmp_path, app=APP) as server, streaming(server) as stuck, streaming(server) as well:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         last = ""

@@ -91,7 +91,7 @@ def test_off_the_main_thread_streams_are_served_without_handlers(seen: Seen, any
     assert len(readers) == 1
 
 
-def test_default_handlers_are_left_alone() -> None:
+def test_default_handlers_stay_unchanged() -> None:
     former = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         chain = SignalChain(lambda: None)

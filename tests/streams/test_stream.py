@@ -26,7 +26,7 @@ PAID = StreamFilter(frozenset({"invoice.paid"}))
 FAILED = StreamFilter(frozenset({"invoice.failed"}))
 
 
-async def test_a_stream_begins_with_its_headers_and_a_retry_at_once() -> None:
+async def test_a_stream_starts_immediately_with_headers_and_retry() -> None:
     async with running(Log()) as hub, reading(hub) as reader:
         start, first = reader.messages[:2]
     assert (start["type"], start["status"]) == ("http.response.start", 200)
@@ -38,7 +38,7 @@ async def test_a_stream_begins_with_its_headers_and_a_retry_at_once() -> None:
     assert re.fullmatch(rb"retry: \d+\n\n", first["body"])
 
 
-async def test_head_answers_headers_only_and_takes_no_place() -> None:
+async def test_head_returns_headers_only_and_uses_no_slot() -> None:
     log = Log()
     reader = Reader()
     async with running(log, streams_per_process=1) as hub, reading(hub):
@@ -146,7 +146,7 @@ async def test_what_was_committed_before_a_stream_began_and_is_published_later_i
     assert reader.numbers == [2, 3]
 
 
-async def test_resuming_replays_the_log_in_order_and_goes_on_live() -> None:
+async def test_resuming_replays_the_log_in_order_and_continues_live() -> None:
     log = Log()
     events = [log.commit(make_event(number)) for number in range(20)]
     async with running(log) as hub, reading(hub, after=events[4].id) as reader:
@@ -198,7 +198,7 @@ async def test_many_who_come_back_after_a_restart_read_the_log_once() -> None:
     assert len(log.replays) <= 3
 
 
-async def test_an_unknown_id_is_told_as_a_gap_and_the_stream_goes_on_from_the_oldest_event() -> None:
+async def test_an_unknown_id_gives_a_gap_and_the_stream_continues_from_the_oldest_event() -> None:
     log = Log()
     events = [log.commit(make_event(number)) for number in range(5)]
     log.pruned = 2
@@ -382,7 +382,7 @@ async def test_outside_of_running_streams_are_refused_with_the_remedy() -> None:
         await Reader().run(hub)
 
 
-async def test_where_the_log_cannot_be_read_a_stream_ends_cleanly_and_tells_nothing(
+async def test_if_the_log_cannot_be_read_a_stream_ends_cleanly_without_details(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def fail() -> None:

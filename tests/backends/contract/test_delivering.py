@@ -29,7 +29,7 @@ def fail(receiver: Receiver) -> str:
 # Attempts
 
 
-async def test_an_event_is_attempted_once_at_each_endpoint_that_wants_it(
+async def test_an_event_is_attempted_once_at_each_matching_endpoint(
     make_backend: MakeBackend, receiver: Receiver
 ) -> None:
     async with running(make_backend) as backend:
@@ -44,7 +44,7 @@ async def test_an_event_is_attempted_once_at_each_endpoint_that_wants_it(
             assert await attempts(backend, endpoint_id=endpoint.id) == []
 
 
-async def test_an_attempt_tells_what_happened(make_backend: MakeBackend, receiver: Receiver) -> None:
+async def test_an_attempt_shows_what_happened(make_backend: MakeBackend, receiver: Receiver) -> None:
     async with running(make_backend) as backend:
         good = await create(backend, url=receiver.url)
         bad = await create(backend, url=fail(receiver))

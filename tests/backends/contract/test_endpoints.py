@@ -77,7 +77,7 @@ async def test_a_rotation_to_the_same_secret_is_a_conflict(make_backend: MakeBac
         assert conflict.value.code == "same_secret"
 
 
-async def test_too_many_rotations_at_once_are_a_conflict(make_backend: MakeBackend) -> None:
+async def test_too_many_concurrent_rotations_are_a_conflict(make_backend: MakeBackend) -> None:
     async with running(make_backend) as backend:
         endpoint = await create(backend)
         with pytest.raises(Conflict) as conflict:

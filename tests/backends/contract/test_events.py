@@ -108,7 +108,7 @@ async def test_no_tenant_sees_what_is_anothers(make_backend: MakeBackend) -> Non
         assert (await backend.get_endpoint("acme", endpoint.id)) is not None
 
 
-async def test_an_object_that_was_never_there_is_none(make_backend: MakeBackend) -> None:
+async def test_an_object_that_never_existed_is_none(make_backend: MakeBackend) -> None:
     async with running(make_backend) as backend:
         await create(backend)
         event, endpoint = "msg_" + "0" * 27, "ep_" + "0" * 27
@@ -138,7 +138,7 @@ async def test_an_invalid_cursor_is_refused_with_one_code_wherever_it_is_given(
 # Streaming
 
 
-async def test_a_listener_is_told_of_each_event_of_its_tenants_in_order(make_backend: MakeBackend) -> None:
+async def test_a_listener_gets_each_event_of_its_tenants_in_order(make_backend: MakeBackend) -> None:
     backend, ear = make_backend(), Ear()
     backend.listen(ear)
     async with backend.lifespan(TYPES):
@@ -175,7 +175,7 @@ async def test_a_stream_resumes_behind_the_event_it_names(make_backend: MakeBack
             backend.unwatch("acme")
 
 
-async def test_a_stream_that_cannot_resume_is_told_so(make_backend: MakeBackend) -> None:
+async def test_a_stream_that_cannot_resume_gets_a_gap(make_backend: MakeBackend) -> None:
     async with running(make_backend) as backend:
         sent = await send(backend)
         backend.watch("acme")

@@ -58,7 +58,7 @@ async def test_outside_its_lifespan_every_call_says_that_it_is_not_running(
         await CALLS[call](backend)
 
 
-async def test_outside_its_lifespan_it_takes_no_event_and_follows_no_tenant(make_backend: MakeBackend) -> None:
+async def test_outside_its_lifespan_it_refuses_events_and_follows_no_tenant(make_backend: MakeBackend) -> None:
     backend = make_backend()
     event = make(backend)
 

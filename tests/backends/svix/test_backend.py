@@ -147,7 +147,7 @@ async def test_the_backend_starts_while_svix_is_down_keeps_events_and_says_so(
         assert backend.health()["status"] == "ok"
 
 
-async def test_a_wrong_key_is_told_with_the_remedy(
+async def test_a_wrong_key_raises_with_the_remedy(
     fake: FakeSvix, svix_settings: WebhooksSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     from pydantic import SecretStr

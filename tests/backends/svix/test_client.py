@@ -83,7 +83,7 @@ async def test_a_server_that_is_not_there_and_a_url_that_is_none_are_unavailable
                 await backend.list_events("a", EventQuery())
 
 
-async def test_a_call_ends_within_the_time_out_whatever_the_retries(
+async def test_a_call_ends_within_the_timeout_with_any_number_of_retries(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     fake.fail("/msg$", times=10, status=None, delay=2)
@@ -115,7 +115,7 @@ async def test_the_clock_of_svix_is_taken_from_its_answers(fake: FakeSvix, svix_
         assert 498.5 < client.now() - time.time() <= 500
 
 
-async def test_the_clock_of_svix_stands_when_the_clock_here_is_set(
+async def test_the_clock_of_svix_is_unaffected_when_the_local_clock_is_set(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     clock = Clock()

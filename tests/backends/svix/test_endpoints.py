@@ -192,7 +192,7 @@ async def test_recovering_sends_what_failed_and_what_was_never_tried(
 
 
 @pytest.mark.parametrize("filters", [{}, {"event_types": ("user.created",)}, {"channels": ("eu",)}])
-async def test_a_test_reaches_the_one_endpoint_whatever_its_filters(
+async def test_a_test_reaches_the_endpoint_ignoring_its_filters(
     fake: FakeSvix, svix_settings: WebhooksSettings, filters: dict[str, tuple[str, ...]]
 ) -> None:
     async with running(svix_settings) as backend:

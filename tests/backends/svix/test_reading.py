@@ -59,7 +59,7 @@ async def test_events_are_filtered_by_type_channel_and_time(svix_settings: Webho
         assert await found(after=now + timedelta(hours=1)) == []
 
 
-async def test_all_pages_after_a_moment_are_read_and_not_the_oldest_one_alone(
+async def test_all_pages_after_a_time_are_read_and_not_only_the_oldest(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     async with running(svix_settings) as backend:

@@ -215,7 +215,7 @@ async def test_a_clock_that_is_set_back_makes_no_pause_longer(
         (413, b"<html>bad</html>", ""),
     ],
 )
-async def test_an_event_refused_permanently_is_dead_lettered_and_the_tenant_goes_on(
+async def test_a_permanently_refused_event_is_dead_lettered_and_others_continue(
     fake: FakeSvix, svix_settings: WebhooksSettings, status: int, body: bytes, code: str
 ) -> None:
     fake.fail("/msg$", method="POST", status=status, body=body)
@@ -431,7 +431,9 @@ async def test_any_tenant_has_an_application_of_its_own(
     assert application_uid(uid) != uid
 
 
-async def test_two_first_calls_at_once_make_one_application(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+async def test_two_concurrent_first_calls_create_one_application(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
     fake.fail("/app$", method="POST", status=409, body=b'{"code":"conflict","detail":"A conflict has occurred"}')
     async with running(svix_settings) as backend:
         await backend.send([make("a", 1)])

@@ -44,7 +44,7 @@ async def test_the_sdk_calls_through_the_client_that_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("retries", [(), (0.0,), (0.0, 0.0)])
-async def test_the_sdk_retries_as_often_as_it_is_told(retries: tuple[float, ...]) -> None:
+async def test_the_sdk_retries_as_often_as_configured(retries: tuple[float, ...]) -> None:
     transport = Transport(500, b'{"code":"x","detail":"y"}')
     async with httpx.AsyncClient(transport=transport) as http:
         sdk = make_sdk("token", http, server_url="http://svix.test", retries=retries, timeout=1)
@@ -53,7 +53,7 @@ async def test_the_sdk_retries_as_often_as_it_is_told(retries: tuple[float, ...]
     assert len(transport.requests) == 1 + len(retries), CHANGED
 
 
-async def test_the_sdk_makes_no_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_sdk_uses_our_client(monkeypatch: pytest.MonkeyPatch) -> None:
     async with httpx.AsyncClient() as http:
 
         def refuse(*args: object, **kwargs: object) -> None:

@@ -38,7 +38,7 @@ async def test_sending_the_same_event_id_again_returns_the_first_event(
         assert len((await backend.list_events(tenant, EventQuery())).items) == 1
 
 
-async def test_two_senders_of_one_event_id_at_once_get_the_same_event(
+async def test_concurrent_sends_of_one_event_id_get_the_same_event(
     svix_settings: WebhooksSettings, tenant: str
 ) -> None:
     results: list[Event] = []
@@ -63,7 +63,7 @@ async def test_what_was_emitted_before_is_forwarded_before(fake: FakeSvix, svix_
         assert [m.payload["data"]["number"] for m in fake.application("a").by_event_id.values()] == list(range(11))
 
 
-async def test_send_raises_at_once_while_svix_is_down_and_older_events_wait(
+async def test_send_raises_immediately_while_svix_is_down_and_older_events_wait(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     fake.go_down()

@@ -254,7 +254,7 @@ async def test_what_the_tail_has_published_and_a_lagging_replica_does_not_show_i
     assert replay.covers(ear.entries[1])
 
 
-async def test_a_reader_that_fell_behind_goes_on_from_its_position() -> None:
+async def test_a_lagging_reader_continues_from_its_position() -> None:
     randomness = random.Random(6)
     source = StoreSource(busy_application(randomness, 400, 20.0, slow=0.02))
     ear = Ear()
@@ -295,7 +295,7 @@ async def test_messages_of_other_processes_are_streamed_and_late_ones_too(
         assert len(ear.entries) == 2
 
 
-async def test_many_new_messages_at_once_are_streamed_with_their_payloads(
+async def test_many_new_messages_together_are_streamed_with_their_payloads(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     ear = Ear()
@@ -314,7 +314,7 @@ async def test_many_new_messages_at_once_are_streamed_with_their_payloads(
         assert read == list(range(1, 601))
 
 
-async def test_what_this_process_forwards_is_streamed_at_once_and_only_once(
+async def test_events_forwarded_by_this_process_are_streamed_immediately_and_once(
     svix_settings: WebhooksSettings, tenant: str
 ) -> None:
     ear = Ear()

@@ -56,7 +56,7 @@ def restore(source: str, target: str, schema: str, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # The programs of PostgreSQL know no event loop.
-async def test_a_restored_dump_goes_on_where_it_was_and_is_refused_in_another_environment(
+async def test_a_restored_dump_continues_and_is_refused_in_another_environment(
     postgresql_url: str, postgresql_schema: str, staging: WebhooksSettings, tmp_path: Path
 ) -> None:
     store = PostgreSQLStore(postgresql_url, schema=postgresql_schema, environment="production")

@@ -37,7 +37,7 @@ def test_a_vanished_server_is_noticed_by_default() -> None:
     assert int(parameters["tcp_user_timeout"] or 0) > 0
 
 
-def test_of_several_hosts_the_one_that_takes_writes_is_chosen() -> None:
+def test_of_several_hosts_the_one_that_accepts_writes_is_chosen() -> None:
     several = parse_url("postgresql://one:5432,two:5433/shop")
     assert conninfo_to_dict(several.conninfo)["target_session_attrs"] == "read-write"
     assert several.description == "one:5432,two:5433/shop"
@@ -59,6 +59,6 @@ def test_error_for_a_bad_url_does_not_show_it(url: str) -> None:
     assert "hidden-word" not in shown
 
 
-def test_password_is_neither_in_the_repr_nor_in_the_description() -> None:
+def test_password_is_not_in_the_repr_or_the_description() -> None:
     info = parse_url("postgresql://ada:hidden-word@db/shop")
     assert "hidden-word" not in repr(info) + info.description

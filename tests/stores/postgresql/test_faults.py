@@ -34,7 +34,7 @@ async def test_event_is_stored_once_if_its_connection_breaks(postgresql_url: str
         assert sorted(await ids(store, limit=100)) == sorted(sent)
 
 
-async def test_work_goes_on_after_an_immediate_restart(own_postgresql: PostgreSQL) -> None:
+async def test_work_continues_after_an_immediate_restart(own_postgresql: PostgreSQL) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=20)
     async with store.lifespan():
         await add(store)
@@ -48,7 +48,7 @@ async def test_work_goes_on_after_an_immediate_restart(own_postgresql: PostgreSQ
             await record(store, one)
 
 
-async def test_emit_fails_within_the_deadline_while_the_server_is_away_and_then_at_once(
+async def test_emit_fails_within_the_deadline_and_then_immediately_while_the_server_is_unavailable(
     own_postgresql: PostgreSQL,
 ) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=2)

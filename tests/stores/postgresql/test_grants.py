@@ -102,7 +102,7 @@ async def test_a_role_that_only_runs_changes_no_schema(roles: Roles, postgresql_
                 runner.execute(statement)
 
 
-async def test_a_role_without_the_right_to_migrate_is_told_who_has_it(roles: Roles, postgresql_schema: str) -> None:
+async def test_a_role_without_the_right_to_migrate_gets_the_remedy(roles: Roles, postgresql_schema: str) -> None:
     with pytest.raises(BackendUnavailable, match="denied.*`starlette-webhooks migrate` as the role that owns"):
         async with PostgreSQLStore(roles.runner_url, schema=postgresql_schema).lifespan():
             pass

@@ -50,7 +50,7 @@ def test_schema_is_made_once_by_processes_that_start_together(postgresql_url: st
         assert version(own, postgresql_schema) == VERSION
 
 
-def test_whoever_waits_for_a_process_that_stands_still_amid_a_migration_says_so(
+def test_waiting_for_a_process_that_is_suspended_during_a_migration_is_logged(
     connection: Connection, postgresql_url: str, postgresql_schema: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with psycopg.connect(postgresql_url, autocommit=True) as holder:

@@ -50,7 +50,7 @@ async def emitted(store: PostgreSQLStore) -> str | None:
         return None
 
 
-async def test_emits_fail_at_once_for_as_long_as_the_server_is_known_to_be_away(
+async def test_emits_fail_immediately_while_the_server_is_known_to_be_unavailable(
     own_postgresql: PostgreSQL, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=1)
@@ -69,7 +69,7 @@ async def test_emits_fail_at_once_for_as_long_as_the_server_is_known_to_be_away(
     assert len([one for one in caplog.records if "The database is unavailable" in one.message]) == 1
 
 
-async def test_short_restart_delays_emits_and_refuses_none(own_postgresql: PostgreSQL) -> None:
+async def test_short_restart_delays_emits_without_refusing_any(own_postgresql: PostgreSQL) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=15)
     async with store.lifespan():
         sent = [(await emit(store)).id]
@@ -96,7 +96,7 @@ async def test_short_restart_delays_emits_and_refuses_none(own_postgresql: Postg
         assert sorted(await ids(store, limit=250)) == sorted(sent)[-250:]
 
 
-def test_connection_is_opened_to_the_last_of_several_hosts_whatever_time_callers_have(postgresql_url: str) -> None:
+def test_connection_reaches_the_last_of_several_hosts_even_if_callers_have_little_time(postgresql_url: str) -> None:
     server = urlsplit(postgresql_url)
     with delaying(postgresql_url, 0) as (_, proxy):
         proxy.black = True
@@ -111,7 +111,7 @@ def test_connection_is_opened_to_the_last_of_several_hosts_whatever_time_callers
         link.close()
 
 
-async def test_server_that_takes_no_writes_counts_as_away_until_it_does(own_postgresql: PostgreSQL) -> None:
+async def test_server_that_refuses_writes_counts_as_unavailable(own_postgresql: PostgreSQL) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=1)
     async with store.lifespan():
         before = await emit(store)
@@ -131,7 +131,7 @@ async def test_server_that_takes_no_writes_counts_as_away_until_it_does(own_post
         assert await ids(store) == [after, before.id]
 
 
-async def test_disk_that_is_full_refuses_emits_at_once_and_loses_nothing(own_postgresql: PostgreSQL) -> None:
+async def test_full_disk_refuses_emits_immediately_and_loses_nothing(own_postgresql: PostgreSQL) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=5)
     # What does not compress goes into the file of large values, which may not grow beyond this.
     own_postgresql.limit_files(17_000_000)
@@ -180,7 +180,7 @@ async def test_pooler_that_is_restarted_under_load_loses_nothing(postgresql_url:
                 await record(store, delivery)
 
 
-async def test_commit_is_on_disk_whatever_the_default_of_the_server(own_postgresql: PostgreSQL) -> None:
+async def test_commit_is_on_disk_regardless_of_the_servers_default(own_postgresql: PostgreSQL) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=15)
     async with store.lifespan():
         await add(store)
@@ -211,7 +211,7 @@ async def test_timeouts_of_the_role_end_calls_and_nothing_else(own_postgresql: P
         assert await ids(store) == sent[::-1]
 
 
-async def test_black_hole_fails_reads_and_records_in_time_and_is_left_by_itself(
+async def test_black_hole_fails_reads_and_records_in_time_and_recovers(
     postgresql_url: str, postgresql_schema: str
 ) -> None:
     with delaying(postgresql_url, 0) as (url, proxy):
@@ -232,7 +232,7 @@ async def test_black_hole_fails_reads_and_records_in_time_and_is_left_by_itself(
             assert await eventually(partial(emitted, store))
 
 
-async def test_start_goes_on_once_the_server_is_there(own_postgresql: PostgreSQL) -> None:
+async def test_startup_continues_once_the_server_is_available(own_postgresql: PostgreSQL) -> None:
     own_postgresql.stop()
     store = PostgreSQLStore(own_postgresql.url, patience=30)
     async with anyio.create_task_group() as tasks:

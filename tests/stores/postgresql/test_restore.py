@@ -59,7 +59,7 @@ def gaps(reader: Reader) -> list[str]:
     return [json.loads(block.fields["data"])["requested"] for block in blocks]
 
 
-async def test_open_stream_is_told_of_a_gap_and_misses_nothing_that_is_new(own_postgresql: PostgreSQL) -> None:
+async def test_open_stream_gets_a_gap_and_misses_no_new_event(own_postgresql: PostgreSQL) -> None:
     server = own_postgresql
     async with streaming(server) as (here, other, hub), reading(hub) as reader:
         await emit(here, 0)
@@ -87,7 +87,7 @@ async def test_stream_does_not_notice_a_restart_that_loses_nothing(own_postgresq
         assert hub.metrics()["lagged"] == 0
 
 
-async def test_streams_go_on_after_a_restart_if_what_they_sent_last_was_erased(own_postgresql: PostgreSQL) -> None:
+async def test_streams_continue_after_a_restart_if_their_last_event_was_erased(own_postgresql: PostgreSQL) -> None:
     async with streaming(own_postgresql) as (here, other, hub), reading(hub) as reader:
         await emit(here, 0)
         (last,) = await here.submit([event("globex")]).wait()

@@ -95,7 +95,7 @@ async def test_everything_works_behind_a_pooler_in_transaction_mode(pgbouncer_ur
         assert await ids(second) == sent[::-1]
 
 
-async def test_commit_waits_for_the_disk_whatever_the_default_of_the_role(
+async def test_commit_waits_for_the_disk_regardless_of_the_roles_default(
     postgresql_url: str, postgresql_schema: str
 ) -> None:
     store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)

@@ -80,7 +80,7 @@ async def test_the_thread_that_writes_ends_with_the_lifespan(tmp_path: Path) -> 
         assert not writers()
 
 
-async def test_who_waits_goes_on_though_a_listener_of_commits_fails(
+async def test_a_failing_listener_of_commits_does_not_block_waiting_callers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(writes: Sequence[Write[Any]]) -> None:
@@ -141,7 +141,7 @@ async def test_writes_submitted_before_a_cancellation_are_committed(tmp_path: Pa
     assert write.result == 1
 
 
-async def test_outside_its_lifespan_the_database_takes_nothing(tmp_path: Path) -> None:
+async def test_outside_its_lifespan_the_database_refuses_writes(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "a.db"))
     with pytest.raises(NotRunning, match="lifespan"):
         database.submit(put("early"))

@@ -42,7 +42,7 @@ def test_a_delivery_whose_event_is_gone_is_dropped(db: sqlite3.Connection) -> No
     assert rows(db, "SELECT * FROM delivery") == []
 
 
-def test_a_scan_goes_on_where_the_last_one_ended(db: sqlite3.Connection) -> None:
+def test_a_scan_continues_where_the_last_one_ended(db: sqlite3.Connection) -> None:
     for number in range(5):
         add_endpoint(db, f"https://example.com/{number}", disabled=number == 1)
     emit(db)
@@ -106,7 +106,7 @@ def steps(db: sqlite3.Connection, work: Any) -> int:
     return ticks
 
 
-def test_a_backlog_makes_neither_claim_nor_scan_dearer(db: sqlite3.Connection) -> None:
+def test_a_backlog_does_not_slow_down_claims_and_scans(db: sqlite3.Connection) -> None:
     for number in range(10):
         add_endpoint(db, f"https://example.com/{number}")
 
@@ -249,7 +249,7 @@ def ids(db: sqlite3.Connection, *, most: int, **query: Any) -> list[str]:
         cursor = page.next_cursor
 
 
-def test_a_rare_filter_ends_the_page_early_and_goes_on(db: sqlite3.Connection) -> None:
+def test_a_rare_filter_ends_the_page_early_with_a_cursor(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/")
     history(db, (True, 204), (True, 200), (True, 200), (True, 200), (True, 200))
     page = list_attempts(db, "acme", AttemptQuery(event_types=("no.such",)), most=2)

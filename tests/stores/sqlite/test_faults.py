@@ -186,7 +186,7 @@ async def test_a_file_that_is_removed_is_noticed_without_a_write_and_taken_again
         assert await database.read(names) == {"a"}
 
 
-async def test_a_commit_that_takes_long_shows(tmp_path: Path) -> None:
+async def test_a_slow_commit_shows_in_health(tmp_path: Path) -> None:
     database = make(tmp_path, lock_seconds=0.1, busy_seconds=0.1)
 
     def write_slowly(connection: sqlite3.Connection) -> None:
@@ -199,7 +199,7 @@ async def test_a_commit_that_takes_long_shows(tmp_path: Path) -> None:
         assert database.problem is None
 
 
-async def test_without_a_free_thread_it_writes_and_closes_and_afterwards_goes_on(tmp_path: Path) -> None:
+async def test_without_a_free_thread_it_still_writes_and_closes(tmp_path: Path) -> None:
     database = make(tmp_path, watch_every=0.01)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(database.lifespan())
@@ -216,7 +216,7 @@ async def test_without_a_free_thread_it_writes_and_closes_and_afterwards_goes_on
         assert await database.read(names) == {"a", "b", "c"}
 
 
-async def test_a_forked_child_takes_nothing_and_may_open_the_file_for_itself(tmp_path: Path) -> None:
+async def test_a_forked_child_inherits_nothing_and_can_open_the_file_itself(tmp_path: Path) -> None:
     database = make(tmp_path)
 
     def submit_in_child() -> int:

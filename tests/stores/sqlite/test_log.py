@@ -94,7 +94,7 @@ async def test_a_position_is_never_given_twice_even_when_the_log_was_emptied(tmp
         assert await database.read(log.high_water) == high + 1
 
 
-async def test_a_full_page_of_large_events_ends_early_and_the_next_goes_on(tmp_path: Path) -> None:
+async def test_a_page_of_large_events_ends_early_and_the_next_one_continues(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "a.db"))
     events = [new_event("a.b", {"x": "y" * 1_000_000}, tenant="acme") for _ in range(12)]
     async with database.lifespan():
@@ -112,7 +112,7 @@ async def test_a_full_page_of_large_events_ends_early_and_the_next_goes_on(tmp_p
     assert seen == [event.id for event in reversed(events)]
 
 
-async def test_a_replay_goes_in_pages_and_tells_how_far_it_read(tmp_path: Path) -> None:
+async def test_a_replay_is_read_in_pages_with_their_positions(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "a.db"))
     async with database.lifespan():
         await database.write(lambda connection: insert(connection, 120))
@@ -131,7 +131,7 @@ async def test_a_replay_goes_in_pages_and_tells_how_far_it_read(tmp_path: Path) 
     assert pages == 2
 
 
-async def test_retention_takes_old_events_with_all_that_hangs_on_them(settings: WebhooksSettings) -> None:
+async def test_retention_removes_old_events_with_everything_that_depends_on_them(settings: WebhooksSettings) -> None:
     clock = Clock(speed=0)
     backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=clock)
     async with backend.lifespan(TYPES):
@@ -172,7 +172,7 @@ async def test_retention_leaves_what_is_still_to_be_delivered(settings: Webhooks
         (("a.b", "c.d"), ("us", "eu"), {"a.b+eu", "a.b+eu+us"}),
     ],
 )
-async def test_an_event_is_queued_once_for_each_endpoint_that_wants_it(
+async def test_an_event_is_queued_once_for_each_matching_endpoint(
     tmp_path: Path, event_types: tuple[str, ...], channels: tuple[str, ...], matched: set[str]
 ) -> None:
     backend = SQLiteBackend(make_settings(tmp_path, deliver=False))
@@ -206,7 +206,7 @@ async def test_times_bound_a_list_to_their_tick(settings: WebhooksSettings) -> N
         assert await found(before=event.timestamp + tick)
 
 
-async def test_retention_takes_what_waits_for_a_disabled_endpoint_alone(settings: WebhooksSettings) -> None:
+async def test_retention_removes_events_that_wait_only_for_disabled_endpoints(settings: WebhooksSettings) -> None:
     clock = Clock(speed=0)
     backend = SQLiteBackend(settings.model_copy(update={"deliver": False}), clock=clock)
     async with backend.lifespan(TYPES):

@@ -11,7 +11,7 @@ from tests.eventually import eventually
 from tests.stores.contract import Listening, add, emit, number_of, running
 
 
-async def test_commits_of_other_processes_are_told_within_50_ms(tmp_path: Path) -> None:
+async def test_commits_of_other_processes_are_notified_within_50_ms(tmp_path: Path) -> None:
     path = str(tmp_path / "webhooks.db")
     async with running(lambda: SQLiteStore(path)) as store, running(lambda: SQLiteStore(path)) as other:
         endpoint = await add(store)

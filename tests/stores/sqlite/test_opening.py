@@ -71,7 +71,7 @@ def modes_in(directory: Path) -> dict[str, int]:
     return {file.name: file.lstat().st_mode & 0o777 for file in directory.iterdir()}
 
 
-async def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     mask = os.umask(0)
     try:
         async with (database := Database(str(tmp_path / "a.db"))).lifespan():
@@ -82,7 +82,7 @@ async def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     assert modes == {"a.db": 0o600, "a.db-wal": 0o600, "a.db-shm": 0o600, "a.db-lock": 0o600}
 
 
-async def test_a_file_that_any_user_may_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_file_that_any_user_can_read_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.db").touch(0o644)
     await open_and_put(tmp_path / "a.db")
     assert "chmod 600" in caplog.text

@@ -72,7 +72,7 @@ async def test_replaced_headers_and_expired_secrets_are_gone_within_seconds(tmp_
         await eventually(lambda: not shows(path, SECRET, HEADERS["X-Api-Key"])())
 
 
-def test_what_is_overwritten_is_so_for_the_block_alone(tmp_path: Path) -> None:
+def test_overrides_last_only_for_the_block(tmp_path: Path) -> None:
     path = tmp_path / "plain.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         # Some systems have it on by default.
