@@ -208,7 +208,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(data=st.dictionaries(st.text(), JSON))
 def test_every_json_value_survives_a_round_trip_on_one_line(data: Mapping[str, Any]) -> None:
     written = encode_data(data)
