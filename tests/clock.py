@@ -1,4 +1,4 @@
-"""The clock of all tests: the time of day, a clock that only moves forward, and a way to sleep, moved by the test."""
+"""The clock of all tests: the time of day, a monotonic clock and a way to sleep, which tests control."""
 
 from __future__ import annotations
 

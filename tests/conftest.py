@@ -1,4 +1,4 @@
-"""Fixtures for all tests: both event loops, and the strict rule of CI that nothing is skipped for want of a package."""
+"""Fixtures for all tests: both event loops, and CI's rule that no test is skipped because of a missing package."""
 
 from __future__ import annotations
 

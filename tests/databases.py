@@ -1,4 +1,4 @@
-"""Fixtures with PostgreSQL. Tests that need them are skipped by name where there is no server to be had."""
+"""Fixtures with PostgreSQL. Tests that need them are skipped if there is no server."""
 
 from __future__ import annotations
 

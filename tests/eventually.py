@@ -1,4 +1,4 @@
-"""Waiting for what other tasks, threads and processes bring about."""
+"""Waits for results of other tasks, threads and processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other processes that hold a lock of the database, for as long as a block runs."""
+"""Other processes that hold a lock of the database for the duration of a block."""
 
 from __future__ import annotations
 

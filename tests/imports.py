@@ -1,4 +1,4 @@
-"""What imports what in a tree of Python files, and the circles in it."""
+"""The imports between Python files, and their circles."""
 
 from __future__ import annotations
 

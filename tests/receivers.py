@@ -1,4 +1,4 @@
-"""The receiver of all tests: a real HTTP server, which keeps whatever it gets and answers as a test says."""
+"""The receiver of all tests: a real HTTP server that records requests and answers as the test wants."""
 
 from __future__ import annotations
 

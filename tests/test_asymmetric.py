@@ -1,4 +1,4 @@
-"""Signatures with ed25519: the vector of another implementation, keys, rotation, and every way to be wrong."""
+"""Signatures with ed25519: the test vector of another implementation, keys, rotation, and every error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit log: one entry for each thing that matters, with who did it, and nothing secret."""
+"""The audit log: one entry per relevant action, with the caller and without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who calls: principals, API keys, the default by Starlette, and signed tokens."""
+"""Authentication: principals, API keys, Starlette's default, and signed tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was answered is never lost: processes are killed while they answer, and several write at once."""
+"""Events of answered requests are never lost: processes are killed while they answer, also with several writers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Emitting: what is stored, what is refused and how, from wherever a host emits."""
+"""Emitting: what is stored, what is refused and how, from everywhere in a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How `data` becomes JSON: as Pydantic writes it in JSON mode, and never what a receiver would misread."""
+"""The encoding of `data` as JSON: like Pydantic in JSON mode, and never ambiguous for receivers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors: each says what it is without being told, under `python -OO` too."""
+"""The errors: each has a default message, also under `python -OO`."""
 
 from __future__ import annotations
 

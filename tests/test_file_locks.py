@@ -1,4 +1,4 @@
-"""Locks on files: taken in turns, waited for with a deadline, and held by nobody who is dead."""
+"""File locks: exclusive, with a deadline for waiting, and released when the holder dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one customer sends as a test event costs the others little: time on the event loop, and bytes of the answer."""
+"""A customer's test events cost others little time on the event loop, and have short error messages."""
 
 from __future__ import annotations
 

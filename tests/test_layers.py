@@ -1,4 +1,4 @@
-"""What may import what: the layers of the package, no circles anywhere, and each framework in its own place."""
+"""Allowed imports: the layers of the package, no circles, and each framework only in its module."""
 
 from __future__ import annotations
 

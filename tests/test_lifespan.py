@@ -1,4 +1,4 @@
-"""The lifespan: wired once or often, failing at start, emitting on both sides of the host's own."""
+"""The lifespan: installed once or several times, failing at startup, and emitting around the host's own."""
 
 from __future__ import annotations
 

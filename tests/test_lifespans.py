@@ -1,4 +1,4 @@
-"""A lifespan that many tasks share: who opens it, who closes it, and whose errors go where."""
+"""A lifespan that several tasks share: who opens it, who closes it, and where errors are raised."""
 
 from __future__ import annotations
 

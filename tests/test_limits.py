@@ -1,4 +1,4 @@
-"""What one tenant may ask of a process, and what that costs the others: nothing."""
+"""The limits of a tenant's calls, which do not affect other tenants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems that last: one line when they begin, and one when they are over."""
+"""Lasting problems: one line when they begin, and one when they end."""
 
 from __future__ import annotations
 

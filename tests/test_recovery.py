@@ -1,4 +1,4 @@
-"""Recovering a long past: one at a time per endpoint, only while somebody waits for it, and at nobody else's cost."""
+"""Recovery of many events: one at a time per endpoint, only while the client waits, and without delaying others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent where an event cannot be stored: 503 while no response has started, and nothing after it."""
+"""Responses if an event cannot be stored: 503 if no response has started, and nothing afterwards."""
 
 from __future__ import annotations
 

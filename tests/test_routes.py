@@ -1,4 +1,4 @@
-"""The HTTP contract: shapes, scopes, tenants, paging, and what bad input is told."""
+"""The HTTP contract: formats, scopes, tenants, paging, and the errors of bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that gets no more threads for a moment: calls are told to try again, and then all goes on."""
+"""A process that temporarily gets no threads: calls are asked to retry, and everything continues afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `data` must look like: by each kind of schema, what is stored fits what the catalog publishes."""
+"""Schemas of `data`: with each kind of schema, stored data matches what the catalog publishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Portal sessions, links and what tickets stand for: how they are opened, and every way in which they end."""
+"""Portal sessions, links and the sessions of tickets: how they start, and every way in which they end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: from the environment, explicit ones first, wrong ones by the name of their variable."""
+"""Settings: from the environment or arguments, and errors that name the variable."""
 
 from __future__ import annotations
 

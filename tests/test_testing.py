@@ -1,4 +1,4 @@
-"""The tools for hosts' tests: what was emitted, the receiver, the clock, the backend in memory, the pytest plugin."""
+"""The tools for hosts' tests: emitted events, the receiver, the clock, the memory backend, and the pytest plugin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times that come from outside: every form of RFC 3339, and nothing else."""
+"""Parsing of times: every form of RFC 3339, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gates and waiters: who waits goes on, whatever becomes of the others."""
+"""Gates and waiters: a waiting task continues, even if others are cancelled."""
 
 from __future__ import annotations
 

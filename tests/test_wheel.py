@@ -1,4 +1,4 @@
-"""The built wheel is complete, and works in an environment that has nothing else."""
+"""The built wheel is complete, and works in an otherwise empty environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A receiver below HTTP: it does to its connections whatever a test tells it to."""
+"""A receiver below HTTP that treats its connections as the test wants."""
 
 from __future__ import annotations
 

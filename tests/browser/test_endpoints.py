@@ -1,4 +1,4 @@
-"""Endpoints in the portal: the whole way of a new customer, and each thing that can be changed."""
+"""Endpoints in the portal: the steps of a new customer, and every change."""
 
 from __future__ import annotations
 

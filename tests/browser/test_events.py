@@ -1,4 +1,4 @@
-"""The log, the live view, and a connection that is lost."""
+"""The log, the live view, and a lost connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers, hostile text, and the places where the page stands."""
+"""Read-only users, hostile text, and the mounts of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signed-in user with a browser, and what the browser tests share."""
+"""A signed-in user with a browser, and helpers of the browser tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command's skeleton: options, exit statuses, and what it says."""
+"""The command in general: options, exit statuses and messages."""
 
 from __future__ import annotations
 

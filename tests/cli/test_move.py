@@ -1,4 +1,4 @@
-"""Moving from a SQLite file to PostgreSQL: nothing is lost, nothing is made twice, whatever interrupts it."""
+"""Moving from a SQLite file to PostgreSQL: nothing is lost or duplicated, even after interruptions."""
 
 from __future__ import annotations
 

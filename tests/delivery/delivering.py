@@ -1,4 +1,4 @@
-"""A database with a dispatcher on it, endpoints and events for it, and receivers that misbehave."""
+"""A database with a dispatcher, endpoints and events, and receivers that misbehave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where deliveries may go: every special-purpose address in every disguise, hostile URLs, and rebinding."""
+"""Where deliveries may go: every special-purpose address in every spelling, hostile URLs, and rebinding."""
 
 from __future__ import annotations
 

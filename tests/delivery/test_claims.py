@@ -1,4 +1,4 @@
-"""Planning a claim, without a database."""
+"""Planning of claims, without a database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delivery client against hostile and broken receivers, and the bounds of what it keeps open."""
+"""The delivery client against hostile and broken receivers, and its limits of open connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How slots are shared out, and who waits for one."""
+"""The distribution of slots, and the queue for them."""
 
 from __future__ import annotations
 

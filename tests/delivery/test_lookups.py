@@ -1,4 +1,4 @@
-"""Looking names up: a tenant whose DNS server never answers occupies its own share of the threads, and no more."""
+"""Name lookups: a tenant whose DNS server never answers occupies at most its share of the threads."""
 
 from __future__ import annotations
 

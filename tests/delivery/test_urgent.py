@@ -1,4 +1,4 @@
-"""Slots for what a person asked for."""
+"""Slots for tests and resends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the example app emits, asserted as the app's own developers would: with the tools for tests."""
+"""The events of the example app, asserted with the test tools, as the app's developers would."""
 
 from __future__ import annotations
 

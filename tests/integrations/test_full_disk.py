@@ -1,4 +1,4 @@
-"""A disk without space, in every framework: 503, a line in the log, and all goes on once there is space."""
+"""A full disk, in every framework: 503, one line in the log, and everything continues once there is space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is Litestar's own: the mount, the portal, its users, and where the emitter is missing."""
+"""Specific to Litestar: the mount, the portal, its users, and where the emitter is missing."""
 
 from __future__ import annotations
 

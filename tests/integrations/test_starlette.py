@@ -1,4 +1,4 @@
-"""Starlette and FastAPI: the one-call form, who is signed in, and what editors and documents are told."""
+"""Starlette and FastAPI: `install`, signed-in users, types for editors, and OpenAPI documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections of drivers themselves: what is refused, and where rows land."""
+"""Connections of drivers: what is refused, and where rows are stored."""
 
 from __future__ import annotations
 

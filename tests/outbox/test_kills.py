@@ -1,4 +1,4 @@
-"""Processes are killed between insert, commit, relay and acceptance: orders and events agree exactly all the same."""
+"""Processes are killed between insert, commit, relay and acceptance, and orders and events still agree exactly."""
 
 from __future__ import annotations
 

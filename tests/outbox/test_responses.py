@@ -1,4 +1,4 @@
-"""Responses that start before the commit: said once a route, and only where it is so."""
+"""Responses that start before the commit: logged once per route, and only if it happens."""
 
 from __future__ import annotations
 

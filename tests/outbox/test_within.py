@@ -1,4 +1,4 @@
-"""An event emitted within a transaction is there if and only if the transaction commits, whatever the driver."""
+"""An event emitted within a transaction exists if and only if the transaction commits, with every driver."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The relay, with a real outbox and a target that the tests decide about. No Svix."""
+"""The relay, with a real outbox and a target that the tests control, without Svix."""

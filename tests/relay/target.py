@@ -1,4 +1,4 @@
-"""A target for the relay that takes, refuses or fails as a test says."""
+"""A target for the relay that accepts, refuses or fails as the test wants."""
 
 from __future__ import annotations
 

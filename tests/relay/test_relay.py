@@ -1,4 +1,4 @@
-"""The relay forwards what waits in an outbox: in order, again after failures, and past what can never be taken."""
+"""The relay forwards waiting events in order, retries after failures, and skips events that are always refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the contract suite of stores needs: a clock, and what a dispatcher does, step by step."""
+"""Helpers of the stores' contract suite: a clock, and the steps of a dispatcher."""
 
 from __future__ import annotations
 

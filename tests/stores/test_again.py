@@ -1,4 +1,4 @@
-"""An event that comes again is the same event: a relay forwards it once more where it did not hear the answer."""
+"""A repeated event is the same event: a relay forwards it again if it did not get the response."""
 
 from __future__ import annotations
 

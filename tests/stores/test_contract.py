@@ -1,4 +1,4 @@
-"""What every store does with events and endpoints, and what it keeps besides. Deliveries have a file of their own."""
+"""What every store does with events and endpoints. Deliveries are in a separate file."""
 
 from __future__ import annotations
 

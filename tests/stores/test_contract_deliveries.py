@@ -1,4 +1,4 @@
-"""What every store does with deliveries: leases, records, delivering again, and what it reports about attempts."""
+"""What every store does with deliveries: leases, records, redelivery, and attempts."""
 
 from __future__ import annotations
 

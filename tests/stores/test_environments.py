@@ -1,4 +1,4 @@
-"""A database belongs to an environment, so that a dump of production calls nobody's endpoints from staging."""
+"""A database belongs to an environment, so that a dump of production calls no endpoints from staging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrations of all stores: at the start or by a command, and with two versions of the package at work."""
+"""Migrations of all stores: at startup or by a command, and with two versions of the package running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams that are open while the log loses events that they were sent, as at a failover."""
+"""Streams that are open while the log loses events that were sent, as in a failover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients that do not read cost: memory within its bound, and no time of others."""
+"""Clients that do not read use a limited amount of memory, and do not delay others."""
 
 from __future__ import annotations
 

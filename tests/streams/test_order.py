@@ -1,4 +1,4 @@
-"""No event is missed, none comes twice, and all come in order: whatever runs before what."""
+"""No event is missed or repeated, and all arrive in order, in every interleaving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers that are slow, stuck or gone, and what they may cost."""
+"""Slow, stalled and disconnected readers, and their cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams over real sockets, and what becomes of them when a server stops."""
+"""Streams over real sockets, and their end when a server stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers of signals: chained while streams are open, and put back."""
+"""Signal handlers: chained while streams are open, then restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the contract suite of backends needs: events, endpoints, and a listener."""
+"""Helpers of the backends' contract suite: events, endpoints, and a listener."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deliveries, and delivering again on request, on every backend."""
+"""Deliveries and redelivery, on every backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of the fake Svix server: what it keeps, what time it is there, and how it deviates from a healthy one."""
+"""The state of the fake Svix server: its data, its clock, and its faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fake Svix server keeps, and the semantics of its lists."""
+"""The data of the fake Svix server, and the semantics of its lists."""
 
 from __future__ import annotations
 

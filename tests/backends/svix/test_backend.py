@@ -1,4 +1,4 @@
-"""Event types, the portal, the look at start, and health."""
+"""Event types, the portal, the check at startup, and health."""
 
 from __future__ import annotations
 

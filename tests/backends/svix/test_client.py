@@ -1,4 +1,4 @@
-"""Whatever the SDK raises is told as one of our errors, with Svix's words kept."""
+"""Errors of the SDK become our errors, with Svix's messages."""
 
 from __future__ import annotations
 

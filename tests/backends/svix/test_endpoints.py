@@ -1,4 +1,4 @@
-"""Endpoints at Svix: created, changed, rotated, recovered and tested in our shapes."""
+"""Endpoints at Svix: creation, changes, rotation, recovery and tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An outbox in memory: a response waits until Svix has the event, since nothing else would keep it."""
+"""An outbox in memory: a response waits until Svix has the event, because nothing else stores it."""
 
 from __future__ import annotations
 

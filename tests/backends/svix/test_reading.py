@@ -1,4 +1,4 @@
-"""Events and attempts are read from Svix in our shapes, past the traps of its lists."""
+"""Reading events and attempts from Svix, despite the peculiarities of its lists."""
 
 from __future__ import annotations
 

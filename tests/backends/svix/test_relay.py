@@ -1,4 +1,4 @@
-"""Everything emitted is forwarded to Svix, once, in order, whatever Svix and the machine do."""
+"""Every emitted event is forwarded to Svix once and in order, despite faults of Svix and the machine."""
 
 from __future__ import annotations
 

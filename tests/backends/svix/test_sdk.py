@@ -1,4 +1,4 @@
-"""The private names of the `svix` SDK that are used, in `backends/svix/sdk.py` alone."""
+"""The private names of the `svix` SDK that `backends/svix/sdk.py` uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream on Svix misses nothing: late commits, clocks apart, outages, quiet months, reconnects."""
+"""A stream with Svix misses nothing: late commits, clock differences, outages, quiet months, reconnects."""
 
 from __future__ import annotations
 

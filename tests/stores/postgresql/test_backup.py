@@ -1,4 +1,4 @@
-"""A dump that is restored into another database goes on there, if it may."""
+"""A dump that is restored into another database continues there, if allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""URLs of PostgreSQL, and what is shown of them."""
+"""URLs of PostgreSQL, and their descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store uses of psycopg beyond its documentation, in `stores/postgresql/connection.py` alone."""
+"""The undocumented parts of psycopg that `stores/postgresql/connection.py` uses."""
 
 from __future__ import annotations
 

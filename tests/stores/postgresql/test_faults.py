@@ -1,4 +1,4 @@
-"""A PostgreSQL that breaks connections, restarts, is away, or says nothing."""
+"""A PostgreSQL server that breaks connections, restarts, is unavailable, or does not respond."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making the schema, by many processes at once, and by a role that may do no more than it must."""
+"""Creating the schema with concurrent processes, and with a role of minimal privileges."""
 
 from __future__ import annotations
 

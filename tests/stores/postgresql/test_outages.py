@@ -1,4 +1,4 @@
-"""A PostgreSQL that is away, refuses, is full or stands still: calls end in time, and work goes on by itself."""
+"""A PostgreSQL server that is unavailable, refuses, is full or hangs: calls end in time, and work continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that comes back at an earlier state, as from a backup or at a failover, while streams are open."""
+"""A server that returns with an earlier state, after a restore or a failover, while streams are open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database: group commit, isolation of failures, threads, processes, what a full disk and a newer schema do."""
+"""The database: group commit, isolation of failures, threads, processes, a full disk, and a newer schema."""
 
 from __future__ import annotations
 

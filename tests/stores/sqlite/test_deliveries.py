@@ -1,4 +1,4 @@
-"""What is SQLite's own about deliveries: what the work grows with, and what is left over."""
+"""Deliveries in SQLite: how the work grows, and what remains."""
 
 from __future__ import annotations
 

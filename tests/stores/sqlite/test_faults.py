@@ -1,4 +1,4 @@
-"""The database under faults: other processes that stand still, a full disk, and files that go away."""
+"""The database under faults: suspended processes, a full disk, and files that disappear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backup that is copied over a database: mixed with the old `-wal` it is refused, at the start and while in use."""
+"""A backup that is copied over a database is refused with the old `-wal`, at startup and while in use."""
 
 from __future__ import annotations
 

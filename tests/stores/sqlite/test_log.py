@@ -1,4 +1,4 @@
-"""The log: its order, its pages, what it never does, and what old age takes from it."""
+"""The log: its order, its pages, its guarantees, and retention."""
 
 from __future__ import annotations
 

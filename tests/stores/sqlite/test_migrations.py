@@ -1,4 +1,4 @@
-"""Files of earlier versions: opened, brought up to date, and as good as new ones."""
+"""Files of earlier versions are migrated, and work like new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How soon other processes on a file hear of a commit."""
+"""How soon other processes on a file notice a commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is deleted does not stay in the file, nor in what lies beside it."""
+"""Deleted secrets do not stay in the file, or in the files beside it."""
 
 from __future__ import annotations
 
