@@ -48,7 +48,8 @@ class DeliveryStore(Protocol):
     async def claim(self, request: ClaimRequest) -> Claim:
         """Lease due deliveries, so that no other process makes an attempt at them until the leases end.
 
-        When a lease expires, for example because its process was killed, the delivery is due again.
+        When a lease expires, for example because its process was killed, the delivery is due again. It may need a call
+        of `due` before it is found, as may whatever was stored late.
         """
 
     async def release(self, deliveries: Sequence[LeasedDelivery], *, due: int) -> None:

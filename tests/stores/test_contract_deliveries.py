@@ -457,7 +457,8 @@ async def test_deliveries_stored_while_the_clock_was_ahead_are_moved_back_with_i
         assert (again.id, again.number) == (retried.id, 2)
         await record(store, leased)
         clock.advance(ms=LEASE)
-        assert {one.id for one in (await claim(store, number)).deliveries} == {again.id, untouched.id}, (
+        # By way of a scan, as a lease that has ended may need one.
+        assert {one.id for one in (await claim(store)).deliveries} == {again.id, untouched.id}, (
             "the lease of the third outlived the change"
         )
 

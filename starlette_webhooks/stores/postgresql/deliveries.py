@@ -15,6 +15,7 @@ from starlette_webhooks.delivery.deliveries import Claim, DuePage, LeasedDeliver
 from starlette_webhooks.stores.limits import DUE_ENDPOINTS
 from starlette_webhooks.stores.postgresql.connection import Row
 from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.floors import Floors
 from starlette_webhooks.stores.targets import Target
 
 __all__ = ["claim", "due", "fix_times", "release", "set_aside"]
@@ -23,14 +24,19 @@ _FILE = "deliveries.sql"
 _FIXED_AT_ONCE = 1000
 
 
-async def due(database: Database, *, after: int, due_by: int, now: int, endpoints: int = DUE_ENDPOINTS) -> DuePage:
+async def due(
+    database: Database, floors: Floors, *, after: int, due_by: int, now: int, endpoints: int = DUE_ENDPOINTS
+) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
     rows = await database.call(database.queries(_FILE)["due"], (now, now, DUE_ENDPOINTS, after, endpoints, now))
+    for number, first, *_ in rows:
+        if first is not None:
+            floors.scanned(number, first)
     # Each row has the urgent ones behind its own values.
     return due_page([row[:-1] for row in rows], due_by=due_by, now=now, urgent=rows[0][-1])
 
 
-async def claim(database: Database, request: ClaimRequest) -> Claim:
+async def claim(database: Database, floors: Floors, request: ClaimRequest) -> Claim:
     """Lease due deliveries. See `DeliveryStore`.
 
     The state may change between planning and leasing. This is harmless: the server leases what it then finds, and
@@ -41,8 +47,10 @@ async def claim(database: Database, request: ClaimRequest) -> Claim:
     lease = request.lease
     candidates = []
     targets = {}
-    for row in await database.call(queries["candidates"], (numbers, request.now, request.urgent)):
+    for row in await database.call(queries["candidates"], (numbers, floors.of(numbers), request.now, request.urgent)):
         number, identifier, tenant, url, headers, failing, first, keys, *holds = row
+        if not request.urgent:
+            floors.claimed(number, first, request.now)
         candidates.append(Candidate(number, tenant, first, failing, Holds(*holds)))
         targets[number] = Target(identifier, tenant, url, json.loads(headers), tuple(keys.split(" ")))
     plan = plan_claim(request, candidates)
@@ -51,7 +59,7 @@ async def claim(database: Database, request: ClaimRequest) -> Claim:
         values = (list(plan.slots), list(plan.slots.values()), plan.now, lease)
         rows = await database.call(queries["lease_urgent"], values)
     elif plan.slots:
-        rows = await database.call(queries["lease"], _lease_values(plan, lease))
+        rows = await database.call(queries["lease"], _lease_values(plan, floors, lease))
     leased = _leased(rows, targets, lease)
     counts = {number: len(deliveries) for number, deliveries in leased.items()}
     gone = [row[0] for row in rows if row[1] is None]
@@ -60,7 +68,7 @@ async def claim(database: Database, request: ClaimRequest) -> Claim:
     return plan.claim([one for number in plan.candidates for one in leased.get(number, ())], counts)
 
 
-def _lease_values(plan: ClaimPlan, lease: int) -> tuple[Any, ...]:
+def _lease_values(plan: ClaimPlan, floors: Floors, lease: int) -> tuple[Any, ...]:
     paces: list[float | None] = []
     starts: list[float] = []
     intervals: list[float] = []
@@ -71,7 +79,8 @@ def _lease_values(plan: ClaimPlan, lease: int) -> tuple[Any, ...]:
         interval = 1000 / holds.rate_limit if holds.rate_limit else 0.0
         intervals.append(interval)
         starts.append(plan.paces({number: 1})[number] - interval if limited else 0.0)
-    return (list(plan.slots), list(plan.slots.values()), paces, starts, intervals, plan.now, lease)
+    numbers = list(plan.slots)
+    return (numbers, floors.of(numbers), list(plan.slots.values()), paces, starts, intervals, plan.now, lease)
 
 
 def _leased(rows: Sequence[Row], targets: Mapping[int, Target], lease: int) -> dict[int, list[LeasedDelivery]]:

@@ -10,11 +10,11 @@ FROM webhooks.due_1(%s, %s, %s)
 
 -- name: candidates
 SELECT no, id, tenant, url, headers, failing, due, keys, rate_limit, paced_until, paused_at, paused_until
-FROM webhooks.candidates_1(%s::bigint[], %s, %s)
+FROM webhooks.candidates_1(%s::bigint[], %s::bigint[], %s, %s)
 
 -- name: lease
 SELECT seq, id, type, payload, leases
-FROM webhooks.lease_1(%s::bigint[], %s::integer[], %s::float8[], %s::float8[], %s::float8[], %s, %s)
+FROM webhooks.lease_1(%s::bigint[], %s::bigint[], %s::integer[], %s::float8[], %s::float8[], %s::float8[], %s, %s)
 
 -- name: lease_urgent
 SELECT seq, id, type, payload, leases FROM webhooks.lease_urgent_1(%s::bigint[], %s::integer[], %s, %s)

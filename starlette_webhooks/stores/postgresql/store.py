@@ -28,6 +28,7 @@ from starlette_webhooks.stores.postgresql.appending import Append, Appended, App
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.deliveries import release
+from starlette_webhooks.stores.postgresql.floors import Floors
 from starlette_webhooks.stores.postgresql.followed import FollowedLog
 from starlette_webhooks.stores.postgresql.hints import Hints
 from starlette_webhooks.stores.postgresql.meta import StoredValues
@@ -74,6 +75,7 @@ class PostgreSQLStore(StoredValues, Store):
         self.database = Database(parse_url(url), **options)
         self.clock: Clock = clock or self.database.clock
         self._poll = poll
+        self._floors = Floors()
         self._followed = FollowedLog(self.database, spacing=self._spacing, wake=self._wake_tail)
         self._listener: Listener | None = None
         self._dispatcher: DeliveryListener | None = None
@@ -326,11 +328,11 @@ class PostgreSQLStore(StoredValues, Store):
 
     async def due(self, *, after: int, due_by: int) -> DuePage:
         """See `DeliveryStore.due`."""
-        return await deliveries.due(self.database, after=after, due_by=due_by, now=self.now())
+        return await deliveries.due(self.database, self._floors, after=after, due_by=due_by, now=self.now())
 
     async def claim(self, request: ClaimRequest) -> Claim:
         """See `DeliveryStore.claim`."""
-        return await deliveries.claim(self.database, request)
+        return await deliveries.claim(self.database, self._floors, request)
 
     async def release(self, deliveries: Sequence[LeasedDelivery], *, due: int) -> None:
         """See `DeliveryStore.release`."""
@@ -342,7 +344,9 @@ class PostgreSQLStore(StoredValues, Store):
 
     async def fix_times(self) -> int:
         """See `DeliveryStore.fix_times`."""
-        return await deliveries.fix_times(self.database, self.now())
+        moved = await deliveries.fix_times(self.database, self.now())
+        self._floors.forget()
+        return moved
 
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """See `DeliveryStore.record`."""

@@ -2,7 +2,9 @@
 
 -- The endpoints with these numbers that are enabled and have deliveries, with what an attempt needs, and when their first
 -- unleased delivery is due or their first lease ends. Optionally only for urgent deliveries.
-CREATE FUNCTION webhooks.candidates_1(endpoints bigint[], moment bigint, only_urgent boolean) RETURNS TABLE (
+-- Nothing that was due before the floor of its endpoint is looked at: while somebody holds an old snapshot, the rows of
+-- all deliveries made since then stand in front.
+CREATE FUNCTION webhooks.candidates_1(endpoints bigint[], floors bigint[], moment bigint, only_urgent boolean) RETURNS TABLE (
     no bigint, id text, tenant text, url text, headers text, failing boolean, due bigint, keys text,
     rate_limit integer, paced_until double precision, paused_at bigint, paused_until bigint
 )
@@ -19,7 +21,7 @@ BEGIN
          FROM webhooks.endpoint_secret AS secret
          WHERE secret.endpoint = endpoint.no AND (secret.expires_at IS NULL OR secret.expires_at > moment)),
         endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at, endpoint.paused_until
-    FROM unnest(endpoints) AS given (no) JOIN webhooks.endpoint ON endpoint.no = given.no
+    FROM unnest(endpoints, floors) AS given (no, floor) JOIN webhooks.endpoint ON endpoint.no = given.no
     CROSS JOIN LATERAL (
         SELECT CASE WHEN only_urgent THEN (
             SELECT delivery.due FROM webhooks.delivery
@@ -27,8 +29,10 @@ BEGIN
             ORDER BY delivery.due LIMIT 1
         ) ELSE coalesce(
             (SELECT delivery.due FROM webhooks.delivery
-             WHERE delivery.endpoint = endpoint.no AND delivery.leased_until <= moment ORDER BY delivery.due LIMIT 1),
-            (SELECT min(delivery.leased_until) FROM webhooks.delivery WHERE delivery.endpoint = endpoint.no)
+             WHERE delivery.endpoint = endpoint.no AND delivery.due >= given.floor AND delivery.leased_until <= moment
+             ORDER BY delivery.due LIMIT 1),
+            (SELECT min(delivery.leased_until) FROM webhooks.delivery
+             WHERE delivery.endpoint = endpoint.no AND delivery.due >= given.floor)
         ) END AS due
     ) AS first
     WHERE endpoint.disabled_reason IS NULL AND first.due IS NOT NULL;
@@ -75,7 +79,7 @@ END $$;
 -- the milliseconds in `intervals` per lease. Returns the events, each with its leases as
 -- `endpoint:attempt:step:trigger`. If an event was removed, its columns are empty.
 CREATE FUNCTION webhooks.lease_1(
-    endpoints bigint[], slots integer[], paces double precision[], starts double precision[],
+    endpoints bigint[], floors bigint[], slots integer[], paces double precision[], starts double precision[],
     intervals double precision[], moment bigint, lease bigint
 ) RETURNS TABLE (seq bigint, id text, type text, payload bytea, leases text)
 LANGUAGE plpgsql
@@ -95,10 +99,11 @@ BEGIN
     RETURN QUERY
     WITH picked AS MATERIALIZED (
         SELECT due.event, given.no
-        FROM unnest(endpoints, slots, paces) AS given (no, slots, pace)
+        FROM unnest(endpoints, floors, slots, paces) AS given (no, floor, slots, pace)
         CROSS JOIN LATERAL (
             SELECT delivery.event FROM webhooks.delivery
-            WHERE delivery.endpoint = given.no AND delivery.due <= moment AND delivery.leased_until <= moment
+            WHERE delivery.endpoint = given.no AND delivery.due >= given.floor AND delivery.due <= moment
+                AND delivery.leased_until <= moment
             ORDER BY delivery.due, delivery.event LIMIT given.slots FOR UPDATE SKIP LOCKED
         ) AS due
         WHERE given.pace IS NULL OR given.no = ANY (paced)
