@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
@@ -157,7 +158,7 @@ class Webhooks:
             keys = await self.backend.secret_keys()
             services = self._make_services(hub, keys)
             relaying = nullcontext() if self._host_outbox is None else self._host_outbox.running()
-            async with relaying, hub.running(), running_beside(services.watch_sessions):
+            async with relaying, hub.running(), running_beside(partial(services.sessions.watch, hub)):
                 self._services = services
                 try:
                     yield

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import anyio
 
@@ -72,6 +72,16 @@ class Session:
     def mark_name(self) -> str:
         """The name under which the mark of its tenant is stored."""
         return _mark_name(self.principal.tenant)
+
+
+class SessionStreams(Protocol):
+    """The open streams of this process."""
+
+    def sessions(self) -> set[Session]:
+        """The sessions that authorised them."""
+
+    def end_sessions(self, ended: Collection[Session]) -> None:
+        """End the streams that these authorised."""
 
 
 @dataclass(slots=True)
@@ -198,6 +208,24 @@ class SessionRegister:
             if session not in ended:
                 _remember(self._current, session, now)
         return ended | await self._disowned(session for session in sessions if session not in ended)
+
+    # Streams
+
+    async def end_streams(self, streams: SessionStreams) -> None:
+        """End the streams of this process whose sessions have ended."""
+        sessions = streams.sessions()
+        if sessions:
+            streams.end_sessions(await self.ended_among(sessions))
+
+    async def watch(self, streams: SessionStreams, *, every: float = 10.0, forget_every: float = 3600.0) -> None:
+        """End streams whose sessions end in another process or with their principal, and drop what has expired."""
+        forget_at = self._monotonic()
+        while True:
+            if self._monotonic() >= forget_at:
+                forget_at += forget_every
+                await self.forget_expired()
+            await anyio.sleep(every)
+            await self.end_streams(streams)
 
     async def _look_up(self, sessions: Sequence[Session]) -> set[Session]:
         names = {session.mark_name for session in sessions} | {one.end_name for one in sessions if one.id}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -9,7 +12,9 @@ import pytest
 from starlette_webhooks.authentication import Principal
 from starlette_webhooks.sessions import Session, SessionRegister, SessionValid
 from tests.clock import Clock
+from tests.eventually import eventually
 from tests.metas import DictMeta
+from tests.streams.feed import Log, reading, running
 
 KEY = b"k" * 32
 ACME = Principal("acme", ["webhooks:read"], "key_1")
@@ -176,3 +181,18 @@ async def test_what_has_expired_is_forgotten() -> None:
     clock.advance(1061.0 - clock())
     await sessions.forget_expired()
     assert sorted(name.partition(":")[0] for name in meta.values) == ["session-ended", "session-mark"]
+
+
+async def test_open_streams_end_when_another_process_revokes_their_session() -> None:
+    meta = DictMeta()
+    here, elsewhere = (SessionRegister([KEY], meta, clock=time.time, fresh=0) for _ in range(2))
+    mine = await here.open(ACME, time.time() + 60)
+    other = await here.open(Principal("globex"), time.time() + 60)
+    async with running(Log()) as hub, anyio.create_task_group() as tasks:
+        async with reading(hub, session=mine) as ended, reading(hub, session=other) as open_one:
+            tasks.start_soon(partial(here.watch, hub, every=0.01))
+            await elsewhere.revoke("acme")
+            await eventually(lambda: ended.returned)
+            assert not open_one.returned
+        tasks.cancel_scope.cancel()
+    assert hub.metrics()["closed"]["revoked"] == 1

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-import anyio
 from starlette.requests import HTTPConnection, Request
 
 from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin, sends_key
@@ -94,29 +93,13 @@ class Services:
     async def sign_out(self, session: Session) -> None:
         """End a session and the streams that it opened."""
         await self.sessions.end(session)
-        await self.end_streams()
+        await self.sessions.end_streams(self.hub)
 
     async def revoke_sessions(self, tenant: str) -> None:
         """End all sessions of a tenant with their links, tickets and streams."""
         await self.sessions.revoke(tenant)
         await self.backend.end_portal_access(tenant)
-        await self.end_streams()
-
-    async def end_streams(self) -> None:
-        """End the streams of this process whose sessions have ended."""
-        sessions = self.hub.sessions()
-        if sessions:
-            self.hub.end_sessions(await self.sessions.ended_among(sessions))
-
-    async def watch_sessions(self, every: float = 10.0, forget_every: float = 3600.0) -> None:
-        """End streams whose sessions have ended in other processes or at the host, and drop expired sessions."""
-        forget_at = anyio.current_time()
-        while True:
-            if anyio.current_time() >= forget_at:
-                forget_at += forget_every
-                await self.sessions.forget_expired()
-            await anyio.sleep(every)
-            await self.end_streams()
+        await self.sessions.end_streams(self.hub)
 
     async def backend_portal(self, principal: Principal, expires_in: int = 3600) -> PortalAccess | None:
         """Return access to the backend's own portal, after registering the catalog once. None if it uses ours."""
