@@ -24,7 +24,7 @@ from starlette_webhooks.backends.base import PortalAccess
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.portal.pages import Portal, PortalHost, portal_routes
 from starlette_webhooks.portal.session import SESSION_COOKIE, session_cookie
-from starlette_webhooks.portal.theme import _contrast, _parse, theme_css
+from starlette_webhooks.portal.theme import contrast, parse_colour, theme_css
 from starlette_webhooks.sessions import Session, SessionRegister
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import MOUNT, bearer, enter, make_app, make_webhooks, session_of
@@ -211,10 +211,10 @@ def test_every_accent_is_readable_on_light_and_dark(accent: str) -> None:
     css = theme_css(accent)
     found = re.search(r"--on-accent: (\S+);\s+--accent-text: light-dark\((\S+), (\S+)\)", css)
     assert found is not None
-    on_accent, light, dark = (_parse(colour) for colour in found.groups())
-    assert _contrast(on_accent, _parse(accent)) >= 4.5
-    assert _contrast(light, (244, 244, 246)) >= 4.5
-    assert _contrast(dark, (29, 31, 37)) >= 4.5
+    on_accent, light, dark = (parse_colour(colour) for colour in found.groups())
+    assert contrast(on_accent, parse_colour(accent)) >= 4.5
+    assert contrast(light, (244, 244, 246)) >= 4.5
+    assert contrast(dark, (29, 31, 37)) >= 4.5
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["favicon", "theme_css"]
+__all__ = ["contrast", "favicon", "parse_colour", "theme_css"]
 
 _WHITE = (255, 255, 255)
 _INK = (17, 17, 20)
@@ -17,9 +17,9 @@ RGB = tuple[int, int, int]
 
 def theme_css(accent: str) -> str:
     """Return CSS custom properties for an accent such as `#4f46e5`."""
-    colour = _parse(accent)
+    colour = parse_colour(accent)
     on_accent = (
-        _WHITE if _contrast(colour, _WHITE) >= _READABLE else max((_WHITE, _INK), key=lambda c: _contrast(colour, c))
+        _WHITE if contrast(colour, _WHITE) >= _READABLE else max((_WHITE, _INK), key=lambda c: contrast(colour, c))
     )
     light, dark = _toward(colour, (0, 0, 0), _LIGHT), _toward(colour, _WHITE, _DARK)
     return (
@@ -32,13 +32,14 @@ def favicon(accent: str) -> str:
     """Return a small SVG image in the accent colour."""
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
-        f'<rect width="32" height="32" rx="8" fill="{_hex(_parse(accent))}"/>'
+        f'<rect width="32" height="32" rx="8" fill="{_hex(parse_colour(accent))}"/>'
         '<g fill="none" stroke="#fff" stroke-width="2.4" stroke-linecap="round">'
         '<circle cx="16" cy="16" r="2.2"/><path d="M11 21a7 7 0 0 1 0-10M21 11a7 7 0 0 1 0 10"/></g></svg>\n'
     )
 
 
-def _parse(colour: str) -> RGB:
+def parse_colour(colour: str) -> RGB:
+    """Return the parts of a colour such as `#4f46e5`."""
     number = int(colour[1:], 16)
     return number >> 16, number >> 8 & 255, number & 255
 
@@ -54,7 +55,8 @@ def _luminance(colour: RGB) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def _contrast(one: RGB, other: RGB) -> float:
+def contrast(one: RGB, other: RGB) -> float:
+    """Return the contrast ratio, as WCAG 2.2 defines it: from 1 to 21."""
     dark, light = sorted((_luminance(one), _luminance(other)))
     return (light + 0.05) / (dark + 0.05)
 
@@ -63,6 +65,6 @@ def _toward(colour: RGB, end: RGB, surface: RGB) -> RGB:
     """Return the colour, moved toward `end` until it is readable on the surface."""
     for step in range(21):
         mixed = tuple(round(part + (goal - part) * step / 20) for part, goal in zip(colour, end, strict=True))
-        if _contrast(mixed, surface) >= _READABLE:  # type: ignore[arg-type]
+        if contrast(mixed, surface) >= _READABLE:  # type: ignore[arg-type]
             return mixed  # type: ignore[return-value]
     return end

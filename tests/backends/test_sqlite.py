@@ -10,6 +10,7 @@ import anyio
 import pytest
 from standardwebhooks import Webhook
 
+from starlette_webhooks.attempts import AttemptQuery
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.event_types import EventTypes
@@ -25,6 +26,18 @@ TYPES = EventTypes(["a.b"])
 
 async def add(backend: SQLiteBackend, receiver: Receiver) -> Endpoint:
     return await backend.create_endpoint("acme", EndpointChanges(url=receiver.url))
+
+
+async def settle(backend: SQLiteBackend) -> None:
+    """Return once the dispatcher has attempted all that is due, as it does before it attempts something new."""
+    await backend.create_endpoint("settling", EndpointChanges(url="http://127.0.0.1:9/"))
+    await backend.send([new_event("a.b", {}, tenant="settling")])
+
+    async def attempted() -> bool:
+        return bool((await backend.list_attempts("settling", AttemptQuery())).items)
+
+    await eventually(attempted)
+    await eventually(lambda: not backend.busy)
 
 
 async def test_an_endpoint_that_answers_410_is_disabled_and_its_tenant_notified(settings: WebhooksSettings) -> None:
@@ -83,7 +96,7 @@ async def test_tests_and_resends_are_tried_immediately_even_if_the_endpoint_fail
             await eventually(lambda: len(receiver.requests) >= 2)
             elapsed = 0.05
             backend.wake()
-            await anyio.sleep(0.1)
+            await settle(backend)
             assert len(receiver.requests) == 2, "the pause after two failures takes 80 ms or more"
             receiver.status = 200
             match action:
