@@ -163,7 +163,7 @@ class Floor(asyncio.Protocol):
 
 
 async def floor(port: int) -> None:
-    """Serve for ever."""
+    """Serve forever."""
     server = await asyncio.get_running_loop().create_server(Floor, "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 

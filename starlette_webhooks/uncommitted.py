@@ -15,13 +15,13 @@ _ROUTES = 1000
 
 
 class UncommittedResponses:
-    """Logs each route once. The response of such a route may announce what a failed commit then undoes."""
+    """Logs each route once. The response of such a route may announce something that a failed commit undoes."""
 
     def __init__(self) -> None:
         self._routes: set[str] = set()
 
     def found(self, scope: Scope) -> None:
-        """The response of this request has started, and a transaction with one of its events is still open."""
+        """Note that the response of a request has started while a transaction with its event is still open."""
         route = _route(scope)
         if route in self._routes or len(self._routes) >= _ROUTES:
             return

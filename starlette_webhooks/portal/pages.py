@@ -157,7 +157,7 @@ class Portal:
         return visit.page("enter", facts, visit.headers())
 
     async def _enter(self, visit: _Visit, host: PortalHost) -> Response:
-        """Turn the token of a link into a cookie, so that the address, which people share, does not hold it."""
+        """Turn the token of a link into a cookie, because people share addresses."""
         check_same_origin(visit.request, self._settings.public_url)
         form = await visit.form(self._settings.body_timeout)
         opened = await host.sessions.follow_link(form.get("token", ""))
@@ -316,12 +316,12 @@ class _Visit:
         return self.page("message", {"title": title, "text": text}, {**self.headers(), **(headers or {})}, status)
 
     def expired(self) -> Response:
-        """The link of the visit opens nothing."""
-        text = "Links to this page open once, and work for a limited time. Ask for a new one where you got this one."
+        """Return the page for an expired or used link."""
+        text = "Links to this page work once and for a limited time. Get a new link where you got this one."
         return self.message(401, "This link has expired", text)
 
     async def form(self, timeout: float) -> dict[str, str]:
-        """The fields of the form that was sent; none of a body that is too large or too slow."""
+        """Return the submitted form fields. Empty if the body is too large or too slow."""
         body = b""
         with suppress(ClientDisconnect), anyio.move_on_after(timeout):
             async for chunk in self.request.stream():

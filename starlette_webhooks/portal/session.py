@@ -17,10 +17,10 @@ def session_cookie(token: str, *, path: str, max_age: int, secure: bool, framed:
         path: What the cookie is sent to: the page and the routes.
         max_age: In seconds.
         secure: Whether the page is served over HTTPS.
-        framed: Whether pages of other sites may hold ours in a frame.
+        framed: Whether pages of other sites may show ours in a frame.
     """
-    # `Strict` would keep the cookie from the page if a link on another site leads there. In a frame of another site
-    # only `None` is sent; the routes refuse changes that other sites cause in any case.
+    # With `Strict`, the page would not receive the cookie after a link on another site. In a frame of another site,
+    # only `None` is sent. The routes refuse cross-site changes in any case.
     site = "None; Partitioned" if framed and secure else "Lax"
     cookie = f"{SESSION_COOKIE}={token}; Path={quote(path) or '/'}; Max-Age={max_age}; HttpOnly; SameSite={site}"
     return f"{cookie}; Secure" if secure else cookie
