@@ -12,7 +12,7 @@ from anyio import BrokenResourceError, EndOfStream, aclose_forcefully, connect_t
 from anyio.abc import ByteStream
 
 from starlette_webhooks.delivery.addresses import ParsedURL
-from starlette_webhooks.delivery.failures import NO_ADDRESS, DeliveryFailed, OutOfResources, own_fault
+from starlette_webhooks.delivery.failures import DeliveryFailed, OutOfResources, own_fault
 from starlette_webhooks.proxy_url import ProxyURL
 
 __all__ = ["open_tunnel"]
@@ -20,8 +20,6 @@ __all__ = ["open_tunnel"]
 _MAX_HEAD = 16_384
 _CONNECT_SECONDS = 5.0
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
-# The statuses with which proxies refuse a destination.
-_REFUSED = frozenset((400, 403, 404, 405))
 
 
 async def open_tunnel(proxy: ProxyURL, target: ParsedURL, ssl_context: ssl.SSLContext | None) -> ByteStream:
@@ -49,7 +47,8 @@ async def open_tunnel(proxy: ProxyURL, target: ParsedURL, ssl_context: ssl.SSLCo
     await aclose_forcefully(stream)
     if status == 407:
         raise OutOfResources("The proxy of `WEBHOOKS_PROXY` does not accept its user name and password.")
-    raise DeliveryFailed(NO_ADDRESS if status in _REFUSED else "connection failed")
+    # One reason for every other status: a proxy tells a name that it denies from one that does not exist.
+    raise DeliveryFailed("connection failed")
 
 
 async def _connect(proxy: ProxyURL, ssl_context: ssl.SSLContext | None) -> ByteStream:
