@@ -197,6 +197,7 @@ async def test_the_outbox_for_svix_is_moved(
     ]
 
 
+@pytest.mark.slow  # The command starts in a process of its own.
 async def test_it_refuses_while_the_app_runs(file: Path, environment: dict[str, str]) -> None:
     async with SQLiteStore(str(file)).lifespan():
         status, _, errors = run("move", "--from", str(file), **environment)
@@ -239,6 +240,7 @@ async def test_it_moves_into_an_empty_schema_only_and_leaves_the_file_as_it_was(
         pass
 
 
+@pytest.mark.slow  # The command starts in a process of its own.
 async def test_killed_in_the_middle_nothing_was_moved_and_the_next_call_completes_it(
     file: Path,
     environment: dict[str, str],

@@ -55,6 +55,7 @@ def restore(source: str, target: str, schema: str, directory: Path) -> None:
     subprocess.run([program("pg_restore"), f"--dbname={target}", str(dump)], check=True)
 
 
+@pytest.mark.slow  # A database is made, dumped and restored.
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # The programs of PostgreSQL know no event loop.
 async def test_a_restored_dump_continues_and_is_refused_in_another_environment(
     postgresql_url: str, postgresql_schema: str, staging: WebhooksSettings, tmp_path: Path
