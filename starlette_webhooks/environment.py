@@ -1,4 +1,4 @@
-"""Settings from the environment: `WEBHOOKS_...`, `SVIX_API_KEY`, `SVIX_SERVER_URL`."""
+"""Reads settings from the environment: `WEBHOOKS_...`, `SVIX_API_KEY`, `SVIX_SERVER_URL`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ProxyURL`: the proxy that `WEBHOOKS_PROXY` names."""
+"""`ProxyURL`, the parsed value of `WEBHOOKS_PROXY`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ProxyURL:
 
     Attributes:
         tls: Whether the connection to the proxy itself uses TLS.
-        authorization: For the header `Proxy-Authorization`; empty if the proxy needs none.
+        authorization: The value of `Proxy-Authorization`. Empty if the proxy needs none.
     """
 
     host: str
@@ -28,10 +28,10 @@ class ProxyURL:
 
 
 def parse_proxy(text: str) -> ProxyURL:
-    """Parse the URL of a proxy, `http:` or `https:`, with a user and a password or without.
+    """Parse the URL of a proxy, `http:` or `https:`, with or without a user and a password.
 
     Raises:
-        ValueError: It is not such a URL. The message does not repeat it.
+        ValueError: The URL is not valid. The message does not repeat it.
     """
     try:
         parts = urlsplit(text)

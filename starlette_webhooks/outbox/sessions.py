@@ -51,7 +51,7 @@ def add_to_session(
             bind = session.get_bind(row_type)
         except UnboundExecutionError:
             raise RuntimeError(
-                "This session is not bound to the database of the outbox. Bind it to one engine; or where it has "
+                "This session is not bound to the database of the outbox. Bind it to one engine, or if it has "
                 "`binds`, add `outbox.row: engine` to them."
             ) from None
         if bind.get_execution_options().get("isolation_level") == "AUTOCOMMIT":

@@ -136,8 +136,8 @@ def cancel_move(path: str, target: PostgreSQLAdministration) -> bool:
         target.migrate(lambda migration: None)
         if not _is_missing(target, move_id):
             raise BackendUnavailable(
-                f"The database {path!r} was moved to {target.where}, which holds everything. To go back, drop that "
-                "schema first, and lose what has happened there since."
+                f"The database {path!r} was moved to {target.where}, which contains everything. To go back, drop "
+                "that schema first. You lose everything that has happened there since."
             )
         _unmark(source)
         return True

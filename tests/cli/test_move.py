@@ -235,7 +235,7 @@ async def test_it_moves_into_an_empty_schema_only_and_leaves_the_file_as_it_was(
         await emit(target)
     status, said = command()
     assert status == 1
-    assert "holds events or endpoints already" in said["detail"]
+    assert "already contains events or endpoints" in said["detail"]
     async with SQLiteStore(str(file)).lifespan():
         pass
 

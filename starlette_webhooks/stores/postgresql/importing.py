@@ -28,8 +28,8 @@ def prepare(administration: PostgreSQLAdministration, connection: Connection, *,
     row = connection.execute(queries["is_empty"]).fetchone()
     if row is None or not row[0]:
         raise BackendUnavailable(
-            f"The schema {administration.schema!r} at {administration.where} holds events or endpoints already. Move "
-            "into an empty one: name another schema by `WEBHOOKS_DATABASE_SCHEMA`."
+            f"The schema {administration.schema!r} at {administration.where} already contains events or endpoints. "
+            "Set `WEBHOOKS_DATABASE_SCHEMA` to an empty schema."
         )
     connection.execute(queries["clear"])
     connection.execute(queries["count_from"], (hour,))

@@ -1,4 +1,4 @@
-"""Moves events that hosts commit in the same database into the log, by one call of the server for each batch."""
+"""Moves events that hosts commit in the same database into the log, with one call of the server per batch."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FILE = "moving.sql"
 _ROWS = 1000
 _BYTES = 33_554_432
 _PAUSE = 0.5
-# A commit that no hook announces follows soon after the row was written.
+# A commit without a hook usually follows soon after the row was written.
 _SOON = 0.005
 _EXPECTED_FOR = 1.0
-# An outbox that is in use is looked at more often.
+# An outbox that is in use is checked more often.
 _IN_USE_FOR = 60.0
 _POLL_IN_USE = 0.3
 _POLL = 1.0
-# The row is at fault, by what it contains.
+# The contents of the row are at fault.
 _AT_FAULT = ("22", "23")
 
 
@@ -45,7 +45,7 @@ class Moved:
 
 
 class OutboxMover:
-    """Moves what is committed, with the other processes that do the same.
+    """Moves committed events, together with other processes that do the same.
 
     Args:
         due_in: Milliseconds until the first attempt of a delivery.
@@ -67,13 +67,13 @@ class OutboxMover:
         self._due_in = due_in
         self._on_moved = on_moved
         self._queries = database.queries(_FILE)
-        self._problem = Problem("Events of the hosts' transactions are moved into the log again.")
+        self._problem = Problem("Events of the hosts' transactions are being moved into the log again.")
         self._woken = anyio.Event()
         self._soon: Callable[..., object] = lambda *_: None
         self._expected_until = self._used_until = float("-inf")
 
     def wake(self, committed: bool) -> None:
-        """Rows were committed, or may be soon. From any thread; never raises."""
+        """Note that rows were committed or may be soon. From any thread. Never raises."""
         # The loop may have ended.
         with suppress(RuntimeError):
             self._soon(self._wake, committed)
@@ -123,7 +123,7 @@ class OutboxMover:
         return bool(found)
 
     async def _move_apart(self) -> bool:
-        """Move rows one by one. One that cannot be moved becomes a dead letter, and holds up nothing."""
+        """Move rows one by one. A row that cannot be moved becomes a dead letter and does not block others."""
         done = False
         for (id,) in await self._database.call(self._queries["first"], (_ROWS,)):
             try:
