@@ -61,6 +61,7 @@ class VirtualTime(Clock):
         super().__init__(start, speed=0)
         self.asked: list[float] = []
         self._sleepers: list[tuple[float, int, anyio.Event]] = []
+        self._asleep: set[int] = set()
         self._count = itertools.count()
 
     def source(self) -> TimeSource:
@@ -70,9 +71,13 @@ class VirtualTime(Clock):
     async def sleep(self, seconds: float) -> None:
         """Sleep until so much time has passed here."""
         self.asked.append(seconds)
-        event = anyio.Event()
-        heapq.heappush(self._sleepers, (self.monotonic() + seconds, next(self._count), event))
-        await event.wait()
+        event, number = anyio.Event(), next(self._count)
+        heapq.heappush(self._sleepers, (self.monotonic() + seconds, number, event))
+        self._asleep.add(number)
+        try:
+            await event.wait()
+        finally:
+            self._asleep.discard(number)
 
     @asynccontextmanager
     async def passing(self) -> AsyncGenerator[None]:
@@ -87,6 +92,9 @@ class VirtualTime(Clock):
         end = self.monotonic() + seconds
         while self.monotonic() < end:
             await anyio.sleep(moment)
+            # Nobody waits any longer for those that were cancelled.
+            while self._sleepers and self._sleepers[0][1] not in self._asleep:
+                heapq.heappop(self._sleepers)
             if self._sleepers and self._sleepers[0][0] < end:
                 due, _, event = heapq.heappop(self._sleepers)
                 self.advance(max(due - self.monotonic(), 0))
