@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.harness import Scale, facts
 
-SUBJECTS = ("emit", "log", "stream", "dispatcher", "reading", "growth", "start", "tenants", "postgresql")
+SUBJECTS = ("emit", "log", "stream", "dispatcher", "reading", "growth", "start", "tenants", "within", "postgresql")
 
 
 def main() -> None:

@@ -5,7 +5,13 @@ INSERT INTO {outbox} (id, tenant, body) VALUES {rows}
 INSERT INTO {outbox} (id, tenant, body) SELECT * FROM unnest({ids}::text[], {tenants}::text[], {bodies}::bytea[])
 
 -- name: read
-SELECT id, tenant, body FROM {outbox} ORDER BY created_at, id LIMIT {limit}
+-- The first rows, as far as their bodies fit into memory.
+SELECT id, tenant, body FROM (
+    SELECT id, tenant, body, created_at,
+        SUM(LENGTH(body)) OVER (ORDER BY created_at, id) - LENGTH(body) AS bytes_before
+    FROM (SELECT id, tenant, body, created_at FROM {outbox} ORDER BY created_at, id LIMIT {limit}) AS first_rows
+) AS page
+WHERE bytes_before < 8388608 ORDER BY created_at, id
 
 -- name: delete
 -- Only the process that relays may do this: its term is the last one.

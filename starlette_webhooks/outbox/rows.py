@@ -9,13 +9,17 @@ from datetime import UTC, datetime
 from starlette_webhooks.events import Event
 from starlette_webhooks.identifiers import is_event_id, is_message_id, mint
 
-__all__ = ["InvalidRow", "Row", "from_row", "to_row"]
+__all__ = ["InvalidRow", "NewerRow", "Row", "from_row", "to_row"]
 
 _VERSION = 1
 
 
 class InvalidRow(ValueError):
     """Raised for a row that does not contain a valid event."""
+
+
+class NewerRow(InvalidRow):
+    """Raised for a row that a newer version of this package wrote. A process of that version can move it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,14 @@ def from_row(row: Row, *, mints_ids: bool = True) -> Event:
         mints_ids: Whether the backend uses the id of the row. If not, it assigns its own.
 
     Raises:
-        InvalidRow: Other code or a newer version of this package wrote the row.
+        InvalidRow: Other code wrote the row.
+        NewerRow: A newer version of this package wrote it.
     """
     line, _, payload = row.body.partition(b"\n")
     try:
         head = json.loads(line)
         if head["v"] != _VERSION:
-            raise InvalidRow(f"A newer version of this package wrote it ({head['v']}). Upgrade the package.")
+            raise NewerRow(f"A newer version of this package wrote it ({head['v']}). Upgrade the package.")
         if not (is_message_id(row.id) and row.tenant and payload.startswith(b"{") and is_event_id(head["event_id"])):
             raise InvalidRow("It is not complete.")
         channels = str(head["channels"])

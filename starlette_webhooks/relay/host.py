@@ -12,7 +12,7 @@ from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable, QueueFull
 from starlette_webhooks.outbox.connectors import Busy, MissingTable
 from starlette_webhooks.outbox.drain import Drain
-from starlette_webhooks.outbox.rows import InvalidRow, Row, from_row
+from starlette_webhooks.outbox.rows import InvalidRow, NewerRow, Row, from_row
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.waiting import running_loop
 
@@ -109,9 +109,7 @@ class HostRelay:
             if not self.relaying:
                 self._problem.end()
                 return _PAUSE
-            rows = await self._drain.read(_ROWS)
-            if rows:
-                await self._move(rows)
+            moved = await self._move(await self._drain.read(_ROWS))
             self._problem.end()
         except Busy:
             return _SOON
@@ -123,19 +121,23 @@ class HostRelay:
             self._leased_at = float("-inf")
             await anyio.sleep(_PAUSE)
             return _SOON
-        if len(rows) == _ROWS:
+        if moved:
             return 0.0
         return _SOON if anyio.current_time() < self._expected_until else self._poll
 
-    async def _move(self, rows: Sequence[Row]) -> None:
+    async def _move(self, rows: Sequence[Row]) -> bool:
+        """Move a batch. Returns whether there was anything to move."""
         events: list[tuple[Row, Event]] = []
         for row in rows:
             try:
                 events.append((row, from_row(row, mints_ids=self._mints_ids)))
+            except NewerRow:
+                # Left for a process of that version, which a deployment in progress has.
+                continue
             except InvalidRow as exc:
                 await self._bury(row, "invalid", str(exc))
         if not events:
-            return
+            return False
         try:
             await self._forward(events)
         except (BackendUnavailable, QueueFull):
@@ -144,6 +146,7 @@ class HostRelay:
             # One of them is at fault, and must not block the others.
             for one in events:
                 await self._forward_alone(*one)
+        return True
 
     async def _forward(self, events: Sequence[tuple[Row, Event]]) -> None:
         await self._send([event for _, event in events])
