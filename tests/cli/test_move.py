@@ -222,7 +222,7 @@ async def test_the_app_does_not_start_on_a_file_that_was_moved_and_moving_again_
     assert command() == (0, {"rows": {}, "movedBefore": True})
     status, said = command("--cancel")
     assert status == 1
-    assert "holds everything" in said["detail"]
+    assert "contains everything" in said["detail"]
 
 
 async def test_it_moves_into_an_empty_schema_only_and_leaves_the_file_as_it_was(
