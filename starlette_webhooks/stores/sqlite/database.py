@@ -37,7 +37,12 @@ from starlette_webhooks.stores.sqlite.opening import (
     open_database,
 )
 from starlette_webhooks.stores.sqlite.presence import Presence
-from starlette_webhooks.stores.sqlite.transactions import concerns_database, write_together
+from starlette_webhooks.stores.sqlite.transactions import (
+    change_nothing,
+    concerns_database,
+    rewrite_header,
+    write_together,
+)
 from starlette_webhooks.stores.writer import Writer
 from starlette_webhooks.stores.writes import Batch, Submitted, SupportsEvents, Write
 
@@ -223,11 +228,11 @@ class Database:
             if self._scrub_due:
                 self._scrub_now = True
                 with suppress(BackendUnavailable):
-                    await self.write(_nothing)
+                    await self.write(change_nothing)
             if self._problem.text is not None:
                 # Detects that the database can be written again, even if nobody writes.
                 with suppress(BackendUnavailable):
-                    await self.write(_rewrite_header)
+                    await self.write(rewrite_header)
 
     def _check_presence(self) -> None:
         try:
@@ -389,13 +394,3 @@ class Database:
     def watcher(self) -> Connection:
         """Return a connection for `PRAGMA data_version` only, which is fast enough for the event loop (3 µs)."""
         return connect(self._location, busy_seconds=self._busy_seconds)
-
-
-def _nothing(connection: Connection) -> None:
-    """Change nothing. Everything that belongs to a commit still runs."""
-
-
-def _rewrite_header(connection: Connection) -> None:
-    # Writes a page, because an empty transaction would succeed on a full disk.
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.execute(f"PRAGMA user_version = {version}")

@@ -12,7 +12,7 @@ from starlette_webhooks.stores.sqlite.joint import Joint
 from starlette_webhooks.stores.sqlite.lineage import count_commit
 from starlette_webhooks.stores.writes import Write
 
-__all__ = ["concerns_database", "write_together"]
+__all__ = ["change_nothing", "concerns_database", "rewrite_header", "write_together"]
 
 Connection = sqlite3.Connection
 
@@ -104,3 +104,13 @@ def _run_together(connection: Connection, writes: Sequence[Write[Any]]) -> None:
 def _joint(write: Write[Any]) -> type[Joint[Any]] | None:
     operation = write.operation
     return type(operation) if isinstance(operation, Joint) and operation.joins else None
+
+
+def change_nothing(connection: Connection) -> None:
+    """Change nothing. Everything that belongs to a commit still runs."""
+
+
+def rewrite_header(connection: Connection) -> None:
+    """Write a page, because an empty transaction would succeed on a full disk."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {version}")
