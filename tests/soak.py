@@ -1,0 +1,300 @@
+"""Long loops that try to lose an event: `scripts/soak kills|disconnects|held`. The suite runs short ones.
+
+Each runs real servers on one database, and counts what was answered, what is in the log, and what was delivered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sqlite3
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from tests.eventually import wait_for
+from tests.hosts import MOUNT, bearer
+from tests.postgresql import find_binaries, starting_postgresql
+from tests.receivers import Receiver, receiving
+from tests.servers import Server, serving
+
+ACME = bearer("acme")
+# So many deliveries an event, as emitting is not what is looked at.
+_FAN_OUT = 10
+SETTINGS = {"attempt_timeout": "2", "calls_per_second": "100000", "calls_burst": "100000"}
+
+
+@dataclass
+class Figures:
+    """What a loop found. `lost` and `undelivered` must be 0.
+
+    Attributes:
+        refused: Calls that were answered with an error, or not at all.
+        repeated: Deliveries beyond the first of an event, as after a kill.
+    """
+
+    rounds: int
+    answered: int
+    refused: int
+    lost: int
+    undelivered: int
+    repeated: int
+    seconds: float
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+class Load:
+    """Threads that emit to a server until they are told to stop, or it dies.
+
+    Attributes:
+        endpoints: How often each event is to be delivered.
+    """
+
+    def __init__(self, endpoints: int) -> None:
+        self.endpoints = endpoints
+        self.answered: list[str] = []
+        self.refused = 0
+
+    @contextmanager
+    def on(self, server: Server, threads: int = 2) -> Generator[None]:
+        """Emit until the block ends."""
+        stop = threading.Event()
+        running = [threading.Thread(target=self._emit, args=(server, stop), daemon=True) for _ in range(threads)]
+        for thread in running:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in running:
+                thread.join(30)
+
+    def _emit(self, server: Server, stop: threading.Event) -> None:
+        with httpx.Client(base_url=server.url, headers={"X-User": "acme"}, timeout=20) as client:
+            while not stop.is_set():
+                try:
+                    response = client.post("/emit", json={"n": len(self.answered)})
+                except httpx.TransportError:
+                    self.refused += 1
+                    if server.process.poll() is not None:
+                        return
+                    continue
+                if response.status_code == 200:
+                    self.answered.append(response.json()["id"])
+                else:
+                    self.refused += 1
+                    time.sleep(0.02)
+
+    def wait_for_more(self, count: int) -> None:
+        """Wait until so many more were answered."""
+        until = len(self.answered) + count
+        wait_for(lambda: len(self.answered) >= until, 60)
+
+
+@contextmanager
+def soaking(
+    directory: Path, settings: dict[str, Any], *, endpoints: int = 1
+) -> Generator[tuple[Server, Receiver, Load]]:
+    """A server with endpoints, their receiver, and a load for it."""
+    with receiving() as receiver, serving(directory, **settings) as server:
+        for _ in range(endpoints):
+            created = httpx.post(f"{server.url}{MOUNT}/endpoints", json={"url": receiver.url}, headers=ACME)
+            created.raise_for_status()
+        yield server, receiver, Load(endpoints)
+
+
+def judge(server: Server, receiver: Receiver, load: Load, rounds: int, began: float, **more: Any) -> Figures:
+    """Wait until nothing is left to deliver, and compare."""
+    answered = set(load.answered)
+    with suppress(TimeoutError):
+        wait_for(lambda: not undelivered(load, receiver), 60)
+    delivered = Counter(receiver.ids())
+    return Figures(
+        rounds,
+        len(load.answered),
+        load.refused,
+        len(answered - listed(server)),
+        len(undelivered(load, receiver)),
+        sum(max(count - load.endpoints, 0) for count in delivered.values()),
+        round(time.monotonic() - began, 1),
+        more,
+    )
+
+
+def undelivered(load: Load, receiver: Receiver) -> list[str]:
+    """The answered events that have not reached all endpoints."""
+    delivered = Counter(receiver.ids())
+    return [one for one in load.answered if delivered[one] < load.endpoints]
+
+
+def listed(server: Server) -> set[str]:
+    """The ids of all events in the log."""
+    ids: set[str] = set()
+    query = {"limit": "250"}
+    while True:
+        page = httpx.get(f"{server.url}{MOUNT}/events", params=query, headers=ACME, timeout=30).json()
+        ids |= {event["id"] for event in page["events"]}
+        if page["done"]:
+            return ids
+        query["cursor"] = page["nextCursor"]
+
+
+def kills(directory: Path, count: int, settings: dict[str, Any]) -> Figures:
+    """Kill one of two servers again and again, while both emit and deliver."""
+    began = time.monotonic()
+    with soaking(directory, settings) as (steady, receiver, load):
+        with load.on(steady, 1):
+            for _ in range(count):
+                with serving(directory, **settings) as victim, load.on(victim):
+                    load.wait_for_more(20)
+                    time.sleep(random.uniform(0, 0.1))
+                    victim.kill()
+        return judge(steady, receiver, load, count, began)
+
+
+def disconnects(directory: Path, count: int, settings: dict[str, Any]) -> Figures:
+    """End sessions at the server of PostgreSQL at random, while a stream is open."""
+    began = time.monotonic()
+    with soaking(directory, settings) as (server, receiver, load), following(server) as streamed:
+        with load.on(server), psycopg.connect(settings["database"], autocommit=True) as connection:
+            done = 0
+            while done < count:
+                ended = connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'starlette_webhooks' ORDER BY random() LIMIT 1"
+                ).fetchall()
+                done += len(ended)
+                time.sleep(random.uniform(0, 0.1))
+            load.wait_for_more(20)
+        answered = set(load.answered)
+        with suppress(TimeoutError):
+            wait_for(lambda: answered <= set(streamed), 20)
+        missed, again = len(answered - set(streamed)), len(streamed) - len(set(streamed))
+        return judge(server, receiver, load, done, began, stream_missed=missed, stream_repeated=again)
+
+
+@contextmanager
+def following(server: Server) -> Generator[list[str]]:
+    """The ids that a stream brings, which resumes where it ends."""
+    ids: list[str] = []
+    opened, stop = threading.Event(), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            headers = {**ACME, **({"Last-Event-ID": ids[-1]} if ids else {})}
+            with (
+                suppress(httpx.TransportError),
+                httpx.stream("GET", f"{server.url}{MOUNT}/events/stream", headers=headers, timeout=20) as response,
+            ):
+                identifier = ""
+                for line in response.iter_lines():
+                    opened.set()
+                    if line.startswith("id: "):
+                        identifier = line[4:]
+                    elif line.startswith("data: ") and identifier:
+                        ids.append(identifier)
+                        identifier = ""
+                    if stop.is_set():
+                        return
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    assert opened.wait(20)
+    try:
+        yield ids
+    finally:
+        stop.set()
+        reader.join(5)
+
+
+def held(directory: Path, seconds: int, settings: dict[str, Any]) -> Figures:
+    """Hold a transaction open that reads, and compare the rate of deliveries before and at the end of it."""
+    began = time.monotonic()
+    window = max(seconds / 10, 1)
+    with soaking(directory, settings, endpoints=_FAN_OUT) as (server, receiver, load):
+        with load.on(server):
+            load.wait_for_more(50)
+            before = rate(receiver, window)
+            with HOLDERS[str(settings["database"]).partition(":")[0]](settings["database"]):
+                time.sleep(max(seconds - window, 0))
+                during = rate(receiver, window)
+        figures: dict[str, Any] = {"per_second_before": round(before), "per_second_at_the_end": round(during)}
+        return judge(server, receiver, load, seconds, began, **figures)
+
+
+def rate(receiver: Receiver, seconds: float) -> float:
+    """Deliveries a second."""
+    before = len(receiver.requests)
+    time.sleep(seconds)
+    return (len(receiver.requests) - before) / seconds
+
+
+@contextmanager
+def holding_postgresql(url: str) -> Generator[None]:
+    """A transaction of somebody else that sees the database as it was at its beginning."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT count(*) FROM pg_class")
+        yield
+
+
+@contextmanager
+def holding_sqlite(path: str) -> Generator[None]:
+    """The same in a file, which cannot be checkpointed meanwhile."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM event").fetchone()
+        yield
+        connection.execute("ROLLBACK")
+
+
+class _Holders(dict[str, Callable[[str], Any]]):
+    def __missing__(self, key: str) -> Callable[[str], Any]:
+        return holding_sqlite
+
+
+HOLDERS = _Holders(postgresql=holding_postgresql)
+LOOPS: dict[str, tuple[Callable[[Path, int, dict[str, Any]], Figures], int]] = {
+    "kills": (kills, 100),
+    "disconnects": (disconnects, 1000),
+    "held": (held, 180),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one loop on one database, and print its figures as JSON. Ends with 1 where something is lost."""
+    parser = argparse.ArgumentParser(prog="scripts/soak", description="Try to lose an event.")
+    parser.add_argument("loop", choices=LOOPS)
+    parser.add_argument("number", nargs="?", type=int, help="kills (100), disconnects (1000), or seconds (180)")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="postgresql")
+    given = parser.parse_args(arguments)
+    loop, number = LOOPS[given.loop]
+    if loop is disconnects and given.database == "sqlite":
+        parser.error("SQLite has no connections to break.")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        if given.database == "sqlite":
+            settings = {**SETTINGS, "database": str(directory / "webhooks.db")}
+            figures = loop(directory, given.number or number, settings)
+        else:
+            binaries = find_binaries()
+            if binaries is None:
+                parser.error("No PostgreSQL: install Debian's package `postgresql`.")
+            with starting_postgresql(binaries) as server:
+                figures = loop(directory, given.number or number, {**SETTINGS, "database": server.url})
+    print(json.dumps(asdict(figures), indent=1))
+    raise SystemExit(1 if figures.lost or figures.undelivered else 0)
+
+
+if __name__ == "__main__":
+    main()
