@@ -14,6 +14,8 @@ import threading
 import time
 from collections import defaultdict
 
+from starlette_webhooks.forks import call_in_children
+
 __all__ = ["first_id", "is_endpoint_id", "is_event_id", "is_id", "is_message_id", "mint", "timestamp_ms"]
 
 _EPOCH = 1_400_000_000
@@ -37,13 +39,19 @@ _FROM_BYTE = bytes.maketrans(bytes(range(256)), (_ALPHABET * 5)[:256].encode())
 class _Head:
     """The common start of the ids of one kind in one tick."""
 
-    __slots__ = ("count", "number", "text", "tick")
+    __slots__ = ("__weakref__", "count", "number", "text", "tick")
 
     def __init__(self) -> None:
         self.tick = -1
         self.number = 0
         self.text = ""
         self.count = 0
+        call_in_children(self)
+
+    def after_fork(self) -> None:
+        """In a child, a thread that does not exist there may hold the lock."""
+        global _lock
+        _lock = threading.Lock()
 
     def start(self, number: int) -> None:
         self.number = number

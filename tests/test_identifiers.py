@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from starlette_webhooks.identifiers import first_id, is_event_id, is_message_id, mint, timestamp_ms
+from tests.forking import in_child
 
 
 def test_an_id_of_svix_is_read_to_the_moment_it_was_minted() -> None:
@@ -84,3 +87,24 @@ def test_an_event_id_is_what_svix_takes() -> None:
     assert not is_event_id("a/b")
     assert not is_event_id("a\n")
     assert not is_event_id(7)
+
+
+@pytest.mark.slow  # Only many forks meet the lock while a thread holds it.
+def test_children_mint_while_threads_of_their_parent_do() -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            mint("msg_")
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        # One of the threads holds the lock at some of these forks.
+        for _ in range(40):
+            assert in_child(lambda: int(not is_message_id(mint("msg_"))), within=5) == 0
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
