@@ -40,9 +40,9 @@ async def test_idle_process_asks_once_a_second_and_ten_times_with_open_streams(
         backend.listen(hub)
         async with backend.lifespan(EventTypes()), hub.running():
             await add(backend.store)
-            # What starts together has started.
-            await anyio.sleep(1)
-            assert 1 <= await calls(proxy) <= SECONDS * 1 + 1
+            # What happens once at the start may fall into the first of these.
+            idle = [await calls(proxy) for _ in range(2)]
+            assert 1 <= min(idle) <= SECONDS * 1 + 1, idle
             async with reading(hub) as reader:
                 assert SECONDS * 5 <= await calls(proxy) <= SECONDS * 10
                 (sent,) = await backend.store.submit([event()]).wait()
