@@ -42,7 +42,7 @@ from starlette_webhooks.types import Clock
 __all__ = ["PostgreSQLStore"]
 
 # Without hints: at most ten checks a second while streams are open, including those of the dispatcher.
-_POLL = 0.12
+_POLL = 0.14
 _POLL_WITH_HINTS = 1.0
 _SPACING_WITH_HINTS = 0.01
 
