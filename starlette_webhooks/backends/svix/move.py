@@ -18,6 +18,7 @@ from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.encryption import NOT_ENCRYPTED, SecretBox
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.event_types import EventTypes
+from starlette_webhooks.exceptions import WebhooksError
 from starlette_webhooks.stores.sqlite import endpoints
 
 __all__ = ["copy_endpoints"]
@@ -118,4 +119,9 @@ async def _main(database: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m starlette_webhooks.backends.svix.move webhooks.db")
-    anyio.run(_main, sys.argv[1])
+    try:
+        anyio.run(_main, sys.argv[1])
+    except sqlite3.Error as error:
+        sys.exit(f"The file {sys.argv[1]!r} cannot be read as a database of the SQLite backend: {error}.")
+    except WebhooksError as error:
+        sys.exit(str(error))

@@ -174,5 +174,5 @@ def _is_idle(connection: OpenConnection) -> bool:
 
 def explain(exc: psycopg.Error) -> str:
     """Return the server's message, without the statement and its values."""
-    text = exc.diag.message_primary or str(exc).strip() or type(exc).__name__
+    text = " ".join((exc.diag.message_primary or str(exc)).split()) or type(exc).__name__
     return text if text.endswith(".") else f"{text}."

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.backends.svix.move import copy_endpoints, read_endpoints
@@ -64,6 +65,19 @@ async def test_the_command_copies_what_the_file_holds(fake: FakeSvix, svix_setti
     (endpoint,) = fake.application("a").endpoints.values()
     assert endpoint["disabled"]
     assert fake.event_types["user.created"] == user_created()
+
+
+def test_the_command_says_which_file_cannot_be_read(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "starlette_webhooks.backends.svix.move", str(tmp_path / "absent.db")],
+        env={**os.environ, "SVIX_API_KEY": TOKEN},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"The file '{tmp_path}/absent.db' cannot be read")
+    assert "Traceback" not in result.stderr
 
 
 def user_created() -> dict[str, object]:
