@@ -21,6 +21,8 @@ _DETAIL = 2000
 class OtherLog(BackendUnavailable):
     """Raised if the events go to another log than this process's."""
 
+    message = "The events of this outbox go to another log than this process's."
+
 
 @dataclass(frozen=True, slots=True)
 class DeadRow:
