@@ -11,12 +11,14 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeAlias
 
 import anyio
 
 from starlette_webhooks.authentication import Principal, call_function
+from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.meta import Meta
 from starlette_webhooks.tokens import read_token, sign_token
 from starlette_webhooks.types import Clock
@@ -221,11 +223,14 @@ class SessionRegister:
         """End streams whose sessions end in another process or with their principal, and drop what has expired."""
         forget_at = self._monotonic()
         while True:
-            if self._monotonic() >= forget_at:
-                forget_at += forget_every
-                await self.forget_expired()
+            # A backend that is unavailable says so itself, once.
+            with suppress(BackendUnavailable):
+                if self._monotonic() >= forget_at:
+                    await self.forget_expired()
+                    forget_at += forget_every
             await anyio.sleep(every)
-            await self.end_streams(streams)
+            with suppress(BackendUnavailable):
+                await self.end_streams(streams)
 
     async def _look_up(self, sessions: Sequence[Session]) -> set[Session]:
         names = {session.mark_name for session in sessions} | {one.end_name for one in sessions if one.id}

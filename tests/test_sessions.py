@@ -196,3 +196,18 @@ async def test_open_streams_end_when_another_process_revokes_their_session() -> 
             assert not open_one.returned
         tasks.cancel_scope.cancel()
     assert hub.metrics()["closed"]["revoked"] == 1
+
+
+async def test_sessions_are_watched_again_once_the_backend_is_available() -> None:
+    meta, clock = DictMeta(failures=3), Clock(1000.0, speed=0)
+    here = SessionRegister([KEY], meta, clock=clock, fresh=0)
+    expired, session = Session(ACME, 900, "old", ""), Session(ACME, 2000, "", "")
+    await here.end(expired)
+    async with running(Log()) as hub, anyio.create_task_group() as tasks:
+        async with reading(hub, session=session) as reader:
+            tasks.start_soon(partial(here.watch, hub, every=0.01))
+            await meta.write_meta("session-mark:acme", b"revoked")
+            await eventually(lambda: reader.returned)
+            assert meta.lookups > 3
+            await eventually(lambda: expired.end_name not in meta.values)
+        tasks.cancel_scope.cancel()
