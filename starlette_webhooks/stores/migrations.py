@@ -91,7 +91,7 @@ def missing_migrations(migrations: Sequence[Migration], installed: Installed, wh
 def outdated(migrations: Sequence[Migration], installed: Installed, where: str) -> BackendUnavailable:
     """Return the error for a database that lacks migrations which this process must not apply."""
     needs = f"this version of starlette_webhooks needs schema {migrations[-1].version}"
-    has = f"has schema {installed.version}" if installed.version else "has no schema yet"
+    has = f"has schema {installed.version}" if installed.version else "has no tables yet"
     return BackendUnavailable(
         f"{where[0].upper()}{where[1:]} {has}, and {needs}. Run `starlette-webhooks migrate`, or set "
         "`WEBHOOKS_MIGRATE=true`."

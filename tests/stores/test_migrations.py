@@ -42,7 +42,7 @@ def test_versions_have_a_script_each_in_order(known: Sequence[Migration]) -> Non
 
 
 async def test_a_process_that_must_not_migrate_says_how_it_is_done(open_store: OpenStore) -> None:
-    with pytest.raises(BackendUnavailable, match="no schema yet.*`starlette-webhooks migrate`.*`WEBHOOKS_MIGRATE"):
+    with pytest.raises(BackendUnavailable, match="no tables yet.*`starlette-webhooks migrate`.*`WEBHOOKS_MIGRATE"):
         async with open_store(migrates=False).lifespan():
             pass
     async with open_store().lifespan():

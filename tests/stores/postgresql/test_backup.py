@@ -52,7 +52,10 @@ def restore(source: str, target: str, schema: str, directory: Path) -> None:
     with dump.open("wb") as file:
         command = [program("pg_dump"), f"--schema={schema}", "--format=custom", source]
         subprocess.run(command, stdout=file, check=True)
-    subprocess.run([program("pg_restore"), f"--dbname={target}", str(dump)], check=True)
+    command = [program("pg_restore"), "--clean", "--if-exists", "--single-transaction", f"--dbname={target}", str(dump)]
+    # The second time over what is there.
+    for _ in range(2):
+        subprocess.run(command, check=True)
 
 
 @pytest.mark.slow  # A database is made, dumped and restored.
