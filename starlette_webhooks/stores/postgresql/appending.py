@@ -103,6 +103,9 @@ class Appender:
                 for write in writes:
                     self._commit_part([write], deadline)
                 return
+            if exc.sqlstate == _THERE_BEFORE:
+                # Not the event, whose id is not there: the positions, for example after an incomplete restore.
+                self._database.availability.has_failed(f"{exc} Has a backup been restored over existing tables?")
             _fail(writes, exc)
         except Exception as exc:
             _fail(writes, exc)

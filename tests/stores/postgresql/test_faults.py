@@ -98,3 +98,17 @@ async def test_start_waits_for_the_server_and_then_says_why(caplog: pytest.LogCa
             pass
     assert time.monotonic() - started >= 1
     assert "hidden-word" not in str(caught.value) + caplog.text + repr(store.database.info)
+
+
+async def test_positions_that_were_restored_wrongly_are_logged_and_fail_the_emit(
+    postgresql_url: str, postgresql_schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)
+    async with store.lifespan():
+        for _ in range(3):
+            await emit(store)
+        with psycopg.connect(postgresql_url, autocommit=True) as admin:
+            admin.execute("SELECT setval(%s, 1)", (f"{postgresql_schema}.event_seq",))
+        with caplog.at_level(logging.ERROR), pytest.raises(BackendUnavailable, match="duplicate key"):
+            await emit(store)
+    assert "Has a backup been restored over existing tables?" in caplog.text
