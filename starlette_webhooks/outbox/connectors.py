@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from sqlalchemy import Engine
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 __all__ = ["Busy", "Connector", "MissingTable", "Statement", "connect"]
 
@@ -244,14 +244,14 @@ class _AsyncMemory:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._taken: Any = None
+        self._taken: AsyncConnection | None = None
 
     async def run(self, *statements: Statement) -> Rows:
         rows: Rows = []
         with _Translating(), anyio.CancelScope(shield=True):
             if self._taken is None:
-                self._taken = await self._engine.raw_connection()
-            driver = self._taken.driver_connection
+                self._taken = await self._engine.connect()
+            driver: Any = (await self._taken.get_raw_connection()).driver_connection
             if driver.in_transaction:
                 raise Busy
             for sql, values in statements:
@@ -263,7 +263,8 @@ class _AsyncMemory:
     async def close(self) -> None:
         taken, self._taken = self._taken, None
         if taken is not None:
-            taken.close()
+            with anyio.CancelScope(shield=True):
+                await taken.close()
 
 
 class _Translating:
