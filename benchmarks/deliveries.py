@@ -52,7 +52,7 @@ class AiohttpClient:
     ) -> None:
         await self._session.close()
 
-    async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Any:
+    async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, tenant: str = "") -> Any:
         """Send one POST request."""
         from starlette_webhooks.delivery.client import Reply
 
@@ -66,7 +66,7 @@ class AiohttpClient:
 class NoClient(AiohttpClient):
     """A client without HTTP, to measure what the rest costs."""
 
-    async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Any:
+    async def post(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, tenant: str = "") -> Any:
         """Return immediately."""
         from starlette_webhooks.delivery.client import Reply
 
@@ -74,7 +74,7 @@ class NoClient(AiohttpClient):
 
 
 def _choose(client: str) -> None:
-    from starlette_webhooks.backends import sqlite as backend
+    from starlette_webhooks.backends import stored as backend
     from starlette_webhooks.delivery.client import DeliveryClient
 
     clients: dict[str, Any] = {"own": DeliveryClient, "aiohttp": AiohttpClient, "none": NoClient}
