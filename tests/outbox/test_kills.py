@@ -23,7 +23,7 @@ KILLS = int(os.environ.get("WEBHOOKS_TEST_KILLS", "5"))
 
 
 async def logged(webhooks: Webhooks) -> Sequence[str]:
-    """What orders the log tells of."""
+    """Return the orders that are in the log."""
     skus: list[str] = []
     cursor = None
     while True:

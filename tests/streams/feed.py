@@ -60,12 +60,12 @@ class Log:
         self.watched.remove(tenant)
 
     def commit(self, event: Event) -> Event:
-        """Make an event durable. Nobody is told yet."""
+        """Make an event durable, without publishing it."""
         self.entries.append(Entry(len(self.entries) + 1, event))
         return event
 
     def publish(self, count: int | None = None) -> None:
-        """Tell of the next commits."""
+        """Publish the next commits."""
         until = len(self.entries) if count is None else min(self.published + count, len(self.entries))
         fresh, self.published = self.entries[self.published : until], until
         assert self.listener is not None
@@ -81,7 +81,7 @@ class Log:
         self.listener.restart()
 
     def emit(self, number: int, **fields: Any) -> Event:
-        """Commit an event and tell of it."""
+        """Commit an event and publish it."""
         event = self.commit(make_event(number, **fields))
         self.publish()
         return event
