@@ -14,7 +14,7 @@ from starlette_webhooks.outbox.connectors import Busy, MissingTable
 from starlette_webhooks.outbox.drain import Drain
 from starlette_webhooks.outbox.rows import InvalidRow, NewerRow, Row, from_row
 from starlette_webhooks.problems import Problem
-from starlette_webhooks.waiting import running_loop
+from starlette_webhooks.relay.wakes import Wakes
 
 __all__ = ["HostRelay"]
 
@@ -25,7 +25,6 @@ _PAUSE = 0.5
 _MISSES = 6
 # A commit without a hook usually follows soon after the row was written.
 _SOON = 0.005
-_EXPECTED_FOR = 1.0
 _RENEW_EVERY = 1.0
 
 
@@ -57,9 +56,8 @@ class HostRelay:
         self._on_accepted = on_accepted
         self._poll = poll
         self._problem = Problem("Events of the host's outbox are being relayed again.")
-        self._woken = anyio.Event()
-        self._soon: Callable[..., object] = lambda *_: None
-        self._expected_until = 0.0
+        self._wakes = Wakes()
+        self.wake = self._wakes.wake
         self._leased_at = float("-inf")
         self._misses = 0
         self.relaying = False
@@ -69,27 +67,14 @@ class HostRelay:
         """Why events are not being moved, or None."""
         return self._problem.text
 
-    def wake(self, committed: bool) -> None:
-        """Note that rows were committed or may be soon. From any thread. Never raises."""
-        # The loop may have ended.
-        with suppress(RuntimeError):
-            self._soon(self._wake, committed)
-
-    def _wake(self, committed: bool) -> None:
-        if not committed:
-            self._expected_until = anyio.current_time() + _EXPECTED_FOR
-        self._woken.set()
-
     async def run(self) -> None:
         """Relay until cancelled."""
-        self._soon = running_loop().call_soon_threadsafe
+        self._wakes.start()
         try:
             while True:
                 pause = await self._turn()
                 if pause:
-                    with anyio.move_on_after(pause):
-                        await self._woken.wait()
-                    self._woken = anyio.Event()
+                    await self._wakes.wait(pause)
         finally:
             self.relaying = False
             with anyio.CancelScope(shield=True), suppress(BackendError, Busy):
@@ -123,7 +108,7 @@ class HostRelay:
             return _SOON
         if moved:
             return 0.0
-        return _SOON if anyio.current_time() < self._expected_until else self._poll
+        return _SOON if self._wakes.expected else self._poll
 
     async def _move(self, rows: Sequence[Row]) -> bool:
         """Move a batch. Returns whether there was anything to move."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.problems import Problem
+from starlette_webhooks.relay.wakes import Wakes
 from starlette_webhooks.stores.postgresql.connection import CallFailed
 from starlette_webhooks.stores.postgresql.database import Database
-from starlette_webhooks.waiting import running_loop
 
 __all__ = ["Moved", "OutboxMover", "erase_outbox"]
 
@@ -25,7 +24,6 @@ _BYTES = 33_554_432
 _PAUSE = 0.5
 # A commit without a hook usually follows soon after the row was written.
 _SOON = 0.005
-_EXPECTED_FOR = 1.0
 # An outbox that is in use is checked more often.
 _IN_USE_FOR = 60.0
 _POLL_IN_USE = 0.3
@@ -68,24 +66,13 @@ class OutboxMover:
         self._on_moved = on_moved
         self._queries = database.queries(_FILE)
         self._problem = Problem("Events of the hosts' transactions are being moved into the log again.")
-        self._woken = anyio.Event()
-        self._soon: Callable[..., object] = lambda *_: None
-        self._expected_until = self._used_until = float("-inf")
-
-    def wake(self, committed: bool) -> None:
-        """Note that rows were committed or may be soon. From any thread. Never raises."""
-        # The loop may have ended.
-        with suppress(RuntimeError):
-            self._soon(self._wake, committed)
-
-    def _wake(self, committed: bool) -> None:
-        if not committed:
-            self._expected_until = anyio.current_time() + _EXPECTED_FOR
-        self._woken.set()
+        self._wakes = Wakes()
+        self.wake = self._wakes.wake
+        self._used_until = float("-inf")
 
     async def run(self) -> None:
         """Move until cancelled."""
-        self._soon = running_loop().call_soon_threadsafe
+        self._wakes.start()
         while True:
             try:
                 await self._move_all()
@@ -93,15 +80,12 @@ class OutboxMover:
             except BackendUnavailable as exc:
                 self._problem.begin(f"Events that were emitted within transactions wait: {exc}")
                 await anyio.sleep(_PAUSE)
-            with anyio.move_on_after(self._pause()):
-                await self._woken.wait()
-            self._woken = anyio.Event()
+            await self._wakes.wait(self._pause())
 
     def _pause(self) -> float:
-        now = anyio.current_time()
-        if now < self._expected_until:
+        if self._wakes.expected:
             return _SOON
-        return _POLL_IN_USE if now < self._used_until else _POLL
+        return _POLL_IN_USE if anyio.current_time() < self._used_until else _POLL
 
     async def _move_all(self) -> None:
         while (await self._database.call(self._queries["waiting"]))[0][0]:
