@@ -172,16 +172,25 @@ async def subscribe(port: int, tenants: int) -> dict[str, float]:
     return {}
 
 
+async def _open_connections(emitter: Any, port: int, tenants: int) -> None:
+    for n in range(tenants):
+        await emitter.emit(EVENT_TYPE, {}, tenant=f"t{n}")
+    await _until_received(port, tenants * ENDPOINTS)
+    ask(port, "/reset")
+
+
 async def deliver(port: int, tenants: int, events: int, start: float, rate: float) -> dict[str, float]:
     """Emit from `start` on, and deliver together with other processes until everything has been received.
 
     Args:
         events: How many this process emits. The receiver is reset before.
-        rate: Events per second. 0 means as fast as possible.
+        rate: Events per second, after one event to each tenant that opens the connections. 0 means as fast as possible.
     """
     webhooks = _make_webhooks()
     async with webhooks.lifespan():
         emitter = webhooks.emitter()
+        if rate:
+            await _open_connections(emitter, port, tenants)
         await asyncio.sleep(max(start - time.time(), 0))
         meter, began = _Meter(), time.perf_counter()
         for n in range(events):

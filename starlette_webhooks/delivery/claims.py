@@ -13,7 +13,7 @@ from typing import Any
 from starlette_webhooks.delivery.deliveries import Claim, DueEndpoint, DuePage, LeasedDelivery
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest, allocate
 
-__all__ = ["Candidate", "ClaimPlan", "ClaimRequest", "Holds", "due_page", "plan_claim"]
+__all__ = ["Candidate", "ClaimPlan", "ClaimRequest", "Holds", "due_page", "grants_all", "plan_claim"]
 
 _BURST_SECONDS = 0.1
 # How far the clocks of processes may differ, including rounding.
@@ -155,6 +155,17 @@ def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int, urgent: Se
             if at <= due_by:
                 found.append(DueEndpoint(endpoint, at, bool(failing)))
     return DuePage(found, rows[-1][0], urgent)
+
+
+def grants_all(request: ClaimRequest) -> bool:
+    """Whether each endpoint would get all slots that it requests, whichever tenants they belong to.
+
+    For endpoints that are not failing and that nothing delays, a store can then lease without a plan.
+    """
+    total = sum(one.slots for one in request.requests)
+    if max(request.tenants.values(), default=0) + total > request.capacity.per_tenant:
+        return False
+    return sum(allocate(request.requests, request.capacity, {}).values()) == total
 
 
 def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, ClaimRequest, Holds, plan_claim
+from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, ClaimRequest, Holds, grants_all, plan_claim
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 
 NOW = 1_700_000_000_000
@@ -97,3 +97,19 @@ def test_what_was_stored_while_the_clock_was_ahead_holds_nothing() -> None:
     assert Holds(paused_at=NOW + hour, paused_until=NOW + hour + MINUTE).until(NOW) == 0
     plan = planned([request()], [candidate(rate_limit=10, paced_until=NOW + hour)])
     assert plan.paces({1: 1}) == {1: NOW + 100}
+
+
+def test_requests_are_granted_without_a_plan_only_if_none_of_them_could_get_less() -> None:
+    def granted(*asked: SlotRequest, capacity: Capacity = PLENTY, **tenants: int) -> bool:
+        return grants_all(ClaimRequest(requests=asked, capacity=capacity, tenants=tenants, now=NOW, lease=NOW + MINUTE))
+
+    some = Capacity(free=16, reserve=4, degraded=2)
+    assert granted(request(1), request(2), capacity=some)
+    assert not granted(request(1), request(2, slots=9), capacity=some)
+    assert granted(request(slots=12, lane=Lane.UNKNOWN), capacity=some)
+    assert not granted(request(slots=13, lane=Lane.UNKNOWN), capacity=some)
+    assert granted(request(slots=2, lane=Lane.DEGRADED), capacity=some)
+    assert not granted(request(slots=3, lane=Lane.DEGRADED), capacity=some)
+    shared = Capacity(free=16, reserve=0, degraded=2, per_tenant=10)
+    assert granted(request(1, slots=4), request(2, slots=4), capacity=shared, acme=2)
+    assert not granted(request(1, slots=4), request(2, slots=4), capacity=shared, acme=3)

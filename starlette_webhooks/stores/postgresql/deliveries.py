@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, ClaimRequest, Holds, due_page, plan_claim
+from starlette_webhooks.delivery.claims import (
+    Candidate,
+    ClaimPlan,
+    ClaimRequest,
+    Holds,
+    due_page,
+    grants_all,
+    plan_claim,
+)
 from starlette_webhooks.delivery.deliveries import Claim, DuePage, LeasedDelivery
 from starlette_webhooks.stores.limits import DUE_ENDPOINTS
 from starlette_webhooks.stores.postgresql.connection import Row
@@ -22,6 +31,8 @@ __all__ = ["claim", "due", "fix_times", "release", "set_aside"]
 
 _FILE = "deliveries.sql"
 _FIXED_AT_ONCE = 1000
+# The number of columns of a candidate.
+_CANDIDATE = 12
 
 
 async def due(
@@ -43,44 +54,73 @@ async def claim(database: Database, floors: Floors, request: ClaimRequest) -> Cl
     leases from an endpoint with a rate limit only if no other process has done so meanwhile.
     """
     queries = database.queries(_FILE)
-    numbers = [one.endpoint for one in request.requests]
-    lease = request.lease
+    found = await _find(database, floors, request)
     candidates = []
     targets = {}
-    for row in await database.call(queries["candidates"], (numbers, floors.of(numbers), request.now, request.urgent)):
+    for row in found.candidates:
         number, identifier, tenant, url, headers, failing, first, keys, *holds = row
         if not request.urgent:
             floors.claimed(number, first, request.now)
         candidates.append(Candidate(number, tenant, first, failing, Holds(*holds)))
         targets[number] = Target(identifier, tenant, url, json.loads(headers), tuple(keys.split(" ")))
     plan = plan_claim(request, candidates)
-    rows: Sequence[Row] = []
-    if plan.slots and plan.urgent:
-        values = (list(plan.slots), list(plan.slots.values()), plan.now, lease)
-        rows = await database.call(queries["lease_urgent"], values)
-    elif plan.slots:
-        rows = await database.call(queries["lease"], _lease_values(plan, floors, lease))
-    leased = _leased(rows, targets, lease)
+    slots = {number: count for number, count in plan.slots.items() if number not in found.free}
+    rows = found.leased
+    if slots and plan.urgent:
+        values = (list(slots), list(slots.values()), plan.now, request.lease)
+        rows += await database.call(queries["lease_urgent"], values)
+    elif slots:
+        rows += await database.call(queries["lease"], _lease_values(plan, slots, floors, request.lease))
+    leased = _leased(rows, targets, request.lease)
     counts = {number: len(deliveries) for number, deliveries in leased.items()}
     gone = [row[0] for row in rows if row[1] is None]
     if gone:
-        await database.call(queries["drop"], (gone, lease))
+        await database.call(queries["drop"], (gone, request.lease))
     return plan.claim([one for number in plan.candidates for one in leased.get(number, ())], counts)
 
 
-def _lease_values(plan: ClaimPlan, floors: Floors, lease: int) -> tuple[Any, ...]:
+@dataclass(slots=True)
+class _Found:
+    """The candidates of a claim, and what has been leased from those that are free."""
+
+    candidates: list[Row]
+    free: set[int] = field(default_factory=set)
+    leased: list[Row] = field(default_factory=list)
+
+
+async def _find(database: Database, floors: Floors, request: ClaimRequest) -> _Found:
+    queries = database.queries(_FILE)
+    numbers = [one.endpoint for one in request.requests]
+    if request.urgent or not grants_all(request):
+        values = (numbers, floors.of(numbers), request.now, request.urgent)
+        return _Found(await database.call(queries["candidates"], values))
+    slots = [one.slots for one in request.requests]
+    given = {"endpoints": numbers, "floors": floors.of(numbers), "slots": slots}
+    found = _Found([])
+    for row in await database.call(queries["claim"], given | {"now": request.now, "lease": request.lease}):
+        candidate, is_free, leased = row[:_CANDIDATE], row[_CANDIDATE], row[_CANDIDATE + 1 :]
+        if is_free is None:
+            found.leased.append(leased)
+            continue
+        found.candidates.append(candidate)
+        if is_free:
+            found.free.add(candidate[0])
+    return found
+
+
+def _lease_values(plan: ClaimPlan, slots: Mapping[int, int], floors: Floors, lease: int) -> tuple[Any, ...]:
     paces: list[float | None] = []
     starts: list[float] = []
     intervals: list[float] = []
-    for number in plan.slots:
+    for number in slots:
         holds = plan.candidates[number].holds
         limited = holds.rate_limit is not None
         paces.append(holds.paced_until if limited else None)
         interval = 1000 / holds.rate_limit if holds.rate_limit else 0.0
         intervals.append(interval)
         starts.append(plan.paces({number: 1})[number] - interval if limited else 0.0)
-    numbers = list(plan.slots)
-    return (numbers, floors.of(numbers), list(plan.slots.values()), paces, starts, intervals, plan.now, lease)
+    numbers = list(slots)
+    return (numbers, floors.of(numbers), list(slots.values()), paces, starts, intervals, plan.now, lease)
 
 
 def _leased(rows: Sequence[Row], targets: Mapping[int, Target], lease: int) -> dict[int, list[LeasedDelivery]]:
