@@ -253,6 +253,8 @@ class StreamHub:
             return
         self.check_capacity(tenant)
         connection = self._open(tenant, filter, last_event_id or None, session)
+        # While a stream is open, this frame keeps its variables in memory.
+        del filter, last_event_id, session
         try:
             async with anyio.create_task_group() as tasks:
                 # The stream wakes up much more often than this task, which runs below all of the host's middleware:
