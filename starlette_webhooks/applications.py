@@ -25,6 +25,9 @@ from starlette_webhooks.health import Health
 from starlette_webhooks.host_outbox import HostOutbox
 from starlette_webhooks.lifespans import SharedLifespan
 from starlette_webhooks.middleware import WebhooksMiddleware
+from starlette_webhooks.probes import HealthApp
+from starlette_webhooks.readiness import reasons_against
+from starlette_webhooks.recent_errors import RecentErrors
 from starlette_webhooks.scope import DEFERRED, SERVICES
 
 if TYPE_CHECKING:
@@ -111,6 +114,7 @@ class Webhooks:
             title=settings.portal_brand,
         )
         self._services: Services | None = None
+        self._errors = RecentErrors()
         self._lifespan = SharedLifespan(self._run)
         signature = self.backend.signature_headers
         self._portal = Portal(settings, self._running_services, api=self, signature=signature)
@@ -154,6 +158,12 @@ class Webhooks:
 
         hub = StreamHub(self.backend, self.settings)
         self.backend.listen(hub)
+        with self._errors.watching():
+            async with self._open(hub):
+                yield
+
+    @asynccontextmanager
+    async def _open(self, hub: StreamHub) -> AsyncIterator[None]:
         async with self.backend.lifespan(self.event_types):
             keys = await self.backend.secret_keys()
             services = self._make_services(hub, keys)
@@ -288,17 +298,32 @@ class Webhooks:
             self._services.hub.forget(str(tenant))
 
     def health(self) -> Health:
-        """Return the state of the backend and this process's streams, as JSON values. For operators, not customers."""
-        health = self.backend.health()
+        """Return the state of the backend and this process's streams, as JSON values. For operators, not customers.
+
+        Figures over all tenants are read in the background while somebody asks for them, and are then at most two
+        seconds old. After a pause of more than a minute, the first call returns older ones: see `figuresAgeSeconds`.
+        """
+        return self._health(figures=True)
+
+    def health_app(self) -> HealthApp:
+        """Return an app with `GET /healthz` and `GET /readyz`, to mount: `Mount("/-", webhooks.health_app())`."""
+        return HealthApp(self._health, self.backend, self.settings)
+
+    def _health(self, *, figures: bool) -> Health:
+        health = self.backend.health(figures=figures)
         if self._host_outbox is not None:
             health["hostOutbox"] = found = self._host_outbox.health()
             if found["problem"] is not None and health["status"] == "ok":
                 health["status"] = "degraded"
         if self._services is not None and self._lifespan.running:
             health["streams"] = self._services.hub.metrics()
+            health["reasons"] = reasons_against(health, self.settings)
+            if health["reasons"]:
+                health["status"] = "degraded"
+            health["lastErrors"] = self._errors.latest()
             return health
         # A forked child has its parent's backend, which does not run here.
-        health["status"] = "stopped"
+        health["status"], health["reasons"] = "stopped", ["stopped"]
         if self._lifespan.error is not None:
             health["error"] = f"The backend ended unexpectedly: {self._lifespan.error!r}. Restart the process."
         return health

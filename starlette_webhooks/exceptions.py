@@ -17,7 +17,8 @@
         ├── NotFound          404
         ├── Conflict          409
         ├── InvalidBody       422
-        └── TooManyRequests   429
+        ├── TooManyRequests   429
+        └── NotSupported      501
 
 Each class has its default message in `message`, not in the docstring, because `python -OO` strips docstrings.
 """
@@ -39,6 +40,7 @@ __all__ = [
     "InvalidRequest",
     "NotFound",
     "NotRunning",
+    "NotSupported",
     "QueueFull",
     "RequestError",
     "TenantRequired",
@@ -201,6 +203,14 @@ class TooManyRequests(RequestError):
 
     def __init__(self, detail: str | None = None, *, code: str | None = None, retry_after: int = 5) -> None:
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
+
+
+class NotSupported(RequestError):
+    """Raised for a call that the backend cannot serve."""
+
+    message = "The backend does not support this call."
+    status_code = 501
+    default_code = "not_supported"
 
 
 def excerpt(text: str, most: int = 200) -> str:

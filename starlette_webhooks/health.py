@@ -6,17 +6,26 @@ from typing import Literal, NotRequired, TypeAlias, TypedDict
 
 __all__ = [
     "DatabaseHealth",
+    "DeliveriesHealth",
+    "DispatchersHealth",
+    "EndpointsHealth",
     "Health",
     "HostOutboxHealth",
+    "LastError",
     "OutboxHealth",
+    "Reason",
     "RelayHealth",
     "Status",
+    "StorageHealth",
     "StreamsHealth",
     "SvixHealth",
 ]
 
 Status: TypeAlias = Literal["ok", "degraded", "stopped"]
 """`degraded` means that something prevents or delays the work of the backend."""
+
+Reason: TypeAlias = Literal["stopped", "draining", "database", "backlog", "outbox", "dead_letters"]
+"""Why a process is not ready. The last three depend on settings."""
 
 
 class DatabaseHealth(TypedDict):
@@ -53,10 +62,56 @@ class OutboxHealth(TypedDict):
 
 
 class HostOutboxHealth(TypedDict):
-    """Events that the host committed: whether this process moves them into the backend, and what keeps it from that."""
+    """Events that the host committed: whether this process moves them into the backend, and what keeps it from that.
+
+    The figures are there where the outbox is in the backend's own database.
+    """
 
     here: bool
     problem: str | None
+    waiting: NotRequired[int]
+    oldestSeconds: NotRequired[float]
+    deadLettered: NotRequired[int]
+
+
+class DeliveriesHealth(TypedDict):
+    """Deliveries of all tenants. See `Overview`. Numbers are counted to 10,000 at most."""
+
+    waiting: int
+    failing: int
+    exhausted: int
+    held: int
+    oldestDueSeconds: float
+
+
+class EndpointsHealth(TypedDict):
+    """Endpoints of all tenants, counted to 10,000 at most. `failing` ones are enabled."""
+
+    total: int
+    failing: int
+    disabled: int
+
+
+class DispatchersHealth(TypedDict):
+    """The dispatcher of this process, and how many processes with one are alive."""
+
+    here: bool
+    busy: int
+    problem: str | None
+    alive: NotRequired[int]
+
+
+class StorageHealth(TypedDict):
+    """The size of the database."""
+
+    bytes: int
+
+
+class LastError(TypedDict):
+    """A warning or error that this process logged."""
+
+    at: str
+    message: str
 
 
 class RelayHealth(TypedDict):
@@ -88,10 +143,20 @@ class StreamsHealth(TypedDict):
 
 
 class Health(TypedDict):
-    """The state of the backend and of this process's streams, or the error that ended it unexpectedly."""
+    """The state of the backend and of this process's streams, or the error that ended it unexpectedly.
+
+    Figures over all tenants are read in the background. `figuresAgeSeconds` is their age. They are missing until they
+    were first read, and with backends that have none.
+    """
 
     status: Status
+    reasons: NotRequired[list[Reason]]
     backend: str
+    figuresAgeSeconds: NotRequired[float]
+    deliveries: NotRequired[DeliveriesHealth]
+    endpoints: NotRequired[EndpointsHealth]
+    dispatchers: NotRequired[DispatchersHealth]
+    storage: NotRequired[StorageHealth]
     database: NotRequired[DatabaseHealth]
     svix: NotRequired[SvixHealth]
     outbox: NotRequired[OutboxHealth]
@@ -99,4 +164,5 @@ class Health(TypedDict):
     hostOutbox: NotRequired[HostOutboxHealth]
     tails: NotRequired[int]
     streams: NotRequired[StreamsHealth]
+    lastErrors: NotRequired[list[LastError]]
     error: NotRequired[str]

@@ -129,6 +129,25 @@ class WebhooksSettings(BaseSettings):
         default=30, ge=1, le=36_500, description="Days for which events and attempts are stored."
     )
 
+    ready_backlog_age: float = Field(
+        default=0.0,
+        ge=0,
+        le=31_536_000,
+        description="Seconds that the oldest due delivery may be late before `/readyz` answers 503. 0 means no limit.",
+    )
+    ready_outbox_age: float = Field(
+        default=0.0,
+        ge=0,
+        le=31_536_000,
+        description="Seconds that an event may wait in the outbox before `/readyz` answers 503. 0 means no limit.",
+    )
+    ready_dead_letters: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="The number of dead-lettered events from which `/readyz` answers 503. 0 means no limit.",
+    )
+
     heartbeat: float = Field(default=2.0, ge=0.1, le=60, description="Seconds between heartbeats of a stream.")
     stream_max_age: float = Field(
         default=900.0, ge=1, le=604_800, description="Seconds after which a stream ends. Clients reconnect."

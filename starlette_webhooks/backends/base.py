@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.backends.operations import Operations
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
@@ -34,7 +35,7 @@ class PortalAccess:
     expires_at: datetime
 
 
-class Backend(ABC):
+class Backend(Operations, ABC):
     """Stores, delivers and publishes events.
 
     All methods except `submit` are called on the event loop. Outside `lifespan`, they raise `NotRunning`. Methods with
@@ -194,8 +195,17 @@ class Backend(ABC):
         return ""
 
     @abstractmethod
-    def health(self) -> Health:
-        """Return the state of the backend. May be called at any time, from any thread."""
+    def health(self, *, figures: bool = True) -> Health:
+        """Return the state of the backend. May be called at any time, from any thread.
+
+        Args:
+            figures: Whether to include figures over all tenants, which are read in the background. While they are asked
+                for, they are at most two seconds old.
+        """
+
+    async def refresh_figures(self) -> None:
+        """Read the figures for `health` now."""
+        return None
 
     # For tests
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette_webhooks.backends.stored import StoredBackend
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.health import HostOutboxHealth
 from starlette_webhooks.outbox import Outbox
+from starlette_webhooks.stores.postgresql.moving import OutboxMover
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 
 if TYPE_CHECKING:
@@ -50,19 +52,25 @@ class PostgreSQLBackend(StoredBackend):
         )
         super().__init__(store, settings, **options)
         self.outbox = Outbox(settings.database_url.location, schema=settings.database_schema)
+        self._mover: OutboxMover | None = None
 
     @asynccontextmanager
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
         """Run the backend, and move what hosts commit in this database into the log."""
         outbox = self.outbox
-        mover = self.store.outbox_mover(due_in=self._first_due_in, on_moved=outbox.moved)
+        mover = self._mover = self.store.outbox_mover(due_in=self._first_due_in, on_moved=outbox.moved)
         async with super().lifespan(event_types), running_beside(mover.run):
             outbox.listeners.append(mover.wake)
             try:
                 yield
             finally:
                 outbox.listeners.remove(mover.wake)
+                self._mover = None
 
     def event_time(self) -> int:
         """See `Backend.event_time`. Uses the clock of the database, because the clocks of machines differ."""
         return int(self.store.database.clock() * 1000)
+
+    def _host_outbox_health(self) -> HostOutboxHealth | None:
+        mover = self._mover
+        return None if mover is None else {"here": True, "problem": mover.problem}

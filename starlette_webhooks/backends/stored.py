@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random as random_module
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,8 +15,12 @@ import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.backends.figures import add_figures
+from starlette_webhooks.backends.heartbeat import Heartbeat
 from starlette_webhooks.backends.pruner import Pruner
 from starlette_webhooks.backends.reencryption import check_keys, reencrypt, session_key
+from starlette_webhooks.backends.statistics import Statistics
+from starlette_webhooks.backends.stored_operations import StoredOperations
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.conflicts import endpoint_disabled, recovery_running, same_secret
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL
@@ -29,7 +33,7 @@ from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import InvalidBody, NotRunning
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
-from starlette_webhooks.health import Health, Status
+from starlette_webhooks.health import Health, HostOutboxHealth, Status
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.meta import Meta
 from starlette_webhooks.pagination import Page, check_cursor
@@ -52,9 +56,10 @@ class _Running:
 
     guard: AddressGuard
     dispatcher: Dispatcher | None
+    statistics: Statistics
 
 
-class StoredBackend(Backend):
+class StoredBackend(StoredOperations, Backend):
     """Stores events in a store, and delivers them.
 
     Args:
@@ -97,12 +102,13 @@ class StoredBackend(Backend):
             await check_keys(self.store, self._box)
             dispatcher = self._dispatcher(client) if settings.deliver else None
             pruner = Pruner(self.store, settings.retention_days, monotonic=self._monotonic)
-            tasks = [pruner.run]
+            statistics = Statistics(self.store.overview, call_soon=self.store.call_soon)
+            tasks = [pruner.run, statistics.run]
             if dispatcher is not None:
                 self.store.on_deliveries(dispatcher)
-                tasks.append(dispatcher.run)
+                tasks += [dispatcher.run, Heartbeat(self.store).run]
             async with running_beside(*tasks):
-                self._running = _Running(guard, dispatcher)
+                self._running = _Running(guard, dispatcher, statistics)
                 try:
                     yield
                 finally:
@@ -241,6 +247,12 @@ class StoredBackend(Backend):
         if running is not None and running.dispatcher is not None:
             number = await self.store.endpoint_number(tenant, id)
             if number is not None:
+                self._resume_all((number,))
+
+    def _resume_all(self, numbers: Iterable[int]) -> None:
+        running = self._running
+        if running is not None and running.dispatcher is not None:
+            for number in numbers:
                 running.dispatcher.resume(number)
 
     async def delete_endpoint(self, tenant: str, id: str) -> bool:
@@ -333,12 +345,39 @@ class StoredBackend(Backend):
         """See `Backend.log_name`."""
         return (await self._open_store.read_meta("log_name", os.urandom(12).hex().encode())).decode()
 
-    def health(self) -> Health:
+    async def refresh_figures(self) -> None:
+        """See `Backend.refresh_figures`."""
+        if self._running is not None:
+            await self._running.statistics.refresh()
+
+    def health(self, *, figures: bool = True) -> Health:
         """See `Backend.health`."""
+        running = self._running
         database = self.store.health()
         status: Status = "ok" if database.get("problem") is None else "degraded"
-        return {
-            "status": "stopped" if self._running is None else status,
+        health: Health = {
+            "status": "stopped" if running is None else status,
             "backend": self.name,
             "database": database,
         }
+        if running is None:
+            return health
+        found = running.statistics.ask() if figures else None
+        dispatcher = running.dispatcher
+        health["dispatchers"] = {
+            "here": dispatcher is not None,
+            "busy": self.busy,
+            "problem": None if dispatcher is None else dispatcher.problem,
+        }
+        outbox = self._host_outbox_health()
+        if outbox is not None:
+            health["hostOutbox"] = outbox
+        if health["dispatchers"]["problem"] is not None or (outbox is not None and outbox["problem"] is not None):
+            health["status"] = "degraded"
+        if found is not None:
+            add_figures(health, *found)
+        return health
+
+    def _host_outbox_health(self) -> HostOutboxHealth | None:
+        """Return the state of the outbox in the backend's own database, if it has one."""
+        return None

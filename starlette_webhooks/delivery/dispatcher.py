@@ -102,6 +102,11 @@ class Dispatcher:
         self._resting_until = -math.inf
 
     @property
+    def problem(self) -> str | None:
+        """Why deliveries or their records wait, or None."""
+        return self._problem.text or self._recorder.problem
+
+    @property
     def in_flight(self) -> int:
         """The number of running attempts."""
         return self._limits.in_flight + self._urgent.in_flight

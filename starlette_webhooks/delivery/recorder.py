@@ -39,6 +39,11 @@ class Recorder:
         self.waiting = 0
         """The number of records that wait because the store is unavailable."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why records wait, or None."""
+        return self._problem.text
+
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """Record an attempt. See `DeliveryStore.record`.
 

@@ -20,9 +20,12 @@ from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.meta import Meta
+from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
 from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.limits import LOOKED_AT
 from starlette_webhooks.submissions import Submission
 from starlette_webhooks.types import Clock
+from starlette_webhooks.undelivered import Undelivered, UndeliveredQuery
 
 __all__ = [
     "AttemptStore",
@@ -30,6 +33,7 @@ __all__ = [
     "EventLog",
     "Feed",
     "Maintenance",
+    "Operations",
     "RecoverCursor",
     "RecoverWindow",
     "Recovered",
@@ -38,6 +42,7 @@ __all__ = [
     "SecretStore",
     "Store",
     "StoredSecrets",
+    "UndeliveredStore",
 ]
 
 
@@ -221,6 +226,49 @@ class Redelivery(Protocol):
         """
 
 
+class UndeliveredStore(Protocol):
+    """Deliveries that no endpoint has confirmed, of all tenants or of one."""
+
+    async def find_undelivered(self, query: UndeliveredQuery, *, looked_at: int = LOOKED_AT) -> Page[Undelivered]:
+        """Return a page. See `UndeliveredQuery`. Raises `InvalidRequest` for an invalid cursor.
+
+        Args:
+            looked_at: How many deliveries the page looks at, at most.
+        """
+
+    async def requeue(self, deliveries: Sequence[tuple[int, int]]) -> Sequence[int]:
+        """Make deliveries due now, given as `Undelivered.numbers`, in one commit.
+
+        Leaves out those that are due soon anyway, that an attempt is running for, that succeeded meanwhile, and those
+        of disabled endpoints.
+
+        Returns:
+            The number of the endpoint of each delivery that is due now.
+        """
+
+
+class Operations(Protocol):
+    """What operators look at, over all tenants."""
+
+    async def overview(self) -> Overview:
+        """Return figures. Takes milliseconds, however much there is. See `Overview`."""
+
+    async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
+        """Return a page of endpoints, newest first."""
+
+    async def find_event(self, event_id: str) -> Event | None:
+        """Return an event by its public id."""
+
+    async def recent_events(self, query: RecentEvents) -> Page[EventHeader]:
+        """Return a page of the last committed events. Raises `InvalidRequest` for an invalid cursor."""
+
+    async def report_process(self, name: str) -> None:
+        """Report that a process that delivers is alive, and forget those that have not reported for long.
+
+        The name starts with `processes.PREFIX`. `drop_meta` removes it.
+        """
+
+
 class Maintenance(Protocol):
     """The removal of old data."""
 
@@ -234,7 +282,19 @@ class Maintenance(Protocol):
         """Remove everything that is stored for a tenant."""
 
 
-class Store(EventLog, Feed, EndpointStore, AttemptStore, DeliveryStore, Redelivery, Maintenance, SecretStore, Protocol):
+class Store(
+    EventLog,
+    Feed,
+    EndpointStore,
+    AttemptStore,
+    DeliveryStore,
+    Redelivery,
+    UndeliveredStore,
+    Operations,
+    Maintenance,
+    SecretStore,
+    Protocol,
+):
     """A database that implements all of these interfaces.
 
     Attributes:

@@ -10,10 +10,11 @@ from typing import Any
 from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.endpoints import Endpoint, EndpointStats
 from starlette_webhooks.events import Event
+from starlette_webhooks.operations import EndpointStatus, EventHeader
 from starlette_webhooks.payloads import implied_event_id
 from starlette_webhooks.stores.moments import from_ms
 
-__all__ = ["to_attempt", "to_endpoint", "to_event", "to_stats"]
+__all__ = ["to_attempt", "to_endpoint", "to_event", "to_header", "to_stats", "to_status"]
 
 
 def to_event(split: Callable[[str], Sequence[str]], row: Sequence[Any]) -> Event:
@@ -32,6 +33,33 @@ def to_event(split: Callable[[str], Sequence[str]], row: Sequence[Any]) -> Event
         event_id or implied_event_id(identifier),
         tuple(split(channels)) if channels else (),
         bool(test),
+    )
+
+
+def to_header(row: Sequence[Any]) -> EventHeader:
+    """Return an event without its payload from the columns `seq, id, tenant, type, timestamp, event_id, test`."""
+    _, identifier, tenant, event_type, timestamp, event_id, test = row
+    return EventHeader(
+        id=identifier,
+        tenant=tenant,
+        type=event_type,
+        timestamp=from_ms(timestamp),
+        event_id=event_id or implied_event_id(identifier),
+        test=bool(test),
+    )
+
+
+def to_status(row: Sequence[Any], *, now: int) -> EndpointStatus:
+    """Return an endpoint and how it is doing from the columns that `operations.sql` selects, without its number."""
+    *endpoint, failing_since, paused_until, waiting, failed_at, status_code, error = row
+    return EndpointStatus(
+        endpoint=to_endpoint(endpoint),
+        failing_since=None if failing_since is None else from_ms(failing_since),
+        paused_until=from_ms(paused_until) if paused_until > now else None,
+        waiting=waiting,
+        last_failure_at=None if failed_at is None else from_ms(failed_at),
+        status_code=status_code or 0,
+        error=error or "",
     )
 
 

@@ -32,6 +32,7 @@ from starlette_webhooks.feed import Listener, StreamFilter
 from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.meta import Meta
+from starlette_webhooks.operations import Overview
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.relay.clock import TimeSource
@@ -74,6 +75,10 @@ class SvixBackend(Backend):
     mints_ids = False
     # The default of a self-hosted server. The cloud has its own portal.
     signature_headers = "svix"
+    without_operations = (
+        "Svix stores the deliveries. Use its dashboard, or the endpoints and attempts of one tenant. For events that "
+        "Svix refused, use `dead_letters()` and `redrive()`."
+    )
 
     def __init__(
         self,
@@ -207,6 +212,18 @@ class SvixBackend(Backend):
         await self._sending.settle()
 
     # For the operator
+
+    async def overview(self) -> Overview:
+        """See `Operations.overview`. Only the figures of the outbox: Svix stores the rest."""
+        if not self._running:
+            raise NotRunning
+        counts = await self._outbox.counts()
+        return Overview(
+            now=int(self._time.now() * 1000),
+            outbox_waiting=counts.waiting,
+            outbox_oldest=None if counts.oldest is None else int(counts.oldest * 1000),
+            dead_lettered=counts.dead_lettered,
+        )
 
     async def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
         """Return the events that Svix refused permanently, oldest first."""
@@ -344,7 +361,7 @@ class SvixBackend(Backend):
         """See `Backend.log_name`. Events of all machines end up at the same Svix."""
         return f"svix {self.settings.svix_server_url or ''}"[:64]
 
-    def health(self) -> Health:
+    def health(self, *, figures: bool = True) -> Health:
         """Return the state of Svix, of the outbox (at most a second old) and of the relay."""
         client, counts = self._parts.client, self._counts
         late = 0.0 if counts.oldest is None else max(0.0, self._time.now() - counts.oldest)

@@ -56,7 +56,8 @@ WHERE delivery.event = given.event AND delivery.endpoint = given.endpoint
     AND delivery.attempt = given.number AND delivery.leased_until > 0
 
 -- name: set_aside
-UPDATE webhooks.delivery SET due = 9007199254740991, leased_until = 0, urgent = false
+-- Listed among the failing ones, so that it is retried with them.
+UPDATE webhooks.delivery SET due = 9007199254740991, step = greatest(step, 1), leased_until = 0, urgent = false
 WHERE event = %s AND endpoint = %s AND attempt = %s AND leased_until > 0
 
 -- name: fix_times

@@ -70,6 +70,11 @@ class OutboxMover:
         self.wake = self._wakes.wake
         self._used_until = float("-inf")
 
+    @property
+    def problem(self) -> str | None:
+        """Why events are not being moved, or None."""
+        return self._problem.text
+
     async def run(self) -> None:
         """Move until cancelled."""
         self._wakes.start()

@@ -33,6 +33,7 @@ from starlette_webhooks.stores.postgresql.followed import FollowedLog
 from starlette_webhooks.stores.postgresql.hints import Hints
 from starlette_webhooks.stores.postgresql.meta import StoredValues
 from starlette_webhooks.stores.postgresql.moving import Moved, OutboxMover, erase_outbox
+from starlette_webhooks.stores.postgresql.operating import StoredOperations
 from starlette_webhooks.stores.postgresql.recording import Recorder, Recording
 from starlette_webhooks.stores.tail import LogReplay, Tail
 from starlette_webhooks.stores.writer import Writer
@@ -47,7 +48,7 @@ _POLL_WITH_HINTS = 1.0
 _SPACING_WITH_HINTS = 0.01
 
 
-class PostgreSQLStore(StoredValues, Store):
+class PostgreSQLStore(StoredValues, StoredOperations, Store):
     """A store in PostgreSQL. See `Store`.
 
     Args:

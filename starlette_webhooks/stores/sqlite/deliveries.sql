@@ -67,7 +67,8 @@ UPDATE delivery SET due = :due, stamped = :now, leased = 0, attempt = attempt - 
 WHERE id = :id AND attempt = :number AND leased = 1
 
 -- name: set_aside
-UPDATE delivery SET due = 9007199254740991, leased = 0, urgent = 0 WHERE id = :id AND attempt = :number AND leased = 1
+-- Listed among the failing ones, so that it is retried with them.
+UPDATE delivery SET due = 9007199254740991, step = max(step, 1), leased = 0, urgent = 0 WHERE id = :id AND attempt = :number AND leased = 1
 
 -- name: stamped_later
 SELECT id FROM delivery WHERE id > :after AND stamped > :now ORDER BY id LIMIT :batch

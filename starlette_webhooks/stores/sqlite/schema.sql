@@ -1,4 +1,4 @@
--- Version 3. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
+-- Version 4. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -51,6 +51,7 @@ CREATE TABLE endpoint (
     paused_until INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX endpoint_by_tenant ON endpoint (tenant, id);
+CREATE INDEX endpoint_troubled ON endpoint (id) WHERE failing_since IS NOT NULL OR disabled_reason IS NOT NULL;
 
 CREATE TABLE endpoint_secret (
     endpoint INTEGER NOT NULL,
@@ -89,6 +90,7 @@ CREATE TABLE delivery (
 CREATE INDEX delivery_by_due ON delivery (endpoint, due);
 CREATE INDEX delivery_urgent ON delivery (endpoint, due) WHERE urgent = 1;
 CREATE UNIQUE INDEX delivery_by_event ON delivery (event, endpoint);
+CREATE INDEX delivery_failing ON delivery (endpoint, event) WHERE step > 0;
 
 CREATE TABLE attempt (
     no INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -108,6 +110,7 @@ CREATE TABLE attempt (
 );
 CREATE INDEX attempt_by_event ON attempt (event, endpoint, ok);
 CREATE INDEX attempt_by_endpoint ON attempt (endpoint, ok, id);
+CREATE INDEX attempt_exhausted ON attempt (endpoint, event) WHERE ok = 0 AND next_attempt_at IS NULL;
 
 -- Attempts per hour (milliseconds of its start), for the statistics of an endpoint.
 CREATE TABLE endpoint_hour (

@@ -32,6 +32,7 @@ from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.deliveries import release, set_aside
 from starlette_webhooks.stores.sqlite.insertion import Insertion
 from starlette_webhooks.stores.sqlite.notifier import Notifier
+from starlette_webhooks.stores.sqlite.operating import StoredOperations
 from starlette_webhooks.stores.sqlite.recording import Recording
 from starlette_webhooks.stores.tail import LogEnd, LogReplay, ReplayPage, ReplayStart, Tail
 from starlette_webhooks.stores.writes import Submitted
@@ -53,7 +54,7 @@ class _Running:
     notifier: Notifier
 
 
-class SQLiteStore(Store):
+class SQLiteStore(StoredOperations, Store):
     """A store in SQLite. See `Store`.
 
     Args:

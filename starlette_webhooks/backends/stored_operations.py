@@ -1,0 +1,104 @@
+"""Operations over all tenants, for backends with a store."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import anyio
+
+from starlette_webhooks.backends.operations import Operations, RetryProgress
+from starlette_webhooks.events import Event
+from starlette_webhooks.identifiers import is_endpoint_id
+from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
+from starlette_webhooks.pagination import Page, check_cursor
+from starlette_webhooks.stores.base import Store
+from starlette_webhooks.undelivered import (
+    STATES,
+    Retried,
+    Undelivered,
+    UndeliveredCount,
+    UndeliveredQuery,
+    UndeliveredState,
+)
+
+__all__ = ["StoredOperations"]
+
+_BATCH = 500
+_PAUSE = 0.1
+
+
+class StoredOperations(Operations):
+    """Implements `Operations` over a store."""
+
+    @property
+    @abstractmethod
+    def _open_store(self) -> Store:
+        """The store while it is open. Raises `NotRunning` otherwise."""
+
+    @abstractmethod
+    def _resume_all(self, numbers: Iterable[int]) -> None:
+        """Deliver to these endpoints immediately, even if they are paused because of failures."""
+
+    async def overview(self) -> Overview:
+        """See `Operations.overview`."""
+        return await self._open_store.overview()
+
+    async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
+        """See `Operations.find_endpoints`."""
+        store = self._open_store
+        check_cursor(query.cursor, is_endpoint_id)
+        return await store.find_endpoints(query)
+
+    async def find_event(self, id: str) -> Event | None:
+        """See `Operations.find_event`."""
+        return await self._open_store.find_event(id)
+
+    async def recent_events(self, query: RecentEvents) -> Page[EventHeader]:
+        """See `Operations.recent_events`."""
+        return await self._open_store.recent_events(query)
+
+    async def find_undelivered(self, query: UndeliveredQuery) -> Page[Undelivered]:
+        """See `Operations.find_undelivered`."""
+        return await self._open_store.find_undelivered(query)
+
+    async def count_undelivered(self, query: UndeliveredQuery, *, most: int = 10_000) -> UndeliveredCount:
+        """See `Operations.count_undelivered`."""
+        count, cursor = 0, None
+        while True:
+            page = await self.find_undelivered(replace(query, limit=_BATCH, cursor=cursor))
+            count, cursor = count + len(page.items), page.next_cursor
+            if count > most:
+                return UndeliveredCount(most, exact=False)
+            if page.done:
+                return UndeliveredCount(count, exact=True)
+
+    async def retry_undelivered(self, query: UndeliveredQuery, *, on_progress: RetryProgress | None = None) -> Retried:
+        """See `Operations.retry_undelivered`."""
+        store = self._open_store
+        # What fails again during the retry is not retried without end.
+        began = datetime.fromtimestamp(store.now() / 1000, UTC)
+        query = replace(query, states=_retried(query.states), attempted_before=began, limit=_BATCH, cursor=None)
+        done, cursor = Retried(), None
+        while query.states:
+            started = time.monotonic()
+            page = await self.find_undelivered(replace(query, cursor=cursor))
+            numbers = [one.numbers for one in page.items if not one.endpoint_disabled]
+            queued = await store.requeue(numbers) if numbers else ()
+            self._resume_all(set(queued))
+            done = Retried(done.queued + len(queued), done.disabled + len(page.items) - len(numbers))
+            if on_progress is not None:
+                on_progress(done)
+            cursor = page.next_cursor
+            if page.done:
+                break
+            # Others commit as much as this does.
+            await anyio.sleep(min(time.monotonic() - started, _PAUSE))
+        return done
+
+
+def _retried(states: tuple[UndeliveredState, ...]) -> tuple[UndeliveredState, ...]:
+    return tuple(state for state in states or STATES if state != "waiting")

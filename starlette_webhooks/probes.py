@@ -1,0 +1,60 @@
+"""`GET /healthz` and `GET /readyz`, for load balancers and Kubernetes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from starlette_webhooks.health import Health, Reason
+from starlette_webhooks.readiness import has_thresholds, reasons_against
+
+if TYPE_CHECKING:
+    from starlette_webhooks.backends.base import Backend
+    from starlette_webhooks.settings import WebhooksSettings
+
+__all__ = ["HealthApp"]
+
+_REFRESH_SECONDS = 1.0
+
+
+class HealthApp:
+    """An ASGI app with both routes. They tell no more than a status and codes, so everybody may call them.
+
+    `GET /healthz` answers 503 if the process must be restarted, `GET /readyz` also if it should get no requests now.
+
+    Args:
+        health: Returns the state of the process: `(*, figures: bool)`.
+    """
+
+    def __init__(self, health: Callable[..., Health], backend: Backend, settings: WebhooksSettings) -> None:
+        self._health = health
+        self._backend = backend
+        self._settings = settings
+        self._router = Router(routes=[Route("/healthz", self._live), Route("/readyz", self._ready)])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._router(scope, receive, send)
+
+    async def _live(self, request: Request) -> Response:
+        stopped = self._health(figures=False)["status"] == "stopped"
+        return _answer(["stopped"] if stopped else [])
+
+    async def _ready(self, request: Request) -> Response:
+        thresholds = has_thresholds(self._settings)
+        if thresholds:
+            # If the database does not answer, `health` says so.
+            with anyio.move_on_after(_REFRESH_SECONDS):
+                await self._backend.refresh_figures()
+        return _answer(reasons_against(self._health(figures=thresholds), self._settings))
+
+
+def _answer(reasons: Sequence[Reason]) -> Response:
+    body = {"status": "unavailable" if reasons else "ok", "reasons": list(reasons)}
+    return JSONResponse(body, 503 if reasons else 200, headers={"Cache-Control": "no-store"})

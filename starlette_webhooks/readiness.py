@@ -1,0 +1,44 @@
+"""Decides from `health()` whether a process is ready."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette_webhooks.health import Health, Reason
+
+if TYPE_CHECKING:
+    from starlette_webhooks.settings import WebhooksSettings
+
+__all__ = ["has_thresholds", "reasons_against"]
+
+
+def has_thresholds(settings: WebhooksSettings) -> bool:
+    """Return whether readiness depends on figures."""
+    return bool(settings.ready_backlog_age or settings.ready_outbox_age or settings.ready_dead_letters)
+
+
+def reasons_against(health: Health, settings: WebhooksSettings) -> list[Reason]:
+    """Return why a process is not ready. Empty if it is.
+
+    Without thresholds in the settings, only what concerns this process counts: otherwise, one customer's endpoint or an
+    outage of Svix would take all processes out of service at once.
+    """
+    if health["status"] == "stopped":
+        return ["stopped"]
+    reasons: list[Reason] = []
+    if "streams" in health and health["streams"]["draining"]:
+        reasons.append("draining")
+    outbox = health.get("outbox")
+    if health.get("database", {}).get("problem") or (outbox is not None and outbox.get("problem")):
+        reasons.append("database")
+    late = health["deliveries"]["oldestDueSeconds"] if "deliveries" in health else 0.0
+    if settings.ready_backlog_age and late > settings.ready_backlog_age:
+        reasons.append("backlog")
+    outboxes = [one for one in (outbox, health.get("hostOutbox")) if one is not None]
+    oldest = max((one.get("oldestSeconds", 0.0) for one in outboxes), default=0.0)
+    if settings.ready_outbox_age and oldest > settings.ready_outbox_age:
+        reasons.append("outbox")
+    dead = sum(one.get("deadLettered", 0) for one in outboxes)
+    if settings.ready_dead_letters and dead >= settings.ready_dead_letters:
+        reasons.append("dead_letters")
+    return reasons

@@ -1,0 +1,57 @@
+"""The part of the PostgreSQL store for operators: figures, endpoints, events and deliveries of all tenants."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.base import Operations, UndeliveredStore
+from starlette_webhooks.stores.limits import LOOKED_AT
+from starlette_webhooks.stores.postgresql import operations
+from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.undelivered import PostgreSQLUndeliveredRows, requeue
+from starlette_webhooks.stores.undelivered import find_undelivered
+from starlette_webhooks.undelivered import Undelivered, UndeliveredQuery
+
+__all__ = ["StoredOperations"]
+
+
+class StoredOperations(UndeliveredStore, Operations):
+    """Implements `UndeliveredStore` and `Operations`."""
+
+    database: Database
+
+    @abstractmethod
+    def now(self) -> int:
+        """See `DeliveryStore.now`."""
+
+    async def find_undelivered(self, query: UndeliveredQuery, *, looked_at: int = LOOKED_AT) -> Page[Undelivered]:
+        """See `UndeliveredStore.find_undelivered`."""
+        return await find_undelivered(PostgreSQLUndeliveredRows(self.database, self.now()), query, looked_at=looked_at)
+
+    async def requeue(self, deliveries: Sequence[tuple[int, int]]) -> Sequence[int]:
+        """See `UndeliveredStore.requeue`."""
+        return await requeue(self.database, deliveries, now=self.now())
+
+    async def overview(self) -> Overview:
+        """See `Operations.overview`."""
+        return await operations.overview(self.database, now=self.now())
+
+    async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
+        """See `Operations.find_endpoints`."""
+        return await operations.find_endpoints(self.database, query, now=self.now())
+
+    async def find_event(self, event_id: str) -> Event | None:
+        """See `Operations.find_event`."""
+        return await operations.find_event(self.database, event_id)
+
+    async def recent_events(self, query: RecentEvents) -> Page[EventHeader]:
+        """See `Operations.recent_events`."""
+        return await operations.recent_events(self.database, query)
+
+    async def report_process(self, name: str) -> None:
+        """See `Operations.report_process`."""
+        await operations.report_process(self.database, name, now=self.now())

@@ -1,0 +1,78 @@
+"""Figures, endpoints and events over all tenants. The functions run on the database's threads."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from starlette_webhooks.events import Event
+from starlette_webhooks.operations import COUNTED, EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
+from starlette_webhooks.pagination import Page
+from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
+from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
+from starlette_webhooks.stores.rows import to_header, to_status
+from starlette_webhooks.stores.sqlite.queries import load_queries, substitute
+from starlette_webhooks.stores.sqlite.rows import to_event
+
+__all__ = ["find_endpoints", "find_event", "overview", "recent_events", "report_process"]
+
+_QUERIES = load_queries("operations.sql")
+
+
+def overview(connection: sqlite3.Connection, *, now: int) -> Overview:
+    """See `Operations.overview`. The outbox of a host that uses SQLite is in the host's own file."""
+    found = connection.execute(_QUERIES["overview"], {"counted": COUNTED, "now": now}).fetchone()
+    waiting, failing, held, oldest_due, endpoints, endpoints_failing, endpoints_disabled = found
+    (exhausted,) = connection.execute(_QUERIES["exhausted"], {"counted": COUNTED}).fetchone()
+    (size,) = connection.execute(_QUERIES["bytes"]).fetchone()
+    processes = [value for (value,) in connection.execute(_QUERIES["processes"])]
+    return Overview(
+        now=now,
+        waiting=waiting,
+        failing=failing,
+        exhausted=exhausted,
+        held=held,
+        oldest_due=oldest_due,
+        endpoints=endpoints,
+        endpoints_failing=endpoints_failing,
+        endpoints_disabled=endpoints_disabled,
+        storage_bytes=size,
+        dispatchers=count_dispatchers(processes, now),
+    )
+
+
+def find_endpoints(connection: sqlite3.Connection, *, query: EndpointQuery, now: int) -> Page[EndpointStatus]:
+    """See `Operations.find_endpoints`."""
+    which = "of_id" if query.endpoint_id is not None else "all" if query.tenant is None else "of_tenant"
+    page = substitute(_QUERIES[which], filter=_QUERIES[query.state or "any"])
+    values = {
+        "id": query.endpoint_id,
+        "tenant": query.tenant,
+        "cursor": query.cursor or AFTER_ALL_IDS,
+        "limit": query.limit + 1,
+    }
+    rows = connection.execute(substitute(_QUERIES["statuses"], page=page), values).fetchall()
+    items = [to_status(row[1:], now=now) for row in rows[: query.limit]]
+    done = len(rows) <= query.limit
+    return Page(items, None if done else items[-1].endpoint.id, done)
+
+
+def find_event(connection: sqlite3.Connection, *, identifier: str) -> Event | None:
+    """See `Operations.find_event`."""
+    row = connection.execute(_QUERIES["event"], {"id": identifier}).fetchone()
+    return None if row is None else to_event(row)
+
+
+def recent_events(connection: sqlite3.Connection, *, query: RecentEvents) -> Page[EventHeader]:
+    """See `Operations.recent_events`."""
+    values = {"before": first_position(query.cursor), "limit": query.limit + 1}
+    rows = connection.execute(_QUERIES["recent"], values).fetchall()
+    done = len(rows) <= query.limit
+    items = [to_header(row) for row in rows[: query.limit]]
+    return Page(items, None if done else str(rows[query.limit - 1][0]), done)
+
+
+def report_process(connection: sqlite3.Connection, *, name: str, now: int) -> None:
+    """See `Operations.report_process`."""
+    values = {"name": name, "value": report(now), "forgotten": forgotten(now)}
+    connection.execute(_QUERIES["forget"], values)
+    connection.execute(_QUERIES["report"], values)
