@@ -8,10 +8,17 @@ import click
 
 from starlette_webhooks._version import __version__
 from starlette_webhooks.cli.adopting import adopt
+from starlette_webhooks.cli.backups import backup, restore
+from starlette_webhooks.cli.checking import check
 from starlette_webhooks.cli.encrypting import encrypt
+from starlette_webhooks.cli.endpoints import disable, enable, endpoints
+from starlette_webhooks.cli.events import events
+from starlette_webhooks.cli.maintaining import erase, prune, sync
 from starlette_webhooks.cli.migrating import migrate
 from starlette_webhooks.cli.moving import move
+from starlette_webhooks.cli.status import status
 from starlette_webhooks.cli.target import Target
+from starlette_webhooks.cli.undelivered import retry, undelivered
 
 __all__ = ["root", "run"]
 
@@ -27,14 +34,22 @@ _INTERRUPTED = 130
     help="A SQLite file, or the URL of a PostgreSQL database. In the variable, a password stays out of the list of "
     "processes.",
 )
+@click.option(
+    "--app",
+    metavar="MODULE:WEBHOOKS",
+    help="Your `Webhooks` object, such as `shop.main:webhooks`, for its settings and event types.",
+)
 @click.version_option(__version__, prog_name="starlette-webhooks")
 @click.pass_context
-def root(context: click.Context, database: str | None) -> None:
-    """Administer the database of starlette_webhooks. Other settings are read from the environment, as in the app."""
-    context.obj = Target(database)
+def root(context: click.Context, database: str | None, app: str | None) -> None:
+    """Operate starlette_webhooks and its database. Other settings are read from the environment, as in the app."""
+    context.obj = Target(database, app)
 
 
-for command in (migrate, move, adopt, encrypt):
+_OPERATING = (status, endpoints, events, undelivered, retry, disable, enable, erase, prune, sync)
+_ADMINISTERING = (check, backup, restore, migrate, move, adopt, encrypt)
+
+for command in (*_OPERATING, *_ADMINISTERING):
     root.add_command(command)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from starlette_webhooks.stores.findings import Finding
 from starlette_webhooks.stores.migrations import Applied, Installed
 
 __all__ = ["Administration", "Adopted"]
@@ -43,3 +45,6 @@ class Administration(Protocol):
 
         Unless `keep`, pending deliveries are dropped and endpoints are disabled, so that nothing is delivered from it.
         """
+
+    def examine(self) -> Sequence[Finding]:
+        """Check the installation: the database, its schema, its clock and its disk. Changes nothing."""

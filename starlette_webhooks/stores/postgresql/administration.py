@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import psycopg
@@ -11,10 +11,12 @@ import psycopg
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.administration import Administration, Adopted
 from starlette_webhooks.stores.environments import META_ENVIRONMENT
+from starlette_webhooks.stores.findings import Finding
 from starlette_webhooks.stores.migrations import Applied, Installed
 from starlette_webhooks.stores.postgresql import migrations
 from starlette_webhooks.stores.postgresql.connection import Link, explain
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
+from starlette_webhooks.stores.postgresql.examination import examine
 from starlette_webhooks.stores.postgresql.queries import load_queries
 
 __all__ = ["Connection", "PostgreSQLAdministration"]
@@ -83,6 +85,14 @@ class PostgreSQLAdministration(Administration):
                 connection.execute(queries["drop_subscriptions"])
                 endpoints = connection.execute(queries["disable_endpoints"]).rowcount
         return Adopted(None if before is None else before.decode(), endpoints, deliveries)
+
+    def examine(self) -> Sequence[Finding]:
+        """See `Administration.examine`."""
+        try:
+            with self.connected() as connection:
+                return list(examine(connection, self.schema))
+        except BackendUnavailable as exc:
+            return [Finding("server", "problem", str(exc))]
 
     def lock(self, connection: Connection) -> None:
         """Block writers until the transaction ends. Getting the lock may take long."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.file_locks import FileLock
 from starlette_webhooks.stores.administration import Administration, Adopted
 from starlette_webhooks.stores.environments import META_ENVIRONMENT
+from starlette_webhooks.stores.findings import Finding
 from starlette_webhooks.stores.migrations import Applied, Installed
+from starlette_webhooks.stores.sqlite.examination import examine
 from starlette_webhooks.stores.sqlite.exclusive import opened_alone
 from starlette_webhooks.stores.sqlite.meta import get_meta, set_meta
 from starlette_webhooks.stores.sqlite.migrations import check, migrate
@@ -77,3 +80,7 @@ class SQLiteAdministration(Administration):
                 endpoints = connection.execute(_QUERIES["disable_endpoints"]).rowcount
             connection.execute("COMMIT")
         return Adopted(None if before is None else before.decode(), endpoints, deliveries)
+
+    def examine(self) -> Sequence[Finding]:
+        """See `Administration.examine`."""
+        return list(examine(self._path))
