@@ -11,6 +11,7 @@ from starlette_webhooks.events import format_time
 
 __all__ = [
     "COUNTED",
+    "EXHAUSTED_COUNTED",
     "EndpointQuery",
     "EndpointState",
     "EndpointStatus",
@@ -21,6 +22,9 @@ __all__ = [
 
 COUNTED = 10_000
 """The maximum that figures count to, so that counting takes milliseconds however much there is."""
+
+EXHAUSTED_COUNTED = 1000
+"""The same for exhausted deliveries, each of which is looked up."""
 
 EndpointState: TypeAlias = Literal["ok", "failing", "disabled"]
 """`failing` means enabled, and its last attempt failed."""
@@ -34,7 +38,7 @@ class Overview:
         now: The time by the store's clock, in milliseconds since the epoch, as all times here.
         waiting: Deliveries to enabled endpoints that wait for an attempt.
         failing: Those among them that wait for a retry after a failure.
-        exhausted: Deliveries that have no attempts left.
+        exhausted: Deliveries that have no attempts left, counted to `EXHAUSTED_COUNTED` at most.
         held: Deliveries to disabled endpoints.
         oldest_due: When the first delivery to an endpoint that works is due. None if there are none. Deliveries to
             endpoints that are failing, paused or have a rate limit wait on purpose.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.cli.output import Output, counted, duration
 from starlette_webhooks.cli.target import Target, subcommand
-from starlette_webhooks.operations import COUNTED, Overview
+from starlette_webhooks.operations import COUNTED, EXHAUSTED_COUNTED, Overview
 
 __all__ = ["status"]
 
@@ -49,7 +49,7 @@ def _lines(name: str, found: Overview) -> list[str]:
     return [
         f"waiting     {deliveries}, of which {_many(found.failing)} failed and will be retried",
         f"late        {duration(found.late) if found.late else 'nothing'}",
-        f"exhausted   {counted(found.exhausted, 'delivery', limit=COUNTED)} without attempts left",
+        f"exhausted   {counted(found.exhausted, 'delivery', limit=EXHAUSTED_COUNTED)} without attempts left",
         f"held        {counted(found.held, 'delivery', limit=COUNTED)} to disabled endpoints",
         f"endpoints   {_many(found.endpoints)}, {_many(found.endpoints_failing)} failing, "
         f"{_many(found.endpoints_disabled)} disabled",

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from starlette_webhooks.events import Event
-from starlette_webhooks.operations import COUNTED, EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
+from starlette_webhooks.operations import (
+    COUNTED,
+    EXHAUSTED_COUNTED,
+    EndpointQuery,
+    EndpointStatus,
+    EventHeader,
+    Overview,
+    RecentEvents,
+)
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
 from starlette_webhooks.stores.postgresql.database import Database
@@ -19,7 +27,7 @@ _FILE = "operations.sql"
 
 async def overview(database: Database, *, now: int) -> Overview:
     """See `Operations.overview`."""
-    values = {"counted": COUNTED, "now": now, "schema": database.schema}
+    values = {"counted": COUNTED, "exhausted": EXHAUSTED_COUNTED, "now": now, "schema": database.schema}
     ((*found, processes),) = await database.call(database.queries(_FILE)["overview"], values)
     waiting, failing, held, oldest_due, endpoints, endpoints_failing, endpoints_disabled, *rest = found
     exhausted, outbox_waiting, outbox_oldest, dead_lettered, size = rest

@@ -48,7 +48,7 @@ SELECT
     (SELECT count(*) FROM (
         SELECT DISTINCT attempt.endpoint, attempt.event FROM webhooks.attempt
         WHERE NOT attempt.ok AND attempt.next_attempt_at IS NULL
-        ORDER BY attempt.endpoint, attempt.event LIMIT %(counted)s
+        ORDER BY attempt.endpoint, attempt.event LIMIT %(exhausted)s
     ) AS keys
     WHERE NOT EXISTS (
             SELECT FROM webhooks.delivery WHERE delivery.event = keys.event AND delivery.endpoint = keys.endpoint

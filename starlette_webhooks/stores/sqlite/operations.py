@@ -5,7 +5,15 @@ from __future__ import annotations
 import sqlite3
 
 from starlette_webhooks.events import Event
-from starlette_webhooks.operations import COUNTED, EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
+from starlette_webhooks.operations import (
+    COUNTED,
+    EXHAUSTED_COUNTED,
+    EndpointQuery,
+    EndpointStatus,
+    EventHeader,
+    Overview,
+    RecentEvents,
+)
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
 from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
@@ -22,7 +30,7 @@ def overview(connection: sqlite3.Connection, *, now: int) -> Overview:
     """See `Operations.overview`. The outbox of a host that uses SQLite is in the host's own file."""
     found = connection.execute(_QUERIES["overview"], {"counted": COUNTED, "now": now}).fetchone()
     waiting, failing, held, oldest_due, endpoints, endpoints_failing, endpoints_disabled = found
-    (exhausted,) = connection.execute(_QUERIES["exhausted"], {"counted": COUNTED}).fetchone()
+    (exhausted,) = connection.execute(_QUERIES["exhausted"], {"counted": EXHAUSTED_COUNTED}).fetchone()
     (size,) = connection.execute(_QUERIES["bytes"]).fetchone()
     processes = [value for (value,) in connection.execute(_QUERIES["processes"])]
     return Overview(
