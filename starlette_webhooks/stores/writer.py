@@ -54,7 +54,7 @@ class Writer:
         self._waiting_bytes = 0
         self._open = self._forked = False
         self._resting = True
-        """Whether the next write must wake the loop, because no commit is running and no write waits."""
+        """Whether no commit is scheduled or running, and no write waits. The next write then schedules one."""
 
     # On the event loop's thread
 
@@ -93,7 +93,12 @@ class Writer:
         self._mutex = threading.Lock()
         self._open, self._forked = False, True
 
-    def _hand_over(self) -> None:
+    def _commit_pending(self) -> None:
+        """Give the pending batch to the thread. Without writes, rest until there is one.
+
+        While the writer does not rest, exactly one call of this is ahead: `submit` schedules the first one, and each
+        `_finish` the next. The thread therefore has one batch at most, and `stop` can wait for the end of the last one.
+        """
         with self._mutex:
             batch = self._pending
             self._resting = not batch.writes
@@ -118,7 +123,7 @@ class Writer:
                 logger.exception("A listener of commits failed.")
         batch.finish()
         if alone or not self._open:
-            self._hand_over()
+            self._commit_pending()
         else:
             self._join(_JOIN_TURNS, time.monotonic() + _JOIN_SECONDS)
 
@@ -126,7 +131,7 @@ class Writer:
         if turns and time.monotonic() < until:
             self._soon(self._join, turns - 1, until)
         else:
-            self._hand_over()
+            self._commit_pending()
 
     # On any thread
 
@@ -172,7 +177,7 @@ class Writer:
             resting, self._resting = self._resting, False
         if resting:
             soon = self._soon if threading.get_ident() == self._loop_thread else self._soon_threadsafe
-            soon(self._hand_over)
+            soon(self._commit_pending)
         return write
 
     # On its own thread
