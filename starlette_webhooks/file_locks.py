@@ -14,7 +14,7 @@ try:
 except ImportError:  # Windows has no flock, so only one process may use a file there.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "find_holder"]
 
 _SHORTEST_PAUSE = 0.0001
 _LONGEST_PAUSE = 0.01
@@ -90,12 +90,25 @@ class FileLock:
 
     def holder(self) -> str:
         """Return the holder of the lock, such as `process 1234`, if the system knows it."""
-        try:
-            inode = os.stat(self.path).st_ino
-            with open("/proc/locks") as locks:
-                # 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
-                fields = [line.split() for line in locks if " FLOCK " in line and "->" not in line]
-        except OSError:
-            return "another process"
-        pids = [field[4] for field in fields if field[5].rpartition(":")[2] == str(inode) and field[4] != "0"]
-        return f"process {pids[0]}" if pids else "another process"
+        return find_holder(self.path) or "another process"
+
+
+def find_holder(path: str, kind: str = "FLOCK", first_byte: str = "0") -> str | None:
+    """Return the process that holds a lock on a file, such as `process 1234`, if the system knows it.
+
+    Args:
+        kind: `FLOCK`, or `POSIX` for a lock on a range of bytes.
+        first_byte: The beginning of that range.
+    """
+    try:
+        inode = str(os.stat(path).st_ino)
+        with open("/proc/locks") as locks:
+            # 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
+            fields = [line.split() for line in locks if f" {kind} " in line and "->" not in line]
+    except OSError:
+        return None
+    for _, _, _, mode, pid, file, first, _ in fields:
+        # The pid is 0 if the process is in another container.
+        if mode == "WRITE" and pid != "0" and file.rpartition(":")[2] == inode and first == first_byte:
+            return f"process {pid}"
+    return None

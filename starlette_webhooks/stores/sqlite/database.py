@@ -34,6 +34,7 @@ from starlette_webhooks.stores.sqlite.opening import (
     check_for_damage,
     connect,
     empty_wal,
+    find_writer,
     open_database,
 )
 from starlette_webhooks.stores.sqlite.presence import Presence
@@ -209,12 +210,18 @@ class Database:
                 yield
             return
         if not lock.acquire(seconds):
-            why = f"{lock.holder()} has held its lock for more than {self._lock_seconds:g} s"
-            raise BackendUnavailable(self._cannot("used", why))
+            raise BackendUnavailable(self._cannot("used", self._blocked_by(lock.holder())))
         try:
             yield
         finally:
             lock.release()
+
+    def _blocked_by(self, holder: str) -> str:
+        writer = find_writer(self._location)
+        if writer is not None and writer != holder:
+            # The holder is one of our processes, which waits for another program with our lock in its hands.
+            return f"{writer} has locked it for writing, and {holder} waits for it"
+        return f"{holder} has held its lock for more than {self._lock_seconds:g} s"
 
     @property
     def _patience(self) -> float:
@@ -305,8 +312,10 @@ class Database:
             # After the commit, so that what is answered from now on is in the file at the path.
             self._check_files()
         except Exception as exc:
+            # One error for all of them, because there may be thousands.
+            error = self._unavailable("written", exc) if concerns_database(exc) else exc
             for write in writes:
-                write.error = write.error or exc
+                write.error = write.error or error
         failed = [write for write in writes if write.error is not None]
         wrong = next((write.error for write in failed if concerns_database(write.error)), None)
         if wrong is None:
@@ -341,7 +350,10 @@ class Database:
     def _unavailable(self, verb: str, error: Exception) -> BackendUnavailable:
         if isinstance(error, BackendUnavailable):
             return error
-        unavailable = BackendUnavailable(self._cannot(verb, str(error)))
+        why = str(error)
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY and (writer := find_writer(self._location)):
+            why += f" by {writer}"
+        unavailable = BackendUnavailable(self._cannot(verb, why))
         unavailable.__cause__ = error
         return unavailable
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.file_locks import find_holder
 
 __all__ = [
     "APPLICATION_ID",
@@ -19,6 +20,7 @@ __all__ = [
     "connect",
     "connect_to_read",
     "empty_wal",
+    "find_writer",
     "open_database",
 ]
 
@@ -27,6 +29,8 @@ logger = logging.getLogger("starlette_webhooks")
 APPLICATION_ID = int.from_bytes(b"whks")
 """Marks a file as ours in the header that SQLite and `file(1)` read: https://sqlite.org/fileformat.html."""
 
+# `WAL_WRITE_LOCK` on the `-shm`: https://sqlite.org/walformat.html, section 2.3.1.
+_WRITE_LOCK = "120"
 _TABLES = {"meta", "event", "endpoint", "delivery", "attempt"}
 
 
@@ -46,6 +50,11 @@ def connect(path: str, *, busy_seconds: float) -> sqlite3.Connection:
     # Otherwise, a statement that inserts several rows may create a file to be able to undo them.
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
+
+
+def find_writer(path: str) -> str | None:
+    """Return the process that holds SQLite's lock for writing, such as `process 1234`, if the system knows it."""
+    return find_holder(f"{path}-shm", "POSIX", _WRITE_LOCK)
 
 
 def open_database(path: str, *, busy_seconds: float) -> sqlite3.Connection:

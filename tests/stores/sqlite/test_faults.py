@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, suppress
@@ -46,7 +47,7 @@ async def failure(database: Database, name: str = "a") -> str:
 
 @pytest.fixture
 async def stack() -> Any:
-    """Ends the processes that a test holds locks with, off the event loop's thread."""
+    """Ends the processes that hold locks for a test, outside the event loop's thread."""
     with ExitStack() as stack:
         yield stack
 
@@ -92,21 +93,31 @@ async def test_while_another_program_writes_there_is_one_short_wait_and_the_lock
 ) -> None:
     database, other = make(tmp_path, busy_seconds=0.2), make(tmp_path, busy_seconds=0.2)
     async with database.lifespan(), other.lifespan():
-        await to_thread.run_sync(stack.enter_context, holding_sqlite_lock(tmp_path / "a.db"))
+        pid = await to_thread.run_sync(stack.enter_context, holding_sqlite_lock(tmp_path / "a.db"))
         started = time.monotonic()
         writes = [database.submit(put(f"n{n}")) for n in range(3)]
         for write in writes:
-            with pytest.raises(BackendUnavailable, match="locked"):
+            with pytest.raises(BackendUnavailable, match=f"database is locked by process {pid}"):
                 await write.wait()
         assert time.monotonic() - started < 5
-        assert "locked" in await failure(other), "it waited for SQLite's lock, not for ours"
+        assert "is locked" in await failure(other), "it waited for SQLite's lock, not for ours"
         await to_thread.run_sync(stack.close)
         await eventually(lambda: database.problem is None and other.problem is None)
 
 
-async def test_a_full_disk_is_one_line_however_much_is_written_and_another_when_there_is_space(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_a_program_that_writes_is_named_and_not_our_process_that_waits_for_it(
+    tmp_path: Path, stack: ExitStack
 ) -> None:
+    database = make(tmp_path)
+    async with database.lifespan():
+        writer = await to_thread.run_sync(stack.enter_context, holding_sqlite_lock(tmp_path / "a.db"))
+        ours = await to_thread.run_sync(stack.enter_context, holding_file_lock(tmp_path / "a.db"))
+        assert f"process {writer} has locked it for writing, and process {ours} waits" in await failure(database)
+        await to_thread.run_sync(stack.close)
+        await eventually(lambda: database.problem is None)
+
+
+async def test_a_full_disk_is_logged_once_and_so_is_its_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
     def fill(connection: sqlite3.Connection) -> None:
@@ -127,7 +138,7 @@ async def test_a_full_disk_is_one_line_however_much_is_written_and_another_when_
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
-async def test_a_write_at_fault_is_no_problem_of_the_database(tmp_path: Path) -> None:
+async def test_a_faulty_write_is_not_a_problem_of_the_database(tmp_path: Path) -> None:
     database = make(tmp_path)
     async with database.lifespan():
         await database.write(put("a"))
@@ -171,7 +182,7 @@ async def test_a_file_that_is_removed_or_replaced_fails_what_would_be_lost(
     assert caplog.text.count("was removed or replaced") == 1
 
 
-async def test_a_file_that_is_removed_is_noticed_without_a_write_and_taken_again_when_it_is_back(
+async def test_a_removed_file_is_noticed_without_a_write_and_used_again_when_it_is_back(
     tmp_path: Path,
 ) -> None:
     database = make(tmp_path)
@@ -187,14 +198,12 @@ async def test_a_file_that_is_removed_is_noticed_without_a_write_and_taken_again
 
 
 async def test_a_slow_commit_shows_in_health(tmp_path: Path) -> None:
-    database = make(tmp_path, lock_seconds=0.1, busy_seconds=0.1)
-
-    def write_slowly(connection: sqlite3.Connection) -> None:
-        time.sleep(0.6)
-
+    database = make(tmp_path, lock_seconds=0.05, busy_seconds=0.05)
+    done = threading.Event()
     async with database.lifespan():
-        write = database.submit(write_slowly)
+        write = database.submit(lambda connection: done.wait(10))
         await eventually(lambda: "has taken" in (database.problem or ""))
+        done.set()
         await write.wait()
         assert database.problem is None
 
