@@ -177,8 +177,7 @@ class Dispatcher:
         while True:
             self._wakeup = anyio.Event()
             try:
-                # While records wait for the store, more attempts would only add to them.
-                if not self._recorder.waiting:
+                if self._may_claim:
                     await self._work(attempts)
                     self._problem.end()
             except (BackendUnavailable, QueueFull) as exc:
@@ -194,7 +193,7 @@ class Dispatcher:
 
     async def _work(self, attempts: TaskGroup) -> None:
         await self._look(attempts)
-        while requests := self._agenda.take():
+        while self._may_claim and (requests := self._agenda.take()):
             await self._claim(attempts, requests)
             await checkpoint_if_cancelled()
             await self._look(attempts)
@@ -205,8 +204,15 @@ class Dispatcher:
         if self._agenda.scan_is_due:
             await self._check_clock()
             self._urgent.add(await self._agenda.scan())
-        # A person is waiting for these, so they come first.
-        await self._claim_urgent(attempts)
+        if self._may_claim:
+            # A person is waiting for these, so they come first.
+            await self._claim_urgent(attempts)
+
+    @property
+    def _may_claim(self) -> bool:
+        # While records wait for the store, more attempts would only add to them. Checked after each wait: a delivery
+        # whose lease ends before its record would be attempted again.
+        return not self._recorder.waiting
 
     async def _rest(self) -> None:
         pause = self._resting_until - self._monotonic()

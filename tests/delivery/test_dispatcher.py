@@ -6,8 +6,9 @@ import random
 import sqlite3
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -44,10 +45,14 @@ from tests.settings import make_settings
 DAY = 86_400
 
 
-def slowly(request: Received) -> int:
-    """Answer after a while."""
-    time.sleep(0.3)
-    return 200
+def answering_after(event: threading.Event) -> Callable[[Received], int]:
+    """Let a receiver answer only once an event is set."""
+
+    def answer(request: Received) -> int:
+        event.wait(20)
+        return 200
+
+    return answer
 
 
 @pytest.fixture
@@ -58,7 +63,7 @@ def receiver() -> Generator[Receiver]:
 
 async def test_a_delivery_is_signed_by_the_letter_of_the_standard(receiver: Receiver, tmp_path: Path) -> None:
     async with delivering(make_settings(tmp_path)) as deliverer:
-        # Stored before such names were refused.
+        # As stored by a version that allowed such names.
         refused = {"Content-Type": "text/plain", "X-Forwarded-For": "10.0.0.1"}
         endpoint = await deliverer.endpoint(receiver.url, headers={"X-Own": "yes", **refused})
         event = await deliverer.emit()
@@ -283,7 +288,7 @@ async def test_a_success_in_between_starts_the_five_days_anew(receiver: Receiver
         assert await deliverer.disabled() == {}
 
 
-async def test_what_the_receiver_says_is_kept_up_to_16_kib_as_text(tmp_path: Path) -> None:
+async def test_responses_are_kept_up_to_16_kib_as_text(tmp_path: Path) -> None:
     async def answer(stream: SocketStream) -> None:
         async with stream:
             await stream.receive()
@@ -339,7 +344,7 @@ async def test_a_short_retry_is_made_on_time(receiver: Receiver, tmp_path: Path)
 
 async def test_a_wake_that_names_endpoints_needs_no_scan(receiver: Receiver, tmp_path: Path) -> None:
     async with delivering(make_settings(tmp_path), scan_every=60.0) as deliverer:
-        # Once this has been attempted, the first scan is over, too.
+        # Once this has been attempted, the first scan has also ended.
         await deliverer.endpoint("http://127.0.0.1:9/", "globex")
         await deliverer.emit("globex")
         await deliverer.attempted(1, tenant="globex")
@@ -355,7 +360,7 @@ async def test_a_wake_that_names_endpoints_needs_no_scan(receiver: Receiver, tmp
         await deliverer.attempted(1)
 
 
-async def test_what_another_process_commits_is_found_within_a_second(receiver: Receiver, tmp_path: Path) -> None:
+async def test_commits_of_another_process_are_found_within_a_second(receiver: Receiver, tmp_path: Path) -> None:
     async with delivering(make_settings(tmp_path)) as deliverer:
         await deliverer.endpoint(receiver.url)
         await deliverer.emit_elsewhere()
@@ -445,7 +450,8 @@ anyio.run(main)
 async def test_what_a_killed_process_had_leased_is_delivered_after_the_lease(
     receiver: Receiver, tmp_path: Path
 ) -> None:
-    receiver.answer = slowly
+    killed = threading.Event()
+    receiver.answer = answering_after(killed)
     settings = make_settings(tmp_path)
     database = Database(settings.database)
     async with database.lifespan():
@@ -455,9 +461,10 @@ async def test_what_a_killed_process_had_leased_is_delivered_after_the_lease(
     async with await anyio.open_process(command, cwd=Path(__file__).parents[2], stdout=None) as process:
         await eventually(lambda: receiver.requests)
         process.kill()
+    killed.set()
     async with delivering(settings) as deliverer:
         await deliverer.settle()
-        assert len(receiver.requests) == 1, "the lease is not over yet"
+        assert len(receiver.requests) == 1, "the lease has not ended yet"
         await deliverer.forward(settings.attempt_timeout + 11)
         (attempt,) = await deliverer.attempted(1)
     assert attempt.number == 2
@@ -465,17 +472,19 @@ async def test_what_a_killed_process_had_leased_is_delivered_after_the_lease(
 
 
 async def test_an_attempt_under_way_ends_before_the_dispatcher_does(receiver: Receiver, tmp_path: Path) -> None:
-    receiver.answer = slowly
+    ending = threading.Event()
+    receiver.answer = answering_after(ending)
     async with delivering(make_settings(tmp_path)) as deliverer:
         await deliverer.endpoint(receiver.url)
         await deliverer.emit()
         await eventually(lambda: receiver.requests)
+        threading.Timer(0.1, ending.set).start()
     async with delivering(make_settings(tmp_path)) as deliverer:
         assert len(await deliverer.attempts()) == 1
         assert await deliverer.pending() == 0
 
 
-async def test_an_attempt_that_hangs_holds_the_end_up_for_a_moment_only(tmp_path: Path) -> None:
+async def test_an_attempt_that_hangs_delays_the_end_only_briefly(tmp_path: Path) -> None:
     with blackhole() as url:
         async with delivering(make_settings(tmp_path)) as deliverer:
             await deliverer.endpoint(url)
@@ -504,11 +513,11 @@ async def test_dead_endpoints_do_not_delay_a_healthy_one(receiver: Receiver, tmp
                 await eventually(partial(lambda count: len(receiver.requests) > count, count))
                 delays.append(time.monotonic() - started)
             assert deliverer.dispatcher.in_flight > 8
-    # Without a slot kept for it, it would wait until an attempt times out.
+    # Without a reserved slot, it would wait until an attempt times out.
     assert max(delays) < 3
 
 
-async def test_an_endpoint_that_fails_is_tried_ever_more_rarely_however_much_waits_for_it(
+async def test_a_failing_endpoint_is_attempted_less_and_less_often_whatever_waits_for_it(
     receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.status = 500
@@ -522,12 +531,12 @@ async def test_an_endpoint_that_fails_is_tried_ever_more_rarely_however_much_wai
             await deliverer.forward(seconds - 0.005)
             deliverer.dispatcher.wake([1])
             await deliverer.settle()
-            assert len(receiver.requests) == number, "neither a new event nor time lets it go on early"
+            assert len(receiver.requests) == number, "neither a new event nor a wake ends the pause early"
             await deliverer.forward(0.006)
             await deliverer.attempted(number + 1)
 
 
-async def test_once_an_endpoint_works_again_all_that_waits_is_delivered(receiver: Receiver, tmp_path: Path) -> None:
+async def test_once_an_endpoint_works_again_its_backlog_is_delivered(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status = 500
     async with delivering(make_settings(tmp_path, retry_schedule="0"), clock=stopped_clock()) as deliverer:
         await deliverer.endpoint(receiver.url)
@@ -550,7 +559,7 @@ async def test_an_endpoint_that_fails_does_not_go_ahead_of_a_healthy_one(receive
         await deliverer.emit()
         await deliverer.attempted(2)
         await deliverer.forward(10)
-        # The dispatcher finds that the first one has nothing left, before there is more.
+        # The dispatcher must find that the first one has nothing left before there is more.
         await deliverer.settle()
         await deliverer.emit()
         await deliverer.attempted(4)
@@ -573,7 +582,7 @@ async def test_slow_endpoints_take_half_of_the_slots_at_most(tmp_path: Path) -> 
     assert most == 4
 
 
-async def test_failing_endpoints_are_not_tried_all_together(receiver: Receiver, tmp_path: Path) -> None:
+async def test_failing_endpoints_are_not_attempted_all_at_once(receiver: Receiver, tmp_path: Path) -> None:
     arrivals: list[float] = []
 
     def answer(request: Received) -> int:
@@ -628,16 +637,18 @@ async def test_the_rate_limit_holds_for_two_processes_together(receiver: Receive
     assert 0.75 < arrivals[-1] - arrivals[0] < 2.5
 
 
-async def test_what_cannot_be_recorded_yet_is_recorded_later(
+async def test_an_attempt_that_cannot_be_recorded_yet_is_recorded_later(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receiver.answer = slowly
+    locked = threading.Event()
+    receiver.answer = answering_after(locked)
     settings = make_settings(tmp_path)
     async with delivering(settings, pause=0.05) as deliverer:
         await deliverer.endpoint(receiver.url)
         await deliverer.emit()
         await eventually(lambda: receiver.requests)
         with unwritable(settings):
+            locked.set()
             await eventually(lambda: "waiting to be recorded" in caplog.text)
         await deliverer.attempted(1)
         await eventually(lambda: not deliverer.dispatcher.busy)
@@ -645,7 +656,7 @@ async def test_what_cannot_be_recorded_yet_is_recorded_later(
     assert len(receiver.requests) == 1
 
 
-async def test_what_cannot_be_claimed_yet_is_delivered_later(
+async def test_deliveries_that_cannot_be_claimed_yet_are_delivered_later(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = make_settings(tmp_path)
@@ -662,16 +673,17 @@ async def test_what_cannot_be_claimed_yet_is_delivered_later(
 async def test_an_attempt_that_was_answered_is_recorded_even_after_its_lease_and_not_repeated(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receiver.answer = slowly
+    locked = threading.Event()
+    receiver.answer = answering_after(locked)
     settings = make_settings(tmp_path)
     async with delivering(settings, pause=0.05) as deliverer:
         await deliverer.endpoint(receiver.url)
         await deliverer.emit()
         await eventually(lambda: receiver.requests)
         with unwritable(settings):
+            locked.set()
             await eventually(lambda: "waiting to be recorded" in caplog.text)
             await deliverer.forward(60)
-            await anyio.sleep(0.2)
         (attempt,) = await deliverer.attempted(1)
         await eventually(lambda: not deliverer.dispatcher.busy)
         assert await deliverer.pending() == 0
@@ -681,7 +693,7 @@ async def test_an_attempt_that_was_answered_is_recorded_even_after_its_lease_and
 
 @contextmanager
 def unwritable(settings: WebhooksSettings) -> Generator[None]:
-    """Let every transaction fail until the block ends, as another program holds the file's lock."""
+    """Let every transaction fail until the block ends, because another program holds the file's lock."""
     with closing(sqlite3.connect(settings.database_url.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -692,13 +704,13 @@ async def execute(deliverer: Deliverer, statement: str) -> None:
 
 
 async def refuse(deliverer: Deliverer, *, event: str, when: str = "1") -> None:
-    """Let the database refuse certain rows: a fault of ours, which trying again does not cure."""
+    """Let the database refuse certain rows, like a bug of ours, for which a retry does not help."""
     await execute(
         deliverer, f"CREATE TRIGGER refusal BEFORE {event} WHEN {when} BEGIN SELECT RAISE(ABORT, 'refused'); END"
     )
 
 
-async def test_an_attempt_that_cannot_be_recorded_as_it_is_is_recorded_without_its_details(
+async def test_an_attempt_that_cannot_be_recorded_completely_is_recorded_without_its_details(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with delivering(make_settings(tmp_path)) as deliverer:
@@ -723,7 +735,7 @@ async def test_a_delivery_whose_result_cannot_be_recorded_is_set_aside_and_logge
         await deliverer.forward(DAY)
         await deliverer.emit(type="later.one")
         await eventually(lambda: len(receiver.requests) == 2 and not deliverer.dispatcher.busy)
-        assert receiver.ids().count(event.id) == 1, "it is not repeated without end"
+        assert receiver.ids().count(event.id) == 1, "it is not repeated endlessly"
         assert await deliverer.pending() == 2
         await execute(deliverer, "DROP TRIGGER refusal")
         await deliverer.store.resend("acme", event.id, endpoint.id)
@@ -733,11 +745,11 @@ async def test_a_delivery_whose_result_cannot_be_recorded_is_set_aside_and_logge
     assert endpoint.id in caplog.text
 
 
-async def test_without_resources_an_attempt_is_made_a_little_later_and_the_receiver_is_not_blamed(
+async def test_without_resources_an_attempt_is_made_later_and_the_receiver_is_not_blamed(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with delivering(make_settings(tmp_path), pause=0.1, scan_every=3600) as deliverer:
-        # Once this has failed, the first scan is over, and the next one comes only when it is asked for.
+        # Once this has failed, the first scan has ended, and the next one starts only on request.
         refusing = await deliverer.endpoint("http://127.0.0.1:9/", tenant="globex")
         await deliverer.emit("globex")
         await deliverer.attempted(1, tenant="globex", endpoint_id=refusing.id)
@@ -772,9 +784,10 @@ async def test_attempts_that_are_aborted_at_shutdown_are_repeated_immediately_by
     assert attempt.number == 1
 
 
-async def test_attempts_under_way_have_as_long_as_the_setting_says_to_end(receiver: Receiver, tmp_path: Path) -> None:
+async def test_running_attempts_get_the_time_of_the_setting_to_end(receiver: Receiver, tmp_path: Path) -> None:
     def slow(request: Received) -> int:
-        time.sleep(2)
+        # Longer than the settings of other tests allow.
+        time.sleep(1.3)
         return 200
 
     receiver.answer = slow
@@ -788,7 +801,7 @@ async def test_attempts_under_way_have_as_long_as_the_setting_says_to_end(receiv
         assert await deliverer.pending() == 0
 
 
-async def test_an_endpoint_that_fails_now_and_then_keeps_its_queue_moving(receiver: Receiver, tmp_path: Path) -> None:
+async def test_an_endpoint_that_fails_occasionally_keeps_its_queue_moving(receiver: Receiver, tmp_path: Path) -> None:
     failures = random.Random(1)
     async with delivering(make_settings(tmp_path, retry_schedule="0")) as deliverer:
         await deliverer.endpoint(receiver.url)
@@ -807,11 +820,11 @@ async def test_an_endpoint_that_fails_now_and_then_keeps_its_queue_moving(receiv
         healthy = await drain()
         receiver.answer = lambda request: 500 if failures.random() < 0.3 else 200
         sometimes_failing = await drain()
-    # With a pause after each two failures in a row it took five to ten times as long.
+    # With a pause after every two failures in a row, it took five to ten times as long.
     assert sometimes_failing < 3 * healthy
 
 
-async def test_what_a_person_asks_for_goes_before_the_backlog_of_an_endpoint_that_fails(
+async def test_tests_and_resends_go_before_the_backlog_of_a_failing_endpoint(
     receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.status = 500
@@ -824,7 +837,7 @@ async def test_what_a_person_asks_for_goes_before_the_backlog_of_an_endpoint_tha
         for number in range(1, 4):
             test = await deliverer.store.insert_for(new_event("a.b", {}, tenant="acme", test=True), "acme", endpoint.id)
             await eventually(partial(lambda id: id in receiver.ids(), test.id))
-            assert len(receiver.requests) == count + number, "the pause holds for everything else"
+            assert len(receiver.requests) == count + number, "the pause applies to everything else"
         await deliverer.store.resend("acme", backlog[15], endpoint.id)
         await eventually(lambda: backlog[15] in receiver.ids())
         (attempt,) = await deliverer.attempted(1, event_id=backlog[15])
@@ -858,7 +871,7 @@ async def test_a_test_that_succeeds_ends_the_pause_of_its_endpoint(receiver: Rec
         assert await deliverer.pending() == 0
 
 
-async def test_what_another_process_emits_is_delivered_within_50_ms(receiver: Receiver, tmp_path: Path) -> None:
+async def test_events_of_another_process_are_delivered_within_50_ms(receiver: Receiver, tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     emitting = SQLiteStore(settings.database_url.path)
     async with delivering(settings, scan_every=60.0) as deliverer, emitting.lifespan():
@@ -918,7 +931,7 @@ async def test_events_from_just_before_the_clock_was_set_back_are_delivered(
     assert "Moved back" in caplog.text
 
 
-async def test_nothing_is_concluded_from_days_that_did_not_pass(
+async def test_an_endpoint_is_not_disabled_for_days_that_did_not_pass(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.status = 500
@@ -934,13 +947,15 @@ async def test_nothing_is_concluded_from_days_that_did_not_pass(
         assert await deliverer.disabled() == {}
 
 
-async def test_a_deleted_endpoint_drops_what_is_under_way(receiver: Receiver, tmp_path: Path) -> None:
-    receiver.answer = slowly
+async def test_a_deleted_endpoint_drops_running_attempts(receiver: Receiver, tmp_path: Path) -> None:
+    deleted = threading.Event()
+    receiver.answer = answering_after(deleted)
     async with delivering(make_settings(tmp_path)) as deliverer:
         endpoint = await deliverer.endpoint(receiver.url)
         await deliverer.emit()
         await eventually(lambda: receiver.requests)
         assert await deliverer.store.delete_endpoint("acme", endpoint.id)
+        deleted.set()
         await eventually(lambda: not deliverer.dispatcher.in_flight)
         await deliverer.store.database.write(lambda connection: None)
         rows = await deliverer.store.database.read(
