@@ -17,6 +17,7 @@ from starlette_webhooks.portal.theme import favicon, theme_css
 __all__ = ["Asset", "Assets", "load_assets"]
 
 _TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+_PAGES = ("page", "frame", "message", "enter")
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -36,6 +37,7 @@ class Assets:
 
     Attributes:
         version: The hash of all files. There is only one, because modules import each other by relative URLs.
+        pages: The templates of the pages.
     """
 
     version: str
@@ -74,7 +76,8 @@ def load_assets(accent: str) -> Assets:
     digest = hashlib.sha256()
     for name in sorted(bodies):
         digest.update(name.encode() + b"\0" + bodies[name] + b"\0")
-    pages = {name: folder.joinpath(f"{name}.html").read_text("utf-8") for name in ("page", "frame", "message", "enter")}
+    document = folder.joinpath("document.html").read_text("utf-8")
+    pages = {name: document.replace("$body", folder.joinpath(f"{name}.html").read_text("utf-8")) for name in _PAGES}
     made = {name: _asset(name, body) for name, body in bodies.items() if name.rpartition(".")[2] in _TYPES}
     return Assets(digest.hexdigest()[:16], made, pages)
 

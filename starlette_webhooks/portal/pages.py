@@ -147,7 +147,7 @@ class Portal:
         if here is not None and here.principal.tenant != tenant:
             text += f" It is signed in to those of {here.principal.tenant} now, and will be signed out there."
         facts = {
-            "title": f"Open the webhooks of {tenant}",
+            "heading": f"Open the webhooks of {tenant}",
             "text": text,
             "label": "Open",
             "action": visit.beside("enter"),
@@ -301,19 +301,21 @@ class _Visit:
         modules = sorted(file for file in self.assets.files if file.endswith(".js"))
         styles = (f'<link rel="stylesheet" href="{escape(static)}/{name}.css">' for name in _STYLES)
         preloads = (f'<link rel="modulepreload" href="{escape(static)}/{file}">' for file in modules)
+        brand = self._settings.portal_brand
         filled = {
             **{fact: escape(value) for fact, value in facts.items()},
+            "title": escape(f"{facts['heading']} · {brand}" if "heading" in facts else brand),
             "assets": escape(static),
-            "brand": escape(self._settings.portal_brand),
+            "brand": escape(brand),
             "theme": f' data-theme="{self.theme}"' if self.theme else "",
             "styles": "\n".join(styles),
             "preloads": "\n".join(preloads),
         }
         return HTMLResponse(Template(self.assets.pages[name]).substitute(filled), status_code, headers)
 
-    def message(self, status: int, title: str, text: str, headers: dict[str, str] | None = None) -> Response:
+    def message(self, status: int, heading: str, text: str, headers: dict[str, str] | None = None) -> Response:
         """Return a page with a short message."""
-        return self.page("message", {"title": title, "text": text}, {**self.headers(), **(headers or {})}, status)
+        return self.page("message", {"heading": heading, "text": text}, {**self.headers(), **(headers or {})}, status)
 
     def expired(self) -> Response:
         """Return the page for an expired or used link."""
