@@ -80,11 +80,13 @@ def test_workers_that_share_a_file_share_the_log_the_stream_and_the_work(tmp_pat
     with receiving() as receiver, serving(tmp_path, args=args) as server:
         add_endpoint(server, receiver)
         answered: list[str] = []
+        opened: list[int] = []
         streamed: list[str] = []
         stop = threading.Event()
 
         def read_stream() -> None:
             with httpx.stream("GET", f"{server.url}{MOUNT}/events/stream", headers=ACME, timeout=20) as response:
+                opened.append(response.status_code)
                 for line in response.iter_lines():
                     if line.startswith("id: "):
                         streamed.append(line[4:])
@@ -94,9 +96,9 @@ def test_workers_that_share_a_file_share_the_log_the_stream_and_the_work(tmp_pat
         readers = [threading.Thread(target=read_stream) for _ in range(4)]
         for reader in readers:
             reader.start()
-        time.sleep(1)
+        wait_for(lambda: opened == [200] * 4)
         for number in range(60):
-            # A connection each, so that both workers answer.
+            # One connection per call, so that both workers answer.
             response = httpx.post(f"{server.url}/emit", json={"n": number}, headers={"X-User": "acme"})
             answered.append(response.json()["id"])
         wait_for(lambda: set(receiver.ids()) == set(answered), 15)

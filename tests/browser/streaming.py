@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from starlette_webhooks import APIKeys, Webhooks, WebhooksMiddleware
 from tests.browser.host import EVENT_TYPES, MOUNT, by_cookie, by_key
 from tests.pages import DOCS, blocks
 
 SESSION, KEY = blocks(DOCS / "howto" / "stream-to-a-browser.md", "js")
+RETRY = re.compile(rb"(?<=^retry: )\d{3,}$", re.MULTILINE)
+PAUSE = "1000 + 4000 * Math.random()"
+assert PAUSE in KEY
 PAGES = {
-    # What arrives is told to the title, where the test can wait for it.
+    # What arrives is shown in the title, so that the test can wait for it.
     "session": SESSION.replace("console.log(", "window.seen.push("),
-    "key": f"{KEY}\nfollow(location.hash.slice(1), (event) => window.seen.push(event.eventType));",
+    "key": f"{KEY.replace(PAUSE, '0')}\nfollow(location.hash.slice(1), (event) => window.seen.push(event.eventType));",
 }
 
 
@@ -27,6 +33,26 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse(webhooks.health()["streams"])
 
 
+class SoonAgain:
+    """Lets browsers reconnect a tenth of a second later, whatever time `retry:` gives them, so that tests are quick."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_soon(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": RETRY.sub(soon, message.get("body", b""))}
+            await send(message)
+
+        await self.app(scope, receive, send_soon)
+
+
+def soon(retry: re.Match[bytes]) -> bytes:
+    # As long as before, because the header has the length of the body.
+    return b"100".rjust(len(retry[0]), b"0")
+
+
 webhooks = Webhooks(event_types=EVENT_TYPES, authenticate=APIKeys(by_key, fallback=by_cookie))
 host = Starlette(routes=[Route("/page/{name}", page), Route("/streams", health), Mount(MOUNT, webhooks)])
-app = WebhooksMiddleware(host, webhooks)
+app = SoonAgain(WebhooksMiddleware(host, webhooks))
