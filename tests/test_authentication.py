@@ -21,6 +21,7 @@ from starlette_webhooks import APIKeys, Principal, Webhooks, WebhooksMiddleware
 from starlette_webhooks.authentication import Authenticate, call_authenticate
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.tokens import read_token, sign_token
+from tests.eventually import eventually
 from tests.hosts import EVENT_TYPES, MOUNT, READ, WRITE, HeaderUsers, bearer, make_app, make_webhooks
 
 KEY = b"k" * 32
@@ -49,17 +50,17 @@ async def test_a_lookup_may_be_async_and_have_a_fallback() -> None:
 
     keys = APIKeys(lookup, fallback=session)
     assert await keys(connection(Authorization="Bearer sk_1")) == Principal("by key")
-    assert await keys(connection(Authorization="Bearer wrong")) is None, "a wrong key is no session"
+    assert await keys(connection(Authorization="Bearer wrong")) is None, "a wrong key is not a session"
     assert await keys(connection()) == Principal("by session")
 
 
 @pytest.mark.parametrize("way", ["lookup", "fallback", "authenticate"])
-async def test_a_sync_way_to_authenticate_does_not_hold_up_the_event_loop(way: str) -> None:
+async def test_sync_authentication_does_not_block_the_event_loop(way: str) -> None:
     asked, allowed = threading.Event(), threading.Event()
 
     def look_up(given: Any) -> Principal | None:
         asked.set()
-        # On the event loop, this would wait for what only the event loop can do.
+        # On the event loop, this would block what it waits for.
         return Principal("acme") if allowed.wait(5) else None
 
     headers = {"Authorization": "Bearer sk_1"} if way == "lookup" else {}
@@ -75,13 +76,12 @@ async def test_a_sync_way_to_authenticate_does_not_hold_up_the_event_loop(way: s
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call)
-        while not asked.is_set():
-            await anyio.sleep(0.001)
+        await eventually(asked.is_set)
         allowed.set()
     assert found == [Principal("acme")]
 
 
-async def test_an_async_way_to_authenticate_stays_on_the_event_loop() -> None:
+async def test_async_authentication_runs_on_the_event_loop() -> None:
     class Sessions:
         async def __call__(self, connection: HTTPConnection) -> Principal | None:
             return Principal(str(threading.get_ident()))
@@ -93,12 +93,12 @@ async def test_an_async_way_to_authenticate_stays_on_the_event_loop() -> None:
     assert await call_authenticate(Sessions(), connection()) == Principal(here)
     keys = APIKeys(partial(by_key, READ))
     assert await keys(connection(Authorization="Bearer x")) == Principal(here, [READ])
-    # What is sync by its looks may return a coroutine, which is awaited here.
+    # A function that looks sync may return a coroutine, which is awaited.
     around = APIKeys(lambda key: by_key(READ, key))
     assert await around(connection(Authorization="Bearer x")) == Principal(here, [READ])
 
 
-async def test_what_is_no_principal_is_named() -> None:
+async def test_a_result_that_is_not_a_principal_is_named() -> None:
     keys = APIKeys(lambda key: "acme")  # type: ignore[arg-type, return-value]
     with pytest.raises(TypeError, match=r"returned str\. Return `Principal\(tenant, scopes\)`"):
         await keys(connection(Authorization="Bearer x"))

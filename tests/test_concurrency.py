@@ -10,6 +10,7 @@ import pytest
 
 from starlette_webhooks.concurrency import each, keep_running, running_beside, task_group
 from starlette_webhooks.exceptions import BackendUnavailable
+from tests.eventually import eventually
 
 
 async def fail_at_once() -> None:
@@ -111,10 +112,9 @@ async def test_a_failing_long_lived_task_does_not_affect_others_or_the_block() -
 
     with anyio.fail_after(5):
         async with running_beside(fail_at_once, beat):
-            await anyio.sleep(0.01)
+            await eventually(lambda: beats)
             seen = beats
-            await anyio.sleep(0.01)
-            assert beats > seen
+            await eventually(lambda: beats > seen)
 
 
 async def test_results_come_in_the_order_of_the_items_and_few_calls_run_at_once() -> None:

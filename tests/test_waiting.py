@@ -22,15 +22,15 @@ async def test_a_gate_wakes_all_waiting_tasks_even_if_one_was_cancelled() -> Non
         async with anyio.create_task_group() as tasks:
             for number in range(3):
                 tasks.start_soon(wait, number)
-            await anyio.sleep(0.01)
+            await anyio.wait_all_tasks_blocked()
             scopes[1].cancel()
-            await anyio.sleep(0.01)
+            await anyio.wait_all_tasks_blocked()
             assert passed == []
             gate.set()
     assert sorted(passed) == [0, 2]
 
 
-async def test_a_waiter_wakes_once_and_keeps_nothing_for_later() -> None:
+async def test_a_waiter_wakes_once_and_remembers_no_wake() -> None:
     waiter = running_loop().waiter()
     woken = 0
 
@@ -44,8 +44,8 @@ async def test_a_waiter_wakes_once_and_keeps_nothing_for_later() -> None:
         for expected in (1, 2):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(wait)
-                await anyio.sleep(0.01)
-                assert woken == expected - 1, "a wake before the wait counts for nothing"
+                await anyio.wait_all_tasks_blocked()
+                assert woken == expected - 1, "a wake before the wait has no effect"
                 waiter.wake()
                 waiter.wake()
             await checkpoint()
@@ -64,5 +64,5 @@ async def test_a_waiter_can_be_used_again_after_a_cancellation() -> None:
                 await waiter.wait()
 
             tasks.start_soon(wait)
-            await anyio.sleep(0.01)
+            await anyio.wait_all_tasks_blocked()
             waiter.wake()

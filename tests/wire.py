@@ -23,14 +23,14 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 @dataclass
 class Request:
-    """A request as it came over the wire."""
+    """A request as received."""
 
     head: bytes
     body: bytes
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        """By name in lower case; a name that is there twice fails the test."""
+        """Return the headers by name in lower case. A repeated name fails the test."""
         pairs = [line.split(b": ", 1) for line in self.head.split(b"\r\n")[1:]]
         headers = {name.lower(): value for name, value in pairs}
         assert len(headers) == len(pairs)
@@ -47,7 +47,7 @@ class Peer:
         self._buffer = b""
 
     async def request(self) -> Request:
-        """The next request, read whole. Raises `anyio.EndOfStream` when the client has hung up."""
+        """Return the next request, read completely. Raises `anyio.EndOfStream` when the client has disconnected."""
         while b"\r\n\r\n" not in self._buffer:
             self._buffer += await self.stream.receive()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
@@ -81,11 +81,12 @@ Behaviour = Callable[[Peer], Awaitable[None]]
 
 @dataclass
 class Wire:
-    """What a receiver has seen on its connections."""
+    """What a receiver has received on its connections."""
 
     port: int = 0
     connections: int = 0
     hung_up: int = 0
+    closed: int = 0
     requests: list[Request] = field(default_factory=list)
 
     def url(self, host: str = "127.0.0.1", path: str = "/hook", scheme: str = "http") -> str:
@@ -94,7 +95,7 @@ class Wire:
 
 
 async def answer_all(peer: Peer) -> None:
-    """What a friendly receiver does."""
+    """Answer every request like a friendly receiver."""
     while True:
         await peer.request()
         await peer.send(OK)
@@ -102,7 +103,7 @@ async def answer_all(peer: Peer) -> None:
 
 @asynccontextmanager
 async def listening(behave: Behaviour = answer_all, context: ssl.SSLContext | None = None) -> AsyncGenerator[Wire]:
-    """A receiver on a port of its own. A connection is closed when `behave` returns."""
+    """Run a receiver on its own port. A connection is closed when `behave` returns."""
     seen = Wire()
 
     async def handle(stream: ByteStream) -> None:
@@ -112,6 +113,7 @@ async def listening(behave: Behaviour = answer_all, context: ssl.SSLContext | No
                 await behave(Peer(stream, seen.connections, seen))
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, ssl.SSLError):
                 seen.hung_up += 1
+        seen.closed += 1
 
     async def ignore(error: BaseException, stream: ByteStream) -> None:
         with suppress(Exception):
@@ -129,7 +131,7 @@ async def listening(behave: Behaviour = answer_all, context: ssl.SSLContext | No
 
 
 def guard(*answers: list[str] | OSError, opened: bool = True) -> AddressGuard:
-    """A guard that opens loopback, with a resolver that gives these answers in turn, then the last one for ever."""
+    """Return a guard that allows loopback. Its resolver returns these answers in turn, and then always the last one."""
     waiting = list(answers) or [["127.0.0.1"]]
 
     async def resolve(host: str, port: int) -> list[str]:

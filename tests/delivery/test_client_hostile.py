@@ -26,7 +26,7 @@ TOO_LARGE = "response headers are too large"
 
 
 def sending(*parts: bytes, then: str = "close") -> Callable[[Peer], Awaitable[None]]:
-    """A receiver that reads a request and sends these bytes, then closes, resets, stays, or sends the last for ever."""
+    """A receiver that reads a request and sends these bytes. Then it closes, resets, waits, or repeats the last."""
 
     async def behave(peer: Peer) -> None:
         await peer.request()
@@ -74,7 +74,7 @@ def sending(*parts: bytes, then: str = "close") -> Callable[[Peer], Awaitable[No
         pytest.param(sending(b"HTTP/1.1 100 Continue\r\nno colon\r\n\r\n"), NO_RESPONSE, id="a sloppy 100 alone"),
     ],
 )
-async def test_what_is_no_response_fails_in_time_with_a_reason(
+async def test_an_invalid_response_fails_in_time_with_a_reason(
     behave: Callable[[Peer], Awaitable[None]], reason: str
 ) -> None:
     timeout = 0.15 if reason == "timeout" else 5.0
@@ -203,7 +203,7 @@ async def test_a_receiver_that_hangs_up_on_a_body_is_reported(size: int) -> None
     assert seen.connections == 1
 
 
-async def test_a_lookup_that_never_ends_is_left_in_time() -> None:
+async def test_a_lookup_that_never_ends_times_out() -> None:
     async def never(host: str, port: int) -> list[str]:
         await anyio.sleep_forever()
         return []
@@ -213,7 +213,7 @@ async def test_a_lookup_that_never_ends_is_left_in_time() -> None:
             await client.post("http://hook.example.test/", [], b"{}")
 
 
-async def test_a_tls_handshake_that_never_ends_is_left_in_time() -> None:
+async def test_a_tls_handshake_that_never_ends_times_out() -> None:
     async def behave(peer: Peer) -> None:
         await anyio.sleep(5)
 
@@ -235,7 +235,7 @@ async def test_bytes_after_a_response_over_tls_do_not_answer_the_next_request(af
 
     async def behave(peer: Peer) -> None:
         await peer.request()
-        # All in one flight, but the first record holds the response alone.
+        # All in one packet, but the first record contains only the response.
         tls = cast(TLSStream, peer.stream)
         tls._ssl_object.write(OK)
         if after == "record":
@@ -254,16 +254,20 @@ async def test_bytes_after_a_response_over_tls_do_not_answer_the_next_request(af
 
 
 async def test_what_an_idle_connection_receives_does_not_answer_the_next_request() -> None:
+    idle, timed_out = anyio.Event(), anyio.Event()
+
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(OK)
-        await anyio.sleep(0.05)
+        await idle.wait()
         await peer.send(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+        timed_out.set()
         await peer.stream.receive()
 
     async with listening(behave) as seen, DeliveryClient(guard()) as client:
         assert (await client.post(seen.url(), [], b"{}")).status == 200
-        await anyio.sleep(0.2)
+        idle.set()
+        await timed_out.wait()
         assert (await client.post(seen.url(), [], b"{}")).status == 200
     assert seen.connections == 2
 
@@ -272,8 +276,7 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
     async with listening(sending(OK)) as seen, DeliveryClient(guard()) as client:
         for turn in range(1, 4):
             assert (await client.post(seen.url(), [], b"{}")).status == 200
-            await eventually(partial(lambda turn: seen.connections == turn, turn))
-            await anyio.sleep(0.05)
+            await eventually(partial(lambda turn: seen.closed == turn, turn))
     assert seen.connections == 3
 
 
@@ -289,7 +292,7 @@ async def test_a_kept_connection_that_drops_a_request_immediately_is_replaced_on
 
     async with listening(behave) as seen, DeliveryClient(guard()) as client:
         assert (await client.post(seen.url(), [], b"1")).status == 200
-        # The kept connection drops it, and so does the new one: that is reported, not tried for ever.
+        # Both the kept connection and the new one drop it. This is reported, not retried forever.
         with pytest.raises(DeliveryFailed, match="connection"):
             await client.post(seen.url(), [], b"2")
         assert (await client.post(seen.url(), [], b"3")).status == 200
@@ -323,7 +326,7 @@ async def test_idle_connections_are_bounded_over_all_hosts_and_the_oldest_goes_f
         assert seen.connections == 4
 
 
-async def test_no_connection_is_kept_where_none_may_be() -> None:
+async def test_no_connection_is_kept_if_the_limit_is_zero() -> None:
     async with listening() as seen, DeliveryClient(guard(), max_idle=0) as client:
         for _ in range(3):
             await client.post(seen.url(), [], b"{}")
@@ -338,7 +341,7 @@ async def test_connections_that_are_idle_for_too_long_are_closed_without_another
         await eventually(lambda: client.idle_connections == 0 and seen.hung_up == 2)
 
 
-async def test_connections_that_the_receiver_closed_are_let_go_without_another_request() -> None:
+async def test_connections_that_the_receiver_closed_are_dropped_without_another_request() -> None:
     async with listening(sending(OK)) as seen, DeliveryClient(guard(), idle_seconds=1) as client:
         await client.post(seen.url(), [], b"{}")
         await eventually(lambda: client.idle_connections == 0, within=0.9)

@@ -12,10 +12,11 @@ import pytest
 
 from starlette_webhooks.delivery.lookups import Lookups
 from tests.eventually import eventually
+from tests.scarcity import no_free_threads
 
 
 class Resolver:
-    """Answers at once, but not for `silent` hosts until it is told to."""
+    """Answers immediately, but for `silent` hosts only once it is told to."""
 
     def __init__(self) -> None:
         self.answer = threading.Event()
@@ -63,7 +64,7 @@ async def test_callers_who_give_up_start_no_more_threads_than_their_tenants_shar
     assert await lookups.find("silent.example", 443, tenant="acme") == ["203.0.113.7"]
 
 
-async def test_a_lookup_that_is_given_up_before_it_begins_frees_its_share(resolver: Resolver) -> None:
+async def test_a_lookup_that_is_cancelled_before_it_begins_frees_its_share(resolver: Resolver) -> None:
     lookups = Lookups(at_once=2, search=resolver.search)
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -71,13 +72,23 @@ async def test_a_lookup_that_is_given_up_before_it_begins_frees_its_share(resolv
     await eventually(lambda: lookups.running == 0)
 
 
-async def test_without_a_free_thread_the_share_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    lookups = Lookups(at_once=2)
+async def test_without_a_free_thread_the_share_is_free_again(resolver: Resolver) -> None:
+    lookups = Lookups(search=resolver.search)
+    refused: list[str] = []
 
-    async def refuse(*_: object, **__: object) -> None:
-        raise RuntimeError("can't start new thread")
+    async def find() -> None:
+        try:
+            await lookups.find("silent.example", 443, tenant="acme")
+        except RuntimeError as exc:
+            refused.append(str(exc))
 
-    monkeypatch.setattr("anyio.to_thread.run_sync", refuse)
-    with pytest.raises(RuntimeError, match="new thread"):
-        await lookups.find("a.example", 443, tenant="acme")
-    assert lookups.running == 0
+    async with anyio.create_task_group() as tasks:
+        with no_free_threads():
+            # More at a time than there may be idle threads.
+            for _ in range(40):
+                tasks.start_soon(find)
+            await anyio.wait_all_tasks_blocked()
+        assert set(refused) == {"can't start new thread"}
+        assert lookups.running == 40 - len(refused)
+        resolver.answer.set()
+    await eventually(lambda: lookups.running == 0)

@@ -37,7 +37,7 @@ async def at_once() -> None:
 
 
 class Log:
-    """Commits, and publishes when it is told to, as the tail of a database lags behind its commits."""
+    """A log that publishes only when it is told to, like the tail of a database that lags behind its commits."""
 
     def __init__(self, *, page: int = 3, pause: Callable[[], Awaitable[None]] = at_once) -> None:
         self.entries: list[Entry] = []
@@ -74,7 +74,7 @@ class Log:
             self.listener.publish(wanted)
 
     def lose(self, count: int) -> None:
-        """Be at an earlier state, as a database after a failover. Its reader notices before it publishes more."""
+        """Go back to an earlier state, like a database after a failover. Its tail notices before it publishes more."""
         del self.entries[-count:]
         self.published = len(self.entries)
         assert self.listener is not None
@@ -103,14 +103,14 @@ class Log:
         return LogReplay(self, kept, filter, start, gap, last)
 
     def _later(self, lost: str, kept: Sequence[Entry]) -> int:
-        """The position before the first event that was minted after one that is not there."""
+        """Return the position before the first event that was minted after a missing one."""
         if not is_message_id(lost):
             return self.pruned
         return next((entry.position - 1 for entry in kept if entry.event.id > lost), len(self.entries))
 
 
 class LogReplay(Replay):
-    """A replay up to what is committed as it is opened."""
+    """A replay of what is committed when it is opened."""
 
     def __init__(
         self, log: Log, kept: Sequence[Entry], filter: StreamFilter, start: int, gap: Gap | None, last: str | None
@@ -144,7 +144,7 @@ async def running(
 
 @dataclass
 class Block:
-    """What stands between two empty lines of a stream."""
+    """The lines between two empty lines of a stream."""
 
     fields: dict[str, str]
     comment: str | None
@@ -169,7 +169,7 @@ def parse(body: bytes) -> list[Block]:
 
 
 class Reader:
-    """A client with its own pace: it takes a message when its gate is open, and after `pause`."""
+    """A client with its own pace: it accepts a message when its gate is open, and after `pause`."""
 
     def __init__(self, *, open: bool = True, pause: Callable[[], Awaitable[None]] = at_once) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -197,7 +197,7 @@ class Reader:
         return {"type": "http.disconnect"}
 
     def stop(self) -> None:
-        """Take nothing more, from the next message on."""
+        """Accept no more messages."""
         self.gate = anyio.Event()
 
     @property
@@ -214,7 +214,7 @@ class Reader:
 
     @property
     def last_event_id(self) -> str | None:
-        """What an `EventSource` would resume from."""
+        """Return the id from which an `EventSource` would resume."""
         return next((block.fields["id"] for block in reversed(self.blocks) if "id" in block.fields), None)
 
     @property
@@ -243,6 +243,6 @@ async def reading(
 
 
 async def settle() -> None:
-    """Let all that can run do so."""
+    """Let every task run until it waits."""
     for _ in range(10):
         await anyio.lowlevel.checkpoint()

@@ -49,7 +49,7 @@ async def beside(server: uvicorn.Server) -> None:
 
 
 def two_servers(port: int) -> None:
-    """The other one, on a port of its own, is the one that stops."""
+    """The other server, on another port, is the one that stops."""
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     other = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     stops.append(lambda: setattr(other, "should_exit", True))

@@ -11,7 +11,7 @@ from tests.streams.feed import ALL, Log, Reader, make_event, reading, running
 
 
 def gaps(reader: Reader) -> list[dict[str, str | None]]:
-    """What the stream said about gaps."""
+    """Return the gaps of the stream."""
     return [json.loads(block.fields["data"]) for block in reader.blocks if block.fields.get("event") == "gap"]
 
 
@@ -28,7 +28,7 @@ async def test_stream_whose_last_event_is_lost_gets_a_gap_and_continues() -> Non
     assert gaps(reader) == [{"requested": lost[-1].id, "oldest": first.id}]
 
 
-async def test_stream_that_has_got_nothing_that_is_lost_notices_nothing() -> None:
+async def test_stream_without_a_lost_event_notices_nothing() -> None:
     log = Log()
     async with running(log) as hub, reading(hub) as reader:
         log.emit(0)
@@ -42,7 +42,7 @@ async def test_stream_that_has_got_nothing_that_is_lost_notices_nothing() -> Non
     assert gaps(reader) == []
 
 
-async def test_stream_that_has_got_nothing_yet_gets_what_is_new() -> None:
+async def test_stream_that_has_sent_nothing_yet_gets_new_events() -> None:
     log = Log()
     async with running(log) as hub:
         async with reading(hub) as reader:
@@ -60,7 +60,7 @@ async def test_stream_that_has_got_nothing_yet_gets_what_is_new() -> None:
 
 async def test_running_replay_continues_by_id() -> None:
     log = Log()
-    # Three of them fit into one send.
+    # Three events fit into one send.
     events = [log.commit(make_event(number, size=20_000)) for number in range(8)]
     free = anyio.Event()
 
@@ -79,7 +79,7 @@ async def test_running_replay_continues_by_id() -> None:
         log.emit(9)
         await eventually(lambda: 9 in reader.numbers)
         reader.gone.set()
-    # What was read before it was lost may still be sent.
+    # Events that were read before they were lost may still be sent.
     assert reader.numbers == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert gaps(reader) == [{"requested": events[7].id, "oldest": events[0].id}]
 

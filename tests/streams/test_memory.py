@@ -47,7 +47,7 @@ def stalled(server: Server, path: str, count: int, *headers: str) -> Generator[l
 
 
 def resume(server: Server, tenant: str, last: str, count: int) -> float:
-    """Seconds until a client has so many events that it missed."""
+    """Return the seconds until a client has this many missed events."""
     began = time.monotonic()
     headers = {**bearer(tenant), "Last-Event-ID": last}
     with httpx.stream("GET", server.url + STREAM, headers=headers, timeout=10) as response:
@@ -76,12 +76,12 @@ def test_clients_that_never_read_large_replays_use_bounded_memory_and_delay_no_o
             while time.monotonic() < end:
                 assert resume(server, "globex", last, 3) < 2
                 most = max(most, process.memory_info().rss - before)
-            # What a server keeps for a connection that it cannot write to is twice what one send carries.
+            # For a connection that it cannot write to, a server buffers twice the size of one send.
             assert most < budget + clients * 4 * 65_536 + 16 * MIB
 
 
 def list_events(server: Server, tenant: str) -> float:
-    """Seconds that a small page takes."""
+    """Return the seconds that a small page takes."""
     began = time.monotonic()
     answer = httpx.get(f"{server.url}{MOUNT}/events", params={"limit": 3}, headers=bearer(tenant), timeout=10)
     assert len(answer.raise_for_status().json()["events"]) == 3
@@ -110,7 +110,7 @@ def test_clients_that_never_read_large_pages_use_bounded_memory_and_delay_no_one
 
 
 def is_reset(connection: socket.socket) -> bool:
-    """Whether the server has reset a connection, or ended it before the page was whole."""
+    """Return whether the server has reset a connection, or ended it before the page was complete."""
     connection.settimeout(0.2)
     received = 0
     try:

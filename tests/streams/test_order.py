@@ -21,7 +21,7 @@ SMALL = 65_536
 
 @dataclass
 class Story:
-    """A random run: how much happens, how large events are, and who is how slow."""
+    """A random run: how much happens, how large events are, and how slow everyone is."""
 
     seed: int
     events: int
@@ -67,7 +67,7 @@ class Story:
             await anyio.lowlevel.checkpoint()
 
     async def client(self, hub: StreamHub, filter: StreamFilter, writing: anyio.Event) -> None:
-        """Connect, read, leave and come back, until all is written and read."""
+        """Connect, read, disconnect and reconnect until everything is written and read."""
         await self.stall(40)
         after: str | None = None
         position = 0
@@ -87,7 +87,7 @@ class Story:
             position = self.check(reader, filter, after, position, begun)
             after = reader.last_event_id or after
             if done:
-                # All that it is to get, it has: nothing is missing at the end either.
+                # It has everything, so nothing is missing at the end either.
                 late = [entry for entry in self.log.entries if filter.matches(entry.event)]
                 if late and late[-1].position > max(position, 0 if after else begun):
                     self.wrong.append(f"{late[-1].position} never came, only up to {position}")
@@ -106,7 +106,7 @@ class Story:
         return True
 
     def check(self, reader: Reader, filter: StreamFilter, after: str | None, position: int, begun: int) -> int:
-        """Compare what a connection brought with the log. Returns the position up to which it came."""
+        """Compare what a connection received with the log. Returns its last position."""
         got = [number + 1 for number in reader.numbers]
         last = got[-1] if got else position
         wanted = [entry.position for entry in self.log.entries if filter.matches(entry.event)]
@@ -132,7 +132,7 @@ stories = st.builds(
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_nothing_is_missed_nothing_comes_twice_and_all_comes_in_order(loop: str) -> None:
+def test_no_event_is_missed_or_repeated_and_all_arrive_in_order(loop: str) -> None:
     @hypothesis_settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(stories)
     def tell(story: Story) -> None:

@@ -31,7 +31,7 @@ def streaming(server: Server, *headers: str) -> Generator[socket.socket]:
 
 
 def read_until(connection: socket.socket, wanted: bytes | None) -> bytes:
-    """What arrives, up to something, or to the end of the connection."""
+    """Return what arrives, up to some text or the end of the connection."""
     data = b""
     end = time.monotonic() + 8
     while wanted is None or wanted not in data:
@@ -45,7 +45,7 @@ def read_until(connection: socket.socket, wanted: bytes | None) -> bytes:
 
 
 def metrics(server: Server) -> dict[str, object]:
-    """The metrics of the process that answers."""
+    """Return the metrics of the process that answers."""
     return dict(httpx.get(f"{server.url}/metrics").json())
 
 
@@ -122,7 +122,7 @@ def test_a_stream_continues_while_one_of_two_servers_continues(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "granian", "hypercorn"])
-def test_events_arrive_live_and_a_client_resumes_where_it_was_cut(name: str, tmp_path: Path) -> None:
+def test_events_arrive_live_and_a_client_resumes_where_it_was_disconnected(name: str, tmp_path: Path) -> None:
     with serving(tmp_path, server=name, app=APP) as server:
         with streaming(server) as connection:
             last = httpx.post(f"{server.url}/emit/3").json()["last"]
@@ -136,7 +136,7 @@ def test_events_arrive_live_and_a_client_resumes_where_it_was_cut(name: str, tmp
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "granian"])
-def test_a_connection_that_is_reset_gives_its_place_back(name: str, tmp_path: Path) -> None:
+def test_a_connection_that_is_reset_frees_its_slot(name: str, tmp_path: Path) -> None:
     with serving(tmp_path, server=name, app=APP) as server:
         for _ in range(20):
             with streaming(server) as connection:

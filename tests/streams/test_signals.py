@@ -20,7 +20,7 @@ Seen = list[int]
 
 @pytest.fixture
 def seen() -> Generator[Seen]:
-    """The signals that the host's own handler got."""
+    """Return the signals that the host's own handler received."""
     numbers: Seen = []
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -33,7 +33,7 @@ def seen() -> Generator[Seen]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_the_streams_and_reaches_the_handler_that_was_there(number: int, seen: Seen) -> None:
+async def test_a_signal_ends_the_streams_and_reaches_the_previous_handler(number: int, seen: Seen) -> None:
     async with running(Log(), handle_signals=True) as hub:
         async with reading(hub) as one, reading(hub) as other:
             os.kill(os.getpid(), number)
@@ -54,7 +54,7 @@ async def test_handlers_are_there_only_while_streams_are_open(seen: Seen) -> Non
         assert signal.getsignal(signal.SIGTERM) is before
 
 
-async def test_a_handler_that_was_set_since_stays(seen: Seen) -> None:
+async def test_a_handler_that_was_set_later_stays(seen: Seen) -> None:
     def later(number: int, frame: FrameType | None) -> None:
         pass
 

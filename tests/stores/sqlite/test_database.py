@@ -17,6 +17,7 @@ from anyio import to_thread
 
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning, QueueFull
 from starlette_webhooks.stores.sqlite.database import Database, Write
+from tests.eventually import eventually
 
 
 def put(name: str) -> Callable[[sqlite3.Connection], int]:
@@ -47,8 +48,11 @@ async def test_callers_who_were_answered_together_come_back_into_one_transaction
     batches: list[int] = []
     database.on_commit.append(lambda writes: batches.append(len(writes)))
 
+    committing, going_on = threading.Event(), threading.Event()
+
     def put_slowly(connection: sqlite3.Connection) -> None:
-        time.sleep(0.1)
+        committing.set()
+        going_on.wait(10)
 
     async def call(name: str) -> None:
         for turn in range(40):
@@ -59,11 +63,13 @@ async def test_callers_who_were_answered_together_come_back_into_one_transaction
             for n in range(5):
                 tasks.start_soon(call, f"a{n}")
             database.submit(put_slowly)
-            await anyio.sleep(0.05)
-            # These come while the others' commit is under way. They would take turns with them for ever, if each
-            # commit were followed at once by one of who waited for it.
+            await eventually(committing.is_set)
+            # These come while a commit of the others is running. If each commit were followed immediately by the next
+            # one, both groups would take turns forever.
             for n in range(5):
                 tasks.start_soon(call, f"b{n}")
+            await anyio.wait_all_tasks_blocked()
+            going_on.set()
     assert sum(batches) == 401
     assert batches.count(10) > 20
 
@@ -113,7 +119,7 @@ async def test_a_failing_write_fails_alone(tmp_path: Path) -> None:
         assert await database.read(names) == {"first", "last"}
 
 
-async def test_a_write_from_another_thread_wakes_the_flusher(tmp_path: Path) -> None:
+async def test_a_write_from_another_thread_wakes_the_writer(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "a.db"))
     async with database.lifespan():
         write = await to_thread.run_sync(lambda: database.submit(put("thread")))
@@ -165,7 +171,7 @@ async def test_the_queue_is_bounded_by_number_and_by_bytes(tmp_path: Path) -> No
         assert await database.write(put("f")) == 1
 
 
-async def test_one_write_larger_than_the_bound_is_taken_when_nothing_waits(tmp_path: Path) -> None:
+async def test_one_write_larger_than_the_bound_is_accepted_when_nothing_waits(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "a.db"), max_bytes=10)
     async with database.lifespan():
         assert await database.submit(put("large"), size=1000).wait() == 1
@@ -259,11 +265,11 @@ def test_processes_that_write_at_full_speed_take_turns_and_lose_nothing(tmp_path
         assert len(names(connection)) == 16 * sum(count for count, _ in results)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
-    # None of them waits for its turn as long as all the others work.
+    # None of them waits as long as the others work.
     assert all(count > 0 and longest < 1.4 for count, longest in results)
 
 
-async def test_what_was_taken_is_committed_when_all_around_it_is_cancelled(tmp_path: Path) -> None:
+async def test_accepted_writes_are_committed_when_everything_is_cancelled(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "a.db"))
     late: list[int] = []
     with anyio.CancelScope() as scope:
