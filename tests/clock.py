@@ -51,10 +51,10 @@ class Clock:
 
 
 class VirtualTime(Clock):
-    """Time that jumps to whatever is slept for next, once the real world had a moment to go on.
+    """Virtual time: it jumps to the end of the next sleep after a short moment of real time.
 
     Attributes:
-        asked: For how long it was asked to sleep, each time.
+        asked: The durations of all sleeps.
     """
 
     def __init__(self, start: float | None = None) -> None:
@@ -65,11 +65,11 @@ class VirtualTime(Clock):
         self._count = itertools.count()
 
     def source(self) -> TimeSource:
-        """This time, as a relay sees it."""
+        """Return this time in the form that a relay uses."""
         return TimeSource(self, self.sleep, self.monotonic)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep until so much time has passed here."""
+        """Sleep until this much virtual time has passed."""
         self.asked.append(seconds)
         event, number = anyio.Event(), next(self._count)
         heapq.heappush(self._sleepers, (self.monotonic() + seconds, number, event))
@@ -88,11 +88,11 @@ class VirtualTime(Clock):
             tasks.cancel_scope.cancel()
 
     async def run(self, seconds: float, *, moment: float = 0.0005) -> None:
-        """Let so much time pass."""
+        """Let this much time pass."""
         end = self.monotonic() + seconds
         while self.monotonic() < end:
             await anyio.sleep(moment)
-            # Nobody waits any longer for those that were cancelled.
+            # Skip sleeps that were cancelled.
             while self._sleepers and self._sleepers[0][1] not in self._asleep:
                 heapq.heappop(self._sleepers)
             if self._sleepers and self._sleepers[0][0] < end:

@@ -30,13 +30,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> WebhooksSettings:
-    """Settings with a database of the test's own, and deliveries to loopback allowed."""
+    """Settings with a new database, and with deliveries to loopback allowed."""
     return make_settings(tmp_path)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail in CI where a test would be skipped because a package is missing."""
+    """In CI, fail if a test would be skipped because a package is missing."""
     report = yield
     if report.skipped and os.environ.get("WEBHOOKS_TESTS_NO_SKIP") and "real Svix" not in str(report.longrepr):
         report.outcome = "failed"

@@ -49,13 +49,13 @@ def pgbouncer(postgresql_url: str) -> Generator[PgBouncer]:
 
 @pytest.fixture(scope="session")
 def pgbouncer_url(pgbouncer: PgBouncer) -> str:
-    """The URL of the server by way of the pooler."""
+    """The URL of the server through the pooler."""
     return pgbouncer.url
 
 
 @pytest.fixture
 def postgresql_schema(postgresql_url: str) -> Generator[str]:
-    """A schema of the test's own."""
+    """A schema that only this test uses."""
     name = f"test_{uuid4().hex[:12]}"
     yield name
     with psycopg.connect(postgresql_url, autocommit=True) as connection:
@@ -69,6 +69,6 @@ def _fragile_postgresql() -> Generator[PostgreSQL]:
 
 @pytest.fixture
 def own_postgresql(_fragile_postgresql: PostgreSQL) -> Generator[PostgreSQL]:
-    """A server for this test alone, to be killed and restarted. The next test gets it empty."""
+    """A server that only this test uses, to be killed and restarted. The next test gets it empty."""
     yield _fragile_postgresql
     _fragile_postgresql.reset()

@@ -16,7 +16,7 @@ _BLOCK = b"x" * 65_536
 
 @contextmanager
 def small_disk(directory: Path) -> Generator[Path]:
-    """Mount a file system of its own, or skip the test where this process may not."""
+    """Mount a small file system, or skip the test if this process is not allowed to."""
     directory.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(directory)]
     try:

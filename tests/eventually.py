@@ -30,7 +30,7 @@ async def eventually(condition: Callable[[], Any], *, within: float = 8) -> Any:
 
 
 def wait_for(condition: Callable[[], T], timeout: float = 10, log: Path | None = None) -> T:
-    """Return what the condition returns, once that is true. For tests without an event loop."""
+    """Return the condition's result once it is true. For tests without an event loop."""
     end = time.monotonic() + timeout
     while True:
         found = condition()

@@ -13,7 +13,7 @@ __all__ = ["in_child"]
 def in_child(fn: Callable[[], int], *, within: float = 10.0) -> int:
     """Run a function in a forked child and return its exit code, which is what the function returned."""
     with warnings.catch_warnings():
-        # Python 3.12 and later warn where threads run, which is what is tested here.
+        # Python 3.12 and later warn if there are threads, which is what these tests are about.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:

@@ -32,7 +32,7 @@ sys.stdin.read()
 
 @contextmanager
 def holding_file_lock(database: Path) -> Generator[int]:
-    """A process of ours that was stopped while it committed. Gives its pid."""
+    """Run a process of ours that is stopped during a commit. Yields its pid."""
     with _running(_FILE_LOCK, Path(f"{database}-lock")) as process:
         process.send_signal(signal.SIGSTOP)
         yield process.pid
@@ -40,7 +40,7 @@ def holding_file_lock(database: Path) -> Generator[int]:
 
 @contextmanager
 def holding_sqlite_lock(database: Path) -> Generator[int]:
-    """Another program that writes to the file and takes its time. Gives its pid."""
+    """Run another program that holds the file's write lock. Yields its pid."""
     with _running(_SQLITE_LOCK, database) as process:
         yield process.pid
 

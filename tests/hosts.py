@@ -34,7 +34,7 @@ EVENT_TYPES = [
 
 
 class HeaderUsers(AuthenticationBackend):
-    """Signs in whom the header `X-User` names. For tests only."""
+    """Signs in the user that the header `X-User` names. For tests only."""
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
         user = conn.headers.get("x-user")
@@ -92,7 +92,7 @@ def make_webhooks(settings: WebhooksSettings, **options: Any) -> Webhooks:
 
 
 def user_of(connection: HTTPConnection) -> Principal | None:
-    """A session, which comes by a cookie in the browser and by `X-User` here."""
+    """Authenticate a session: a cookie in a browser, and `X-User` here."""
     user = connection.headers.get("x-user")
     return None if user is None else Principal(user, [READ, WRITE])
 
@@ -117,7 +117,7 @@ def make_app(webhooks: Webhooks, **options: Any) -> Starlette:
 
 
 def enter(client: Any, link: str, **fields: str) -> Any:
-    """Press the button of the page that a portal link leads to, and return the answer."""
+    """Press the button of the page that a portal link opens, and return the response."""
     address, _, query = link.partition("?")
     (token,) = parse_qs(query)["token"]
     headers = {"Sec-Fetch-Site": "same-origin"}
@@ -126,7 +126,7 @@ def enter(client: Any, link: str, **fields: str) -> Any:
 
 
 def session_of(client: Any, key: str, **options: Any) -> str:
-    """The cookie of a portal session that a key has opened."""
+    """Return the cookie of a portal session that a key has opened."""
     link = client.post(f"http://testserver{MOUNT}/portal", json=options, headers=bearer(key)).json()["url"]
     cookie: str = enter(client, link).headers["set-cookie"]
     client.cookies.clear()

@@ -20,10 +20,10 @@ def modules_in(root: Path, package: str) -> dict[str, Path]:
 
 
 def imports(tree: ast.Module, known: Iterable[str] = ()) -> Iterator[str]:
-    """Every module that is imported: at the top, in a function, or for type checkers.
+    """Return every module that is imported: at the top, in a function, or for type checkers.
 
     Args:
-        known: Modules of the own tree: `from package import module` imports the module then, not a name of the package.
+        known: Modules of this tree. With them, `from package import module` imports the module, not a name.
     """
     known = set(known)
     for node in ast.walk(tree):
@@ -37,7 +37,7 @@ def imports(tree: ast.Module, known: Iterable[str] = ()) -> Iterator[str]:
 
 
 def graph_of(modules: Mapping[str, Path]) -> Graph:
-    """Which of these modules import which others of them, imports for type checkers included."""
+    """Return which of these modules import which others, including imports for type checkers."""
     return {
         name: frozenset(imports(ast.parse(path.read_text()), modules)) & modules.keys()
         for name, path in modules.items()
@@ -45,7 +45,7 @@ def graph_of(modules: Mapping[str, Path]) -> Graph:
 
 
 def circles(graph: Graph) -> list[list[str]]:
-    """The groups of nodes that reach each other, each sorted."""
+    """Return the groups of nodes that reach each other, each sorted."""
     reached = {node: _reachable(graph, node) for node in graph}
     groups = {
         tuple(sorted(other for other in reached[node] if node in reached[other]))

@@ -17,7 +17,7 @@ __all__ = ["is_installed", "starting_mariadb"]
 
 
 def is_installed() -> bool:
-    """Whether there is a server to start."""
+    """Return whether there is a server to start."""
     return shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
 
 
@@ -30,7 +30,7 @@ def starting_mariadb() -> Generator[str]:
         shutil.chown(directory, "mysql")
     data, socket, port = directory / "data", directory / "socket", free_port()
     user = ["--user=mysql"] if os.geteuid() == 0 else []
-    # Its temporary files, too, are those of another user.
+    # Its temporary files belong to another user, too.
     environment = {**os.environ, "TMPDIR": str(directory)}
     install = ["mariadb-install-db", *user, f"--datadir={data}", "--auth-root-authentication-method=normal"]
     subprocess.run([*install, "--skip-test-db"], check=True, capture_output=True, timeout=60, env=environment)

@@ -8,7 +8,7 @@ from starlette_webhooks.exceptions import BackendUnavailable
 
 
 class DictMeta:
-    """A `Meta` for tests of what lies above it. `lookups` counts reads, of which the first `failures` fail."""
+    """A `Meta` for tests of the layers above it. `lookups` counts reads, of which the first `failures` fail."""
 
     def __init__(self, *, failures: int = 0) -> None:
         self.values: dict[str, bytes] = {}

@@ -22,7 +22,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def follow_quickstart(directory: Path, *, python: Path | None = None) -> None:
-    """Do what the README says: save the app, start it, emit an event, list it and stream another one."""
+    """Follow the README: save the app, start it, emit an event, list it, and stream another one."""
     (directory / "app.py").write_text(blocks(README, "python")[0])
     commands = [line for code in blocks(README, "sh") for line in code.splitlines() if line.startswith("curl")]
     emit, list_events, stream = commands

@@ -55,7 +55,7 @@ def _give_away(directory: Path) -> None:
 
 
 class PostgreSQL:
-    """A server of the tests' own. `url` is that of a superuser on TCP."""
+    """A server for the tests. `url` is that of a superuser on TCP."""
 
     def __init__(self, binaries: Path, directory: Path) -> None:
         self._binaries = binaries
@@ -85,7 +85,7 @@ class PostgreSQL:
         }
 
     def create(self) -> None:
-        """Make the data directory."""
+        """Create the data directory."""
         _give_away(self.directory)
         password = self.directory / "password"
         password.write_text("secret-of-tests")
@@ -127,7 +127,7 @@ class PostgreSQL:
         return self._process.pid
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop the server: SIGINT ends connections, SIGQUIT is the immediate shutdown that recovery follows."""
+        """Stop the server. SIGINT ends connections. SIGQUIT shuts down immediately, and the next start recovers."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(30)
@@ -140,26 +140,26 @@ class PostgreSQL:
                 connection.execute(statement)
 
     def query(self, statement: str) -> Any:
-        """The one value that a query answers."""
+        """Return the single value of a query."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             row = connection.execute(statement).fetchone()
         assert row is not None
         return row[0]
 
     def limit_files(self, size: int | None) -> None:
-        """Let the server write no file beyond this size, as if the disk were full there. None for no limit."""
+        """Limit the size of files that the server writes, as if the disk were full. None removes the limit."""
         pids = [self.pid, *(int(pid) for pid in self.query(_SESSIONS).split(","))]
         limit = "unlimited" if size is None else str(size)
         for pid in pids:
             self._run(["prlimit", f"--pid={pid}", f"--fsize={limit}:"])
 
     def configure(self, **settings: str) -> None:
-        """Change defaults of the server, for sessions that exist as well. `reset` takes them back."""
+        """Change defaults of the server, also for existing sessions. `reset` restores them."""
         changes = [f"ALTER SYSTEM SET {name} = '{value}'" for name, value in settings.items()]
         self.execute(*changes, "SELECT pg_reload_conf()")
 
     def reset(self) -> None:
-        """Be as after `create` and `start`."""
+        """Restore the state after `create` and `start`."""
         if self._process is not None and self._process.poll() is not None:
             self._process = None
         if self._process is None:
@@ -170,7 +170,7 @@ class PostgreSQL:
         self.execute("DROP SCHEMA IF EXISTS webhooks CASCADE")
 
     def save(self) -> None:
-        """Keep the state that the server is in. Nobody may write meanwhile."""
+        """Save the current state of the server. Nothing may write meanwhile."""
         saved = self.directory / "saved"
         shutil.rmtree(saved, ignore_errors=True)
         self.execute("CHECKPOINT")
@@ -178,14 +178,14 @@ class PostgreSQL:
         (saved / "postmaster.pid").unlink()
 
     def restore(self) -> None:
-        """Restart the server in the state that was kept, as from a backup."""
+        """Restart the server in the saved state, as after a restore from a backup."""
         self.stop()
         self._run(["rm", "-rf", str(self.data)])
         self._run(["cp", "-a", str(self.directory / "saved"), str(self.data)])
         self.start()
 
     def restart(self, how: signal.Signals = signal.SIGQUIT) -> None:
-        """Restart the server, by default without a farewell to anyone."""
+        """Restart the server, by default without closing connections first."""
         self.stop(how)
         self.start()
 
@@ -205,7 +205,7 @@ def starting_postgresql(binaries: Path) -> Generator[PostgreSQL]:
 
 
 class PgBouncer:
-    """A pooler in transaction mode, before a server that is given by URL."""
+    """A pooler in transaction mode, in front of the server with this URL."""
 
     def __init__(self, directory: Path, server_url: str) -> None:
         self.directory = directory
@@ -215,7 +215,7 @@ class PgBouncer:
 
     @property
     def url(self) -> str:
-        """The URL of the server's database by way of the pooler."""
+        """Return the URL of the server's database through the pooler."""
         user, _, _ = self._server.netloc.rpartition("@")
         return urlunsplit(self._server._replace(netloc=f"{user}@127.0.0.1:{self.port}"))
 
@@ -271,7 +271,7 @@ class PgBouncer:
 
 @contextmanager
 def pooling(server_url: str) -> Generator[PgBouncer]:
-    """Run a pooler before a server until the block ends."""
+    """Run a pooler in front of a server until the block ends."""
     directory = Path(tempfile.mkdtemp(prefix="webhooks-pgbouncer-"))
     pooler = PgBouncer(directory, server_url)
     try:
@@ -284,7 +284,7 @@ def pooling(server_url: str) -> Generator[PgBouncer]:
 
 
 class DelayingProxy:
-    """Passes TCP on, each way so many seconds later; or, while it is `black`, swallows all without an answer.
+    """Forwards TCP with a delay in seconds each way. While it is `black`, it drops everything.
 
     Attributes:
         requests: How often a client has sent something.
@@ -309,7 +309,7 @@ class DelayingProxy:
         self.port: int = self._listener.getsockname()[1]
 
     def run(self) -> None:
-        """Pass on until `close`."""
+        """Forward until `close`."""
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
         while not self._ended:
@@ -386,7 +386,7 @@ class DelayingProxy:
 
 @contextmanager
 def delaying(server_url: str, delay: float) -> Generator[tuple[str, DelayingProxy]]:
-    """Run a proxy before a server until the block ends. Yields the URL of the server by way of it, too."""
+    """Run a proxy in front of a server until the block ends. Also yields the URL of the server through the proxy."""
     server = urlsplit(server_url)
     proxy = DelayingProxy((server.hostname or "127.0.0.1", server.port or 5432), delay)
     thread = threading.Thread(target=proxy.run, daemon=True)

@@ -21,11 +21,11 @@ class Received:
 
 
 class Receiver:
-    """Keeps requests. Unlike `testing.Receiver`, which hosts use, it verifies nothing and may answer each differently.
+    """Keeps requests. Unlike `testing.Receiver`, it verifies nothing, and can answer each one differently.
 
     Attributes:
         status, headers: What it answers with.
-        answer: Returns the status to answer a request with, if that differs from one to the next.
+        answer: Returns the status for a request, if it differs between requests.
     """
 
     def __init__(self) -> None:

@@ -23,12 +23,12 @@ COMMANDS: dict[str, list[str]] = {
     "hypercorn": ["-m", "hypercorn", "{app}", "--bind", "127.0.0.1:{port}", "--log-level", "WARNING"],
     "gunicorn": ["-m", "gunicorn", "{app}", "--bind", "127.0.0.1:{port}", "-k", "uvicorn_worker.UvicornWorker"],
 }
-# Servers that a program runs, and that stop without a signal. `{app}` is how they do it.
+# Servers that a program runs, and that stop without a signal in the way that `{app}` names.
 PROGRAMS = {"stopping": ["-m", "tests.streams.stopping", "{app}", "{port}"]}
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on at the moment."""
+    """Return a loopback port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -47,12 +47,12 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def kill(self) -> None:
-        """End it as a power cut does: the whole process group, at once."""
+        """Kill the whole process group at once, like a power cut."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
     def stop(self, timeout: float = 10) -> int:
-        """End it as an operator does, and return its exit code."""
+        """Stop it as an operator does, and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
 
@@ -70,7 +70,7 @@ def serving(
     """Run a server until the block ends.
 
     Args:
-        python: The Python of another environment, which imports nothing of this tree.
+        python: The Python of another environment, which does not import this tree.
         env: Environment variables. Names in lower case are settings, without their prefix.
     """
     port = free_port()
@@ -98,7 +98,7 @@ def serving(
 
 
 def answers(server: Server) -> bool:
-    """Whether it serves. Raises where it has ended."""
+    """Return whether it serves. Raises if it has ended."""
     if server.process.poll() is not None:
         raise RuntimeError(f"The server ended with {server.process.returncode}:\n{server.log.read_text()}")
     try:

@@ -9,13 +9,13 @@ from starlette_webhooks.settings import WebhooksSettings
 
 
 def make_settings(directory: Path | None = None, **changes: Any) -> WebhooksSettings:
-    """Settings with a database in the directory, or in memory without one, and with deliveries to loopback allowed."""
+    """Settings with a database in the directory, or in memory without one. Deliveries to loopback are allowed."""
     values: dict[str, Any] = {
         "database": ":memory:" if directory is None else str(directory / "webhooks.db"),
         "allow_networks": "127.0.0.0/8,::1/128",
         "svix_api_key": None,
         "handle_signals": False,
-        # Receivers that never answer do not hold up the end of a test.
+        # Receivers that never answer do not delay the end of a test.
         "shutdown_grace": 1.0,
     }
     return WebhooksSettings(**{**values, **changes})

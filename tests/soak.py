@@ -29,7 +29,7 @@ from tests.receivers import Receiver, receiving
 from tests.servers import Server, serving
 
 ACME = bearer("acme")
-# So many deliveries an event, as emitting is not what is looked at.
+# Many deliveries an event, because this loop is not about emitting.
 _FAN_OUT = 10
 SETTINGS = {"attempt_timeout": "2", "calls_per_second": "100000", "calls_burst": "100000"}
 
@@ -39,7 +39,7 @@ class Figures:
     """What a loop found. `lost` and `undelivered` must be 0.
 
     Attributes:
-        refused: Calls that were answered with an error, or not at all.
+        refused: Calls that got an error, or no response.
         repeated: Deliveries beyond the first of an event, as after a kill.
     """
 
@@ -54,7 +54,7 @@ class Figures:
 
 
 class Load:
-    """Threads that emit to a server until they are told to stop, or it dies.
+    """Threads that emit to a server until they are stopped, or the server dies.
 
     Attributes:
         endpoints: How often each event is to be delivered.
@@ -96,7 +96,7 @@ class Load:
                     time.sleep(0.02)
 
     def wait_for_more(self, count: int) -> None:
-        """Wait until so many more were answered."""
+        """Wait until this many more calls were answered."""
         until = len(self.answered) + count
         wait_for(lambda: len(self.answered) >= until, 60)
 
@@ -132,7 +132,7 @@ def judge(server: Server, receiver: Receiver, load: Load, rounds: int, began: fl
 
 
 def undelivered(load: Load, receiver: Receiver) -> list[str]:
-    """The answered events that have not reached all endpoints."""
+    """Return the answered events that have not reached all endpoints."""
     delivered = Counter(receiver.ids())
     return [one for one in load.answered if delivered[one] < load.endpoints]
 
@@ -185,7 +185,7 @@ def disconnects(directory: Path, count: int, settings: dict[str, Any]) -> Figure
 
 @contextmanager
 def following(server: Server) -> Generator[list[str]]:
-    """The ids that a stream brings, which resumes where it ends."""
+    """Yield the ids of a stream, which is resumed whenever it ends."""
     ids: list[str] = []
     opened, stop = threading.Event(), threading.Event()
 
@@ -218,7 +218,7 @@ def following(server: Server) -> Generator[list[str]]:
 
 
 def held(directory: Path, seconds: int, settings: dict[str, Any]) -> Figures:
-    """Hold a transaction open that reads, and compare the rate of deliveries before and at the end of it."""
+    """Hold a reading transaction open, and compare the rate of deliveries before it and at its end."""
     began = time.monotonic()
     window = max(seconds / 10, 1)
     with soaking(directory, settings, endpoints=_FAN_OUT) as (server, receiver, load):
@@ -241,7 +241,7 @@ def rate(receiver: Receiver, seconds: float) -> float:
 
 @contextmanager
 def holding_postgresql(url: str) -> Generator[None]:
-    """A transaction of somebody else that sees the database as it was at its beginning."""
+    """Another program's transaction, which sees the database as it was at its beginning."""
     with psycopg.connect(url) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.execute("SELECT count(*) FROM pg_class")
@@ -250,7 +250,7 @@ def holding_postgresql(url: str) -> Generator[None]:
 
 @contextmanager
 def holding_sqlite(path: str) -> Generator[None]:
-    """The same in a file, which cannot be checkpointed meanwhile."""
+    """The same in a SQLite file, which cannot be checkpointed meanwhile."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM event").fetchone()
@@ -272,7 +272,7 @@ LOOPS: dict[str, tuple[Callable[[Path, int, dict[str, Any]], Figures], int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one loop on one database, and print its figures as JSON. Ends with 1 where something is lost."""
+    """Run one loop on one database, and print its figures as JSON. Exits with 1 if something was lost."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description="Try to lose an event.")
     parser.add_argument("loop", choices=LOOPS)
     parser.add_argument("number", nargs="?", type=int, help="kills (100), disconnects (1000), or seconds (180)")

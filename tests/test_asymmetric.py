@@ -28,7 +28,7 @@ SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
 HEADERS = {"webhook-id": ID, "webhook-timestamp": str(TIMESTAMP), "webhook-signature": SIGNATURE}
 
 
-def test_the_vector_of_svix_is_signed_and_verified_alike() -> None:
+def test_the_vector_of_svix_is_signed_and_verified() -> None:
     key = SigningKey(KEY)
     assert key.public_key == PUBLIC
     assert key.sign(b"%s.%d.%s" % (ID.encode(), TIMESTAMP, BODY)).decode() == SIGNATURE
@@ -53,7 +53,7 @@ def test_the_seed_alone_is_the_same_key() -> None:
         ({"webhook-signature": SIGNATURE[:-4]}, BODY),
     ],
 )
-def test_what_was_changed_is_not_genuine(changes: dict[str, str], body: bytes) -> None:
+def test_a_changed_message_does_not_verify(changes: dict[str, str], body: bytes) -> None:
     with pytest.raises(VerificationError):
         verify(PUBLIC, {**HEADERS, **changes}, body, now=TIMESTAMP)
 
@@ -77,20 +77,20 @@ def test_a_message_may_carry_both_versions_and_each_key_verifies_its_own() -> No
 @pytest.mark.parametrize(
     "text", ["", "x", SECRET, PUBLIC, "whsk_", "whsk_@", "whsk_QUJD", KEY[:-4] + "AA==", KEY.replace("6Xb", "7Xb")]
 )
-def test_what_is_no_key_is_refused_without_repeating_it(text: str) -> None:
+def test_an_invalid_key_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         SigningKey(text)
     assert not text or len(text) < 8 or text not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["whpk_", "whpk_QUJD", "whpk_@", KEY])
-def test_what_is_no_public_key_is_an_error_of_the_caller(text: str) -> None:
+def test_an_invalid_public_key_is_an_error_of_the_caller(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         verify(text, HEADERS, BODY, now=TIMESTAMP)
     assert not isinstance(caught.value, VerificationError)
 
 
-def test_a_key_does_not_show_in_its_repr() -> None:
+def test_a_key_is_not_in_its_repr() -> None:
     assert repr(SigningKey(KEY)) == f"SigningKey({PUBLIC!r})"
     settings = make_settings(signing_key=KEY)
     assert KEY not in repr(settings)

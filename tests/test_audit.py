@@ -32,7 +32,7 @@ def client(webhooks: Webhooks) -> Iterator[TestClient]:
 
 @pytest.fixture
 def entries(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
-    """What was logged, in order."""
+    """Return what was logged, in order."""
     found: list[dict[str, Any]] = []
 
     class Keeper(logging.Handler):
@@ -47,7 +47,7 @@ def entries(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
         logger.removeHandler(keeper)
 
 
-def test_each_thing_that_matters_has_its_entry(client: TestClient, entries: list[dict[str, Any]]) -> None:
+def test_each_relevant_action_has_an_entry(client: TestClient, entries: list[dict[str, Any]]) -> None:
     body = {"url": URL, "headers": {"X-Key": "hunter2"}}
     endpoint = client.post("/endpoints", json=body, headers=ACME).json()["id"]
     client.patch(f"/endpoints/{endpoint}", json={"url": "https://1.1.1.1/hunter2"}, headers=ACME)
@@ -66,7 +66,7 @@ def test_each_thing_that_matters_has_its_entry(client: TestClient, entries: list
     assert "whsec_" not in str(entries)
 
 
-def test_what_fails_or_only_reads_has_no_entry(client: TestClient, entries: list[dict[str, Any]]) -> None:
+def test_failed_actions_and_reads_have_no_entry(client: TestClient, entries: list[dict[str, Any]]) -> None:
     client.get("/endpoints", headers=ACME)
     client.get("/endpoints/ep_" + "0" * 27 + "/secret", headers=ACME)
     client.post("/endpoints", json={"url": "ftp://x"}, headers=ACME)
@@ -97,7 +97,7 @@ def test_portal_sessions_keys_users_and_code_are_distinguished(
     ]
 
 
-def test_a_name_with_a_line_break_does_not_begin_another_entry(
+def test_a_name_with_a_line_break_does_not_start_another_entry(
     webhooks: Webhooks, client: TestClient, entries: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert client.portal is not None

@@ -23,7 +23,7 @@ ACME = bearer("acme")
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """BlockBuster knows asyncio only."""
+    """BlockBuster supports asyncio only."""
     return "asyncio"
 
 
@@ -32,11 +32,11 @@ def no_blocking_calls() -> Generator[None]:
     """Makes blocking calls of the package raise on the event loop."""
     with blockbuster_ctx("starlette_webhooks", excluded_modules=["starlette_webhooks.testing"]) as blockbuster:
         allowed = {
-            # One look at an inode, which takes microseconds: the system has it in its cache.
+            # Reads an inode, which takes microseconds, because the system has it in its cache.
             ("os.stat", "sqlite/presence.py"): "_identity",
-            # Fifty times a second, as a thread would cost more than these microseconds.
+            # Runs fifty times a second. A thread would cost more than these microseconds.
             ("sqlite3.Connection.execute", "sqlite/notifier.py"): {"_follow", "_look_for_deliveries"},
-            # The thread has ended, all but for its last line.
+            # The thread has all but ended.
             ("threading.Lock.acquire", "writer.py"): "stop",
         }
         for (function, file), callers in allowed.items():
@@ -56,7 +56,7 @@ def host_settings(request: pytest.FixtureRequest, settings: WebhooksSettings) ->
 
 
 async def first_frames(app: ASGIApp, path: str, *, last_event_id: str) -> bytes:
-    """What a stream sends until it has sent an event. The test client would wait for its end."""
+    """Return what a stream sends up to its first event. The test client would wait for its end."""
     body, sent = b"", anyio.Event()
     headers = [(b"authorization", ACME["Authorization"].encode()), (b"last-event-id", last_event_id.encode())]
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers, "state": {}}
@@ -76,7 +76,7 @@ async def first_frames(app: ASGIApp, path: str, *, last_event_id: str) -> bytes:
     return body
 
 
-async def test_a_host_lives_its_life_without_blocking_the_loop(
+async def test_a_host_never_blocks_the_loop(
     host_settings: WebhooksSettings,
 ) -> None:
     webhooks = make_webhooks(host_settings)

@@ -13,7 +13,7 @@ from starlette_webhooks.budget import Budget, Reservation, within_share
 
 
 class Client:
-    """Somebody who waits for a reservation."""
+    """A caller that waits for a reservation."""
 
     def __init__(self, budget: Budget, tenant: str, size: int) -> None:
         self.budget = budget
@@ -29,7 +29,7 @@ class Client:
 
 @asynccontextmanager
 async def clients(budget: Budget, *wanted: tuple[str, int]) -> AsyncGenerator[list[Client]]:
-    """These ask one after the other."""
+    """Make these requests one after the other."""
     async with anyio.create_task_group() as tasks:
         found = [Client(budget, *one) for one in wanted]
         for client in found:
@@ -84,7 +84,7 @@ async def test_one_tenant_gets_half_and_the_next_still_finds_room() -> None:
             assert client.reservation is not None
             client.reservation.release()
         await settle()
-        assert sum(served(found[:10])) == 6, "a tenant that gives back what is beyond its share gets more"
+        assert sum(served(found[:10])) == 6, "a tenant that releases what is beyond its share gets more"
     assert budget.waiting == 0
 
 
@@ -98,7 +98,7 @@ async def test_a_large_request_is_not_overtaken_forever() -> None:
         assert served([large, small]) == [True, True]
 
 
-async def test_a_request_that_gives_up_lets_the_others_pass() -> None:
+async def test_a_request_that_is_cancelled_lets_the_others_pass() -> None:
     budget = Budget(100)
     await budget.reserve("acme", 50)
     async with clients(budget, ("globex", 80), ("initech", 10)) as (large, small):

@@ -26,7 +26,7 @@ from tests.servers import ROOT
 
 
 def name_of(page: object) -> str:
-    """How a page is called in the output of pytest."""
+    """Return the name of a page in the output of pytest."""
     assert isinstance(page, Path)
     return str(page.relative_to(ROOT))
 
@@ -49,7 +49,7 @@ def test_python_of_a_page_runs_from_top_to_bottom(page: Path, elsewhere: Path) -
         fragment, language, code = match.groups()
         if language != "python":
             continue
-        # With line ends in front, a traceback names the line of the page.
+        # With empty lines in front, a traceback names the line in the page.
         line = text.count("\n", 0, match.start(3))
         compiled = compile("\n" * line + code, str(page), "exec", dont_inherit=True)
         if not fragment:
@@ -63,7 +63,7 @@ def test_every_public_name_is_in_the_python_reference(module: str) -> None:
     public = [name for name in package.__all__ if name != "__version__"]
     documented = set(re.findall(rf"^::: starlette_webhooks{re.escape(module)}\.(\w+)$", text, re.MULTILINE))
     if not module:
-        # The settings have a page of their own.
+        # The settings have a separate page.
         public.remove("WebhooksSettings")
     assert documented == set(public)
 

@@ -179,7 +179,7 @@ def test_values_that_are_not_json_raise_with_the_remedy(value: Any, remedy: str)
 
 
 @pytest.mark.parametrize("data", [[1], "text", 7, True, (1,), MOMENT, Colour.RED])
-def test_data_that_is_not_an_object_says_where_to_put_it(data: Any) -> None:
+def test_the_error_for_data_that_is_not_an_object_says_where_to_put_it(data: Any) -> None:
     with pytest.raises(InvalidEvent, match=f"must be a dict, not {type(data).__name__}.*under a key"):
         encode_data(data)
 
@@ -188,13 +188,13 @@ def test_a_hundred_levels_are_allowed() -> None:
     assert json.loads(encode_data(nested(99))) == nested(99)
 
 
-def test_what_a_message_repeats_of_the_data_is_cut() -> None:
+def test_data_in_an_error_message_is_cut() -> None:
     with pytest.raises(InvalidEvent) as caught:
         encode_data({("x" * 100_000,): 1})
     assert len(str(caught.value)) < 600
 
 
-def test_separators_that_break_lines_elsewhere_leave_escaped() -> None:
+def test_separators_that_break_lines_elsewhere_are_escaped() -> None:
     data = {"a\u2028b": ["\u0085", "\u2029", "größer ✓"]}
     written = encode_data(data)
     assert written == '{"a\\u2028b":["\\u0085","\\u2029","größer ✓"]}'.encode()
@@ -217,6 +217,6 @@ def test_every_json_value_survives_a_round_trip_on_one_line(data: Mapping[str, A
 
 
 @given(text=st.text())
-def test_escaping_changes_nothing_that_json_says(text: str) -> None:
+def test_escaping_does_not_change_the_value(text: str) -> None:
     written = json.dumps(text, ensure_ascii=False)
     assert json.loads(escape_separators(written)) == text

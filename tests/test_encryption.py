@@ -13,7 +13,7 @@ SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
 HEADERS = {"Authorization": "Bearer s3cret", "X-Ü": "é"}
 
 
-def test_what_is_sealed_can_be_opened_and_shows_nothing() -> None:
+def test_a_sealed_text_can_be_opened_and_is_unreadable() -> None:
     box = SecretBox([NEW])
     sealed = box.seal_secret(SECRET, "acme")
     assert SECRET not in sealed
@@ -27,7 +27,7 @@ def test_what_is_sealed_can_be_opened_and_shows_nothing() -> None:
     assert box.open_key(box.seal_key(b"\x00key")) == b"\x00key"
 
 
-def test_a_sealed_text_counts_for_its_tenant_and_kind_only() -> None:
+def test_a_sealed_text_is_valid_for_its_tenant_and_kind_only() -> None:
     box = SecretBox([NEW])
     sealed = box.seal_secret(SECRET, "acme")
     with pytest.raises(CannotDecrypt, match="belongs to another tenant"):
@@ -45,7 +45,7 @@ def test_no_character_of_a_sealed_text_can_be_changed() -> None:
             opened = box.open_secret(changed, "acme")
         except CannotDecrypt:
             continue
-        # The last character of base64 has bits that decode to nothing.
+        # The last character of base64 has unused bits.
         assert opened == SECRET
         assert index >= len(sealed) - 3
 
@@ -64,7 +64,7 @@ def test_the_first_key_seals_and_each_opens() -> None:
     assert both.has_current_headers({})
 
 
-def test_without_a_key_nothing_is_sealed_and_what_is_plain_stays_readable() -> None:
+def test_without_a_key_nothing_is_sealed_and_plain_text_stays_readable() -> None:
     assert NOT_ENCRYPTED.seal_secret(SECRET, "acme") == SECRET
     assert NOT_ENCRYPTED.seal_headers(HEADERS, "acme") is HEADERS
     assert NOT_ENCRYPTED.seal_key(b"key") == b"key"

@@ -17,7 +17,7 @@ from tests.servers import ROOT
 
 MODULES = [name for name in modules_in(ROOT, "starlette_webhooks") if not name.endswith("__main__")]
 
-# Docstrings are stripped here, and the messages of errors are still to be there.
+# Docstrings are stripped here, but errors must still have their messages.
 OPTIMISED = """
 import importlib, json, sys
 from starlette_webhooks.exceptions import WebhooksError
@@ -32,7 +32,7 @@ print(json.dumps({error.__qualname__: error.message for error in errors_below(We
 def errors_below(error: type[WebhooksError]) -> Iterator[type[WebhooksError]]:
     yield error
     for kind in error.__subclasses__():
-        # Tests have some of their own.
+        # Tests define some, too.
         if kind.__module__.startswith("starlette_webhooks."):
             yield from errors_below(kind)
 

@@ -27,7 +27,7 @@ assert lock.acquire(5)
 print("held", flush=True)
 sys.stdin.read()
 """
-# Its child lives on, as the processes of a pool do.
+# Its child lives on, like the processes of a pool.
 HOLD_AND_FORK = """
 import os, sys, time
 from starlette_webhooks.file_locks import FileLock

@@ -14,7 +14,7 @@ from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.testing import MemoryBackend
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
 
-# What `jsonschema` took up to a minute for. A slow machine under load is allowed for.
+# Bodies for which `jsonschema` needed up to a minute. The limits allow for a slow, busy machine.
 MOST_SECONDS = 0.04
 EVENT_TYPES = [
     EventType("unique", schema={"properties": {"xs": {"uniqueItems": True}}}),
@@ -49,7 +49,7 @@ def webhooks(settings: WebhooksSettings) -> Webhooks:
 
 
 async def post(app: ASGIApp, content: bytes) -> tuple[int, bytes]:
-    """One request without a client, whose own work would count, too. Bodies come in pieces, as servers give them."""
+    """Make one request without a client, whose own work would also count. Bodies come in pieces, as from servers."""
     pieces = [content[at : at + 65_536] for at in range(0, len(content), 65_536)]
     received = iter([{"type": "http.request", "body": piece, "more_body": True} for piece in pieces])
     sent: list[Message] = []

@@ -23,7 +23,7 @@ def test_a_new_id_has_the_form_of_a_message_id_and_the_present_tick() -> None:
     assert before - 4 < timestamp_ms(identifier) <= time.time_ns() // 1_000_000
 
 
-def test_ids_of_all_threads_only_grow() -> None:
+def test_ids_of_all_threads_only_increase() -> None:
     ids: list[list[str]] = [[] for _ in range(4)]
 
     def work(mine: list[str]) -> None:
@@ -38,7 +38,7 @@ def test_ids_of_all_threads_only_grow() -> None:
     assert len({identifier for mine in ids for identifier in mine}) == 8000
 
 
-def test_ids_of_one_tick_grow_however_many_there_are() -> None:
+def test_ids_of_one_tick_increase_however_many_there_are() -> None:
     now = time.time_ns() // 1_000_000
     ids = [mint("msg_", now) for _ in range(10_000)]
     assert ids == sorted(set(ids))
@@ -61,7 +61,7 @@ def test_ids_of_one_kind_keep_their_order_with_any_clock_of_another_kind() -> No
     assert ids == sorted(ids)
 
 
-def test_the_first_id_of_a_moment_divides_earlier_from_later_ids() -> None:
+def test_the_first_id_of_a_time_separates_earlier_from_later_ids() -> None:
     now = time.time_ns() // 1_000_000
     earlier = mint("msg_", now)
     assert earlier < first_id("msg_", now + 40) < mint("msg_", now + 40)
@@ -79,7 +79,7 @@ def test_only_20_bytes_of_base62_are_a_message_id() -> None:
     assert not is_message_id("-msg_274DTsX0wVTSLvo91QopQgZrjDV")
 
 
-def test_an_event_id_is_what_svix_takes() -> None:
+def test_an_event_id_is_what_svix_accepts() -> None:
     assert is_event_id("order-1.2_3")
     assert not is_event_id("msg_1")
     assert not is_event_id("")
@@ -89,7 +89,7 @@ def test_an_event_id_is_what_svix_takes() -> None:
     assert not is_event_id(7)
 
 
-@pytest.mark.slow  # Only many forks meet the lock while a thread holds it.
+@pytest.mark.slow  # Many forks are needed for some of them to happen while a thread holds the lock.
 def test_children_mint_while_threads_of_their_parent_do() -> None:
     ended = threading.Event()
 
@@ -101,7 +101,7 @@ def test_children_mint_while_threads_of_their_parent_do() -> None:
     for thread in threads:
         thread.start()
     try:
-        # One of the threads holds the lock at some of these forks.
+        # At some of these forks, a thread holds the lock.
         for _ in range(40):
             assert in_child(lambda: int(not is_message_id(mint("msg_"))), within=5) == 0
     finally:

@@ -12,7 +12,7 @@ from tests.servers import ROOT
 
 PACKAGE = "starlette_webhooks"
 MODULES = modules_in(ROOT, PACKAGE)
-# From the top down. A part imports parts of its own layer and of those below. "" is the package itself.
+# From top to bottom. A part imports parts of its own layer and of the layers below. "" is the package itself.
 LAYERS = [
     ["testing", "cli", "client"],
     ["fastapi", "litestar"],
@@ -48,14 +48,14 @@ FRAMEWORKS: dict[str, str | tuple[str, ...]] = {
     "svix": "starlette_webhooks.backends.svix",
     "click": "starlette_webhooks.cli",
     "rich": "starlette_webhooks.cli",
-    # AnyIO is the way to both event loops, and has no form of what these two do.
+    # AnyIO supports both event loops, but does not offer what these two do.
     "asyncio": "starlette_webhooks.backends.svix",
     "trio": "starlette_webhooks.waiting",
 }
 
 
 def part_of(module: str) -> str:
-    """The part of the package that a module belongs to: the second of its names."""
+    """Return the part of the package to which a module belongs: the second part of its name."""
     return (module.split(".") + [""])[1]
 
 
@@ -66,7 +66,7 @@ def layer(part: str) -> int:
 
 
 def climbs(graph: Graph) -> dict[tuple[str, str], list[str]]:
-    """The imports that go up, by the two parts."""
+    """Return the imports that go up, as pairs of parts."""
     found: dict[tuple[str, str], list[str]] = {}
     for module, imported in graph.items():
         for other in imported:
@@ -77,7 +77,7 @@ def climbs(graph: Graph) -> dict[tuple[str, str], list[str]]:
 
 
 def label(circle: list[str]) -> str:
-    """A circle's name, which outlives that a file of it is renamed: the part that it lies in, if it is one."""
+    """Return a name for a circle that survives renamed files: the common part, if there is one."""
     parts = {".".join(module.split(".")[:2]) for module in circle}
     return f"within {parts.pop()}" if len(parts) == 1 else ", ".join(circle)
 

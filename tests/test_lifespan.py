@@ -103,7 +103,7 @@ async def test_a_stopped_process_that_holds_the_database_degrades_health(tmp_pat
         await eventually(lambda: webhooks.health()["status"] == "ok")
 
 
-async def test_an_error_of_the_block_comes_out_as_it_is(settings: WebhooksSettings) -> None:
+async def test_an_error_of_the_block_is_raised_as_it_is(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     with pytest.raises(LookupError, match="the host's own"):
         async with webhooks.lifespan():
@@ -158,7 +158,7 @@ def test_a_database_that_cannot_be_opened_fails_the_start(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "granian", "hypercorn"])
-def test_a_real_server_does_not_serve_when_the_engine_cannot_start(tmp_path: Path, server: str) -> None:
+def test_a_real_server_does_not_serve_when_the_backend_cannot_start(tmp_path: Path, server: str) -> None:
     port = free_port()
     command = [part.format(app="tests.serve:app", port=port) for part in COMMANDS[server]]
     environment = {
@@ -170,7 +170,7 @@ def test_a_real_server_does_not_serve_when_the_engine_cannot_start(tmp_path: Pat
     assert b"WEBHOOKS_DATABASE" in result.stderr + result.stdout
 
 
-async def test_the_middleware_passes_a_failing_shutdown_of_the_host_on(settings: WebhooksSettings) -> None:
+async def test_the_middleware_reports_a_failing_shutdown_of_the_host(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     sent: list[dict[str, Any]] = []
     incoming = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])

@@ -17,7 +17,7 @@ ACME, GLOBEX = bearer("acme"), bearer("globex")
 
 
 def call(limits: TenantLimits, tenant: str = "acme") -> int | None:
-    """None for a call that was let in, else the seconds to wait."""
+    """Return None for an accepted call, or the seconds to wait."""
     try:
         with limits.admit(tenant):
             return None
@@ -56,7 +56,7 @@ def test_calls_in_flight_are_counted_until_they_end_in_any_way() -> None:
     assert call(limits) is None
 
 
-def test_zero_is_no_limit() -> None:
+def test_zero_means_no_limit() -> None:
     limits = TenantLimits(per_second=0, burst=1, in_flight=0, clock=Clock(speed=0))
     with limits.admit("acme"), limits.admit("acme"):
         assert [call(limits) for _ in range(1000)] == [None] * 1000
@@ -72,13 +72,13 @@ def test_a_call_over_the_limit_is_429_on_every_route_and_others_are_served(setti
             assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
             assert int(refused.headers["retry-after"]) > 0
         assert client.get("/events", headers=GLOBEX).status_code == 200
-        # Unknown callers are told that they are unknown.
+        # Unknown callers get 401.
         assert client.get("/events", headers=bearer("wrong")).status_code == 401
         assert client.get("/openapi.json").status_code == 200
 
 
 class SlowCall:
-    """A call whose body begins and does not end until it is told to."""
+    """A call whose body does not end until it is told to."""
 
     def __init__(self, key: str) -> None:
         headers = [(b"authorization", f"Bearer {key}".encode()), (b"host", b"testserver")]
@@ -130,7 +130,7 @@ async def test_a_body_that_never_ends_is_given_up(settings: WebhooksSettings) ->
 
 
 def charge(quota: DailyQuota, size: int, tenant: str = "acme") -> int:
-    """0 for an event that may be stored, else the seconds to wait."""
+    """Return 0 for an event that may be stored, or the seconds to wait."""
     try:
         quota.take(tenant, size)
     except TooManyRequests as exc:

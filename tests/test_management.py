@@ -107,7 +107,7 @@ async def test_a_test_event_goes_to_the_endpoint_and_is_in_the_log(
         await endpoints.test(endpoint.id)
 
 
-async def test_what_was_never_tried_is_recovered(webhooks: Webhooks, endpoints: TenantEndpoints) -> None:
+async def test_events_without_an_attempt_are_recovered(webhooks: Webhooks, endpoints: TenantEndpoints) -> None:
     for number in range(3):
         await webhooks.emitter("acme").emit("invoice.paid", {"n": number})
     endpoint = await endpoints.create(URL)
@@ -119,7 +119,7 @@ async def test_what_was_never_tried_is_recovered(webhooks: Webhooks, endpoints: 
             await endpoints.recover(endpoint.id, *times)
 
 
-async def test_what_a_tenant_has_not_is_not_found(webhooks: Webhooks, endpoints: TenantEndpoints) -> None:
+async def test_objects_of_other_tenants_are_not_found(webhooks: Webhooks, endpoints: TenantEndpoints) -> None:
     others = (await webhooks.endpoints("globex").create(URL)).id
     for id in (others, mint("ep_"), "nonsense"):
         for call in (
@@ -135,7 +135,7 @@ async def test_what_a_tenant_has_not_is_not_found(webhooks: Webhooks, endpoints:
                 await call
 
 
-async def test_a_tenant_has_as_many_endpoints_as_the_settings_allow(endpoints: TenantEndpoints) -> None:
+async def test_the_number_of_endpoints_is_limited(endpoints: TenantEndpoints) -> None:
     for _ in range(3):
         await endpoints.create(URL)
     with pytest.raises(Conflict) as raised:
@@ -167,7 +167,7 @@ ARGUMENTS = {"eventTypes": "event_types", "rateLimit": "rate_limit"}
 
 
 @pytest.mark.parametrize("fields", WRONG)
-async def test_what_the_route_refuses_code_is_refused_with_the_same_words(
+async def test_code_gets_the_same_errors_as_the_routes(
     webhooks: Webhooks, endpoints: TenantEndpoints, fields: dict[str, Any]
 ) -> None:
     with pytest.raises(InvalidBody) as raised:

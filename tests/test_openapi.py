@@ -80,7 +80,7 @@ def test_an_official_validator_finds_nothing_wrong(client: TestClient) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(document_of(client)).iter_errors()] == []
 
 
-def test_it_is_open_to_all(client: TestClient) -> None:
+def test_it_needs_no_authentication(client: TestClient) -> None:
     assert client.get(f"{MOUNT}/openapi.json").status_code == 200
 
 
@@ -135,7 +135,7 @@ def test_every_event_type_is_a_webhook_whose_example_fits_its_schema(client: Tes
             "webhook-signature",
         ]
         content = operation["requestBody"]["content"]["application/json"]
-        # The references are those of the document, so it is the root in which they are looked up.
+        # References are resolved against the document.
         validator = Draft202012Validator({**document, "$ref": f"#/webhooks/{name}/post/requestBody/content/"
                                           "application~1json/schema"})  # fmt: skip
         for example in content.get("examples", {}).values():
@@ -143,7 +143,7 @@ def test_every_event_type_is_a_webhook_whose_example_fits_its_schema(client: Tes
         assert not validator.is_valid({"type": "other", "timestamp": "", "data": {}})
 
 
-def test_schemas_with_references_are_checked_to_the_depth(client: TestClient) -> None:
+def test_schemas_with_references_are_checked_in_depth(client: TestClient) -> None:
     document = document_of(client)
 
     def valid(name: str, data: Any) -> bool:
@@ -176,7 +176,7 @@ async def test_served_by_itself_its_routes_are_at_the_root(webhooks: Webhooks) -
         assert document_of(client, "")["servers"] == [{"url": "/"}]
 
 
-def test_scopes_are_called_as_the_settings_call_them(tmp_path: Any) -> None:
+def test_scopes_are_named_as_in_the_settings(tmp_path: Any) -> None:
     webhooks = make_webhooks(make_settings(tmp_path, read_scope="events.read"))
     with TestClient(make_app(webhooks)) as client:
         operation = document_of(client)["paths"]["/events"]["get"]

@@ -1,7 +1,7 @@
-"""The routes hold to their OpenAPI document, by calls that Schemathesis generates from it against a real server.
+"""The routes match their OpenAPI document: Schemathesis generates calls from it against a real server.
 
-Every answer is one that the document names, what the document rules out is refused, and what it allows is accepted. The
-exceptions to the last are in `schemathesis.toml`.
+Every response is documented, invalid calls are refused, and valid ones are accepted. Exceptions to the last rule are in
+`schemathesis.toml`.
 """
 
 from __future__ import annotations

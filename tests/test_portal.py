@@ -1,4 +1,4 @@
-"""The portal as a server sees it: URLs, headers, sessions, files. What it looks like is for `browser/`."""
+"""The portal as a server sees it: URLs, headers, sessions, files. `browser/` tests what users see."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ READ, WRITE = "webhooks:read", "webhooks:write"
 
 
 class Page(HTMLParser):
-    """The tags of a page, and what it refers to."""
+    """Collects the tags of a page, and what it refers to."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def host(tmp_path: Path) -> Generator[TestClient]:
-    """A host with the page at `MOUNT/dashboard`, and once more at `/hooks`."""
+    """A host with the page at `MOUNT/dashboard` and at `/hooks`."""
     webhooks = make_webhooks(make_settings(tmp_path))
     app = make_app(webhooks)
     app.router.routes.insert(0, Mount("/hooks", webhooks.portal))
@@ -66,7 +66,7 @@ def host(tmp_path: Path) -> Generator[TestClient]:
 
 
 class Host:
-    """What serves a portal: users by a header, and no portal of the backend."""
+    """The services of a portal: users by a header, and no portal of the backend."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.sessions = SessionRegister([KEY], DictMeta(), clock=lambda: now)
@@ -97,7 +97,7 @@ def client_of(page: Portal, **options: Any) -> TestClient:
 
 
 @pytest.mark.parametrize("address", [f"{MOUNT}/dashboard", f"{MOUNT}/dashboard/", "/hooks/"])
-def test_everything_the_page_refers_to_is_there_with_and_without_a_slash(host: TestClient, address: str) -> None:
+def test_everything_the_page_refers_to_exists_with_and_without_a_slash(host: TestClient, address: str) -> None:
     answer = host.get(address, headers={"x-user": "acme"})
     assert answer.status_code == 200
     page = Page(answer.text)
@@ -118,7 +118,7 @@ def test_the_page_works_behind_a_proxy_that_strips_a_prefix_silently(host: TestC
         assert host.get(seen.removeprefix("/a/prefix")).status_code == 200
 
 
-def test_the_page_holds_below_a_root_path(tmp_path: Path) -> None:
+def test_the_page_works_below_a_root_path(tmp_path: Path) -> None:
     webhooks = make_webhooks(make_settings(tmp_path))
     with TestClient(make_app(webhooks), root_path="/proxied", follow_redirects=False) as client:
         address = f"/proxied{MOUNT}/dashboard"
@@ -262,7 +262,7 @@ def test_the_page_is_only_read(host: TestClient) -> None:
     assert host.head(f"{MOUNT}/dashboard", headers={"x-user": "acme"}).status_code == 200
 
 
-def test_who_is_not_signed_in_is_asked_to(host: TestClient) -> None:
+def test_anonymous_users_are_asked_to_sign_in(host: TestClient) -> None:
     answer = host.get(f"{MOUNT}/dashboard")
     assert answer.status_code == 401
     assert "Please sign in" in answer.text
@@ -276,12 +276,12 @@ def test_the_page_requires_the_read_scope(settings: WebhooksSettings) -> None:
 
 
 @pytest.mark.parametrize(("scopes", "write"), [(READ, "false"), (f"{READ} {WRITE}", "true")])
-def test_the_page_knows_whether_it_may_change_things(settings: WebhooksSettings, scopes: str, write: str) -> None:
+def test_the_page_knows_whether_the_user_may_write(settings: WebhooksSettings, scopes: str, write: str) -> None:
     answer = client_of(portal_page(settings)).get("/api/dashboard", headers={"x-scopes": scopes})
     assert Page(answer.text).body()["data-write"] == write
 
 
-def test_the_backends_own_portal_is_held_in_a_frame(settings: WebhooksSettings) -> None:
+def test_the_backends_own_portal_is_shown_in_a_frame(settings: WebhooksSettings) -> None:
     class WithPortal(Host):
         async def backend_portal(self, principal: Principal) -> PortalAccess:
             return PortalAccess('https://app.svix.com/login#key=abc&x="<y>', datetime.now(UTC))
@@ -294,7 +294,7 @@ def test_the_backends_own_portal_is_held_in_a_frame(settings: WebhooksSettings) 
     assert "frame-src https://app.svix.com;" in answer.headers["content-security-policy"]
 
 
-def test_a_backend_that_cannot_be_reached_is_said_kindly(settings: WebhooksSettings) -> None:
+def test_a_backend_that_cannot_be_reached_is_explained(settings: WebhooksSettings) -> None:
     class Unreachable(Host):
         async def backend_portal(self, principal: Principal) -> PortalAccess:
             raise BackendUnavailable("connect ECONNREFUSED 10.0.0.7:8071")
@@ -310,7 +310,7 @@ def test_a_portal_without_a_running_backend_says_what_to_do(settings: WebhooksSe
         client_of(make_webhooks(settings).portal).get("/api/dashboard")
 
 
-def test_a_link_for_an_api_key_opens_a_session_that_may_do_what_the_key_may(host: TestClient) -> None:
+def test_a_link_for_an_api_key_opens_a_session_with_the_rights_of_the_key(host: TestClient) -> None:
     made = host.post(f"{MOUNT}/portal", headers=bearer("acme-read"), json={"expiresIn": 600})
     url = made.json()["url"]
     entered = enter(host, url)
@@ -329,7 +329,7 @@ PUBLIC = "https://example.com/hidden/hooks"
 
 
 def entered(client: TestClient, mount: str, link: str) -> str:
-    """The cookie that a new link of the same place sets, followed behind a proxy that takes `/hidden` away."""
+    """Return the cookie that a new link sets behind a proxy that removes `/hidden`."""
     fresh = client.post(f"{mount}/portal", headers=bearer("acme")).json()["url"].partition("?")[2]
     answer = enter(client, f"{urlsplit(link).path.removeprefix('/hidden')}?{fresh}")
     assert answer.status_code == 303
@@ -337,7 +337,7 @@ def entered(client: TestClient, mount: str, link: str) -> str:
     return cookie
 
 
-def test_a_link_and_its_cookie_hold_behind_a_proxy_that_strips_a_prefix(tmp_path: Path) -> None:
+def test_a_link_and_its_cookie_work_behind_a_proxy_that_strips_a_prefix(tmp_path: Path) -> None:
     webhooks = make_webhooks(make_settings(tmp_path, public_url=PUBLIC + "/"))
     app = Starlette()
     webhooks.install(app, path="/hooks")
@@ -354,7 +354,7 @@ def test_a_link_and_its_cookie_hold_behind_a_proxy_that_strips_a_prefix(tmp_path
         assert client.get("/hooks/openapi.json").json()["servers"] == [{"url": PUBLIC}]
 
 
-def test_where_the_prefix_is_not_known_the_cookie_is_for_the_whole_host(tmp_path: Path) -> None:
+def test_if_the_prefix_is_unknown_the_cookie_is_for_the_whole_host(tmp_path: Path) -> None:
     webhooks = make_webhooks(make_settings(tmp_path, public_url="https://example.com/elsewhere"))
     app = make_app(webhooks)
     app.router.routes.insert(0, Mount("/customers", webhooks.portal))
@@ -434,7 +434,7 @@ def test_the_commands_of_the_page_show_where_the_routes_are_installed(tmp_path: 
 
 def test_a_link_names_the_tenant_and_signs_in_only_by_its_button(host: TestClient) -> None:
     url = host.post(f"{MOUNT}/portal", headers=bearer("acme")).json()["url"]
-    for _ in range(3):  # As programs do that look at links.
+    for _ in range(3):  # Like programs that check links.
         offered = host.get(url)
         assert offered.status_code == 200
         assert "Open the webhooks of acme" in offered.text
@@ -483,7 +483,7 @@ def test_signing_out_ends_the_session_everywhere_and_removes_the_cookie(host: Te
     assert host.get(f"{MOUNT}/events", headers=session).status_code == 401
 
 
-def test_a_session_of_the_host_is_not_ours_to_sign_out(host: TestClient) -> None:
+def test_signing_out_does_not_end_a_session_of_the_host(host: TestClient) -> None:
     assert Page(host.get(f"{MOUNT}/dashboard", headers={"x-user": "acme"}).text).body()["data-out"] == ""
 
 

@@ -33,7 +33,7 @@ def test_a_lesser_problem_is_a_warning(caplog: pytest.LogCaptureFixture) -> None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_a_problem_that_comes_and_goes_is_logged_a_few_times_a_minute_and_its_last_state_in_the_end(
+def test_a_problem_that_comes_and_goes_is_logged_a_few_times_a_minute_with_its_last_state(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

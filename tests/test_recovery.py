@@ -19,7 +19,7 @@ EVENTS = 1600
 
 @pytest.fixture
 async def webhooks(settings: WebhooksSettings) -> AsyncIterator[Webhooks]:
-    """With a long past, and a calm dispatcher."""
+    """Create a backend with many events and an idle dispatcher."""
     webhooks = make_webhooks(settings.model_copy(update={"deliver": False}))
     async with webhooks.lifespan():
         await webhooks.emitter("acme").emit_many([("invoice.paid", {"number": n}) for n in range(EVENTS)])
@@ -85,4 +85,4 @@ async def test_a_recovery_ends_with_its_client(webhooks: Webhooks) -> None:
     client = Impatient(endpoint)
     await webhooks(client.scope, client.receive, client.send)
     assert client.status == 400
-    assert await recover(webhooks, endpoint) > 0, "the rest is still to be recovered"
+    assert await recover(webhooks, endpoint) > 0, "the others are still to be recovered"

@@ -140,10 +140,10 @@ def test_a_handler_of_the_host_answers_where_the_host_awaited_what_it_emitted(
     app = make_app(make_webhooks(settings), exception_handlers={BackendUnavailable: own_page})
     with client_of(app, anyio_backend) as client:
         lose(settings)
-        assert client.post("/emit-and-wait").status_code == 503, "its answer would need the same event"
+        assert client.post("/emit-and-wait").status_code == 503, "its response would need the same event"
 
 
-def test_an_error_of_the_host_itself_is_its_own(settings: WebhooksSettings, anyio_backend: str) -> None:
+def test_an_error_of_the_host_stays_its_own(settings: WebhooksSettings, anyio_backend: str) -> None:
     app = make_app(make_webhooks(settings))
     with client_of(app, anyio_backend) as client:
         lose(settings)

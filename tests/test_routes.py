@@ -56,7 +56,7 @@ def test_the_list_has_exactly_the_agreed_shape(client: TestClient) -> None:
     body = client.get("/events", headers=ACME).json()
     assert set(body) == {"events", "nextCursor", "done"}
     (event,) = body["events"]
-    # `POST /test` made it, so it carries the mark of a test event.
+    # `POST /test` created it, so it is marked as a test event.
     assert set(event) == {"id", "eventType", "payload", "timestamp", "test"}
     assert (event["id"], event["test"]) == (first, True)
     assert event["payload"] == {
@@ -83,7 +83,7 @@ def test_pages_go_from_the_newest_to_the_oldest_and_hold_each_event_once(client:
     assert seen == ids[::-1]
 
 
-def test_filters_by_type_take_repeats_and_commas(client: TestClient) -> None:
+def test_filters_by_type_may_be_repeated_or_separated_by_commas(client: TestClient) -> None:
     paid, failed, document = emit(
         client, ("invoice.paid", {}), ("invoice.failed", {}), ("document.created", {"title": "x"})
     )
@@ -126,7 +126,7 @@ def test_before_and_after_bound_the_list_in_time(client: TestClient) -> None:
     assert count(before="2020-01-01T00:00:00Z") == 0
     assert count(after="2149-01-01T00:00:00+02:00") == 0
     assert count(before="2149-01-01T00:00:00Z", after="2020-01-01T00:00:00-03:00") == 1
-    # Moments that no event can have are moments all the same.
+    # Times before and after all possible events are still valid.
     assert count(after="1999-01-01T00:00:00Z") == count(before="9999-12-31T23:59:59Z") == 1
     assert count(before="0000-01-01t00:00:00z") == count(after="9999-12-31T23:59:60Z") == 0
 
@@ -222,7 +222,7 @@ def test_a_secret_is_read_and_rotated(client: TestClient) -> None:
     assert client.post(f"{path}/rotate", json={"key": chosen}, headers=ACME).json() == {"key": chosen}
 
 
-def test_an_endpoint_may_bring_its_own_secret(client: TestClient) -> None:
+def test_an_endpoint_may_be_created_with_a_secret(client: TestClient) -> None:
     chosen = "whsec_" + "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
     endpoint = create(client, secret=chosen)
     assert "secret" not in endpoint
@@ -247,7 +247,7 @@ def test_the_number_of_endpoints_is_limited(settings: WebhooksSettings) -> None:
         create(client, tenant="globex")
 
 
-def test_new_figures_are_zero(client: TestClient) -> None:
+def test_statistics_of_a_new_endpoint_are_zero(client: TestClient) -> None:
     stats = client.get(f"/endpoints/{create(client)['id']}/stats", headers=ACME).json()
     assert (stats["success"], stats["fail"], stats["pending"], stats["buckets"]) == (0, 0, 0, [])
 
@@ -325,7 +325,7 @@ def test_another_tenants_objects_do_not_exist(
     assert mine["description"] == ""
 
 
-def test_lists_hold_only_the_tenants_own(client: TestClient, ids: dict[str, str]) -> None:
+def test_lists_contain_only_the_tenants_own_objects(client: TestClient, ids: dict[str, str]) -> None:
     assert client.get("/events", headers=bearer("globex")).json()["events"] == []
     assert client.get("/endpoints", headers=bearer("globex")).json()["endpoints"] == []
 
@@ -375,7 +375,7 @@ def test_the_scheme_and_the_port_of_an_origin_count(settings: WebhooksSettings, 
 
 
 def by_cookie_or_key(connection: HTTPConnection) -> Principal | None:
-    """As a host may write it: the session first, whatever the header says."""
+    """Authenticates like some hosts: by the session first, whatever the header says."""
     user = connection.cookies.get("user")
     return Principal(user, [READ, WRITE]) if user else KEYS.get(connection.headers.get("authorization", "")[7:])
 
@@ -398,9 +398,7 @@ def test_a_key_works_from_anywhere_with_any_cookies(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("authorization", ["Bearer wrong", "bearer", "Token acme", "ApiKey x", "acme"])
-def test_a_header_that_fails_never_falls_back_to_the_session_of_a_portal(
-    client: TestClient, authorization: str
-) -> None:
+def test_a_header_that_fails_never_falls_back_to_a_portal_session(client: TestClient, authorization: str) -> None:
     session = {"Cookie": session_of(client, "acme"), "Sec-Fetch-Site": "same-origin"}
     assert client.post("/test", headers=session).status_code == 202
     assert client.post("/test", headers={**session, "Authorization": authorization}).status_code == 401
@@ -408,7 +406,7 @@ def test_a_header_that_fails_never_falls_back_to_the_session_of_a_portal(
 
 
 def test_credentials_that_browsers_send_automatically_do_not_bypass_the_origin_check(client: TestClient) -> None:
-    # As behind a staging proxy with a password of its own.
+    # Like behind a staging proxy that has its own password.
     session = {"Cookie": session_of(client, "acme"), "Authorization": "Basic YTpi"}
     assert client.get("/events", headers=session).status_code == 200
     assert client.post("/test", headers={**session, "Sec-Fetch-Site": "same-origin"}).status_code == 202
@@ -433,7 +431,7 @@ def test_a_secret_of_equal_bytes_is_refused(client: TestClient, byte: bytes, siz
         assert given not in answer.text
 
 
-def test_those_who_may_only_read_see_no_query_of_a_url(client: TestClient) -> None:
+def test_callers_without_the_write_scope_see_no_query_of_a_url(client: TestClient) -> None:
     made = create(client, url=f"{URL}?token=hunter2")
     assert made["url"] == f"{URL}?token=hunter2"
     (event,) = emit(client, ("invoice.paid", {}))
@@ -460,7 +458,7 @@ def test_headers_that_a_delivery_or_a_proxy_sets_are_refused(client: TestClient,
     assert f"`{name}` is not allowed" in answer.json()["detail"]
 
 
-def test_a_name_is_answered_alike_whether_it_exists_in_the_network_of_the_host_or_not(client: TestClient) -> None:
+def test_the_answer_does_not_tell_whether_a_name_exists_in_the_hosts_network(client: TestClient) -> None:
     made = [
         client.post("/endpoints", json={"url": f"http://{host}/"}, headers=ACME).status_code
         for host in ("nothing.invalid", "intranet.example.invalid")
@@ -499,7 +497,7 @@ def test_a_bad_query_is_a_400_with_the_remedy(client: TestClient, query: str, co
 
 
 @pytest.mark.parametrize("path", ["/events/nope", "/events/..%2f..", "/endpoints/nope", "/endpoints/nope/secret"])
-def test_what_has_not_the_form_of_an_id_is_not_found(client: TestClient, path: str) -> None:
+def test_an_id_of_another_form_is_not_found(client: TestClient, path: str) -> None:
     assert client.get(path, headers=ACME).status_code == 404
 
 
@@ -629,7 +627,7 @@ def test_a_slash_too_many_is_not_found_rather_than_a_redirect_to_another_scheme(
         ("GET", "/events?cursor=%ED%A0%80", {}),
     ],
 )
-def test_an_error_about_text_that_utf_8_cannot_carry_is_answered_all_the_same(
+def test_an_error_about_text_that_utf_8_cannot_encode_has_a_response(
     client: TestClient, method: str, path: str, sent: dict[str, Any]
 ) -> None:
     response = client.request(method, path, headers=ACME, **sent)
@@ -667,7 +665,7 @@ async def test_no_token_reaches_the_log_however_its_name_is_written(settings: We
     assert scope["query_string"].endswith(b"=redacted&limit=1")
 
 
-def test_an_unexpected_error_is_the_hosts(settings: WebhooksSettings) -> None:
+def test_an_unexpected_error_is_raised_to_the_host(settings: WebhooksSettings) -> None:
     def broken(connection: Any) -> None:
         raise ZeroDivisionError("the host's own bug")
 
@@ -680,7 +678,7 @@ def test_an_unexpected_error_is_the_hosts(settings: WebhooksSettings) -> None:
         assert "own bug" not in response.text
 
 
-def test_a_browsers_own_authorization_does_not_stand_for_a_key(client: TestClient) -> None:
+def test_a_browsers_own_authorization_does_not_count_as_a_key(client: TestClient) -> None:
     headers = {"X-User": "acme", "Authorization": "Basic YTpi", "Sec-Fetch-Site": "cross-site"}
     assert client.post("/test", headers=headers).status_code == 403
 

@@ -22,7 +22,7 @@ CALLS = 6
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> WebhooksSettings:
-    """Settings for each backend that reads on other threads. Streams end soon, so that a response is complete."""
+    """Settings for each backend that reads on threads. Streams end soon, so that a response is complete."""
     if request.param == "sqlite":
         return make_settings(tmp_path, stream_max_age=1)
     schema = request.getfixturevalue("postgresql_schema")
@@ -47,7 +47,7 @@ async def at_once(call: Callable[[], Awaitable[httpx.Response]]) -> list[httpx.R
     return responses
 
 
-async def test_without_a_free_thread_calls_get_503_streams_end_cleanly_and_then_all_goes_on(
+async def test_without_a_free_thread_calls_get_503_and_streams_end_cleanly_until_there_is_one(
     settings: WebhooksSettings,
 ) -> None:
     webhooks = make_webhooks(settings)
@@ -59,7 +59,7 @@ async def test_without_a_free_thread_calls_get_503_streams_end_cleanly_and_then_
         assert {response.status_code for response in lists} <= {200, 503}
         assert 503 in {response.status_code for response in lists}
         assert all(response.headers["retry-after"] for response in lists if response.status_code == 503)
-        # One that could not even be authorised is refused; the others say when to come back.
+        # Calls that could not be authorised are refused. The others get a time to retry.
         assert {response.status_code for response in streams} <= {200, 503}
         assert all("retry:" in response.text for response in streams if response.status_code == 200)
         await webhooks.emitter("acme").emit("invoice.paid", {})

@@ -121,16 +121,16 @@ def test_an_instance_of_the_class_is_an_event_of_its_type(schema: Any) -> None:
 
 @pytest.mark.parametrize("schema", [Plain, Struct])
 @pytest.mark.parametrize("amount", ["much", -1, None])
-def test_an_instance_that_nothing_has_checked_is_checked(schema: Any, amount: Any) -> None:
+def test_an_instance_that_was_built_unchecked_is_checked(schema: Any, amount: Any) -> None:
     with pytest.raises(InvalidEvent, match="does not match the schema"):
         EventType("a.b", schema=schema).encode(schema(amount=amount))
 
 
-def test_an_instance_that_nothing_has_converted_is_converted() -> None:
+def test_an_instance_that_was_built_unconverted_is_converted() -> None:
     assert stored(EventType("a.b", schema=Plain), Plain(amount="9900"))["amount"] == 9900  # type: ignore[arg-type]
 
 
-def test_a_model_that_was_changed_to_what_it_cannot_be_is_refused() -> None:
+def test_a_model_that_was_changed_to_an_invalid_state_is_refused() -> None:
     paid = Model(amount=1)
     paid.amount = "much"  # type: ignore[assignment]
     with pytest.raises(InvalidEvent, match="amount"):
@@ -220,7 +220,7 @@ def test_an_error_names_the_place_and_repeats_no_more_than_it_needs() -> None:
         ({"$ref": "https://example.com/schema.json"}, "not a valid JSON Schema"),
     ],
 )
-def test_a_json_schema_that_is_not_valid_or_lies_elsewhere_is_refused(schema: dict[str, Any], message: str) -> None:
+def test_an_invalid_or_remote_json_schema_is_refused(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EventType("a.b", schema=schema)
 
@@ -244,7 +244,7 @@ def spent(event_type: EventType, data: Any) -> float:
 )
 def test_no_schema_makes_a_customers_event_expensive(schema: dict[str, Any], value: Any) -> None:
     event_type = EventType("a.b", schema={"properties": {"value": schema}})
-    # What `jsonschema` took seconds to minutes for.
+    # Events for which `jsonschema` needed seconds to minutes.
     assert min(spent(event_type, {"value": value}) for _ in range(3)) < 0.05
 
 

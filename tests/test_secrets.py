@@ -26,9 +26,9 @@ URL = "https://hooks.example.com/services/hunter2?token=hunter2"
 HEADERS = {"Authorization": "Bearer hunter2"}
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
-# Names of fields that hold something secret.
+# Names of fields that contain secrets.
 SECRET_NAMES = {"dsn", "headers", "key", "keys", "location", "password", "secret", "secrets", "token", "url"}
-# Fields of these names that hold nothing secret, and why.
+# Fields with such a name that contain no secret, and why.
 HARMLESS = {
     "starlette_webhooks.delivery.client.Reply.headers": "two headers of a response",
     "starlette_webhooks.routes.parameters.Parameter.key": "a name in the OpenAPI document",

@@ -24,7 +24,7 @@ def register(meta: DictMeta, clock: Clock, *, key: bytes = KEY, valid: SessionVa
     return SessionRegister([key], meta, clock=clock, monotonic=clock.monotonic, valid=valid)
 
 
-async def test_a_link_opens_one_session_however_often_it_is_looked_at() -> None:
+async def test_a_link_opens_one_session_however_often_it_is_requested() -> None:
     sessions = register(DictMeta(), Clock(1000.0, speed=0))
     link = await sessions.link(ACME, 60)
     for _ in range(3):
@@ -40,11 +40,11 @@ async def test_a_link_opens_one_session_however_often_it_is_looked_at() -> None:
     assert await sessions.follow_link(link) is None
 
 
-async def test_two_processes_open_a_link_once_between_them() -> None:
+async def test_two_processes_open_a_link_only_once() -> None:
     meta, clock = DictMeta(), Clock(1000.0, speed=0)
     one, other = register(meta, clock), register(meta, clock)
     link = await one.link(ACME, 60)
-    # Both have seen it as unused.
+    # Both have seen the link as unused.
     assert await one.read_link(link)
     assert await other.read_link(link)
     assert [await each.follow_link(link) is not None for each in (one, other)] == [True, False]
@@ -82,7 +82,7 @@ async def test_no_byte_of_a_link_can_be_changed() -> None:
     link = await sessions.link(ACME, 60)
     for index in range(len(link)):
         changed = link[:index] + ("A" if link[index] != "A" else "B") + link[index + 1 :]
-        # The last character of unpadded base64 has bits that decode to nothing; the text is compared, so none passes.
+        # The last character of unpadded base64 has unused bits. The text itself is compared, so no change passes.
         assert await sessions.read_link(changed) is None, index
 
 
@@ -101,7 +101,7 @@ async def test_signing_out_ends_only_the_session_and_its_tickets() -> None:
     assert await sessions.read(second[0]) is not None
 
 
-async def test_revoking_ends_all_that_a_tenant_has_and_nothing_newer() -> None:
+async def test_revoking_ends_all_sessions_of_a_tenant_and_no_newer_ones() -> None:
     sessions = register(DictMeta(), Clock(1000.0, speed=0))
     opened = await sessions.follow_link(await sessions.link(ACME, 60))
     assert opened is not None
@@ -117,7 +117,7 @@ async def test_revoking_ends_all_that_a_tenant_has_and_nothing_newer() -> None:
     assert await sessions.follow_link(await sessions.link(ACME, 60)) is not None
 
 
-async def test_another_process_learns_of_it_within_seconds() -> None:
+async def test_another_process_notices_a_revocation_within_seconds() -> None:
     meta, clock = DictMeta(), Clock(1000.0, speed=0)
     one, other = register(meta, clock), register(meta, clock)
     ticket = await one.open(ACME, 2000.0)
@@ -171,7 +171,7 @@ async def test_a_host_may_answer_from_a_sync_function() -> None:
     assert not await sessions.is_current(await sessions.open(Principal("globex"), 9999.0))
 
 
-async def test_what_has_expired_is_forgotten() -> None:
+async def test_expired_entries_are_deleted() -> None:
     meta, clock = DictMeta(), Clock(1000.0, speed=0)
     sessions = register(meta, clock)
     for expires_in in (60, 6000):

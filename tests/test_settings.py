@@ -94,7 +94,7 @@ def test_an_unknown_setting_is_refused() -> None:
 
 
 def numbers() -> list[tuple[str, FieldInfo]]:
-    """The settings that are a number, or several."""
+    """Yield the settings that are a number, or several."""
     return [
         (name, field)
         for name, field in WebhooksSettings.model_fields.items()
@@ -113,7 +113,7 @@ def test_no_number_is_infinite_nan_or_too_large_to_be_stored(
 
 
 @pytest.mark.parametrize("name", list(WebhooksSettings.model_fields))
-def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     unset = load_settings()
     monkeypatch.setenv(variable_of(name), "")
     assert load_settings() == unset

@@ -211,7 +211,7 @@ def test_genuine_webhooks_are_accepted_in_every_usual_form(headers: Any) -> None
 
 
 def genuine_for(message_id: str, timestamp: str) -> str:
-    """A signature that matches, so that the request is refused for its form alone."""
+    """Return a matching signature, so that the request is refused only for its form."""
     content = f"{message_id}.{timestamp}.".encode("utf-8", "surrogateescape") + BODY
     digest = hmac.new(parse_secret(SECRET), content, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()

@@ -80,7 +80,7 @@ def frames(response: Any, count: int) -> list[dict[str, str]]:
 
 
 def refusal(response: Any) -> str:
-    """The reason that a browser is given, after a time to retry."""
+    """Return the reason that a browser gets, after a time to retry."""
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     found = re.fullmatch(r"retry: (\d+)\n\n: (.*)\n\n", response.text)
@@ -131,7 +131,7 @@ def test_a_filter_leaves_out_other_types(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("last", ["foreign", "unknown", "nonsense"])
-def test_an_id_that_is_not_there_is_answered_by_a_gap_and_what_is_kept(client: TestClient, last: str) -> None:
+def test_after_an_unknown_id_a_stream_sends_a_gap_and_the_kept_events(client: TestClient, last: str) -> None:
     foreign, unknown = emit(client, tenant="globex"), mint("msg_")
     ids = [emit(client, n=n) for n in range(2)]
     asked = {"foreign": foreign, "unknown": unknown, "nonsense": "what?"}[last]
@@ -143,7 +143,7 @@ def test_an_id_that_is_not_there_is_answered_by_a_gap_and_what_is_kept(client: T
     assert [frame["id"] for frame in events] == ids
 
 
-def test_an_id_from_the_future_is_answered_by_a_gap_and_what_is_new(client: TestClient) -> None:
+def test_after_an_id_from_the_future_a_stream_sends_a_gap_and_new_events(client: TestClient) -> None:
     old = emit(client)
     asked = first_id("msg_", 4_000_000_000_000)
     with client.stream("GET", STREAM, headers={**ACME, "Last-Event-ID": asked}) as response:
@@ -159,7 +159,7 @@ def test_a_ticket_opens_the_stream_of_its_tenant_and_filter(client: TestClient) 
     created = client.post(f"{STREAM}/ticket", json=body, headers=bearer("acme-read"))
     assert created.status_code == 201
     ticket = created.json()["ticket"]
-    for _ in range(2):  # It survives reconnects.
+    for _ in range(2):  # The ticket survives reconnects.
         with client.stream("GET", STREAM, params={"ticket": ticket}) as response:
             assert response.status_code == 200
             emit(client, "invoice.paid")
@@ -226,7 +226,7 @@ def test_revoking_the_sessions_of_a_tenant_ends_its_tickets_and_their_open_strea
     assert client.get(f"{MOUNT}/events", headers=ACME).status_code == 200
 
 
-def test_a_ticket_does_not_serve_for_anything_else(client: TestClient) -> None:
+def test_a_ticket_is_valid_for_streams_only(client: TestClient) -> None:
     ticket = client.post(f"{STREAM}/ticket", headers=ACME).json()["ticket"]
     assert client.get(f"{MOUNT}/events", params={"ticket": ticket}).status_code == 401
     cookies = {"Cookie": f"starlette_webhooks_session={ticket}"}
@@ -288,12 +288,12 @@ def test_drain_ends_streams_and_refuses_new_ones(webhooks: Webhooks, client: Tes
         lines = response.iter_lines()
         assert next(lines).startswith("retry: ")
         webhooks.drain()
-        assert any(line.startswith("retry: ") for line in lines), "it ends, and says when to come again"
+        assert any(line.startswith("retry: ") for line in lines), "it ends, and says when to retry"
     assert client.get(STREAM, headers=ACME).status_code == 503
     assert refusal(client.get(STREAM, headers=COOKIE)).startswith("unavailable: The server is stopping.")
 
 
-def test_what_is_wrong_for_good_keeps_its_status_for_browsers_too(client: TestClient) -> None:
+def test_permanent_errors_keep_their_status_for_browsers_too(client: TestClient) -> None:
     assert client.get(STREAM, headers={"Cookie": "session=ended"}).status_code == 401
     assert client.get(f"{STREAM}?event_type=nope", headers=COOKIE).status_code == 400
 
@@ -337,9 +337,7 @@ def test_a_ticket_is_not_in_the_servers_log(tmp_path: Path) -> None:
     assert ticket not in log
 
 
-def test_a_stream_that_ends_before_its_first_event_can_be_resumed_where_it_began(
-    webhooks: Webhooks, client: TestClient
-) -> None:
+def test_a_stream_that_ends_before_its_first_event_can_be_resumed(webhooks: Webhooks, client: TestClient) -> None:
     before = emit(client, n=1)
     with client.stream("GET", STREAM, headers=ACME) as response:
         lines = response.iter_lines()
@@ -348,7 +346,7 @@ def test_a_stream_that_ends_before_its_first_event_can_be_resumed_where_it_began
         assert f"id: {before}" in list(lines)
 
 
-async def test_an_open_stream_keeps_nothing_of_the_router_that_found_it(webhooks: Webhooks) -> None:
+async def test_an_open_stream_keeps_no_reference_to_the_router(webhooks: Webhooks) -> None:
     begun, leave = anyio.Event(), anyio.Event()
     headers = [(name.lower().encode(), value.encode()) for name, value in ACME.items()]
     scope = {"type": "http", "method": "GET", "path": "/events/stream", "query_string": b"", "headers": headers}

@@ -64,7 +64,7 @@ def test_an_event_is_found_by_its_type_tenant_and_part_of_its_data(
     emitted_webhooks.assert_not_emitted("invoice.paid", tenant="globex")
 
 
-def test_nothing_emitted_holds_until_something_is(client: TestClient, emitted_webhooks: EmittedEvents) -> None:
+def test_nothing_emitted_passes_until_something_is(client: TestClient, emitted_webhooks: EmittedEvents) -> None:
     client.get("/nothing")
     emitted_webhooks.assert_nothing_emitted()
     pay(client)
@@ -96,7 +96,7 @@ def test_the_message_shows_the_nearest_event_where_it_differs_and_all_that_was_e
     ]
 
 
-def test_an_event_of_a_name_nearly_right_is_shown_as_the_nearest(
+def test_an_event_with_a_similar_name_is_shown_as_the_nearest(
     client: TestClient, emitted_webhooks: EmittedEvents
 ) -> None:
     pay(client)
@@ -134,7 +134,7 @@ async def test_event_ids_channels_and_how_often_can_be_asserted(
         emitted_webhooks.assert_emitted("invoice.paid", times=0)
 
 
-async def test_it_records_on_any_engine_and_only_inside_its_block(settings: WebhooksSettings) -> None:
+async def test_it_records_on_any_backend_and_only_inside_its_block(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     async with webhooks.lifespan():
         with recording() as events:
@@ -145,7 +145,7 @@ async def test_it_records_on_any_engine_and_only_inside_its_block(settings: Webh
     assert events[0].tenant == "acme"
 
 
-async def test_what_was_refused_is_not_recorded(webhooks: Webhooks, emitted_webhooks: EmittedEvents) -> None:
+async def test_refused_events_are_not_recorded(webhooks: Webhooks, emitted_webhooks: EmittedEvents) -> None:
     async with webhooks.lifespan():
         with pytest.raises(ValueError):
             webhooks.emitter("acme").emit("invoice.payed", {})
@@ -161,7 +161,7 @@ class Unbound(BaseModel):
     amount: int
 
 
-async def test_a_class_that_is_the_schema_of_a_type_stands_for_it(
+async def test_a_class_that_is_the_schema_of_a_type_means_that_type(
     settings: WebhooksSettings, emitted_webhooks: EmittedEvents
 ) -> None:
     other = Webhooks(event_types=["a.b"], backend=MemoryBackend(settings))
@@ -202,7 +202,7 @@ async def test_an_async_client_works_inside_the_lifespan(webhooks: Webhooks, emi
         assert [event["id"] for event in listed.json()["events"]] == [response.json()["id"]]
 
 
-def test_litestars_client_works(
+def test_the_client_of_litestar_works(
     webhooks: Webhooks, emitted_webhooks: EmittedEvents, webhook_receiver: Receiver
 ) -> None:
     @post("/pay", sync_to_thread=False)
@@ -302,7 +302,7 @@ async def test_in_async_code_the_clock_sleeps_and_the_receiver_is_awaited(
         assert [each.number for each in await webhook_receiver.received(2)] == [1, 2]
 
 
-async def test_a_clock_controls_only_what_does_not_run_yet(webhooks: Webhooks, webhook_clock: Clock) -> None:
+async def test_a_clock_must_be_set_before_it_runs(webhooks: Webhooks, webhook_clock: Clock) -> None:
     async with webhooks.lifespan():
         with pytest.raises(RuntimeError, match="before the app starts"):
             webhook_clock.control(webhooks)
@@ -311,7 +311,7 @@ async def test_a_clock_controls_only_what_does_not_run_yet(webhooks: Webhooks, w
 def test_tickets_expire_by_the_clock(client: TestClient, webhook_clock: Clock) -> None:
     ticket = client.post(f"{MOUNT}/events/stream/ticket", headers=ACME).json()["ticket"]
     webhook_clock.advance(3601)
-    # A browser's `EventSource` would give up for good on any other status.
+    # A browser's `EventSource` would give up permanently on any other status.
     refused = client.get(f"{MOUNT}/events/stream", params={"ticket": ticket})
     assert refused.status_code == 200
     assert "ticket_expired" in refused.text
@@ -320,7 +320,7 @@ def test_tickets_expire_by_the_clock(client: TestClient, webhook_clock: Clock) -
 # The backend in memory
 
 
-async def test_the_engine_in_memory_leaves_nothing_behind(
+async def test_the_memory_backend_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, webhook_receiver: Receiver
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -384,7 +384,7 @@ def test_the_tests_of_the_documentation_pass(tmp_path: Path) -> None:
         "no:cacheprovider",
     ]
     run = subprocess.run([*command, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    # Five tests; the async one runs on asyncio and trio.
+    # Five tests. The async one runs on asyncio and trio.
     assert run.stdout.splitlines()[-1].startswith("6 passed"), run.stdout
     assert [name for name in os.listdir(tmp_path) if name != "__pycache__"] == ["test_page.py"]
 

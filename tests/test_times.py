@@ -24,7 +24,7 @@ from starlette_webhooks.times import parse_time
         ("2026-12-31T23:59:60Z", datetime(2027, 1, 1)),
         ("2026-12-31T23:59:60.5Z", datetime(2027, 1, 1)),
         ("2026-12-31T15:59:60-08:00", datetime(2027, 1, 1)),
-        # What no id can tell counts as the first or the last moment that one can.
+        # Times outside the range of ids count as its first or last time.
         ("0000-01-01T00:00:00Z", datetime(2014, 5, 14)),
         ("0001-01-01T00:00:00+14:00", datetime(2014, 5, 14)),
         ("1999-01-01T00:00:00Z", datetime(2014, 5, 14)),
@@ -55,7 +55,7 @@ def test_every_form_of_rfc_3339_is_read(text: str, moment: datetime) -> None:
         "2026-13-01T21:50:00Z",
         "2026-11-23T24:00:00Z",
         "2026-11-23T21:50:61Z",
-        # There is a leap second only at the end of a day in UTC.
+        # A leap second only occurs at the end of a day in UTC.
         "2026-11-23T21:50:60Z",
         "2026-11-23T23:59:60+01:00",
         "2026-11-23T21:50:00Z\n",

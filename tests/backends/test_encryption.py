@@ -34,7 +34,7 @@ MakeKeyed: TypeAlias = Callable[[str | None], StoredBackend]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A SQLite file, or the URL of a schema of the test's own."""
+    """A SQLite file, or the URL of a PostgreSQL schema for this test."""
     if request.param == "sqlite":
         return str(tmp_path / "webhooks.db")
     return str(request.getfixturevalue("postgresql_url"))
@@ -61,7 +61,7 @@ async def opened(backend: StoredBackend) -> AsyncGenerator[StoredBackend]:
 
 
 def stored(database: str, schema: str) -> str:
-    """All that the tables hold of secrets and headers."""
+    """Everything that the tables hold of secrets and headers."""
     queries = (
         "SELECT key FROM {}endpoint_secret ORDER BY created_at",
         "SELECT headers FROM {}endpoint",

@@ -24,7 +24,7 @@ class Case:
         self.pruner = Pruner(self.store, days=2, monotonic=self.clock.monotonic)
 
     async def pass_time(self, seconds: float) -> None:
-        """Time passes, with a look every hour at most."""
+        """Let time pass, in steps of at most an hour."""
         while seconds > 0:
             self.clock.advance(min(seconds, HOUR))
             seconds -= HOUR

@@ -42,7 +42,7 @@ def receiver() -> Generator[Receiver]:
 
 @pytest.fixture
 def visit(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Generator[Visit]:
-    """Sign somebody in, in a browser context of their own. At the end nothing may have gone wrong unseen."""
+    """Signs in a user in a new browser context. At the end, the page must not have logged an error."""
     visitors: list[Visitor] = []
 
     def begin(access: str = "write", *, tenant: str | None = None, **options: Any) -> Visitor:

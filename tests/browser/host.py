@@ -1,4 +1,4 @@
-"""The host of the browser tests, `uvicorn tests.browser.host:app`: signed in by cookie, the page in several places."""
+"""The host of the browser tests, `uvicorn tests.browser.host:app`: cookie sign-in, and the page in several places."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ EVENT_TYPES = [
 
 
 def by_cookie(connection: HTTPConnection) -> Principal | None:
-    """The session of a user, as the cookie `user` names it: `<tenant>:<read or write>`. For tests only."""
+    """Read the user from the cookie `user`, which is `<tenant>:<read or write>`. For tests only."""
     tenant, _, access = connection.cookies.get("user", "").partition(":")
     return Principal(tenant, [READ, WRITE] if access == "write" else [READ]) if tenant else None
 
 
 def by_key(key: str) -> Principal | None:
-    """An API key, which is a tenant's name here."""
+    """Look up an API key, which is a tenant's name here."""
     return Principal(key, [READ, WRITE])
 
 
@@ -58,7 +58,7 @@ webhooks = Webhooks(event_types=EVENT_TYPES, authenticate=APIKeys(by_key, fallba
 
 
 async def emit(request: Request) -> Response:
-    """Emit what the test says."""
+    """Emit the event of the request."""
     body = await request.json()
     events = [await webhooks.emitter(body["tenant"]).send(body["type"], data) for data in body["events"]]
     return JSONResponse([event.id for event in events])
@@ -74,7 +74,7 @@ host = Starlette(
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """The host, and once more below `/hidden`, as a proxy shows it that takes a prefix away without saying so."""
+    """The host, also below `/hidden` as behind a proxy that silently strips a prefix."""
     prefix = "/hidden"
     if scope["type"] == "http" and scope["path"].startswith(f"{prefix}/"):
         scope["path"] = scope["path"].removeprefix(prefix)

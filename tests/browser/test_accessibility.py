@@ -116,7 +116,7 @@ def test_no_page_has_a_serious_fault_of_accessibility_or_overflows(
 
 def check(page: Page, axe: str, where: str) -> None:
     expect(page.locator("main .skeleton, dialog .skeleton, .skeleton-bar")).to_have_count(0)
-    # A script tag would be against the policy of the page; the debugger is not bound by it.
+    # The policy of the page forbids a script tag, but does not bind the debugger.
     page.evaluate(f"window.axe ?? (() => {{ {axe} }})()")
     result = page.evaluate("axe.run({ resultTypes: ['violations'] })")
     serious = [one for one in result["violations"] if one["impact"] in ("serious", "critical")]

@@ -38,7 +38,7 @@ def test_the_catalog_explains_an_event_type(visit: Visit) -> None:
 
 
 @pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("curl")), reason="openssl or curl is not installed.")
-def test_the_shell_snippet_sends_what_a_receiververifies(visit: Visit, receiver: Receiver) -> None:
+def test_the_shell_snippet_sends_what_a_receiver_verifies(visit: Visit, receiver: Receiver) -> None:
     visitor = visit()
     identifier = visitor.endpoint(receiver.url)
     secret = visitor.api.get(f"endpoints/{identifier}/secret").json()["key"]

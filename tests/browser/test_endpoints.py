@@ -18,14 +18,14 @@ def test_a_new_customer_goes_from_nothing_to_recovered_deliveries(visit: Visit, 
     visitor = visit()
     page = visitor.open()
 
-    # Nothing yet: the page says how to begin.
+    # At first, the page explains how to begin.
     expect(page).to_have_title("Getting started · Webhooks")
     expect(page.locator(".step-body code").first).to_be_hidden()
     page.get_by_role("link", name="Endpoints").click()
     expect(page.get_by_role("heading", name="No endpoints yet")).to_be_visible()
     page.locator(".blank").get_by_role("link", name="Add endpoint").click()
 
-    # What is wrong is said before anything is sent.
+    # Errors are shown before anything is sent.
     page.get_by_label("URL").fill("ftp://example.com")
     page.get_by_role("button", name="Add endpoint").click()
     expect(page.get_by_role("alert")).to_contain_text("Enter the full URL")
@@ -59,7 +59,7 @@ def test_a_new_customer_goes_from_nothing_to_recovered_deliveries(visit: Visit, 
     verifier = Webhook(secret.inner_text())
     receiver.answer = lambda got: 204 if verifies(verifier, got.body, got.headers) else 400
 
-    # A test event is verified by the receiver, and its result shows in the page.
+    # The receiver verifies a test event, and the page shows its result.
     page.get_by_role("button", name="Send test", exact=True).click()
     page.get_by_label("Event type", exact=True).last.select_option("invoice.paid")
     page.get_by_role("button", name="Send test event").click()
@@ -72,7 +72,7 @@ def test_a_new_customer_goes_from_nothing_to_recovered_deliveries(visit: Visit, 
     rows = page.locator("table[aria-label=Deliveries] tbody tr")
     expect(rows).to_have_count(1)
 
-    # The receiver breaks. The failure shows, with what it answered and when the next attempt is.
+    # The receiver fails. The page shows the failure, its response, and when the next attempt is.
     receiver.answer = lambda got: 503
     visitor.emit("invoice.paid", {"invoiceId": "inv_1", "amountPaid": 1}, {"invoiceId": "inv_2", "amountPaid": 2})
     wait_for(lambda: len(receiver.requests) == 3)
@@ -88,7 +88,7 @@ def test_a_new_customer_goes_from_nothing_to_recovered_deliveries(visit: Visit, 
     expect(sheet).to_contain_text('"invoiceId": "inv_2"')
     expect(sheet).to_contain_text("x-api-key: ••••••")
 
-    # It is mended: one is resent, the rest is recovered.
+    # The receiver works again. One event is resent, the others are recovered.
     receiver.answer = lambda got: 204 if verifies(verifier, got.body, got.headers) else 400
     sheet.get_by_role("button", name="Resend").click()
     wait_for(lambda: len(receiver.requests) == 4)
@@ -178,7 +178,7 @@ def test_the_form_says_that_headers_are_removed_before_an_endpoint_moves_to_anot
     assert visitor.api.get(f"endpoints/{identifier}").json()["headers"] == []
 
 
-def test_what_the_server_refuses_is_said_in_its_own_words(visit: Visit) -> None:
+def test_errors_of_the_server_are_shown_as_they_are(visit: Visit) -> None:
     page = visit().open("endpoints/new")
     page.get_by_label("URL").fill("http://169.254.169.254/latest/meta-data")
     page.get_by_role("button", name="Add endpoint").click()

@@ -49,7 +49,7 @@ def test_events_are_listed_filtered_paged_and_resent(visit: Visit, receiver: Rec
     expect(page.get_by_role("dialog")).to_contain_text("Manual")
 
 
-def test_live_shows_events_as_they_happen_and_holds_them_while_paused(visit: Visit) -> None:
+def test_live_view_shows_events_as_they_happen_and_collects_them_while_paused(visit: Visit) -> None:
     visitor = visit()
     visitor.emit("document.created", {"before": True})
     page = visitor.open("live")
@@ -80,7 +80,7 @@ def test_live_shows_events_as_they_happen_and_holds_them_while_paused(visit: Vis
     expect(rows).to_have_count(2)
 
 
-def test_a_lost_connection_is_said_and_what_was_missed_arrives(visit: Visit) -> None:
+def test_the_page_shows_a_lost_connection_and_then_the_missed_events(visit: Visit) -> None:
     visitor = visit()
     page = visitor.open("live")
     expect(pill(page, "Live")).to_be_visible()
@@ -100,7 +100,7 @@ def test_a_lost_connection_is_said_and_what_was_missed_arrives(visit: Visit) -> 
     expect(rows).to_have_count(2)
 
 
-def test_an_ended_session_is_said(visit: Visit) -> None:
+def test_the_page_says_when_the_session_has_ended(visit: Visit) -> None:
     visitor = visit()
     page = visitor.open("endpoints")
     expect(page.get_by_role("heading", name="No endpoints yet")).to_be_visible()

@@ -101,7 +101,7 @@ def test_the_page_works_at_any_mount(visit: Visit, receiver: Receiver, at: str) 
     expect(pill(page, "Live")).to_be_visible()
 
 
-def test_a_link_opens_the_page_for_who_has_an_api_key_only(visit: Visit) -> None:
+def test_a_link_opens_the_page_for_a_customer_with_only_an_api_key(visit: Visit) -> None:
     visitor = visit("")
     url = visitor.api.post("portal", json={}).json()["url"]
     page = visitor.page

@@ -43,7 +43,7 @@ def expect_events(page: Page, *event_types: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["session", "key"])
-def test_a_browser_without_a_place_for_its_stream_comes_back_until_there_is_one(
+def test_a_browser_over_the_limit_of_streams_retries_until_there_is_room(
     browser: Browser, tmp_path: Path, name: str
 ) -> None:
     with (
@@ -66,7 +66,7 @@ def test_a_browser_renews_its_ticket_and_misses_nothing(browser: Browser, tmp_pa
         emit(server, "invoice.created")
         page.goto(f"{server.url}/page/key#acme")
         for number, event_type in enumerate(["invoice.paid", "invoice.failed"], 1):
-            # Between the end of a ticket and the next one, when no stream is open.
+            # Emitted between two tickets, when no stream is open.
             wait_for(lambda number=number: streams(server)["closed"].get("expired", 0) >= number)  # type: ignore[misc]
             emit(server, event_type)
         expect_events(page, "invoice.paid", "invoice.failed")

@@ -28,7 +28,7 @@ HOSTILE = [
 ]
 
 
-# The schedule has a jitter of a fifth.
+# The schedule has a jitter of 20 %.
 IN_AN_HOUR = re.compile(r"in (1 hour|[45]\d minutes)")
 
 
@@ -61,7 +61,7 @@ class Visitor:
 
     def open(self, address: str = "", *, at: str = f"{MOUNT}/dashboard") -> Page:
         self.page.goto(f"{self.server.url}{at}" + (f"#/{address}" if address else ""))
-        # A mere change of the fragment does not load the page anew.
+        # Changing only the fragment does not reload the page.
         expect(self.page.locator("h1").first).to_be_visible()
         return self.page
 

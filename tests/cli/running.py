@@ -1,4 +1,4 @@
-"""Running the command as an operator does."""
+"""Runs the command as an operator does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMAND = [sys.executable, "-m", "starlette_webhooks.cli"]
 
 
 def popen(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Start the command in a process of its own, without settings of the environment but these."""
+    """Start the command in a new process, with only these settings in its environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WEBHOOKS_", "SVIX_"))}
     return subprocess.Popen(
         [*COMMAND, *arguments],
@@ -26,7 +26,7 @@ def popen(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """The exit status, the output and the errors of the command."""
+    """Return the exit status, the output and the errors of the command."""
     with popen(*arguments, **environment) as process:
         output, errors = process.communicate(timeout=30)
         return process.returncode, output, errors

@@ -37,7 +37,7 @@ def test_without_a_database_the_usage_is_printed_with_status_2(capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("database", ["mysql://host/name", ":memory:"])
-def test_a_database_that_it_cannot_work_on_is_wrong_usage(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unsupported_database_is_a_usage_error(database: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--database", database, "migrate"]) == 2
     assert "Error: " in capsys.readouterr().err
 
@@ -56,9 +56,7 @@ def test_a_file_is_migrated_and_the_second_time_nothing_is_done(
     assert said.err == ""
 
 
-def test_what_cannot_be_done_ends_with_status_1_and_says_why(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_ends_with_status_1_and_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     database = str(tmp_path / "missing" / "webhooks.db")
     assert main(["--database", database, "migrate"]) == 1
     said = capsys.readouterr()
@@ -74,7 +72,7 @@ def test_the_command_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert json.loads(output)["version"] >= 3
 
 
-def test_without_the_extra_it_says_what_to_install() -> None:
+def test_without_the_extra_the_error_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['click'] = None; from starlette_webhooks.cli import main; sys.exit(main(['migrate']))"
     )

@@ -35,7 +35,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The command runs on no event loop, and the stores are tested on both elsewhere."""
+    """The command uses no event loop, and other tests run the stores on both."""
     return "asyncio"
 
 
@@ -53,7 +53,7 @@ def environment(postgresql_url: str, postgresql_schema: str) -> dict[str, str]:
 
 @pytest.fixture
 def make_target(postgresql_url: str, postgresql_schema: str) -> Callable[[], PostgreSQLStore]:
-    """A store over the database that was moved to."""
+    """A store over the new database."""
     return lambda: PostgreSQLStore(postgresql_url, schema=postgresql_schema)
 
 
@@ -78,7 +78,7 @@ def command(
 
 
 async def fill(store: Store) -> None:
-    """Every kind of row that a file may hold."""
+    """Store every kind of row that a file can contain."""
     for tenant in TENANTS:
         one = await add(store, tenant, event_types=["invoice.paid"], metadata={"plan": "pro"}, headers={"X-Key": "v"})
         await add(store, tenant, channels=["eu"], rate_limit=5, secret=SECRET)
@@ -94,13 +94,13 @@ async def fill(store: Store) -> None:
         await store.insert_for(new_event("webhooks.test", {}, tenant=tenant, test=True), tenant, one.id)
         disabled = await add(store, tenant, description="off")
         await store.update_endpoint(tenant, disabled.id, EndpointChanges(disabled=True))
-    # Under way when the app was killed.
+    # Being attempted when the app was killed.
     await claim(store, each=1)
     await store.read_meta("secret_key", b"key of portal sessions")
 
 
 async def everything(store: Store) -> dict[str, Any]:
-    """What a store shows of all that it holds."""
+    """Return everything that a store shows."""
     found: dict[str, Any] = {"secret_key": await store.read_meta("secret_key", b"another")}
     for tenant in TENANTS:
         endpoints = (await store.list_endpoints(tenant, limit=50, cursor=None)).items
@@ -120,7 +120,7 @@ async def everything(store: Store) -> dict[str, Any]:
 
 
 async def replayed(store: Store, tenant: str) -> Any:
-    """The tenant's events, in the order of streams."""
+    """Return the tenant's events, in the order of streams."""
     store.watch(tenant)
     replay = await store.replay(tenant, StreamFilter(), "msg_0")
     async for page in replay.pages():
@@ -163,7 +163,7 @@ async def test_everything_in_the_file_is_moved_and_continues(
         target.clock = lambda: clock() + 3600
         assert (await claim(target)).deliveries
         target.clock = clock
-        # The host's keys are known, numbers are not given again, and streams go on behind what they had.
+        # Event ids are known, numbers are not reused, and streams continue after their last event.
         again = await emit(target, event_id="order-1", data={"amount": 1})
         assert again == before["acme"]["events"][0]
         new = await emit(target)
@@ -197,7 +197,7 @@ async def test_the_outbox_for_svix_is_moved(
     ]
 
 
-@pytest.mark.slow  # The command starts in a process of its own.
+@pytest.mark.slow  # Starts a process.
 async def test_it_refuses_while_the_app_runs(file: Path, environment: dict[str, str]) -> None:
     async with SQLiteStore(str(file)).lifespan():
         status, _, errors = run("move", "--from", str(file), **environment)
@@ -208,7 +208,7 @@ async def test_it_refuses_while_the_app_runs(file: Path, environment: dict[str, 
         pass
 
 
-async def test_the_app_does_not_start_on_a_file_that_was_moved_and_moving_again_does_nothing(
+async def test_the_app_does_not_start_on_a_moved_file_and_moving_again_does_nothing(
     file: Path, command: MoveCommand, make_target: Callable[[], PostgreSQLStore]
 ) -> None:
     async with SQLiteStore(str(file)).lifespan():
@@ -240,7 +240,7 @@ async def test_it_moves_into_an_empty_schema_only_and_leaves_the_file_as_it_was(
         pass
 
 
-@pytest.mark.slow  # The command starts in a process of its own.
+@pytest.mark.slow  # Starts a process.
 async def test_killed_in_the_middle_nothing_was_moved_and_the_next_call_completes_it(
     file: Path,
     environment: dict[str, str],
@@ -256,7 +256,7 @@ async def test_killed_in_the_middle_nothing_was_moved_and_the_next_call_complete
     async with make_target().lifespan():
         pass
     with psycopg.connect(postgresql_url) as other, psycopg.connect(postgresql_url, autocommit=True) as monitor:
-        # It stops here, with all events copied.
+        # It is stopped here, with all events copied.
         other.execute(f"LOCK TABLE {postgresql_schema}.event_channel IN SHARE MODE")
         with popen("move", "--from", str(file), **environment) as moving:
 
@@ -269,7 +269,7 @@ async def test_killed_in_the_middle_nothing_was_moved_and_the_next_call_complete
     with pytest.raises(BackendUnavailable, match="a move there was interrupted"):
         async with SQLiteStore(str(file)).lifespan():
             pass
-    # The server may take a moment to notice. The next call waits for that.
+    # The server may notice this late. The next call waits for it.
     status, moved = command()
     assert (status, moved["movedBefore"], moved["rows"]["event"]) == (0, False, 8)
     target = make_target()
@@ -292,7 +292,7 @@ async def test_a_move_that_was_interrupted_can_be_canceled(
         pass
 
 
-def test_what_is_no_file_of_ours_is_refused(file: Path, command: MoveCommand) -> None:
+def test_a_foreign_file_is_refused(file: Path, command: MoveCommand) -> None:
     status, said = command()
     assert status == 1
     assert "cannot be opened" in said["detail"]

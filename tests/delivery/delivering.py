@@ -47,7 +47,7 @@ def emit(connection: sqlite3.Connection, tenant: str = "acme", type: str = "invo
 
 @dataclass
 class Deliverer:
-    """What a process runs."""
+    """The store and the dispatcher of a process."""
 
     store: SQLiteStore
     dispatcher: Dispatcher
@@ -63,7 +63,7 @@ class Deliverer:
         return event
 
     async def emit_elsewhere(self, tenant: str = "acme", type: str = "invoice.paid", **options: Any) -> Event:
-        """As another process does, which tells nobody."""
+        """Emit as another process does, without waking the dispatcher."""
         (event,) = await self.store.submit([new_event(type, {"amount": 9900}, tenant=tenant, **options)]).wait()
         return event
 
@@ -77,7 +77,7 @@ class Deliverer:
         return list(reversed(page.items))
 
     async def attempted(self, count: int, **query: Any) -> list[Attempt]:
-        """The attempts, once there are that many."""
+        """Return the attempts once there are this many."""
 
         async def enough() -> list[Attempt] | None:
             found = await self.attempts(**query)
@@ -90,7 +90,7 @@ class Deliverer:
         return int(count)
 
     async def disabled(self, tenant: str = "acme") -> dict[str, str | None]:
-        """Why endpoints are disabled, by their id."""
+        """Return why endpoints are disabled, by id."""
         page = await self.store.list_endpoints(tenant, limit=250, cursor=None)
         return {endpoint.id: endpoint.disabled_reason for endpoint in page.items if endpoint.disabled}
 
@@ -128,7 +128,7 @@ async def delivering(
 
 @contextmanager
 def blackhole() -> Generator[str]:
-    """The URL of a receiver that takes connections and never answers."""
+    """Yield the URL of a receiver that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)

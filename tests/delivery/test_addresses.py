@@ -32,7 +32,7 @@ FORBIDDEN = """
 
 
 def resolver(*answers: Iterable[str] | OSError) -> Callable[[str, int], Awaitable[Iterable[str]]]:
-    """A resolver that gives these answers in turn, then the last one for ever."""
+    """A resolver that returns these answers in turn, and then always the last one."""
     waiting = list(answers)
 
     async def resolve(host: str, port: int) -> Iterable[str]:
@@ -57,7 +57,7 @@ def test_every_other_address_is_forbidden(address: str) -> None:
 
 @settings(max_examples=300)
 @given(st.ip_addresses())
-def test_nothing_that_python_calls_special_is_allowed(address: IPv4Address | IPv6Address) -> None:
+def test_no_address_that_python_calls_special_is_allowed(address: IPv4Address | IPv6Address) -> None:
     special = not address.is_global or address.is_multicast or address.is_reserved or address.is_link_local
     if special and not address.exploded.startswith(("0064:ff9b:0000", "0000:0000:0000:0000:0000:ffff")):
         assert not AddressGuard().is_allowed(address)
@@ -65,17 +65,17 @@ def test_nothing_that_python_calls_special_is_allowed(address: IPv4Address | IPv
 
 @settings(max_examples=300)
 @given(st.ip_addresses(v=4))
-def test_an_ipv4_address_is_judged_alike_in_every_disguise_that_leads_to_it(address: IPv4Address) -> None:
+def test_an_ipv4_address_is_treated_the_same_in_every_ipv6_form(address: IPv4Address) -> None:
     guard = AddressGuard()
     allowed = guard.is_allowed(address)
     assert guard.is_allowed(IPv6Address(0xFFFF << 32 | int(address))) is allowed
     assert guard.is_allowed(IPv6Address(0x64FF9B << 96 | int(address))) is allowed
-    # Tunnels nobody needs any more.
+    # Tunnels that are no longer in use.
     assert not guard.is_allowed(IPv6Address(0x2002 << 112 | int(address) << 80 | 1))
     assert not guard.is_allowed(IPv6Address(0x20010000 << 96 | ~int(address) & 0xFFFFFFFF))
 
 
-def test_opened_networks_are_allowed_in_every_disguise_and_nothing_else_is() -> None:
+def test_allowed_networks_are_allowed_in_every_ipv6_form_and_no_others() -> None:
     guard = AddressGuard(Networks([ip_network("127.0.0.0/8"), ip_network("fd00::/8"), ip_network("::1/128")]))
     for address in ("127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fd12::1", "::1", "8.8.8.8"):
         assert guard.is_allowed(address), address
@@ -91,7 +91,7 @@ def test_opened_networks_are_allowed_in_every_disguise_and_nothing_else_is() -> 
         assert not guard.is_allowed(address), address
 
 
-def test_an_opened_tunnel_does_not_open_what_lies_behind_it() -> None:
+def test_an_allowed_tunnel_does_not_allow_the_addresses_behind_it() -> None:
     guard = AddressGuard(Networks([ip_network(text) for text in ("2002::/16", "2001::/32", "64:ff9b:1::/48", "::/96")]))
     for address in ("2002:808:808::1", "64:ff9b:1::8.8.8.8", "2001:0:808:808::f7f7:f7f7", "::8.8.8.8"):
         assert guard.is_allowed(address), address
@@ -236,11 +236,11 @@ def test_malformed_and_ambiguous_urls_are_refused_with_the_remedy(url: str, reme
 def test_forbidden_addresses_in_urls_are_refused_in_every_spelling(host: str) -> None:
     with pytest.raises(ForbiddenAddress) as caught:
         AddressGuard().check_url(f"http://{host}/")
-    # What is refused is not repeated in another spelling: the message is the same for all.
+    # The message does not repeat the address in another spelling. It is the same for all.
     assert str(caught.value) == ForbiddenAddress.message
 
 
-def test_an_opened_address_is_taken_in_every_spelling_and_sent_in_the_usual_one() -> None:
+def test_an_allowed_address_is_accepted_in_every_spelling_and_normalised() -> None:
     guard = AddressGuard(Networks([ip_network("127.0.0.0/8")]))
     for host in ("127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "１２７.0.0.1"):
         assert guard.check_url(f"http://{host}:81/").authority == b"127.0.0.1:81"
@@ -276,14 +276,14 @@ async def test_a_host_with_forbidden_addresses_only_is_refused() -> None:
         await guard.addresses("internal.example.com", 443)
 
 
-async def test_a_host_that_answers_differently_the_second_time_is_judged_again() -> None:
+async def test_a_host_that_resolves_differently_the_second_time_is_checked_again() -> None:
     guard = AddressGuard(resolve=resolver(["8.8.8.8"], ["127.0.0.1"]))
     assert await guard.addresses("rebind.example.com", 443) == ["8.8.8.8"]
     with pytest.raises(ForbiddenAddress):
         await guard.addresses("rebind.example.com", 443)
 
 
-async def test_ip_addresses_are_not_resolved_but_judged() -> None:
+async def test_ip_addresses_are_checked_without_being_resolved() -> None:
     guard = AddressGuard(resolve=resolver(["8.8.8.8"]))
     assert await guard.addresses("1.1.1.1", 443) == ["1.1.1.1"]
     with pytest.raises(ForbiddenAddress):
@@ -298,7 +298,7 @@ async def test_a_name_is_not_looked_up_until_it_is_called() -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "a.localhost"])
-def test_the_name_of_this_host_is_refused_unless_loopback_is_allowed(host: str) -> None:
+def test_localhost_is_refused_unless_loopback_is_allowed(host: str) -> None:
     with pytest.raises(ForbiddenAddress):
         AddressGuard().check_url(f"http://{host}:8000/")
     opened = AddressGuard(Networks([ip_network("::1/128")]))

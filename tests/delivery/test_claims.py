@@ -30,7 +30,7 @@ def planned(
     return plan_claim(request, found)
 
 
-def test_endpoints_that_are_not_there_or_have_nothing_due_get_nothing() -> None:
+def test_missing_endpoints_and_endpoints_with_nothing_due_get_nothing() -> None:
     plan = planned([request(1), request(2)], [candidate(2, due=NOW + 5)])
     claim = plan.claim([], {})
     assert (plan.slots, claim.waiting, claim.unserved) == ({}, [(NOW + 5, 2)], [])
@@ -54,7 +54,7 @@ def test_the_store_knows_of_failures_before_this_process_started() -> None:
     none_degraded = Capacity(free=10, reserve=0, degraded=0)
     found = [candidate(1, failing=True), candidate(2, failing=True)]
     plan = planned(asked, found, none_degraded)
-    assert plan.slots == {2: 8}, "what this process has seen itself counts more"
+    assert plan.slots == {2: 8}, "what this process has observed takes precedence"
     assert plan.failing == [1, 2]
 
 
@@ -80,7 +80,7 @@ def test_a_high_rate_goes_a_tenth_of_a_second_at_a_time() -> None:
     assert plan.claim([], {1: 3}).remaining == []
 
 
-def test_neither_a_rate_limit_nor_a_pause_holds_urgent_deliveries() -> None:
+def test_neither_a_rate_limit_nor_a_pause_delays_urgent_deliveries() -> None:
     found = [candidate(rate_limit=1, paced_until=NOW + 500, paused_at=NOW, paused_until=NOW + MINUTE)]
     assert planned([request()], found).waiting == [(NOW + MINUTE, 1)]
     plan = planned([request()], found, urgent=True)
@@ -88,11 +88,11 @@ def test_neither_a_rate_limit_nor_a_pause_holds_urgent_deliveries() -> None:
     assert plan.paces({1: 8}) == {}
 
 
-def test_what_was_stored_while_the_clock_was_ahead_holds_nothing() -> None:
+def test_times_stored_while_the_clock_was_ahead_delay_nothing() -> None:
     hour = 60 * MINUTE
     assert Holds(rate_limit=10, paced_until=NOW + 100).until(NOW) == NOW + 100
     assert Holds(rate_limit=10, paced_until=NOW + hour).until(NOW) == 0
-    assert Holds(paced_until=NOW + 100).until(NOW) == 0, "there is no limit any longer"
+    assert Holds(paced_until=NOW + 100).until(NOW) == 0, "there is no longer a limit"
     assert Holds(paused_at=NOW, paused_until=NOW + hour).until(NOW) == NOW + hour
     assert Holds(paused_at=NOW + hour, paused_until=NOW + hour + MINUTE).until(NOW) == 0
     plan = planned([request()], [candidate(rate_limit=10, paced_until=NOW + hour)])

@@ -46,7 +46,7 @@ def failing(reason: str) -> Generator[None]:
     assert caught.value.reason == reason
 
 
-async def test_a_request_arrives_as_it_was_given_and_its_response_comes_back() -> None:
+async def test_a_request_arrives_unchanged_and_its_response_is_returned() -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 503 Later\r\nRetry-After: 120\r\nContent-Type: text/plain\r\nX-Secret: s\r\n")
@@ -153,7 +153,7 @@ async def test_a_receiver_that_wants_a_client_certificate_is_reported(
             with context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False) as tls:
                 with pytest.raises(ssl.SSLError):
                     tls.do_handshake()
-                # Closed at once, the client might see a reset in place of the alert.
+                # If it were closed immediately, the client might see a reset instead of the alert.
                 seen.wait(5)
 
         seen = threading.Event()
@@ -164,7 +164,7 @@ async def test_a_receiver_that_wants_a_client_certificate_is_reported(
             seen.set()
 
 
-async def test_tls_with_a_receiver_that_speaks_none_is_reported(trusting: ssl.SSLContext) -> None:
+async def test_a_receiver_that_does_not_speak_tls_is_reported(trusting: ssl.SSLContext) -> None:
     async def banner(peer: Peer) -> None:
         await peer.send(b"SSH-2.0-OpenSSH_9.6\r\n" + b"x" * 100)
         await anyio.sleep(1)
@@ -211,7 +211,7 @@ async def test_tenants_share_no_connection() -> None:
 async def test_forbidden_addresses_are_not_connected_to(host: str) -> None:
     strict = guard(["::1", "127.0.0.1", "192.168.0.1"], opened=False)
     async with listening() as seen, DeliveryClient(strict) as client:
-        # A name that leads there is not told from one that does not exist.
+        # The message is the same as for a name that does not exist.
         with failing(NO_ADDRESS if host.endswith(".test") else "address is not allowed"):
             await client.post(seen.url(host), HEADERS, b"{}")
     assert seen.connections == 0
@@ -222,10 +222,10 @@ async def test_addresses_are_tried_in_turn_and_forbidden_ones_left_out() -> None
         assert (await client.post(seen.url(HOST), HEADERS, b"{}")).status == 200
 
 
-async def test_an_address_that_leads_nowhere_leaves_time_for_the_next() -> None:
+async def test_an_unreachable_address_leaves_time_for_the_next() -> None:
     async with listening() as seen:
         with socket.socket() as full, socket.socket() as first, socket.socket() as second:
-            # A queue that is full drops what comes, as a firewall does.
+            # A full queue drops packets, like a firewall.
             full.bind(("127.0.0.9", seen.port))
             full.listen(0)
             for filler in (first, second):

@@ -24,7 +24,7 @@ from tests.wire import LOOPBACK, guard, listening
 
 async def test_without_a_free_descriptor_the_receiver_is_not_blamed() -> None:
     async with listening() as seen, DeliveryClient(guard()) as client:
-        # A listener that begins to listen takes a descriptor at once.
+        # A new listener needs a descriptor immediately.
         await anyio.wait_all_tasks_blocked()
         with no_free_descriptors(), pytest.raises(OutOfResources, match="Too many open files"):
             await client.post(seen.url(), [], b"{}")
@@ -45,7 +45,7 @@ async def test_without_a_free_thread_the_receiver_is_not_blamed() -> None:
     refused: list[str] = []
 
     async def resolve(host: str, port: int) -> list[str]:
-        # More at once than idle threads may be left over.
+        # More at a time than there may be idle threads.
         await anyio.to_thread.run_sync(time.sleep, 0.2, limiter=anyio.CapacityLimiter(1))
         return ["127.0.0.1"]
 
@@ -64,7 +64,7 @@ async def test_without_a_free_thread_the_receiver_is_not_blamed() -> None:
         assert (await client.post(seen.url("hook.example.test"), [], b"{}")).status == 200
 
 
-async def test_certificates_that_could_not_be_read_for_want_of_a_descriptor_are_read_again(
+async def test_certificates_that_could_not_be_read_without_a_descriptor_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -82,7 +82,7 @@ async def test_certificates_that_could_not_be_read_for_want_of_a_descriptor_are_
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-def test_what_the_system_lacks_is_found_behind_the_errors_that_hide_it(number: int) -> None:
+def test_missing_resources_are_found_behind_other_errors(number: int) -> None:
     hidden = OSError("All connection attempts failed")
     hidden.__cause__ = OSError(number, os.strerror(number))
     for error in (hidden, hidden.__cause__, MemoryError()):

@@ -13,7 +13,7 @@ def watched() -> tuple[Clock, ClockWatch]:
     return clock, ClockWatch(lambda: int(clock() * 1000), clock.monotonic)
 
 
-def test_time_that_passes_is_no_jump_and_drift_is_none_either() -> None:
+def test_neither_passing_time_nor_drift_is_a_jump() -> None:
     clock, watch = watched()
     for seconds in (0.0, 1.0, 86_400.0):
         clock.advance(seconds)

@@ -24,7 +24,7 @@ from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest, alloc
     st.integers(0, 10),
     st.integers(0, 20),
 )
-def test_no_bound_is_broken_and_no_slot_left_unused(
+def test_no_limit_is_exceeded_and_no_slot_left_unused(
     wants: list[tuple[Lane, int, int, str]], free: int, reserve: int, slow: int
 ) -> None:
     requests = [SlotRequest(place, lane, room, load, tenant) for place, (lane, room, load, tenant) in enumerate(wants)]
@@ -52,9 +52,9 @@ def test_success_doubles_the_slots_of_an_endpoint_and_failure_reduces_them() -> 
         limits.learn(1, 0, ok=True, slow=False, throttled=False)
     assert limits.lane(1) is Lane.HEALTHY
     limits.learn(1, 0, ok=False, slow=False, throttled=False)
-    assert (limits.request(1).slots, limits.lane(1)) == (3, Lane.HEALTHY), "one failure of many is not much"
+    assert (limits.request(1).slots, limits.lane(1)) == (3, Lane.HEALTHY), "one failure among many changes little"
     limits.learn(1, 0, ok=False, slow=True, throttled=False)
-    assert (limits.request(1).slots, limits.lane(1)) == (1, Lane.DEGRADED), "a timeout holds a slot for long"
+    assert (limits.request(1).slots, limits.lane(1)) == (1, Lane.DEGRADED), "a timeout occupies a slot for a long time"
     limits.learn(1, 0, ok=True, slow=True, throttled=False)
     assert limits.lane(1) is Lane.DEGRADED
 
@@ -68,7 +68,7 @@ def test_an_endpoint_that_is_throttled_gets_half_however_many_attempts_fail() ->
         assert limits.request(1).slots == expected
 
 
-def test_an_endpoint_that_works_no_longer_is_degraded_after_a_few_failures() -> None:
+def test_an_endpoint_that_stops_working_is_degraded_after_a_few_failures() -> None:
     limits = Limits(concurrency=100, per_endpoint=8)
     for _ in range(100):
         limits.learn(1, 0, ok=True, slow=False, throttled=False)
@@ -106,25 +106,25 @@ def test_attempts_that_fail_together_pause_an_endpoint_once_and_a_success_ends_t
     limits.learn(1, 0.101, ok=True, slow=False, throttled=False)
     assert limits.paused_until(1) == -math.inf
     limits.learn(1, 0.102, ok=False, slow=False, throttled=False)
-    assert limits.paused_until(1) == 0.102, "a first failure pauses nothing"
+    assert limits.paused_until(1) == 0.102, "the first failure pauses nothing"
     limits.learn(1, 0.103, ok=False, slow=False, throttled=False)
-    assert limits.paused_until(1) == pytest.approx(0.203), "it begins anew"
+    assert limits.paused_until(1) == pytest.approx(0.203), "it starts again"
     limits.resume(1)
     assert limits.paused_until(1) == -math.inf
     assert limits.paused_until(2) == -math.inf
 
 
-def test_what_is_known_of_endpoints_is_bounded() -> None:
+def test_the_number_of_remembered_endpoints_is_bounded() -> None:
     limits = Limits(concurrency=2, per_endpoint=1)
     limits.started(0, "acme", 0)
     for endpoint in range(1, 20_000):
         limits.learn(endpoint, 0, ok=True, slow=False, throttled=False)
     assert len(limits) == 10_000
-    assert limits.request(0).slots == 0, "what is under way is not forgotten"
+    assert limits.request(0).slots == 0, "an endpoint with a running attempt is not forgotten"
     assert limits.lane(1) is Lane.UNKNOWN
 
 
-def test_busy_endpoints_wait_aside_until_an_attempt_of_theirs_is_over() -> None:
+def test_busy_endpoints_wait_until_one_of_their_attempts_has_ended() -> None:
     limits = Limits(concurrency=4, per_endpoint=1)
     ready = Ready(limits)
     lane = limits.started(1, "acme", 0)
@@ -139,7 +139,7 @@ def test_busy_endpoints_wait_aside_until_an_attempt_of_theirs_is_over() -> None:
     assert len(ready) == 0
 
 
-def test_endpoints_that_fail_begin_a_few_at_a_time_and_those_that_work_do_not_wait_for_them() -> None:
+def test_failing_endpoints_start_a_few_at_a_time_and_working_ones_do_not_wait_for_them() -> None:
     limits = Limits(concurrency=80, per_endpoint=1)
     ready = Ready(limits)
     assert ready.degraded_from() == math.inf, "nobody waits"
@@ -147,7 +147,7 @@ def test_endpoints_that_fail_begin_a_few_at_a_time_and_those_that_work_do_not_wa
         limits.learn(endpoint, 0, ok=False, slow=False, throttled=False)
         ready.add(endpoint)
     assert ready.degraded_from() == -math.inf
-    assert limits.capacity(0).of(Lane.DEGRADED) == 5, "an eighth of the slots they may have"
+    assert limits.capacity(0).of(Lane.DEGRADED) == 5, "an eighth of their slots"
     for endpoint in range(5):
         ready.remove(endpoint)
         limits.started(endpoint, "acme", 0)
@@ -198,7 +198,7 @@ def test_without_free_slots_failing_endpoints_get_none_over_time() -> None:
     ready.add(1)
     for _ in range(3):
         limits.started(2, "acme", 0)
-    assert limits.degraded_from() == ready.degraded_from() == math.inf, "the last slot is kept for those that work"
+    assert limits.degraded_from() == ready.degraded_from() == math.inf, "the last slot is for working endpoints"
     limits.finished(2, "acme", Lane.UNKNOWN)
     assert ready.degraded_from() == -math.inf
 
@@ -220,7 +220,7 @@ def test_the_list_of_ready_endpoints_is_bounded_and_failing_ones_do_not_displace
     assert ready.full
 
 
-def test_endpoints_that_got_no_slot_keep_their_turn() -> None:
+def test_endpoints_that_got_no_slot_keep_their_place() -> None:
     limits = Limits(concurrency=4, per_endpoint=1)
     ready = Ready(limits)
     for endpoint in range(5):

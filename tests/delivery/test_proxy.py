@@ -24,7 +24,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    """Its own certificate, in a file."""
+    """The certificate of the authority, in a file."""
     path = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(path))
     return str(path)
@@ -37,7 +37,7 @@ def server_context(authority: trustme.CA, name: str = "localhost") -> ssl.SSLCon
 
 
 async def test_deliveries_go_through_the_proxy_with_its_credentials(proxy: str) -> None:
-    # Nothing is resolved here.
+    # This process resolves no name.
     unused = guard(OSError("not asked"))
     through = parse_proxy(f"http://user:p%40ss%3Aword@{proxy}")
     async with listening() as seen, DeliveryClient(unused, proxy=through) as client:
@@ -48,7 +48,7 @@ async def test_deliveries_go_through_the_proxy_with_its_credentials(proxy: str) 
     assert b"proxy-authorization" not in seen.requests[0].headers
 
 
-async def test_tls_goes_through_the_proxy_from_end_to_end(proxy: str, authority: trustme.CA, ca_file: str) -> None:
+async def test_tls_through_the_proxy_is_end_to_end(proxy: str, authority: trustme.CA, ca_file: str) -> None:
     through = parse_proxy(f"http://user:p%40ss%3Aword@{proxy}")
     async with listening(context=server_context(authority)) as seen:
         async with DeliveryClient(guard(), proxy=through, ca_file=ca_file) as client:
@@ -88,7 +88,7 @@ async def test_a_proxy_that_is_away_is_not_the_receivers_fault() -> None:
     assert "hunter2" not in str(caught.value) + repr(through)
 
 
-async def test_forbidden_addresses_do_not_get_as_far_as_the_proxy(proxy: str) -> None:
+async def test_forbidden_addresses_are_refused_before_the_proxy(proxy: str) -> None:
     through = parse_proxy(f"http://user:p%40ss%3Aword@{proxy}")
     async with listening() as seen, DeliveryClient(guard(opened=False), proxy=through) as client:
         for host in ("127.0.0.1", "localhost", "[::1]", "10.0.0.1"):
@@ -117,7 +117,7 @@ async def connect_head(peer: Peer) -> bytes:
         b"",
     ],
 )
-async def test_whatever_a_proxy_refuses_is_told_by_one_reason(answer: bytes) -> None:
+async def test_every_refusal_of_a_proxy_has_the_same_reason(answer: bytes) -> None:
     async def behave(peer: Peer) -> None:
         await connect_head(peer)
         await peer.send(answer)
@@ -129,7 +129,7 @@ async def test_whatever_a_proxy_refuses_is_told_by_one_reason(answer: bytes) -> 
     assert caught.value.reason == "connection failed"
 
 
-async def test_a_proxy_that_never_answers_costs_an_attempt_its_time_only() -> None:
+async def test_a_proxy_that_never_answers_only_times_an_attempt_out() -> None:
     async def behave(peer: Peer) -> None:
         await anyio.sleep_forever()
 
@@ -161,7 +161,7 @@ async def test_a_proxy_may_use_tls_itself(authority: trustme.CA, ca_file: str) -
 
 
 @pytest.mark.parametrize("url", ["proxy.example.com:3128", "socks5://proxy", "http://", "http://p:x", "http://p/path"])
-def test_what_is_no_url_of_a_proxy_is_refused_without_repeating_it(url: str) -> None:
+def test_an_invalid_proxy_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="Give a URL such as"):
         parse_proxy(url)
 

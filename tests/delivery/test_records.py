@@ -47,9 +47,7 @@ def outcome(status: int = 500, at: int = NOW, **values: Any) -> Outcome:
 
 
 @pytest.mark.parametrize(("status", "next_due", "finished"), [(200, None, True), (500, NOW, False), (500, None, True)])
-def test_a_delivery_is_over_with_a_success_or_with_the_schedule(
-    status: int, next_due: int | None, finished: bool
-) -> None:
+def test_a_delivery_ends_with_a_success_or_with_the_schedule(status: int, next_due: int | None, finished: bool) -> None:
     assert is_finished(outcome(status, next_due=next_due)) is finished
 
 
@@ -81,7 +79,7 @@ def test_gone_disables_immediately_and_failing_after_some_time(
     assert next_state(outcome(status), before, disable_after=disable_after).disabled_reason == reason
 
 
-def test_a_reason_that_is_there_is_kept() -> None:
+def test_an_existing_reason_is_kept() -> None:
     before = EndpointState(NOW, "manual", 0, 0)
     assert next_state(outcome(410), before, disable_after=1).disabled_reason == "manual"
 

@@ -18,7 +18,7 @@ def test_an_endpoint_gets_several_slots_so_that_a_test_that_hangs_does_not_hold_
         urgent.started(1, "acme")
     urgent.add([1])
     assert urgent.take() == []
-    assert not urgent, "it is blocked, and nothing is to be done"
+    assert not urgent, "it is blocked, and there is nothing to do"
     urgent.finished(1, "acme")
     assert urgent
     assert endpoints(urgent.take()) == [1]
@@ -41,7 +41,7 @@ def filled(urgent: Urgent) -> list[SlotRequest]:
     return urgent.take()
 
 
-def test_slots_are_bounded_and_those_who_got_none_ask_again_when_one_is_free() -> None:
+def test_slots_are_bounded_and_endpoints_without_one_ask_again_when_one_is_free() -> None:
     urgent = Urgent(concurrency=1)
     urgent.add(range(20))
     assert len(urgent.take()) == 20

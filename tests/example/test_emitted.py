@@ -18,7 +18,7 @@ SIGN_IN = {"email": "ada@example.com", "password": "ada-demo"}
 
 @pytest.fixture(params=["starlette", "fastapi", "litestar"])
 def client(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.chdir(tmp_path)  # The database lies in the current directory.
+    monkeypatch.chdir(tmp_path)  # The database is in the current directory.
     app = importlib.import_module(f"example_app.{request.param}_app").app
     make = LitestarClient if request.param == "litestar" else TestClient
     with make(app) as client:

@@ -27,7 +27,7 @@ STRIPE_SECRET = "whsec_of_the_test"
 HOOKS = "/api/v1/webhooks"
 
 
-# Making an SSL context, which no call here needs, takes longer than most of the tests.
+# Creating an SSL context takes longer than most of the tests, and no call here needs one.
 plain = httpx.Client(verify=False)
 
 
@@ -45,7 +45,7 @@ class ExampleReceiver:
     secret: str
 
     def received(self) -> list[dict[str, Any]]:
-        """What it has verified, newest first."""
+        """Return the webhooks that it has verified, newest first."""
         received: list[dict[str, Any]] = plain.get(f"{self.url}/received").json()["received"]
         return received
 
@@ -65,7 +65,7 @@ def receiver() -> Generator[ExampleReceiver]:
 
 
 def answers(url: str) -> bool:
-    """Whether anybody listens there."""
+    """Return whether something listens there."""
     try:
         return plain.get(url).status_code < 500
     except httpx.TransportError:
@@ -78,7 +78,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     directory, app = tmp_path_factory.mktemp("example"), f"example_app.{request.param}_app:app"
     with serving(directory, app=app, EXAMPLE_API_KEY=KEY, STRIPE_WEBHOOK_SECRET=STRIPE_SECRET) as server:
         yield server.url
-        # Streams of the tests are closed by now, and Stripe and the endpoints have had their answers.
+        # The streams of the tests are closed by now, and Stripe and the endpoints have their responses.
         assert server.stop() in (0, -15)
 
 
@@ -230,7 +230,7 @@ def test_page_of_another_site_reaches_no_route_of_the_product(
         assert (refused.status_code, refused.json()["code"]) == (403, "cross_origin"), path
     assert len(newest(browser)) == len(before) + 1
     assert browser.delete(f"/api/v1/keys/{key}").status_code == 204
-    # A form can send JSON as text, without asking first. FastAPI refuses that by itself.
+    # A form can send JSON as text without a preflight request. FastAPI refuses that itself.
     body = json.dumps({"title": "Forged"})
     form = {"Origin": "", "Content-Type": "text/plain", **headers}
     assert browser.post("/api/v1/documents", content=body, headers=form).status_code in (403, 422)
@@ -248,7 +248,7 @@ def test_cookie_planted_before_signing_in_is_worth_nothing_after_it(base: str) -
             assert "Ada" not in attacker.get("/").text
 
 
-def test_session_cookie_is_secure_where_the_site_is(base: str) -> None:
+def test_session_cookie_is_secure_if_the_site_is(base: str) -> None:
     for scheme, secure in (("https", True), ("http", False)):
         with httpx.Client(base_url=base, verify=False, headers={"X-Forwarded-Proto": scheme}) as client:
             cookie = client.post("/session", json=CREDENTIALS).headers["set-cookie"].lower()
@@ -257,7 +257,7 @@ def test_session_cookie_is_secure_where_the_site_is(base: str) -> None:
             assert ("secure" in cookie) is secure
 
 
-def test_other_user_sees_nothing_of_it(base: str, api: httpx.Client) -> None:
+def test_other_user_sees_no_events_of_it(base: str, api: httpx.Client) -> None:
     api.post("/api/v1/documents", json={"title": "Private"})
     with httpx.Client(base_url=base, verify=False) as grace:
         grace.post("/session", json={"email": "grace@example.com", "password": "grace-demo"}).raise_for_status()
@@ -321,7 +321,7 @@ def stripe_sends(
 
 
 def check_out(base: str, id: str = "") -> httpx.Response:
-    """The checkout by which Ada becomes a customer."""
+    """The checkout that makes Ada a customer."""
     about = {"mode": "subscription", "subscription": "sub_1", "customer": "cus_1", "client_reference_id": "user_ada"}
     return stripe_sends(base, "checkout.session.completed", about, id)
 

@@ -43,7 +43,7 @@ def test_visitor_signs_in_makes_things_and_sees_the_events(host: str, browser: B
         expect(page.get_by_text("Minutes <b>of</b> May")).to_be_visible()
         expect(page.locator("#events")).to_contain_text("document.created")
 
-        # The page does not load anew here, so this event comes over the stream.
+        # The page is not reloaded here, so this event comes over the stream.
         page.get_by_label("Name").fill("ci")
         page.get_by_role("button", name="Create key").click()
         expect(page.get_by_text("Copy the key now")).to_contain_text("sk_")

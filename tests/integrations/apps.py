@@ -40,7 +40,7 @@ Host = Callable[..., Any]
 
 
 def user_header(connection: HTTPConnection) -> str | None:
-    """Whose events a request emits."""
+    """Return the tenant for whom a request emits."""
     return connection.headers.get("x-user")
 
 

@@ -1,4 +1,4 @@
-"""Event types in the OpenAPI documents that FastAPI and Litestar make of the host."""
+"""Event types in the OpenAPI documents that FastAPI and Litestar generate for the host."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_fastapis_document_shows_event_types_beside_what_the_host_documents(sett
     document = client.get("/openapi.json").json()
     check(document)
     assert "own-webhook" in document["webhooks"]
-    # The emitter is no parameter of the route.
+    # The emitter is not a parameter of the route.
     assert "parameters" not in document["paths"]["/invoices"]["get"]
     assert client.get("/docs").status_code == 200
 
@@ -103,7 +103,7 @@ def test_litestars_document_keeps_what_the_host_documents(settings: WebhooksSett
     document = litestar_document(settings, openapi_config=config)
     assert {"own-webhook", "invoice.paid"} <= set(document["webhooks"])
     assert document["info"]["title"] == "Host"
-    # What was handed over is not changed.
+    # The given config is not changed.
     assert set(config.webhooks or {}) == {"own-webhook"}
 
 

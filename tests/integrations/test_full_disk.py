@@ -24,7 +24,7 @@ def test_on_a_full_disk_calls_that_emit_get_503_and_the_log_has_a_line_for_each_
     with small_disk(tmp_path / "disk") as disk:
         webhooks = webhooks_for(make_settings(tmp_path, database=str(disk / "webhooks.db")))
         with running(HOSTS[host](webhooks), anyio_backend) as client:
-            # Only now, as Litestar configures logging at its start.
+            # Not earlier, because Litestar configures logging at startup.
             logger.addHandler(records)
             logger.setLevel(logging.INFO)
             with filled(disk):
@@ -44,7 +44,7 @@ def test_on_a_full_disk_calls_that_emit_get_503_and_the_log_has_a_line_for_each_
             logger.removeHandler(records)
             logger.setLevel(logging.NOTSET)
     told = [record.getMessage() for record in records.records if record.levelno >= logging.INFO]
-    # Two that begin and two that end; a small write that still finds room in the `-wal` is another change.
+    # Two begin and two end. A small write that still fits into the `-wal` is another change.
     assert 4 <= len(told) < CALLS, told
     assert [sum(word in text for text in told) for word in ("after the response are lost", "stored again")] == [1, 1]
     assert told[-1].endswith("again.")

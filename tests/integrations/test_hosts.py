@@ -48,7 +48,7 @@ def client(host: Host, webhooks: Webhooks, anyio_backend: str) -> Iterator[TestC
 
 
 class Records(logging.Handler):
-    """What we log, whatever a host makes of logging: Litestar configures it anew."""
+    """Our log records, whatever the host does to logging: Litestar reconfigures it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def logged() -> Iterator[list[logging.LogRecord]]:
 def listed(client: TestClient, path: str = MOUNT) -> list[dict[str, Any]]:
     response = client.get(f"{path}/events", headers=bearer("acme"))
     assert response.status_code == 200, response.text
-    # Newest first; the first event is the one that the host emits at startup.
+    # Newest first. The first event is the one that the host emits at startup.
     events: list[dict[str, Any]] = response.json()["events"][:-1]
     return events
 
@@ -83,7 +83,7 @@ def origins(client: TestClient) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["/emit", "/emit-in-thread"])
-def test_an_event_is_listed_once_its_response_has_come(client: TestClient, path: str) -> None:
+def test_an_event_is_listed_once_its_response_has_arrived(client: TestClient, path: str) -> None:
     response = client.post(path, json={}, headers=ACME)
     assert response.status_code in (200, 201), response.text
     assert [event["id"] for event in listed(client)] == [response.json()["id"]]
@@ -182,7 +182,7 @@ def test_where_events_of_background_tasks_cannot_be_stored_it_is_one_line_withou
     assert not any(record.exc_info for record in logged)
 
 
-def test_a_path_that_only_begins_like_the_mount_is_not_ours(client: TestClient) -> None:
+def test_a_path_that_only_starts_like_the_mount_is_not_ours(client: TestClient) -> None:
     response = client.get(f"{MOUNT}x/events", headers=bearer("acme"))
     assert response.status_code == 404
     assert "There is nothing at this path" not in response.text
@@ -192,7 +192,7 @@ def test_a_backend_that_cannot_start_stops_the_host_from_starting(
     host: Host, tmp_path: Path, anyio_backend: str
 ) -> None:
     webhooks = webhooks_for(make_settings(tmp_path, database=str(tmp_path / "missing" / "webhooks.db")))
-    # Litestar holds its lifespan in a task group.
+    # Litestar runs its lifespan in a task group.
     with (
         pytest.raises(Exception) as failure,
         running(host(webhooks), anyio_backend),
@@ -228,7 +228,7 @@ def test_the_urls_it_gives_out_work_under_any_mount_and_root_path(
 
 
 async def test_the_stream_carries_what_a_request_emits(host: Host, webhooks: Webhooks) -> None:
-    """An endless answer needs a client that reads while the app runs, which in-process clients do not."""
+    """An endless response needs a client that reads while the app runs, which in-process clients do not."""
     app = host(webhooks)
     frames: list[bytes] = []
     got = anyio.Event()

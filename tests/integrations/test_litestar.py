@@ -20,7 +20,7 @@ from tests.integrations.apps import litestar_emit, litestar_neighbour
 
 
 class User:
-    """A user as a Litestar host may have it: nothing of Starlette's."""
+    """A user of a Litestar host, independent of Starlette."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,7 +62,7 @@ def test_users_of_other_types_have_no_tenant_until_the_host_resolves_them(settin
         assert "set `Webhooks(tenant=...)`" in client.post("/emit", json={}, headers={"X-User": "acme"}).text
 
 
-def test_the_portal_is_mounted_where_it_is_asked_for(settings: WebhooksSettings) -> None:
+def test_the_portal_is_mounted_at_the_given_path(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings)
     app = Litestar([], path="/outer", plugins=[WebhooksPlugin(webhooks, "/hooks", portal="/customers")])
     with TestClient(app) as client:

@@ -25,7 +25,7 @@ ACME = {"X-User": "acme"}
 
 
 def origins(directory: Path) -> list[str]:
-    """What the host emitted, read after it has ended."""
+    """Return what the host emitted, read after it has ended."""
     webhooks = webhooks_for(make_settings(directory))
     with TestClient(webhooks) as client:
         events = client.get("/events", headers=bearer("acme")).json()["events"]
@@ -59,13 +59,13 @@ def test_a_server_emits_streams_and_stops_cleanly_with_a_stream_open(tmp_path: P
             code = running.stop(timeout=10)
             reader.join(5)
         assert endings == ["clean"]
-        # Granian counts the signal as the reason of its end.
+        # Granian reports the signal as the reason for its end.
         assert code in (0, -signal.SIGTERM), running.log.read_text()
     assert origins(tmp_path) == ["startup", "client", "thread", "shutdown"]
 
 
 @pytest.mark.parametrize("server", list(COMMANDS))
-def test_a_server_ends_where_the_backend_cannot_start(tmp_path: Path, server: str) -> None:
+def test_a_server_ends_if_the_backend_cannot_start(tmp_path: Path, server: str) -> None:
     command = [part.format(app=APP, port=free_port()) for part in COMMANDS[server]]
     environment = {**os.environ, "WEBHOOKS_DATABASE": "/nowhere/webhooks.db", "TEST_HOST": "starlette"}
     ended = subprocess.run(
@@ -87,5 +87,5 @@ def test_a_root_path_of_the_server_is_in_the_urls(tmp_path: Path, host: str) -> 
         assert document["servers"] == [{"url": f"/proxy{MOUNT}"}]
         url = httpx.post(f"{base}/portal", headers=bearer("acme")).json()["url"]
         assert url.startswith(f"{running.url}/proxy{MOUNT}/dashboard?token=")
-        # The proxy takes the prefix off again.
+        # The proxy removes the prefix again.
         assert "acme" in httpx.get(url.replace("/proxy", "", 1)).raise_for_status().text

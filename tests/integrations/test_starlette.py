@@ -49,7 +49,7 @@ def test_installed_in_one_call_it_knows_the_user_in_any_order(
     with TestClient(app) as client:
         identifier = client.post("/emit", headers=ACME).json()["id"]
         emitted_webhooks.assert_emitted("invoice.paid", tenant="acme")
-        # The routes below the mount go by the same user.
+        # The routes below the mount see the same user.
         (event,) = client.get("/api/v1/webhooks/events", headers=ACME).json()["events"]
         assert event["id"] == identifier
         assert client.get("/api/v1/webhooks/events", headers={"X-User": "globex"}).json()["events"] == []
@@ -81,7 +81,7 @@ def test_once_the_app_has_started_installing_is_refused_and_changes_nothing(
 
 
 class EmitsItself:
-    """Middleware of a host, outside of ours or inside."""
+    """Middleware of a host, outside or inside ours."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

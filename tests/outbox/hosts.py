@@ -38,7 +38,7 @@ _INSERT = "INSERT INTO orders (sku) VALUES ('{sku}')"
 
 
 class Rejected(Exception):
-    """The host changes its mind."""
+    """Raised to roll back a transaction."""
 
 
 @dataclass

@@ -33,7 +33,7 @@ def engine_of(host: str) -> Engine:
 
 
 def make_webhooks(host: str, log: str, schema: str, *, deliver: bool = True) -> Webhooks:
-    """A host whose log may lie in its own database."""
+    """Create a host whose log may be in its own database."""
     settings = WebhooksSettings(
         database=log,
         database_schema=schema,
@@ -48,7 +48,7 @@ def make_webhooks(host: str, log: str, schema: str, *, deliver: bool = True) -> 
 
 
 def place_orders(webhooks: Webhooks, engine: Engine, orders: str, ready: int) -> None:
-    """Place orders for ever, and say so after the first."""
+    """Place orders forever, and print a line after the first one."""
     emitter = webhooks.emitter("acme")
     while True:
         with Session(engine) as session:
@@ -63,8 +63,8 @@ def place_orders(webhooks: Webhooks, engine: Engine, orders: str, ready: int) ->
 
 
 async def work(host: str, log: str, schema: str, ready: int) -> None:
-    """Run a host, whose threads place orders."""
-    # The deliveries of one that was killed are leased for longer than this test may take.
+    """Run a host with threads that place orders."""
+    # The leases of killed processes outlast this test.
     webhooks = make_webhooks(host, log, schema, deliver=False)
     engine = engine_of(host)
     orders = f"{schema}.orders" if host == log else "orders"

@@ -88,7 +88,7 @@ def test_psycopg_needs_a_transaction(outbox: Outbox, cursors: str) -> None:
         with connection.transaction(), connection.transaction() as inner:
             emitter.emit("order.created", within=connection)
             raise psycopg.Rollback(inner)
-        # Wherever the `search_path` leads.
+        # Independent of the `search_path`.
         with connection.transaction():
             connection.execute("SET LOCAL search_path TO pg_temp")
             many = emitter.emit_many([("order.created", {})] * 3, within=connection)

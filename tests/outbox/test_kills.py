@@ -34,7 +34,7 @@ async def logged(webhooks: Webhooks) -> Sequence[str]:
         cursor = page.next_cursor
 
 
-# Each of its processes starts a Python, and connects to its databases.
+# Each process starts Python, and connects to its databases.
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_orders_and_events_agree_whenever_the_process_dies(

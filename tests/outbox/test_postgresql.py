@@ -1,4 +1,4 @@
-"""Hosts with their tables in the database of the PostgreSQL backend: nothing to configure, moved by any process."""
+"""Hosts with their tables in the database of the PostgreSQL backend: no configuration, and any process moves."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ async def test_several_processes_move_each_event_once_and_in_order(make: MakeWeb
         await logged(first, *ids)
 
 
-async def test_a_row_that_cannot_be_read_holds_up_nothing(
+async def test_a_row_that_cannot_be_read_delays_no_other(
     make: MakeWebhooks, engine: Engine, postgresql_schema: str, postgresql_url: str
 ) -> None:
     webhooks = make()
     async with webhooks.lifespan():
         with psycopg.connect(postgresql_url) as connection:
-            # One of a newer version of the package is left for that.
+            # A row of a newer version of the package is left for that version.
             head = json.dumps({"v": 2}, separators=(",", ":")).encode() + b"\n{}"
             for id, body in (("broken", b"\x00"), ("incomplete", b'{"v":1,"type":"x"}\n{}'), ("newer", head)):
                 connection.execute(

@@ -1,4 +1,4 @@
-"""The relay: committed events get into the backend, each once, and leave the outbox only then."""
+"""The relay moves each committed event into the backend once, and only then deletes it from the outbox."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOOPS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
 
 class Moody(MemoryBackend):
-    """A backend that is away, or refuses some events."""
+    """A backend that is unavailable, or refuses some events."""
 
     away = False
     refuses: str | None = None
@@ -80,7 +80,7 @@ def commit(webhooks: Webhooks, engine: Engine, event_type: str = "order.created"
     return event.id
 
 
-async def test_what_the_host_commits_is_moved_in_order_and_what_it_rolls_back_never_exists(
+async def test_committed_events_are_moved_in_order_and_rolled_back_ones_never_exist(
     host: Host, settings: WebhooksSettings, emitted_webhooks: EmittedEvents
 ) -> None:
     webhooks = make(host.outbox, settings)
@@ -109,7 +109,7 @@ async def test_both_event_loops_relay(engine: Engine, settings: WebhooksSettings
 
 
 @LOOPS
-async def test_an_event_stays_until_the_backend_has_taken_it(engine: Engine, settings: WebhooksSettings) -> None:
+async def test_an_event_stays_until_the_backend_has_accepted_it(engine: Engine, settings: WebhooksSettings) -> None:
     backend = Moody(settings)
     webhooks = make(Outbox(engine), settings, backend)
     async with webhooks.lifespan():
@@ -144,9 +144,7 @@ async def test_an_event_that_was_moved_before_the_relay_died_is_there_once(
         await eventually(lambda: waiting(engine) == [])
 
 
-async def test_what_is_refused_is_dead_lettered_and_holds_up_nothing(
-    engine: Engine, settings: WebhooksSettings
-) -> None:
+async def test_a_refused_event_is_dead_lettered_and_delays_no_other(engine: Engine, settings: WebhooksSettings) -> None:
     backend = Moody(settings)
     backend.refuses = "order.odd"
     outbox = Outbox(engine)
@@ -154,7 +152,7 @@ async def test_what_is_refused_is_dead_lettered_and_holds_up_nothing(
     first, odd, last = [commit(webhooks, engine, name) for name in ("order.created", "order.odd", "order.created")]
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO webhooks_outbox (id, tenant, body) VALUES ('broken', 'acme', X'00')"))
-        # One of a newer version of the package is left for a process of that version.
+        # A row of a newer version of the package is left for a process of that version.
         newer = text("INSERT INTO webhooks_outbox (id, tenant, body) VALUES ('newer', 'acme', :body)")
         connection.execute(newer, {"body": b'{"v":2}\n{}'})
     drain = Drain(outbox)
@@ -184,7 +182,7 @@ async def test_large_events_are_moved_a_few_at_a_time(engine: Engine, settings: 
         assert webhooks.backend.events == list(many.events)
 
 
-async def test_to_erase_a_tenant_covers_the_outbox(engine: Engine, settings: WebhooksSettings) -> None:
+async def test_erasing_a_tenant_includes_the_outbox(engine: Engine, settings: WebhooksSettings) -> None:
     backend = Moody(settings)
     backend.away = True
     webhooks = make(Outbox(engine), settings, backend)
@@ -209,7 +207,7 @@ async def test_one_process_relays_and_another_takes_over(
         outbox.metadata.create_all(other)
         other.dispose()
         outbox = Outbox(url, schema=outbox.names.schema)
-    # The lease of one that died without a word is over at once here; a file lock is free at once.
+    # The lease of a process that died ends very soon here. A file lock is released immediately.
     first, second = Drain(outbox, log="a", lease=0.05), Drain(outbox, log="a")
     assert await first.lease()
     term = first.term
@@ -221,7 +219,7 @@ async def test_one_process_relays_and_another_takes_over(
         await anyio.sleep(0.06)
     assert await second.lease()
     assert (first.term, second.term) == (term, term + 1)
-    # Whoever does not relay any more deletes nothing.
+    # A process that no longer relays deletes nothing.
     sql, values = outbox.statement(
         make(outbox, WebhooksSettings()).emitter("acme").prepare("order.created"), paramstyle="qmark"
     )
@@ -266,7 +264,7 @@ def test_a_host_without_the_tables_does_not_start(tmp_path: Path, settings: Webh
     webhooks.install(app)
     with pytest.raises(RuntimeError, match=r"outbox.metadata.create_all\(engine\)"), TestClient(app):
         pass
-    # Known by now, so that no INSERT takes the host's transaction with it.
+    # The table is known to be missing by now, so that no failing INSERT aborts the host's transaction.
     with Session(empty) as session, pytest.raises(RuntimeError, match=r"outbox.metadata.create_all\(engine\)"):
         webhooks.emitter("acme").emit("order.created", within=session)
     empty.dispose()

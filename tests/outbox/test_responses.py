@@ -47,7 +47,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("scope", ["request", "function"])
-def test_a_dependency_that_commits_after_the_response_is_said_once(
+def test_a_dependency_that_commits_after_the_response_is_logged_once(
     engine: Engine, webhooks: Webhooks, caplog: pytest.LogCaptureFixture, scope: Any
 ) -> None:
     def get_session() -> Iterator[Session]:
@@ -74,7 +74,7 @@ def test_a_dependency_that_commits_after_the_response_is_said_once(
     assert all("create_order" in one and 'scope="function"' in one for one in messages)
 
 
-def test_a_rollback_and_a_commit_in_the_handler_are_not_said(
+def test_a_rollback_and_a_commit_in_the_handler_are_not_logged(
     engine: Engine, webhooks: Webhooks, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = FastAPI()
@@ -94,7 +94,7 @@ def test_a_rollback_and_a_commit_in_the_handler_are_not_said(
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_a_hook_that_commits_as_the_response_starts_is_not_said(
+def test_a_hook_that_commits_as_the_response_starts_is_not_logged(
     engine: Engine, webhooks: Webhooks, caplog: pytest.LogCaptureFixture, commits: bool
 ) -> None:
     sessions: list[Session] = []

@@ -36,7 +36,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     """A database with an outbox."""
     engine = create_engine(f"sqlite:///{tmp_path / 'host.db'}")
 
-    # Python's own way to begin transactions of SQLite leaves savepoints out.
+    # The transactions that Python begins for SQLite do not include savepoints.
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: object) -> None:
         connection.isolation_level = None
@@ -120,7 +120,7 @@ def test_a_registry_of_sessions_is_a_session(engine: Engine, emitter: Emitter) -
 async def test_a_registry_of_async_sessions_is_a_session(engine: Engine, anyio_backend: str) -> None:
     other = create_async_engine(f"sqlite+aiosqlite:///{engine.url.database}")
     sessions = async_scoped_session(async_sessionmaker(other), scopefunc=lambda: 1)
-    # Given by another driver than the session's, to the same file.
+    # The outbox is given with another driver than the session's, for the same file.
     id = emit(emitter_into(Outbox(engine)), sessions)
     await sessions.commit()
     await sessions.remove()
@@ -190,7 +190,7 @@ def test_what_was_rolled_back_was_never_emitted(
             session.rollback()
         else:
             session.close()
-        # The session goes on with another transaction.
+        # The session continues with another transaction.
         session.add(Order(sku="two"))
         session.commit()
     assert ids(engine) == []
@@ -242,7 +242,7 @@ async def test_events_work_in_forked_children(engine: Engine, settings: Webhooks
         assert in_child(work) == 1
 
 
-def test_a_suite_that_rolls_all_back_sees_what_sessions_commit(
+def test_a_suite_that_rolls_everything_back_sees_what_sessions_commit(
     engine: Engine, emitter: Emitter, emitted_webhooks: EmittedEvents
 ) -> None:
     with engine.connect() as connection:
@@ -272,7 +272,7 @@ def test_commits_touch_no_object_of_the_host(engine: Engine, emitter: Emitter) -
 # What is refused
 
 
-def test_without_an_outbox_within_says_how_to_have_one(engine: Engine, settings: WebhooksSettings) -> None:
+def test_without_an_outbox_the_error_says_how_to_add_one(engine: Engine, settings: WebhooksSettings) -> None:
     webhooks = Webhooks(event_types=["order.created"], settings=settings)
     with Session(engine) as session, pytest.raises(RuntimeError, match=r"Webhooks\(outbox=Outbox\(engine\)\)"):
         emit(webhooks.emitter("acme"), session)
@@ -288,7 +288,7 @@ def test_without_an_outbox_within_says_how_to_have_one(engine: Engine, settings:
         (lambda engine: create_async_engine("sqlite+aiosqlite://").connect(), "must be awaited"),
     ],
 )
-def test_what_has_no_transaction_is_refused(engine: Engine, emitter: Emitter, make: Any, remedy: str) -> None:
+def test_an_object_without_a_transaction_is_refused(engine: Engine, emitter: Emitter, make: Any, remedy: str) -> None:
     with pytest.raises(TypeError, match=remedy):
         emit(emitter, make(engine))
 
@@ -318,7 +318,7 @@ def test_a_session_with_binds_needs_one_for_the_outbox(engine: Engine) -> None:
 
 
 class Routing(Session):
-    """Reads from one database, writes to another."""
+    """Reads from one database and writes to another."""
 
     engines: dict[str, Engine]
 
@@ -405,7 +405,7 @@ def test_other_drivers_get_a_statement(engine: Engine, emitter: Emitter) -> None
         ("sqlite://", "the engine itself"),
     ],
 )
-def test_what_holds_no_outbox_is_refused(given: str, said: str) -> None:
+def test_a_database_without_an_outbox_is_refused(given: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Outbox(given)
 

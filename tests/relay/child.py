@@ -12,7 +12,7 @@ from tests.relay.target import Target, relaying
 
 
 async def main(url: str, schema: str) -> None:
-    """Relay for ever, 50 events a second."""
+    """Relay forever, 50 events a second."""
     outbox = PostgreSQLOutbox(
         url, schema=schema, clock=time.time, retention=86_400, max_events=1000, max_bytes=10_000_000
     )

@@ -18,7 +18,7 @@ from starlette_webhooks.relay.relay import Relay
 
 
 class Target:
-    """Remembers what it took. `on_event` may raise, and `gate` holds calls back, as `pause` does for some seconds."""
+    """Records what it accepted. `on_event` may raise, `gate` blocks calls, and `pause` delays them by some seconds."""
 
     def __init__(self) -> None:
         self.taken: list[Event] = []
@@ -44,7 +44,7 @@ class Target:
         return Accepted(replace(event, id=f"target-{len(self.taken)}"))
 
     def numbers(self, tenant: str) -> list[int]:
-        """The numbers of a tenant's events that it took, in order."""
+        """Return the numbers of a tenant's events that it accepted, in order."""
         return [event.data["number"] for event in self.taken if event.tenant == tenant]
 
 
@@ -57,7 +57,7 @@ def make(tenant: str, number: int = 0) -> Event:
 async def relaying(
     outbox: OutboxStore, target: Target, time: TimeSource | None = None, **options: Any
 ) -> AsyncGenerator[Relay]:
-    """A relay from an outbox to a target, until the block ends."""
+    """Run a relay from an outbox to a target until the block ends."""
     time = time or TimeSource()
     relay = Relay(
         outbox, target, outbox.lock(time), time, target="the target", **{"concurrency": 8, "poll": 0.02, **options}

@@ -97,7 +97,7 @@ async def test_an_event_that_fails_is_retried_before_the_tenants_next_one(outbox
     assert target.numbers("a") == [0, 1, 2]
 
 
-async def test_of_events_that_are_forwarded_side_by_side_only_those_that_failed_are_retried(
+async def test_only_failed_events_are_retried_if_several_are_forwarded_at_a_time(
     outbox: OutboxStore, target: Target
 ) -> None:
     failed: set[int] = set()
@@ -115,7 +115,7 @@ async def test_of_events_that_are_forwarded_side_by_side_only_those_that_failed_
         await outbox.committed()
         await eventually(lambda: empty(outbox))
     assert sorted(target.numbers("a")) == list(range(40))
-    # Others got through in between, so no failure was the second in a row.
+    # Others succeeded in between, so no failure was the second in a row.
     assert max(seconds for seconds in virtual.asked if seconds < 1000) <= 0.5
 
 
@@ -143,7 +143,7 @@ async def test_a_refused_event_is_dead_lettered_and_forwarded_again_on_request(
     assert target.numbers("a") == [0, 2, 1]
 
 
-async def test_a_failure_that_concerns_everything_pauses_all_tenants_and_one_that_does_not_its_own(
+async def test_a_general_failure_pauses_all_tenants_and_any_other_only_its_own(
     outbox: OutboxStore, target: Target
 ) -> None:
     everywhere = False
@@ -164,7 +164,7 @@ async def test_a_failure_that_concerns_everything_pauses_all_tenants_and_one_tha
         assert relay.fails("good")
 
 
-async def test_a_pause_is_as_long_as_the_target_asks_and_a_thousand_tenants_do_not_retry_meanwhile(
+async def test_a_pause_is_as_long_as_the_target_asks_even_with_a_thousand_tenants(
     outbox: OutboxStore, target: Target
 ) -> None:
     virtual = VirtualTime()
@@ -181,7 +181,7 @@ async def test_a_pause_is_as_long_as_the_target_asks_and_a_thousand_tenants_do_n
         await outbox.committed()
         await eventually(lambda: empty(outbox), within=30)
     assert len(target.taken) == 1000
-    # Eight were under way when the first one failed.
+    # Eight were running when the first one failed.
     assert len(target.calls) <= 1000 + 8 + 5
     assert max(virtual.asked) >= 299
 
@@ -208,7 +208,7 @@ async def test_an_unexpected_error_of_the_target_is_logged_and_the_event_kept(
     assert "can't start new thread" in caplog.text
 
 
-async def test_an_accepted_event_answers_for_its_event_id_with_what_the_target_made_of_it(
+async def test_the_event_id_of_an_accepted_event_returns_the_event_of_the_target(
     outbox: OutboxStore, target: Target
 ) -> None:
     async with relaying(outbox, target):

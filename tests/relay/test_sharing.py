@@ -1,4 +1,4 @@
-"""One relay for all machines, from an outbox in PostgreSQL: another process takes over, and the first does no harm."""
+"""One relay for all machines, from an outbox in PostgreSQL. Another process takes over safely."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MakeOutbox: TypeAlias = Callable[..., PostgreSQLOutbox]
 
 @pytest.fixture
 def make_outbox(postgresql_url: str, postgresql_schema: str) -> MakeOutbox:
-    """Makes an outbox, each time over the same schema, as each machine has one."""
+    """Makes an outbox. All of them use the same schema, like those of several machines."""
 
     def make_one(**options: Any) -> PostgreSQLOutbox:
         values: dict[str, Any] = {"clock": time.time, "retention": 86_400, "max_events": 1000, "max_bytes": 10_000_000}
@@ -56,7 +56,7 @@ async def test_two_machines_emit_and_one_of_them_relays_all_in_order(make_outbox
 
 
 async def test_a_process_that_ends_leaves_the_relay_to_the_next_one(make_outbox: MakeOutbox) -> None:
-    # Without that, the next one would wait for the end of a lease of a minute.
+    # Otherwise, the next one would wait for the end of a lease of a minute.
     one, two = make_outbox(lease=60), make_outbox(lease=0.6)
     other = Target()
     async with relaying(one, Target()) as first:
@@ -70,7 +70,7 @@ async def test_records_of_a_process_that_lost_the_relay_are_refused(make_outbox:
     one, two = make_outbox(lease=0.1), make_outbox(lease=0.1)
     async with one.lifespan(lambda fresh: None), two.lifespan(lambda fresh: None):
         await put(one, [make("acme", 0), make("acme", 1)])
-        # It was suspended, and does not know yet by its own clock that the lease has ended.
+        # It was suspended, and its own clock does not show yet that the lease has ended.
         stopped = one.lock(TimeSource(monotonic=lambda: 0.0))
         await stopped.acquire()
         (entry, later) = await one.next("acme", 2)
@@ -112,7 +112,7 @@ async def restart(server: PostgreSQL) -> None:
     await anyio.to_thread.run_sync(server.restart)
 
 
-@pytest.mark.slow  # A server starts, and starts again.
+@pytest.mark.slow  # A server is started and restarted.
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_relay_continues_after_a_restart_of_the_server(own_postgresql: PostgreSQL) -> None:
     outbox = PostgreSQLOutbox(
@@ -125,7 +125,7 @@ async def test_the_relay_continues_after_a_restart_of_the_server(own_postgresql:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(restart, own_postgresql)
             for number in range(1, 20):
-                # What is emitted meanwhile waits for the server, for as long as an emit may take.
+                # Events that are emitted meanwhile wait for the server, up to the deadline of an emit.
                 await put(outbox, [make("acme", number)])
         await eventually(lambda: target.numbers("acme")[-1:] == [19], within=15)
         assert list(dict.fromkeys(target.numbers("acme"))) == list(range(20))
@@ -133,7 +133,7 @@ async def test_the_relay_continues_after_a_restart_of_the_server(own_postgresql:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # A process of each loop would only take longer.
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # Running the processes on both loops would only take longer.
 async def test_a_process_that_dies_or_is_suspended_is_replaced_within_5_seconds(
     make_outbox: MakeOutbox, postgresql_url: str, postgresql_schema: str, how: signal.Signals
 ) -> None:
@@ -151,7 +151,7 @@ async def test_a_process_that_dies_or_is_suspended_is_replaced_within_5_seconds(
                 await eventually(lambda: target.taken, within=8)
                 assert time.monotonic() - died < 5
                 await eventually(lambda: target.numbers("acme")[-1:] == [299], within=8)
-                # It goes on, and finds that it no longer relays.
+                # It continues, and finds that it no longer relays.
                 os.kill(child.pid, signal.SIGCONT)
                 await put(outbox, [make("acme", 300)])
                 await eventually(lambda: target.numbers("acme")[-1:] == [300], within=8)
@@ -161,5 +161,5 @@ async def test_a_process_that_dies_or_is_suspended_is_replaced_within_5_seconds(
     mine = target.numbers("acme")
     assert mine == list(range(mine[0], 301))
     assert forwarded == list(range(len(forwarded)))
-    # What was under way is forwarded again, which the target knows by its id. Nothing is left out.
+    # Events that were being forwarded are forwarded again. The target recognises them by their ids. None is missing.
     assert len(forwarded) - 20 <= mine[0] <= len(forwarded)

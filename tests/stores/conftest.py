@@ -19,13 +19,13 @@ OpenStore: TypeAlias = Callable[..., Store]
 
 @pytest.fixture
 def clock() -> Clock:
-    """The clock that all stores of a test go by."""
+    """The clock of all stores of a test."""
     return Clock()
 
 
 @pytest.fixture(params=["sqlite", "memory", "postgresql"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> MakeStore:
-    """Makes a store, each time over the same database, as each process of a host has one."""
+    """Makes a store. All of them use the same database, like the processes of a host."""
     if request.param == "postgresql":
         return _on_postgresql(request, clock)
     path = ":memory:" if request.param == "memory" else str(tmp_path / "webhooks.db")
@@ -34,7 +34,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> MakeStore:
-    """As `make_store`, for tests with several processes. A store in memory belongs to one."""
+    """Like `make_store`, for tests with several processes. A store in memory belongs to one process."""
     if request.param == "postgresql":
         return _on_postgresql(request, clock)
     return lambda: SQLiteStore(str(tmp_path / "webhooks.db"), clock=clock)
@@ -56,7 +56,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def open_store(request: pytest.FixtureRequest, dialect: str, tmp_path: Path) -> OpenStore:
-    """Makes a store with options, each time over the same database."""
+    """Makes a store with options. All of them use the same database."""
     if dialect == "sqlite":
         return lambda **options: SQLiteStore(str(tmp_path / "webhooks.db"), **options)
     url: str = request.getfixturevalue("postgresql_url")

@@ -74,7 +74,7 @@ async def ids(store: Store, tenant: str = "acme", **query: Any) -> list[str]:
 
 
 async def due(store: Store, *, within: int = 1000) -> dict[int, float]:
-    """When endpoints have deliveries due, of those that have some within so many milliseconds."""
+    """Return when the deliveries of endpoints are due, for endpoints with some within this many milliseconds."""
     found: dict[int, float] = {}
     after: int | None = 0
     while after is not None:
@@ -97,7 +97,7 @@ async def claim(
     lane: Lane = Lane.HEALTHY,
     **tenants: int,
 ) -> Claim:
-    """Claim from these endpoints, or from all, as a process that has attempts under way for these tenants."""
+    """Claim from these endpoints, or from all, as a process with running attempts for these tenants."""
     numbers = endpoints or tuple(await due(store))
     requests = [SlotRequest(number, lane, each, 0) for number in numbers]
     now = store.now()
@@ -107,7 +107,7 @@ async def claim(
 
 
 async def number_of(store: Store, endpoint: Endpoint) -> int:
-    """The number under which an endpoint's deliveries are kept."""
+    """Return the number of an endpoint in the store."""
     number = await store.endpoint_number(endpoint.tenant, endpoint.id)
     assert number is not None
     return number
@@ -117,11 +117,11 @@ _NUMBERS = count(1)
 
 
 def outcome(store: Store, delivery: LeasedDelivery, status: int = 200, **values: Any) -> Outcome:
-    """What became of an attempt that ends now: `status` 0 for no answer."""
+    """Return the outcome of an attempt that ends now. `status` is 0 if there was no response."""
     at = store.now()
     return Outcome(
         delivery=delivery,
-        # Ids minted in the future would take those of other tests along.
+        # Ids minted in the future would also move those of other tests.
         attempt_id=first_id("atmpt_", at)[:-6] + f"{next(_NUMBERS):06}",
         ok=200 <= status < 300,
         started=at,
@@ -160,7 +160,7 @@ async def recover(
     missing: bool = False,
     tenant: str | None = None,
 ) -> int | None:
-    """Recover everything from so many milliseconds ago, batch by batch."""
+    """Recover everything since this many milliseconds ago, batch by batch."""
     window = RecoverWindow(moment(store, -since), None if until is None else moment(store, -until), missing)
     cursor: RecoverCursor | None = None
     total = 0
@@ -175,5 +175,5 @@ async def recover(
 
 
 def moment(store: Store, milliseconds: int = 0) -> datetime:
-    """So many milliseconds from now."""
+    """Return the time in this many milliseconds."""
     return datetime.fromtimestamp((store.now() + milliseconds) / 1000, UTC)

@@ -98,7 +98,7 @@ async def test_outside_its_lifespan_it_refuses_events_and_watches_nothing(make_s
         store.unwatch("acme")
 
 
-async def test_what_was_submitted_is_there_after_a_restart(make_shared_store: MakeStore) -> None:
+async def test_submitted_events_are_there_after_a_restart(make_shared_store: MakeStore) -> None:
     async with running(make_shared_store) as store:
         submission = store.submit([event()])
     assert submission.finished
@@ -224,7 +224,7 @@ async def test_a_page_of_large_events_ends_early_and_the_next_one_continues(make
 
 
 class Ears:
-    """A listener that remembers what it hears."""
+    """A listener that collects what is published."""
 
     def __init__(self, *tenants: str) -> None:
         self.tenants = set(tenants)
@@ -289,7 +289,7 @@ async def test_without_watched_tenants_nothing_is_published(make_store: MakeStor
         assert await replayed(replay) == [missed.id]
 
 
-async def test_a_replay_brings_what_follows_an_event_and_covers_it(make_store: MakeStore) -> None:
+async def test_a_replay_has_the_events_after_an_event_and_covers_them(make_store: MakeStore) -> None:
     store, ears = make_store(), Ears("acme")
     store.listen(ears)
     async with store.lifespan():
@@ -328,7 +328,7 @@ async def test_a_replay_from_now_on_is_empty_and_knows_the_last_event(make_store
         assert (replay.gap, replay.last_id) == (None, last.id)
 
 
-async def test_a_replay_after_an_event_that_is_not_there_says_so(make_store: MakeStore) -> None:
+async def test_a_replay_after_a_missing_event_has_a_gap(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         foreign = await emit(store, "globex")
         sent = await emit(store)
@@ -339,7 +339,7 @@ async def test_a_replay_after_an_event_that_is_not_there_says_so(make_store: Mak
             assert (replay.gap.requested, replay.gap.oldest) == (requested, sent.id)
 
 
-async def test_a_replay_after_an_event_that_was_lost_brings_what_was_minted_later(make_store: MakeStore) -> None:
+async def test_a_replay_after_a_lost_event_has_the_events_that_were_minted_later(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         old = await emit(store)
         lost = mint("msg_")
@@ -466,7 +466,7 @@ async def test_concurrent_creations_of_a_tenant_respect_the_limit(make_shared_st
         assert len((await store.list_endpoints("acme", limit=10, cursor=None)).items) == 3
 
 
-# What is kept besides, and for how long
+# Shared values, retention and erasure
 
 
 async def test_a_value_is_the_same_for_all_processes(make_shared_store: MakeStore) -> None:
@@ -531,6 +531,6 @@ async def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_others(ma
         assert await store.get_endpoint("globex", other.id) == other
 
 
-def test_what_it_says_of_its_health_is_json(make_store: MakeStore) -> None:
+def test_its_health_is_json(make_store: MakeStore) -> None:
     store = make_store()
     assert json.loads(json.dumps(dict(store.health()))) == dict(store.health())

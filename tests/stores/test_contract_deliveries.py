@@ -45,7 +45,7 @@ from tests.stores.contract import (
     urgent,
 )
 
-# Who gets what
+# Queueing
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ async def test_a_claim_of_many_events_keeps_each_ones_payload_to_the_byte(make_s
         assert [one.event_id for one in deliveries] == [one.id for one in sent], "oldest first"
 
 
-async def test_what_is_leased_is_claimed_again_only_after_the_lease(make_store: MakeStore, clock: Clock) -> None:
+async def test_a_leased_delivery_is_claimed_again_only_after_the_lease(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         number = await number_of(store, await add(store))
         await emit(store)
@@ -165,7 +165,7 @@ async def test_slots_are_shared_over_tenants_and_then_over_endpoints(make_store:
         assert Counter(one.tenant for one in claimed.deliveries) == {"big": 6, "small": 6}
         assert max(Counter(one.endpoint for one in claimed.deliveries if one.tenant == "big").values()) == 1
         assert (len(claimed.remaining), len(claimed.unserved)) == (7, 14)
-        # Who has attempts under way comes after the others.
+        # Tenants with running attempts come after the others.
         claimed = await claim(store, capacity=Capacity(free=4, reserve=0, degraded=2), small=6)
         assert {one.tenant for one in claimed.deliveries} == {"big"}
 
@@ -204,7 +204,7 @@ async def test_deliveries_of_a_disabled_endpoint_wait_until_it_is_enabled(make_s
         await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=False))
         claimed = (await claim(store)).deliveries
         assert len(claimed) == 1
-        assert claimed[0].event_id != missed.id, "what was emitted meanwhile is not for it"
+        assert claimed[0].event_id != missed.id, "events emitted meanwhile are not for it"
 
 
 async def test_an_endpoint_known_to_fail_counts_as_degraded(make_store: MakeStore, clock: Clock) -> None:
@@ -243,7 +243,7 @@ async def test_a_rate_limit_spaces_claims_whichever_process_makes_them(
             await emit(store)
         clock.advance(ms=10_000)
         claimed = await claim(store, number)
-        assert len(claimed.deliveries) == 1, "what was not used is not saved up"
+        assert len(claimed.deliveries) == 1, "unused attempts are not saved up"
         ((at, waiting),) = claimed.waiting
         assert waiting == number
         assert abs(at - store.now() - 1000) < 500
@@ -284,7 +284,7 @@ async def test_concurrent_claims_of_processes_have_no_duplicates(make_shared_sto
         assert await due(store) == {}
 
 
-# What a person asked for
+# Tests and resends
 
 
 async def claim_urgent(store: Store, *endpoints: int, each: int = 4) -> Claim:
@@ -317,7 +317,7 @@ async def test_tests_and_resends_are_claimed_before_the_backlog_and_ignore_limit
         }
         assert await urgent(store) == []
         assert (await claim_urgent(store, number)).deliveries == []
-        assert (await claim(store, number)).deliveries == [], "the pause holds for the rest"
+        assert (await claim(store, number)).deliveries == [], "the pause applies to the others"
 
 
 async def test_more_urgent_deliveries_than_slots_are_claimed_one_after_another(make_store: MakeStore) -> None:
@@ -331,7 +331,7 @@ async def test_more_urgent_deliveries_than_slots_are_claimed_one_after_another(m
         for one in first.deliveries:
             await record(store, one, 500, next_due=store.now())
         second = await claim_urgent(store, number, each=2)
-        assert len(second.deliveries) == 1, "what failed goes on by its schedule"
+        assert len(second.deliveries) == 1, "a failed one continues by its schedule"
         assert len((await claim(store, number)).deliveries) == 2
 
 
@@ -375,10 +375,10 @@ async def test_a_test_event_stays_marked_and_is_urgent_for_every_endpoint(make_s
         assert [one.event_id for one in claimed] == [made_up.id] * 2
 
 
-# Leases that end otherwise
+# Releasing and setting aside
 
 
-async def test_a_lease_that_is_given_back_leaves_no_trace(make_store: MakeStore) -> None:
+async def test_a_released_lease_leaves_no_trace(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         number = await number_of(store, await add(store))
         await emit(store)
@@ -390,7 +390,7 @@ async def test_a_lease_that_is_given_back_leaves_no_trace(make_store: MakeStore)
         assert await due(store, within=DAY) == {number: later}, "it was no longer held"
 
 
-async def test_a_lease_that_is_given_back_counts_as_no_attempt(make_store: MakeStore) -> None:
+async def test_a_released_lease_does_not_count_as_an_attempt(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         await add(store)
         await emit(store)
@@ -403,7 +403,7 @@ async def test_a_lease_that_is_given_back_counts_as_no_attempt(make_store: MakeS
         assert len(await attempts(store)) == 1
 
 
-async def test_a_delivery_that_is_set_aside_is_made_only_if_somebody_resends_it(
+async def test_a_delivery_that_is_set_aside_is_attempted_only_if_somebody_resends_it(
     make_store: MakeStore, clock: Clock
 ) -> None:
     async with running(make_store) as store:
@@ -457,7 +457,7 @@ async def test_deliveries_stored_while_the_clock_was_ahead_are_moved_back_with_i
         assert (again.id, again.number) == (retried.id, 2)
         await record(store, leased)
         clock.advance(ms=LEASE)
-        # By way of a scan, as a lease that has ended may need one.
+        # Scan first, because a lease that has ended may need it.
         assert {one.id for one in (await claim(store)).deliveries} == {again.id, untouched.id}, (
             "the lease of the third outlived the change"
         )
@@ -473,7 +473,7 @@ async def test_a_retry_that_is_hours_away_is_not_moved(make_store: MakeStore) ->
         assert await due(store, within=2 * DAY) == {number: later}
 
 
-async def test_a_rate_limit_and_a_pause_from_the_future_hold_nothing(make_store: MakeStore, clock: Clock) -> None:
+async def test_a_rate_limit_and_a_pause_from_the_future_delay_nothing(make_store: MakeStore, clock: Clock) -> None:
     hour = 60 * MINUTE
     async with running(make_store) as store:
         limited = await number_of(store, await add(store, rate_limit=10))
@@ -582,7 +582,7 @@ async def test_a_failure_reschedules_the_delivery_until_the_schedule_is_exhauste
 
 
 @pytest.mark.parametrize("late_one_succeeds", [True, False])
-async def test_who_lost_the_lease_leaves_the_delivery_to_its_holder(
+async def test_a_process_that_lost_the_lease_leaves_the_delivery_to_its_holder(
     make_store: MakeStore, clock: Clock, late_one_succeeds: bool
 ) -> None:
     async with running(make_store) as store:
@@ -671,12 +671,12 @@ async def test_only_unbroken_failure_disables(make_store: MakeStore, clock: Cloc
         found = await store.get_endpoint("acme", endpoint.id)
         assert found is not None
         assert found.disabled_reason == "failing"
-        # Once enabled again, it has the whole time anew.
+        # After it is enabled again, the whole time starts again.
         await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=False))
         assert not await fail(8)
 
 
-async def test_what_comes_back_from_a_deleted_endpoint_is_dropped(make_store: MakeStore) -> None:
+async def test_an_outcome_for_a_deleted_endpoint_is_dropped(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         endpoint = await add(store)
         await emit(store)
@@ -831,7 +831,7 @@ async def test_recovering_leaves_test_events_out(make_store: MakeStore) -> None:
         await attempt(store, 500)
         other = await add(store)
         for endpoint in (tried, other):
-            assert await recover(store, endpoint, missing=True) == 0, "it was made up for one moment, or one endpoint"
+            assert await recover(store, endpoint, missing=True) == 0, "it was made for one moment, or one endpoint"
         real = await emit(store)
         for delivery in (await claim(store)).deliveries:
             await record(store, delivery, 500)
@@ -864,7 +864,7 @@ async def history(store: Store, *statuses: int, tenant: str = "acme") -> list[st
 
 
 async def attempt_ids(store: Store, tenant: str = "acme", **query: Any) -> list[str]:
-    """All pages, one after the other."""
+    """Return the items of all pages."""
     found: list[str] = []
     cursor = None
     while True:

@@ -34,7 +34,7 @@ async def test_a_database_is_bound_to_the_first_environment_and_refused_by_any_o
     await opens(open_store(environment="production"))
     with pytest.raises(BackendUnavailable, match=r"belongs to the environment 'production'.*runs in 'staging'.*adopt"):
         await opens(open_store(environment="staging"))
-    # Staging need not be told its name for that.
+    # Staging does not need its name for that.
     with pytest.raises(BackendUnavailable, match="names no environment"):
         await opens(open_store())
 
@@ -59,7 +59,7 @@ async def test_an_adopted_copy_delivers_nothing_and_keeps_its_events(
         assert await due(store) == {}
 
 
-async def test_an_environment_is_renamed_with_all_that_waits(open_store: OpenStore, settings: WebhooksSettings) -> None:
+async def test_an_environment_is_renamed_with_its_backlog(open_store: OpenStore, settings: WebhooksSettings) -> None:
     store = open_store(environment="production")
     async with store.lifespan():
         await add(store)

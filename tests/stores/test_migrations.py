@@ -26,7 +26,7 @@ def known(dialect: str) -> Sequence[Migration]:
 
 @pytest.fixture
 def next_version(dialect: str, known: Sequence[Migration]) -> Sequence[Migration]:
-    """The migrations of a next version, which expands every table that this one writes to."""
+    """The migrations of a next version that expands every table to which this one writes."""
     prefix = "" if dialect == "sqlite" else "webhooks."
     tables = ["event", "event_channel", "endpoint", "endpoint_secret", "subscription", "delivery", "attempt"]
     script = "".join(f"ALTER TABLE {prefix}{table} ADD COLUMN extra text;\n" for table in tables)
@@ -41,7 +41,7 @@ def test_versions_have_a_script_each_in_order(known: Sequence[Migration]) -> Non
     assert all(one.works_with <= one.version and one.script for one in known)
 
 
-async def test_a_process_that_must_not_migrate_says_how_it_is_done(open_store: OpenStore) -> None:
+async def test_a_process_that_must_not_migrate_says_how_to_do_it(open_store: OpenStore) -> None:
     with pytest.raises(BackendUnavailable, match="no tables yet.*`starlette-webhooks migrate`.*`WEBHOOKS_MIGRATE"):
         async with open_store(migrates=False).lifespan():
             pass
@@ -69,19 +69,19 @@ async def test_two_versions_work_side_by_side_while_hosts_are_deployed(
         endpoint = await add(old)
         await emit(old)
         async with new.lifespan():
-            # The old one goes on with what it has open, in everything that it does.
+            # The old one continues with its open connections.
             await works(old, 2)
             await works(new, 3)
             await add(old)
             await old.rotate_secret("acme", endpoint.id, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
             assert await old.delete_endpoint("acme", endpoint.id)
-    # And one of the old version may start anew.
+    # A process of the old version may also start.
     async with open_store().lifespan():
         pass
 
 
 async def works(store: Store, events: int) -> None:
-    """Emit by one version; claim and record all that is due by it; and see that it is in the log."""
+    """Emit, claim and record with one version, and check that the event is in the log."""
     await emit(store, channels=["eu"])
     deliveries = (await claim(store)).deliveries
     assert deliveries

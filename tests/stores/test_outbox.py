@@ -1,4 +1,4 @@
-"""What every outbox does, by the contract of `OutboxStore`. An outbox in another database joins with one more name."""
+"""The contract of `OutboxStore`. To add an outbox, add its name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MakeOutbox: TypeAlias = Callable[[], OutboxStore]
 
 @pytest.fixture(params=["sqlite", "memory", "postgresql"])
 def make_outbox(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> MakeOutbox:
-    """Makes an outbox, each time over the same database, as each process of a host has one."""
+    """Makes an outbox. All of them use the same database, like the processes of a host."""
     options: dict[str, Any] = {"retention_days": 30, "queue_events": 50}
     if request.param == "postgresql":
         options["database"] = request.getfixturevalue("postgresql_url")
@@ -92,7 +92,7 @@ async def test_tenants_with_events_are_found_from_a_position_on(make_outbox: Mak
         assert sorted((await outbox.tenants(None))[0]) == ["acme", "globex", "initech"]
 
 
-async def test_an_accepted_event_waits_no_longer_and_answers_for_its_event_id(make_outbox: MakeOutbox) -> None:
+async def test_an_accepted_event_no_longer_waits_and_is_returned_for_its_event_id(make_outbox: MakeOutbox) -> None:
     async with opened(make_outbox) as outbox:
         await put(outbox, make(event_id="order-1"))
         assert await outbox.waits("acme")
@@ -132,7 +132,7 @@ async def test_dead_letters_are_kept_and_redriven(make_outbox: MakeOutbox) -> No
         assert await outbox.dead_letters(10) == []
 
 
-async def test_what_waits_is_counted_with_the_time_of_the_oldest(make_outbox: MakeOutbox) -> None:
+async def test_waiting_events_are_counted_with_the_time_of_the_oldest(make_outbox: MakeOutbox) -> None:
     async with opened(make_outbox) as outbox:
         assert await outbox.counts() == await outbox.counts()
         assert (await outbox.counts()).oldest is None
@@ -173,7 +173,7 @@ async def test_accepted_events_are_forgotten_in_time_and_no_others(make_outbox: 
         for entry in await outbox.next("acme", 10):
             await accept(outbox, entry)
         assert not await outbox.prune()
-        # Nobody but us mints such an id, so a day is enough.
+        # Only we mint such an id, so a day is enough.
         clock.advance(ms=2 * DAY)
         assert await outbox.prune()
         assert await outbox.find("acme", minted.event_id) is None
@@ -204,7 +204,7 @@ async def test_event_types_of_this_host_are_remembered(make_outbox: MakeOutbox) 
         assert await outbox.owned_event_types() == ["a"]
 
 
-async def test_a_shared_value_is_the_first_that_was_given(make_outbox: MakeOutbox) -> None:
+async def test_a_shared_value_is_the_first_one_stored(make_outbox: MakeOutbox) -> None:
     async with opened(make_outbox) as outbox:
         assert await outbox.read_meta("secret_key", b"first") == b"first"
         assert await outbox.read_meta("secret_key", b"second") == b"first"
@@ -229,7 +229,7 @@ async def test_a_commit_is_reported_with_whether_it_brought_new_events(make_outb
         assert reported == [True, False, False]
 
 
-async def test_a_full_queue_turns_events_away_and_records_all_the_same(make_outbox: MakeOutbox) -> None:
+async def test_a_full_queue_refuses_events_but_not_records(make_outbox: MakeOutbox) -> None:
     async with opened(make_outbox) as outbox:
         await put(outbox, make())
         with pytest.raises(QueueFull):

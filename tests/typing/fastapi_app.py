@@ -1,4 +1,4 @@
-"""What type checkers know in FastAPI. Checked by `test_typing.py`, and run, as FastAPI reads annotations."""
+"""What type checkers know in FastAPI. Checked by `test_typing.py`, and run, because FastAPI reads annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What type checkers know in Litestar. Checked by `test_typing.py`, and run, as Litestar reads annotations."""
+"""What type checkers know in Litestar. Checked by `test_typing.py`, and run, because Litestar reads annotations."""
 
 from __future__ import annotations
 

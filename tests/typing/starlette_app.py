@@ -109,7 +109,7 @@ def outside(webhooks: Webhooks) -> None:
     )
 
 
-# Wrong uses: both checkers fail where one of these is no error.
+# Wrong uses. Both checkers fail if one of these is not an error.
 
 
 async def wrong(request: WebhooksRequest, webhooks: Webhooks) -> None:

@@ -22,7 +22,7 @@ FILES = [
 ]
 PYRIGHT = {
     "typeCheckingMode": "strict",
-    # A `type: ignore` that nothing needs is a wrong use that went unnoticed.
+    # An unused `type: ignore` is a wrong use that was not noticed.
     "reportUnnecessaryTypeIgnoreComment": "error",
     "enableTypeIgnoreComments": True,
     "extraPaths": [str(ROOT)],
@@ -40,7 +40,7 @@ def test_mypy_strict_knows_every_name_and_finds_every_wrong_use(tmp_path: Path) 
 
 @pytest.mark.timeout(180)
 def test_pyright_strict_knows_every_name_and_finds_every_wrong_use(tmp_path: Path) -> None:
-    # Pyright takes no absolute paths here.
+    # Pyright accepts no absolute paths here.
     relative = [os.path.relpath(file, tmp_path) for file in FILES]
     (tmp_path / "pyrightconfig.json").write_text(json.dumps({**PYRIGHT, "include": relative}))
     command = [sys.executable, "-m", "pyright", "--outputjson", "-p", str(tmp_path), "--pythonpath", sys.executable]

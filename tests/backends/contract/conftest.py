@@ -1,4 +1,4 @@
-"""The backends that the contract suite runs over. Another backend joins with one more name."""
+"""The backends that the contract suite runs over. To add a backend, add its name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     loop: str
 
 
-# The SDK of Svix runs on asyncio alone.
+# The SDK of Svix runs on asyncio only.
 KINDS = [
     Kind(backend, loop)
     for backend in ("memory", "sqlite", "postgresql", "svix")
@@ -75,8 +75,8 @@ def clock(kind: Kind, moved_clock: Clock) -> Clock:
 
 @pytest.fixture
 def make_backend(kind: Kind, tmp_path: Path, moved_clock: Clock, request: pytest.FixtureRequest) -> MakeBackend:
-    """Makes a backend, each time over the same store if it has one, as each process of a host has one."""
-    # What fails is not retried by itself while a test runs.
+    """Makes a backend. All of them use the same store if there is one, like the processes of a host."""
+    # No failed delivery is retried while a test runs.
     settings = make_settings(tmp_path, endpoints_per_tenant=4, retry_schedule="0,3600")
     if kind.backend == "memory":
         return lambda: MemoryBackend(settings, clock=moved_clock)
@@ -112,7 +112,7 @@ async def _erase_all(settings: WebhooksSettings) -> None:
 
 @pytest.fixture
 def receiver() -> Generator[Receiver]:
-    """A receiver whose paths with `fail` in them answer 500. The fake Svix goes by the URL alone."""
+    """A receiver that answers 500 if the path contains `fail`. The fake Svix only looks at the URL."""
 
     def answer(request: Received) -> int:
         return 500 if "fail" in request.path else 200

@@ -20,13 +20,13 @@ MakeBackend: TypeAlias = Callable[[], Backend]
 
 TENANTS = ("acme", "globex", "initech")
 TYPES = EventTypes([EventType("invoice.paid"), EventType("invoice.failed"), EventType("user.created")])
-# An address, as a name would be looked up.
+# An IP address, so that no name is looked up.
 URL = "https://93.184.215.14/hooks"
 KEY = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
 
 
 class Ear:
-    """A listener that remembers what is published to it of two tenants."""
+    """A listener that collects what is published for two tenants."""
 
     def __init__(self) -> None:
         self.tenants = {"acme", "globex"}
@@ -41,7 +41,7 @@ class Ear:
 
 @asynccontextmanager
 async def running(make_backend: MakeBackend) -> AsyncGenerator[Backend]:
-    """A backend that runs until the block ends."""
+    """Run a backend until the block ends."""
     backend = make_backend()
     backend.listen(Ear())
     async with backend.lifespan(TYPES):
@@ -49,7 +49,7 @@ async def running(make_backend: MakeBackend) -> AsyncGenerator[Backend]:
 
 
 def make(backend: Backend, tenant: str = "acme", event_type: str = "invoice.paid", **options: Any) -> Event:
-    """An event as the emitter makes it for this backend."""
+    """Make an event as the emitter does for this backend."""
     data = options.pop("data", {})
     return new_event(event_type, data, tenant=tenant, mint_id=backend.mints_ids, **options)
 
@@ -77,7 +77,7 @@ async def attempts(backend: Backend, tenant: str = "acme", **query: Any) -> Sequ
 
 
 async def attempted(backend: Backend, count: int, **query: Any) -> Sequence[Attempt]:
-    """A page of attempts, once there are so many."""
+    """Return a page of attempts once there are this many."""
 
     async def enough() -> Sequence[Attempt] | None:
         found = await attempts(backend, **query)

@@ -103,7 +103,7 @@ async def test_no_tenant_sees_anothers_attempts(make_backend: MakeBackend, recei
         assert await attempts(backend, "globex", endpoint_id=endpoint.id) == []
 
 
-async def test_an_endpoint_has_figures(make_backend: MakeBackend, receiver: Receiver) -> None:
+async def test_an_endpoint_has_statistics(make_backend: MakeBackend, receiver: Receiver) -> None:
     async with running(make_backend) as backend:
         endpoint = await create(backend, url=receiver.url)
         for _ in range(3):
@@ -158,7 +158,7 @@ async def test_what_was_never_attempted_is_recovered_on_request(
         before = [await send(backend), await send(backend, channels=["us"])]
         other = await send(backend, channels=["eu"])
         endpoint = await create(backend, url=receiver.url, channels=("us",))
-        # A young message may still be on its way to its first attempt.
+        # A recent message may not have been attempted yet.
         clock.advance(ms=120_000)
         since = datetime.now(UTC) - HOUR
         assert await backend.recover("acme", endpoint.id, since, None, missing=False) == 0
@@ -198,7 +198,7 @@ async def test_a_test_event_is_marked_and_never_recovered_for_another_endpoint(
         assert (event.test, listed.test) == (True, True)
         real = await send(backend)
         other = await create(backend, url=receiver.url)
-        # A young message may still be on its way to its first attempt.
+        # A recent message may not have been attempted yet.
         clock.advance(ms=120_000)
         assert await backend.recover("acme", other.id, datetime.now(UTC) - HOUR, None, missing=True) == 1
         (attempt,) = await attempted(backend, 1, endpoint_id=other.id)

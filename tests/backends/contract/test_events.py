@@ -88,7 +88,7 @@ async def test_events_are_listed_newest_first_in_pages_by_type_and_by_channel(ma
         assert await ids(backend, after=now - hour) == newest_first
 
 
-async def test_no_tenant_sees_what_is_anothers(make_backend: MakeBackend) -> None:
+async def test_no_tenant_sees_events_of_another(make_backend: MakeBackend) -> None:
     async with running(make_backend) as backend:
         event = await send(backend)
         endpoint = await create(backend)
@@ -161,7 +161,7 @@ async def test_a_stream_resumes_behind_the_event_it_names(make_backend: MakeBack
         sent = []
         for name in ("invoice.paid", "user.created", "invoice.paid"):
             sent.append(await send(backend, event_type=name))
-            # Svix has its events in the order of their ids, which is by chance within 4 ms.
+            # Svix orders events by their ids, which are in random order within 4 ms.
             await anyio.sleep(0.01)
         backend.watch("acme")
         try:
@@ -191,7 +191,7 @@ async def test_a_stream_that_cannot_resume_gets_a_gap(make_backend: MakeBackend)
 async def test_a_stream_whose_last_event_is_gone_gets_a_gap_and_what_is_newer(make_backend: MakeBackend) -> None:
     async with running(make_backend) as backend:
         old = await send(backend)
-        # Svix replays what is a little older, too, since it may have appeared only later.
+        # Svix also replays slightly older events, because they may have become visible late.
         gone = first_id("msg_", int((old.timestamp + timedelta(minutes=5)).timestamp() * 1000))
         assert await backend.get_event("acme", gone) is None
         backend.watch("acme")
@@ -217,7 +217,7 @@ async def test_a_stream_that_resumes_from_the_future_gets_a_gap_and_then_what_is
         await send(backend)
         backend.watch("acme")
         try:
-            # A database that was restored from a backup knows less than its readers.
+            # A database that was restored from a backup has fewer events than its readers have seen.
             future = first_id("msg_", int((datetime.now(UTC) + timedelta(days=1)).timestamp() * 1000))
             replay = await backend.replay("acme", StreamFilter(), future)
             assert replay.gap is not None

@@ -67,7 +67,7 @@ async def test_outside_its_lifespan_it_refuses_events_and_follows_no_tenant(make
             backend.submit([event])
         with pytest.raises(NotRunning):
             backend.watch("acme")
-        # A stream may end after the backend did.
+        # A stream may end after the backend.
         backend.unwatch("acme")
         assert backend.health()["status"] == "stopped"
 

@@ -20,7 +20,7 @@ REAL = bool(REAL_URL and REAL_TOKEN)
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The SDK of Svix knows asyncio alone."""
+    """The SDK of Svix runs on asyncio only."""
     return "asyncio"
 
 
@@ -33,7 +33,7 @@ def fake_server() -> Generator[FakeSvix]:
 
 @pytest.fixture
 def fake(request: pytest.FixtureRequest) -> FakeSvix:
-    """The fake server, empty and well. Tests that need it look inside it or let it fail."""
+    """The fake server, empty and without faults. Tests inspect it, or make it fail."""
     if REAL:
         pytest.skip("This needs the faults or the insides of the fake, which a real Svix does not offer.")
     server: FakeSvix = request.getfixturevalue("fake_server")
@@ -43,7 +43,7 @@ def fake(request: pytest.FixtureRequest) -> FakeSvix:
 
 @pytest.fixture
 def tenant() -> str:
-    """A tenant of the test's own."""
+    """A tenant that only this test uses."""
     return f"test-{uuid4().hex}"
 
 

@@ -238,7 +238,7 @@ def rotate_secret(fake: FakeState, request: Request, body: Any) -> Any:
     if len(secrets) > 10:
         raise refusal(400, "limit_reached", "You can only have up to 10 old secrets")
     secrets.append(body.get("key") or _secret())
-    # 204, on which the SDK fails.
+    # The SDK fails on the 204.
     return 204, None
 
 
@@ -432,7 +432,7 @@ def patch_event_type(fake: FakeState, request: Request, body: Any) -> Any:
     event_type = fake.event_types.get(request.path_params["name"])
     if event_type is None:
         raise refusal(404, "not_found", "Entity not found")
-    # `groupName` and `featureFlags` are the cloud's.
+    # Only the cloud has `groupName` and `featureFlags`.
     event_type.update({name: value for name, value in body.items() if name in event_type})
     return event_type
 
@@ -453,7 +453,7 @@ def expire_all(fake: FakeState, request: Request, body: Any) -> Any:
 
 
 def openapi(fake: FakeState, request: Request, body: Any) -> Any:
-    # The version is a constant. What differs between servers is the schemas.
+    # The version is a constant. Servers differ in their schemas.
     types = "filterTypes" if fake.ignores_filters else "eventTypes"
     endpoint = {"properties": {"url": {"type": "string"}, types: {"type": ["array", "null"]}}}
     info = {"title": "Svix API", "version": "1.1.1"}

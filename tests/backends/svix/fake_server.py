@@ -33,10 +33,10 @@ Handler: TypeAlias = Callable[[FakeState, Request, Any], Any]
 
 @dataclass
 class Fault:
-    """What goes wrong with some calls.
+    """A fault of some calls.
 
     Attributes:
-        commit: Whether the call is carried out all the same, and only its answer is the faulty one.
+        commit: Whether the call takes effect, although the response is faulty.
     """
 
     method: str | None
@@ -52,7 +52,7 @@ class Fault:
 
 @dataclass
 class Call:
-    """A call as it came."""
+    """A call as it was received."""
 
     method: str
     path: str
@@ -98,7 +98,7 @@ class FakeSvix(FakeState):
         delay: float = 0.0,
         commit: bool = False,
     ) -> None:
-        """Let calls whose path matches go wrong, so many times; `status=None` with a delay is only slow."""
+        """Make the next calls with a matching path fail. `status=None` with a delay only slows them down."""
         pattern = re.compile(path)
         self._faults.append(Fault(method, pattern, times, status, body, headers or {}, drop, delay, commit))
 

@@ -15,8 +15,8 @@ class FakeState:
     """Applications, event types, and settings that tests change.
 
     Attributes:
-        clock: What time it is at Svix.
-        skew: Seconds by which the clock of the node is off that mints the next id.
+        clock: The time at Svix.
+        skew: By how many seconds the clock is wrong on the node that mints the next id.
         commit_delay: Seconds after which the next message can be read.
         ignores_filters: Whether it drops `eventTypes` of endpoints, as before 1.99.
         queue_fails: Whether messages are stored, not delivered, and answered with 500.
@@ -43,7 +43,7 @@ class FakeState:
         return next(application for application in self.applications.values() if application.uid == uid)
 
     def new_application(self, uid: str) -> Application:
-        """An application that was there before any call."""
+        """Create an application without a call."""
         now = self.clock()
         application = Application(ksuid("app_", now), uid, uid, now)
         self.applications[application.id] = application
@@ -54,7 +54,7 @@ class FakeState:
         return [message for known in self.applications.values() if known.uid == uid for message in known.messages]
 
     def store(self, application: Application, event_type: str, payload: Any, **fields: Any) -> Message:
-        """Store a message as a call of another process would."""
+        """Store a message as if another process had sent it."""
         now = self.clock()
         minted = ksuid("msg_", fields.pop("at", now) + self.skew())
         visible_at = now + self.commit_delay()

@@ -39,7 +39,7 @@ def invalid(location: str, message: str, kind: str = "value_error") -> Refusal:
 
 
 def base62(number: int) -> str:
-    """27 characters."""
+    """Return the 27 characters of a KSUID."""
     characters = []
     for _ in range(27):
         number, rest = divmod(number, 62)
@@ -55,13 +55,13 @@ def tick(seconds: float) -> int:
 
 
 def ksuid(prefix: str, seconds: float, payload: int | None = None) -> str:
-    """An id of that moment; random within its tick of 4 ms, as on the server."""
+    """Return an id of that time, which is random within its tick of 4 ms, as on the server."""
     payload = random.getrandbits(120) if payload is None else payload
     return prefix + base62(tick(seconds) << 120 | payload)
 
 
 def start_id(seconds: float) -> str:
-    """The lowest message id of that moment."""
+    """Return the lowest message id of that time."""
     return ksuid("msg_", seconds, 0)
 
 
@@ -80,7 +80,7 @@ def rfc3339(seconds: float) -> str:
 
 
 def sorted_keys(value: Any) -> Any:
-    """JSON as the server reads it back: with the keys of objects sorted, at any depth."""
+    """Return JSON as the server reads it back: with the keys of all objects sorted."""
     if isinstance(value, dict):
         return {key: sorted_keys(value[key]) for key in sorted(value)}
     return [sorted_keys(item) for item in value] if isinstance(value, list) else value
@@ -88,7 +88,7 @@ def sorted_keys(value: Any) -> Any:
 
 @dataclass(order=True)
 class Message:
-    """A message. It can be read from `visible_at` on, when its transaction has committed."""
+    """A message. It is visible from `visible_at` on, when its transaction is committed."""
 
     id: str
     event_type: str = field(compare=False)
@@ -111,7 +111,7 @@ class Message:
 
 @dataclass
 class Application:
-    """An application and all in it."""
+    """An application with its messages, endpoints and attempts."""
 
     id: str
     uid: str | None
@@ -137,7 +137,7 @@ class Application:
         return next((message for message in self.messages if message.id == identifier), None)
 
     def wanted_by(self, message: Message) -> list[str]:
-        """Ids of the endpoints that Svix delivers the message to by itself."""
+        """The ids of the endpoints to which Svix delivers the message."""
         return [
             endpoint["id"]
             for endpoint in self.endpoints.values()
@@ -175,7 +175,7 @@ def page_of(items: list[Any], limit: int, iterator: str | None, key: Callable[[A
 
 
 def check_iterator(iterator: str | None) -> str | None:
-    """Panic at an iterator that has the prefix and is no KSUID; refuse one without the prefix."""
+    """Panic if the iterator has the prefix but is not a KSUID. Refuse one without the prefix."""
     if iterator is None:
         return None
     plain = iterator.removeprefix("-")

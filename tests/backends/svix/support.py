@@ -40,18 +40,18 @@ def make(tenant: str, number: int = 0, event_type: str = "invoice.paid", **optio
 
 
 def numbers(events: Sequence[Event]) -> list[int]:
-    """What `make` numbered them with."""
+    """Return the numbers that `make` gave to the events."""
     return [event.data["number"] for event in events]
 
 
 def canonical(event: Event) -> Event:
-    """The event with the keys of its payload sorted, as Svix reads them back."""
+    """Return the event with sorted keys in its payload, as Svix returns it."""
     payload = json.dumps(json.loads(event.payload), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return replace(event, payload=payload.encode())
 
 
 class Ear:
-    """A listener that remembers."""
+    """A listener that collects what is published."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -62,7 +62,7 @@ class Ear:
 
     @property
     def events(self) -> list[Event]:
-        """The events, in the order they were told."""
+        """The events, in the order in which they were published."""
         return [entry.event for entry in self.entries]
 
     def publish(self, entries: Sequence[Entry]) -> None:
@@ -76,7 +76,7 @@ class Ear:
 async def running_fast(
     settings: WebhooksSettings, virtual: VirtualTime | None = None, **options: Any
 ) -> AsyncIterator[SvixBackend]:
-    """A backend in its lifespan whose pauses take no time."""
+    """Run a backend whose pauses take no time."""
     virtual = virtual or VirtualTime()
     async with running(settings, clock=virtual, sleep=virtual.sleep, monotonic=virtual.monotonic, **options) as backend:
         async with virtual.passing():

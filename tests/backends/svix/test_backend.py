@@ -62,7 +62,7 @@ async def test_what_others_set_of_an_event_type_is_kept(fake: FakeSvix, svix_set
     assert fake.event_types["others.own"]["archived"]
 
 
-async def test_types_that_vanished_are_archived_where_that_is_wished(
+async def test_types_that_vanished_are_archived_if_the_setting_says_so(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     async with running(svix_settings, archive_event_types=True) as backend:
@@ -99,7 +99,7 @@ async def test_a_self_hosted_server_has_no_portal_so_ours_serves(svix_settings: 
         assert await backend.portal(tenant, write=True, expires_in=3600) is None
 
 
-async def test_the_portal_is_read_only_for_those_who_may_only_read(
+async def test_the_portal_is_read_only_for_callers_with_the_read_scope(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     fake.portal_url = "https://app.svix.com/login#key=abc"

@@ -24,7 +24,7 @@ from tests.clock import Clock
 
 @pytest.fixture
 def svix_settings(svix_settings: WebhooksSettings) -> WebhooksSettings:
-    """The outbox in memory: what is tested here does not depend on the disk."""
+    """Keep the outbox in memory, because these tests do not depend on the disk."""
     return svix_settings.model_copy(update={"database": ":memory:"})
 
 
@@ -73,7 +73,7 @@ async def test_every_failure_is_one_of_ours(fake: FakeSvix, svix_settings: Webho
                 tasks.start_soon(check, number)
 
 
-async def test_a_server_that_is_not_there_and_a_url_that_is_none_are_unavailable(
+async def test_a_missing_server_and_an_invalid_url_are_unavailable(
     svix_settings: WebhooksSettings,
 ) -> None:
     for url in ("http://127.0.0.1:1", "http://no-such-host.invalid", "nonsense", "http://127.0.0.1:99999"):

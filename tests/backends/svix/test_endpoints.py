@@ -19,7 +19,7 @@ URL = "https://example.com/hooks"
 
 @pytest.fixture
 def svix_settings(svix_settings: WebhooksSettings) -> WebhooksSettings:
-    """The outbox in memory: what is tested here does not depend on the disk."""
+    """Keep the outbox in memory, because these tests do not depend on the disk."""
     return svix_settings.model_copy(update={"database": ":memory:"})
 
 
@@ -77,7 +77,7 @@ async def test_endpoints_are_listed_in_pages_newest_first(svix_settings: Webhook
         assert rest.done
 
 
-async def test_no_more_endpoints_than_the_setting_allows(svix_settings: WebhooksSettings, tenant: str) -> None:
+async def test_the_number_of_endpoints_is_limited_by_the_setting(svix_settings: WebhooksSettings, tenant: str) -> None:
     async with running(svix_settings.model_copy(update={"endpoints_per_tenant": 2})) as backend:
         for _ in range(2):
             await backend.create_endpoint(tenant, EndpointChanges(url=URL))
@@ -85,7 +85,7 @@ async def test_no_more_endpoints_than_the_setting_allows(svix_settings: Webhooks
             await backend.create_endpoint(tenant, EndpointChanges(url=URL))
 
 
-async def test_what_svix_refuses_of_an_endpoint_is_the_customers_fault(
+async def test_an_endpoint_that_svix_refuses_is_an_error_of_the_customer(
     svix_settings: WebhooksSettings, tenant: str
 ) -> None:
     async with running(svix_settings) as backend:
@@ -98,7 +98,7 @@ async def test_what_svix_refuses_of_an_endpoint_is_the_customers_fault(
         assert (await backend.list_endpoints(tenant, limit=10, cursor=None)).items == []
 
 
-async def test_an_endpoint_of_another_tenant_and_one_that_is_none_do_not_exist(
+async def test_an_endpoint_of_another_tenant_and_an_invalid_id_are_not_found(
     svix_settings: WebhooksSettings, tenant: str
 ) -> None:
     async with running(svix_settings) as backend:
@@ -149,7 +149,7 @@ async def test_a_server_that_ignores_the_filter_is_found_out(fake: FakeSvix, svi
             await backend.update_endpoint("a", endpoint.id, EndpointChanges(event_types=("invoice.paid",)))
 
 
-async def test_figures_are_asked_for_within_what_svix_allows(svix_settings: WebhooksSettings, tenant: str) -> None:
+async def test_statistics_are_requested_within_the_limits_of_svix(svix_settings: WebhooksSettings, tenant: str) -> None:
     async with running(svix_settings) as backend:
         endpoint = await backend.create_endpoint(tenant, EndpointChanges(url="https://example.com/fail"))
         now = datetime.now(UTC)
@@ -169,7 +169,7 @@ async def test_a_resend_without_the_payload_is_a_conflict(fake: FakeSvix, svix_s
             await backend.resend("a", event.id, endpoint.id)
 
 
-async def test_recovering_sends_what_failed_and_what_was_never_tried(
+async def test_recovering_sends_failed_and_never_attempted_events(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     async with running(svix_settings) as backend:

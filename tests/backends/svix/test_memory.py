@@ -89,7 +89,7 @@ async def test_an_event_refused_permanently_fails_its_submission(
             await submission.wait()
         assert (refused.value.code, refused.value.detail) == ("payload_too_large", "too large")
         assert submission.failed
-        # It is written after its submission has failed.
+        # The dead letter is written after the submission has failed.
         assert len(await eventually(backend.dead_letters)) == 1
 
 
@@ -105,7 +105,7 @@ async def test_without_waiting_the_outbox_is_drained_at_the_end_and_the_start_wa
     assert "are lost when this process ends" in caplog.text
 
 
-async def test_a_host_answers_once_svix_has_the_event_and_503_if_it_does_not_take_it(
+async def test_a_host_answers_once_svix_has_the_event_and_503_if_svix_refuses_it(
     fake: FakeSvix, svix_settings: WebhooksSettings, tmp_path: Path
 ) -> None:
     assert svix_settings.svix_api_key is not None

@@ -43,7 +43,7 @@ anyio.run(main, *sys.argv[1:])
 """
 
 
-@pytest.mark.slow  # A process starts, and its lease of the relay ends.
+@pytest.mark.slow  # Starts a process, and waits for the end of its lease of the relay.
 async def test_a_machine_that_is_lost_leaves_its_events_to_another(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
@@ -68,7 +68,7 @@ async def test_a_machine_that_is_lost_leaves_its_events_to_another(
 async def test_machines_emit_send_and_read_as_one(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     async with running(svix_settings) as one, running(svix_settings) as two:
         await one.submit([make("a", 1, event_id="order-1")]).wait()
-        # After what another machine emitted before, and once for each key.
+        # After the events that the other machine emitted before, and once for each key.
         (sent,) = await two.send([make("a", 2)])
         assert [event.id for event in await two.send([make("a", 2, event_id=sent.event_id)])] == [sent.id]
         (again,) = await two.submit([make("a", 3, event_id="order-1")]).wait()
@@ -90,6 +90,6 @@ async def test_an_event_refused_permanently_is_a_dead_letter_for_every_machine(
         assert (letter.code, letter.detail) == ("payload_too_large", "too large")
         fake.heal()
         assert await two.redrive() == 1
-        # The relay may be at the other machine, which looks for old events every half minute.
+        # The relay may run on the other machine, which looks for old events every half minute.
         await one.redrive()
         await eventually(lambda: len(fake.messages("a")) == 1)

@@ -21,7 +21,7 @@ from tests.eventually import eventually
 
 @pytest.fixture
 def svix_settings(svix_settings: WebhooksSettings) -> WebhooksSettings:
-    """The outbox in memory: what is tested here does not depend on the disk."""
+    """Keep the outbox in memory, because these tests do not depend on the disk."""
     return svix_settings.model_copy(update={"database": ":memory:"})
 
 
@@ -98,7 +98,9 @@ async def test_a_cursor_that_svix_would_crash_on_is_refused_here(
             await backend.list_endpoints(tenant, limit=10, cursor="ep_foo")
 
 
-async def test_a_payload_that_is_no_object_spoils_only_itself(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+async def test_a_payload_that_is_not_an_object_affects_no_other_event(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
     async with running(svix_settings) as backend:
         await backend.send([make("a", 1)])
         fake.store(fake.application("a"), "invoice.paid", ["no", "object"])

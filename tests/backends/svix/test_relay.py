@@ -34,13 +34,13 @@ def stored(fake: FakeSvix, tenant: str) -> list[int]:
 
 
 def waiting(backend: SvixBackend) -> int:
-    """How many events wait in the outbox, as health counted them last."""
+    """Return how many events waited in the outbox when health last counted them."""
     count: int = backend.health()["outbox"]["waiting"]
     return count
 
 
 def relaying(backend: SvixBackend) -> bool:
-    """Whether it is this process that relays."""
+    """Return whether this process relays."""
     return bool(backend.health()["relay"]["here"])
 
 
@@ -113,7 +113,7 @@ async def test_events_from_many_threads_all_arrive(fake: FakeSvix, svix_settings
         assert stored(fake, f"thread-{start}") == list(range(start, start + 50))
 
 
-async def test_the_same_event_id_is_there_once_and_answers_with_the_first_event(
+async def test_an_event_id_is_stored_once_and_returns_the_first_event(
     svix_settings: WebhooksSettings, tenant: str
 ) -> None:
     async with running(svix_settings) as backend:
@@ -128,7 +128,7 @@ async def test_the_same_event_id_is_there_once_and_answers_with_the_first_event(
         assert [event.id for event in page.items] == [first.id]
 
 
-async def test_a_full_queue_turns_the_event_away_and_says_so(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+async def test_a_full_queue_refuses_the_event_with_an_error(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     async with running(svix_settings.model_copy(update={"queue_events": 5})) as backend:
         with pytest.raises(QueueFull):
             for number in range(10_000):
@@ -158,7 +158,7 @@ async def test_a_full_queue_turns_the_event_away_and_says_so(fake: FakeSvix, svi
     ],
     ids=str,
 )
-async def test_a_call_that_goes_wrong_is_made_again_and_the_event_is_there_once(
+async def test_a_failed_call_is_repeated_and_the_event_is_stored_once(
     fake: FakeSvix, svix_settings: WebhooksSettings, fault: dict[str, object]
 ) -> None:
     fake.fail("/msg$", method="POST", times=2, **fault)  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ async def test_a_call_that_goes_wrong_is_made_again_and_the_event_is_there_once(
     assert stored(fake, "a") == [0, 1, 2]
 
 
-async def test_a_slow_answer_is_given_up_in_time_and_asked_for_again(
+async def test_a_slow_response_times_out_and_the_call_is_repeated(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     fake.fail("/msg$", method="POST", status=None, delay=3.0, commit=True)
@@ -195,7 +195,7 @@ async def test_retry_after_is_waited_for(fake: FakeSvix, svix_settings: Webhooks
 async def test_a_clock_that_is_set_back_makes_no_pause_longer(
     fake: FakeSvix, svix_settings: WebhooksSettings, status: int
 ) -> None:
-    # 503 pauses everything, 500 the tenant alone.
+    # 503 pauses everything, and 500 only the tenant.
     fake.fail("/msg$", method="POST", times=1, status=status)
     virtual = VirtualTime()
     async with running(svix_settings, clock=virtual) as backend:
@@ -262,7 +262,7 @@ async def test_nothing_is_lost_in_an_outage_of_a_day(fake: FakeSvix, svix_settin
                 await backend.submit([make(tenant, hour)]).wait()
             await virtual.run(3600)
         calls = len(fake.calls)
-        # Backing off to a minute, one call at a time however many tenants wait: some 1,440 calls and 4 tries per call.
+        # With backoff up to a minute and one call at a time for all tenants: about 1,440 calls with 4 attempts each.
         assert calls < 24 * 60 * 4
         await eventually(lambda: waiting(backend) == 72)
         fake.heal()
@@ -339,12 +339,12 @@ def kill_after_the_answer(child: Callable[[], int]) -> Callable[[Message], None]
 
 
 @pytest.mark.parametrize("moment", [kill_before_the_answer, kill_after_the_answer])
-async def test_a_relay_killed_between_the_answer_of_svix_and_the_mark_loses_and_doubles_nothing(
+async def test_a_relay_killed_before_it_notes_the_response_loses_and_duplicates_nothing(
     fake: FakeSvix,
     svix_settings: WebhooksSettings,
     moment: Callable[[Callable[[], int]], Callable[[Message], None]],
 ) -> None:
-    # All 20 are durable before the first is taken.
+    # All 20 are durable before the first one is forwarded.
     fake.fail("/app$", method="POST", times=1_000, status=503)
     token = svix_settings.svix_api_key
     assert token is not None
@@ -367,7 +367,7 @@ async def test_a_relay_killed_between_the_answer_of_svix_and_the_mark_loses_and_
     assert len(fake.messages("a")) == 20
 
 
-async def test_a_message_that_svix_stored_and_did_not_queue_is_delivered_all_the_same(
+async def test_a_message_that_svix_stored_but_did_not_queue_is_delivered(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     virtual = VirtualTime()
@@ -440,7 +440,7 @@ async def test_two_concurrent_first_calls_create_one_application(
     assert stored(fake, "a") == [1]
 
 
-async def test_an_application_deleted_at_svix_is_made_again(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+async def test_an_application_deleted_at_svix_is_created_again(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     async with running(svix_settings) as backend:
         await backend.send([make("a", 1)])
         fake.applications.clear()
@@ -449,7 +449,7 @@ async def test_an_application_deleted_at_svix_is_made_again(fake: FakeSvix, svix
     assert stored(fake, "a") == [2]
 
 
-async def test_old_events_are_forgotten_and_waiting_ones_never(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+async def test_old_events_are_deleted_unless_they_wait(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     virtual = VirtualTime()
     async with running(svix_settings, clock=virtual) as backend:
 

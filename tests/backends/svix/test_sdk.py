@@ -20,7 +20,7 @@ CHANGED = (
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Answers every request with a status, and remembers it."""
+    """Answers every request with a status, and records it."""
 
     def __init__(self, status: int, body: bytes) -> None:
         self.status = status

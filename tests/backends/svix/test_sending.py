@@ -31,7 +31,7 @@ async def test_sending_the_same_event_id_again_returns_the_first_event(
         (first,) = await backend.send([make(tenant, 1, event_id="order-1")])
         assert await backend.send([make(tenant, 2, event_id="order-1")]) == [first]
         assert await backend.submit([make(tenant, 3, event_id="order-1")]).wait() == [first]
-    # Another host, whose outbox knows nothing of it.
+    # Another host, whose outbox does not have the event.
     async with running(svix_settings.model_copy(update={"database": ":memory:"})) as backend:
         (again,) = await backend.send([make(tenant, 4, event_id="order-1")])
         assert canonical(again) == canonical(first)
@@ -95,7 +95,7 @@ async def test_send_raises_what_svix_says_about_an_event_it_refuses(
         assert [numbers([letter.event]) for letter in await backend.dead_letters()] == [[1]]
 
 
-async def test_send_tries_again_a_little(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+async def test_send_retries_a_few_times(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     async with running(svix_settings) as backend:
         fake.fail("/msg$", method="POST", times=2, status=503)
         await backend.send([make("a", 1)])

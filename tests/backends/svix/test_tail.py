@@ -31,12 +31,12 @@ ALL = StreamFilter()
 
 @pytest.fixture
 def svix_settings(svix_settings: WebhooksSettings) -> WebhooksSettings:
-    """The outbox in memory: what is tested here does not depend on the disk."""
+    """Keep the outbox in memory, because these tests do not depend on the disk."""
     return svix_settings.model_copy(update={"database": ":memory:"})
 
 
 class StoreSource:
-    """The list of messages of one application, read without HTTP, at a virtual time."""
+    """The messages of one application, listed without HTTP and in virtual time."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
@@ -46,7 +46,7 @@ class StoreSource:
         self._events: dict[str, Event] = {}
 
     def now(self) -> float:
-        # All that the `Date` header tells.
+        # The `Date` header has whole seconds.
         return float(int(self.time))
 
     def event(self, message: Message) -> Event:
@@ -77,7 +77,7 @@ class StoreSource:
 
 
 def busy_application(randomness: random.Random, count: int, rate: float, *, slow: float = 0.001) -> Application:
-    """Messages of three nodes with clocks apart, whose commits take a while, and a few of them long."""
+    """Messages of three nodes with different clocks. Commits take some time, and a few take long."""
     application = Application("app", "a", "a", START)
     for number in range(count):
         at = START + 2 + number / rate
@@ -107,11 +107,11 @@ async def test_of_30000_messages_with_late_commits_and_skewed_clocks_each_is_pub
     told = [event.id for event in ear.events]
     assert len(told) == len(set(told)) == 30_000
     assert [entry.position for entry in ear.entries] == sorted(entry.position for entry in ear.entries)
-    # The way one would do it at first does lose messages here.
+    # The obvious way loses messages here.
     assert any(message.id not in naive and message.id < cursor for message in source.application.messages)
 
 
-async def test_a_sweep_that_breaks_off_is_made_good_by_the_next() -> None:
+async def test_an_aborted_sweep_is_completed_by_the_next_one() -> None:
     randomness = random.Random(5)
     source = StoreSource(busy_application(randomness, 3000, 200.0))
     ear = Ear()
@@ -176,7 +176,7 @@ async def test_a_reader_that_reconnects_all_the_time_misses_nothing(seed: int) -
 
 
 class Reader:
-    """An SSE client and its server: it reconnects at random moments, to tails that start anew, and drops duplicates."""
+    """An SSE client and its server. The client reconnects at random times to new tails, and drops duplicates."""
 
     def __init__(self, source: StoreSource, randomness: random.Random) -> None:
         self.source = source
@@ -306,7 +306,7 @@ async def test_many_new_messages_together_are_streamed_with_their_payloads(
         application = fake.application("a")
         for number in range(1, 601):
             fake.store(application, "invoice.paid", {"data": {"number": number}})
-        # A raw payload that is no object makes the SDK fail on every page that holds it.
+        # A raw payload that is not an object makes the SDK fail on every page that contains it.
         fake.store(application, "invoice.paid", ["no", "object"])
         await eventually(lambda: len(ear.entries) == 601)
         assert {tuple(event.payload for event in ear.events).count(b"{}")} == {1}
@@ -319,7 +319,7 @@ async def test_events_forwarded_by_this_process_are_streamed_immediately_and_onc
 ) -> None:
     ear = Ear()
     event = make(tenant, 1)
-    # No sweep but the first would bring it within the time that is waited for.
+    # Only the first sweep could find it within the time that the test waits.
     async with running(svix_settings, poll=(60.0, 60.0)) as backend:
         backend.listen(ear)
         await backend.send([make(tenant, 0)])
@@ -334,7 +334,7 @@ async def test_events_forwarded_by_this_process_are_streamed_immediately_and_onc
         ear.entries.clear()
         backend.watch(tenant)
         sent = list(await backend.send([make(tenant, 2), make(tenant, 3)]))
-        # What the sweep finds of another process shows that it has passed the two.
+        # Once the sweep finds an event of another process, it has passed the two.
         sent += await other.send([make(tenant, 4)])
         await eventually(lambda: 4 in numbers(ear.events))
         assert [event.id for event in ear.events if event.id in {one.id for one in sent}] == [one.id for one in sent]
@@ -343,9 +343,7 @@ async def test_events_forwarded_by_this_process_are_streamed_immediately_and_onc
         assert canonical(listed) == canonical(ear.events[0])
 
 
-async def test_a_stream_resumes_after_an_id_and_says_where_it_cannot(
-    svix_settings: WebhooksSettings, tenant: str
-) -> None:
+async def test_a_stream_resumes_after_an_id_or_sends_a_gap(svix_settings: WebhooksSettings, tenant: str) -> None:
     ear = Ear()
     async with running(svix_settings, overlap=0.0) as backend:
         sent: list[Event] = []
@@ -397,7 +395,7 @@ async def test_one_poller_for_a_tenant_slows_down_when_idle_and_stops_with_the_l
         streaming.watch("a")
         await eventually(lambda: source.pages == 1)
         await virtual.run(200)
-        # Some nine within the first 40 seconds, then one every ten, give or take a fifth.
+        # About nine within the first 40 seconds, then one every ten, with a jitter of a fifth.
         assert 20 <= source.pages <= 32
         streaming.unwatch("a")
         assert streaming.tails == 0
@@ -407,7 +405,7 @@ async def test_one_poller_for_a_tenant_slows_down_when_idle_and_stops_with_the_l
         tasks.cancel_scope.cancel()
 
 
-async def test_a_stream_opened_while_svix_is_down_gets_what_comes_later(
+async def test_a_stream_opened_while_svix_is_down_gets_later_events(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     ear = Ear()

@@ -1,4 +1,4 @@
-"""Events of the host's transactions get to Svix, each once, whether Svix is there at the commit or not."""
+"""Events of the host's transactions reach Svix once each, whether or not Svix is available at the commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.backends.svix.fake_server import FakeSvix
 from tests.eventually import eventually
 
 
-async def test_what_the_host_commits_gets_to_svix(
+async def test_committed_events_reach_svix(
     fake: FakeSvix, svix_settings: WebhooksSettings, tenant: str, tmp_path: Path
 ) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'host.db'}")
@@ -30,7 +30,7 @@ async def test_what_the_host_commits_gets_to_svix(
             emitter = webhooks.emitter(tenant)
             event = emitter.emit("invoice.paid", {"number": number}, event_id=f"order-{number}", within=session).event
             session.commit()
-        # Svix gives the ids that customers see.
+        # Svix assigns the ids that customers see.
         assert event.id == ""
         return event.event_id
 

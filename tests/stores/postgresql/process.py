@@ -1,9 +1,10 @@
-"""A process of its own with a store: `python -m tests.stores.postgresql.process ACTION URL SCHEMA NUMBER`.
+"""A separate process with a store: `python -m tests.stores.postgresql.process ACTION URL SCHEMA NUMBER`.
 
-`emit` stores so many events, a few at a time, and prints their ids, each once it is stored. `share` does so once it is
-told in a line how many there will be of all processes, and prints the position and id of each that streams get. `hold`
-leases what is due for so many milliseconds, prints the ids, and records that they were delivered once a line comes in.
-`work` is a whole backend that delivers: it stores so many events, prints their ids, and goes on until a line comes in.
+`emit` stores NUMBER events, a few at a time, and prints each id once the event is stored. `share` does the same after
+it has read a line with the number of events of all processes, and prints the position and id of each event that streams
+get. `hold` leases due deliveries for NUMBER milliseconds, prints their ids, and records them as delivered once it reads
+a line. `work` is a whole backend that delivers: it stores NUMBER events, prints their ids, and runs until it reads a
+line.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def program(name: str) -> str:
 
 @pytest.fixture
 def other_database(postgresql_url: str) -> Generator[str]:
-    """The URL of an empty database on the same server, as staging has one."""
+    """The URL of an empty database on the same server, for a staging environment."""
     name = f"staging_{uuid4().hex[:8]}"
     with psycopg.connect(postgresql_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
@@ -47,19 +47,19 @@ def staging(other_database: str, postgresql_schema: str) -> WebhooksSettings:
 
 
 def restore(source: str, target: str, schema: str, directory: Path) -> None:
-    """Dump a schema and restore it, by the commands of the documentation."""
+    """Dump a schema and restore it with the commands of the documentation."""
     dump = directory / "webhooks.dump"
     with dump.open("wb") as file:
         command = [program("pg_dump"), f"--schema={schema}", "--format=custom", source]
         subprocess.run(command, stdout=file, check=True)
     command = [program("pg_restore"), "--clean", "--if-exists", "--single-transaction", f"--dbname={target}", str(dump)]
-    # The second time over what is there.
+    # The second restore overwrites the first.
     for _ in range(2):
         subprocess.run(command, check=True)
 
 
 @pytest.mark.slow  # A database is made, dumped and restored.
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # The programs of PostgreSQL know no event loop.
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # The programs of PostgreSQL use no event loop.
 async def test_a_restored_dump_continues_and_is_refused_in_another_environment(
     postgresql_url: str, postgresql_schema: str, staging: WebhooksSettings, tmp_path: Path
 ) -> None:
@@ -82,7 +82,7 @@ async def test_a_restored_dump_continues_and_is_refused_in_another_environment(
         new = await emit(copy)
         assert await ids(copy) == [new.id, *[event.id for event in reversed(events)]]
 
-    # Staging, once it was adopted.
+    # Staging, after `adopt`.
     adopted = administration_of(staging).adopt("staging", keep=False)
     assert (adopted.endpoints, adopted.deliveries) == (1, 3)
     copy = PostgreSQLStore(staging.database, schema=postgresql_schema, environment="staging")

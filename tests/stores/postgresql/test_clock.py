@@ -1,4 +1,4 @@
-"""The clock of the server, as a process keeps it."""
+"""The clock of the server, as a process knows it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Machine:
         return self.now
 
     def asked(self, there: float, back: float) -> float:
-        """The server's time, for a question that is so many seconds on the way there and back."""
+        """Return the server's time, for a query that takes this many seconds there and back."""
         self.now += there
         answer = self.now + self.ahead
         self.now += back

@@ -53,7 +53,7 @@ async def test_processes_whose_clocks_differ_by_an_hour_deliver_in_time_once_and
             sent = []
             with process("work", postgresql_url, postgresql_schema, EACH, **hour_ahead()) as other:
                 for _ in range(EACH):
-                    # By turns.
+                    # Alternately.
                     sent.append(await to_thread.run_sync(line, other))
                     (one,) = await backend.submit([event(milliseconds=backend.event_time())]).wait()
                     sent.append(one.id)
@@ -63,9 +63,9 @@ async def test_processes_whose_clocks_differ_by_an_hour_deliver_in_time_once_and
         assert sorted(receiver.ids()) == sorted(sent * 2)
         for request in receiver.requests:
             assert secret is not None
-            # Its clock is that of this machine, and it allows for five minutes.
+            # Its clock is that of this machine, and its tolerance is five minutes.
             Webhook(secret).verify(request.body, request.headers)
         assert sorted(listed) == sorted(sent)
-        # Both go by the clock of the database, so ids and times of attempts are in order whoever makes them.
+        # Both use the clock of the database, so ids and times of attempts are in order whichever process makes them.
         spread = max(one.timestamp for one in made) - min(one.timestamp for one in made)
         assert spread.total_seconds() < 60

@@ -77,7 +77,7 @@ async def test_emit_fails_within_the_deadline_and_then_immediately_while_the_ser
         assert store.health().get("problem") is None
 
 
-async def test_server_that_says_nothing_is_given_up(postgresql_url: str, postgresql_schema: str) -> None:
+async def test_server_that_does_not_respond_is_given_up(postgresql_url: str, postgresql_schema: str) -> None:
     with delaying(postgresql_url, 0) as (url, proxy):
         store = PostgreSQLStore(url, schema=postgresql_schema, deadline=1.5)
         async with store.lifespan():

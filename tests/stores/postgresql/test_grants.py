@@ -1,4 +1,4 @@
-"""A role that owns the schema, and another one that only runs: what the documentation says about rights is enough."""
+"""With the rights that the documentation names, one role owns the schema, and another one only runs on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "backends" / "postgresql.md"
 
 @dataclass(frozen=True)
 class Roles:
-    """Two roles without any rights but to connect, and the URLs of both."""
+    """Two roles that may only connect, and their URLs."""
 
     owner: str
     runner: str
@@ -32,7 +32,7 @@ class Roles:
 
 @pytest.fixture
 def roles(postgresql_url: str, postgresql_schema: str) -> Generator[Roles]:
-    """The roles, with an empty schema that the first one owns."""
+    """The roles, and an empty schema that the first one owns."""
     unique = uuid4().hex[:8]
     owner, runner = f"owner_{unique}", f"runner_{unique}"
     server = urlsplit(postgresql_url)
@@ -44,7 +44,7 @@ def roles(postgresql_url: str, postgresql_schema: str) -> Generator[Roles]:
         for role in (owner, runner):
             admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
         admin.execute(f"CREATE SCHEMA {postgresql_schema} AUTHORIZATION {owner}")
-        # As hardened databases have it: nobody may call a function unless it is granted.
+        # As in hardened databases, functions may only be called if that is granted.
         admin.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
         yield Roles(owner, runner, url(owner), url(runner))
         admin.execute(f"DROP SCHEMA {postgresql_schema} CASCADE")
@@ -53,7 +53,7 @@ def roles(postgresql_url: str, postgresql_schema: str) -> Generator[Roles]:
 
 
 async def works(url: str, schema: str) -> None:
-    """Do everything that a process does."""
+    """Do everything that a process does with the database."""
     store = PostgreSQLStore(url, schema=schema, migrates=False, environment="production")
     async with store.lifespan():
         endpoint = await add(store)

@@ -15,13 +15,13 @@ DELIVERED = 1500
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """One event loop: what counts is what the server does."""
+    """One event loop, because this is about the server."""
     return "asyncio"
 
 
 async def pages(store: PostgreSQLStore, schema: str) -> int:
-    """How many pages of deliveries, and of their indexes, the server has looked at."""
-    # On the connection that was used last, which has not reported yet what it did.
+    """Return how many pages of deliveries and their indexes the server has read."""
+    # Use the last connection, because it has not reported its statistics yet.
     await store.database.call("SELECT pg_stat_force_next_flush()")
     statement = (
         "SELECT heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit FROM pg_statio_user_tables "
@@ -58,5 +58,5 @@ async def test_claim_does_not_walk_over_what_was_delivered_while_a_transaction_i
                 (delivery,) = (await claim(store, number)).deliveries
                 costs.append(await pages(store, postgresql_schema) - before)
                 await record(store, delivery)
-            # The first one may walk over everything once.
+            # The first claim may read everything once.
             assert costs[-1] < 100, costs

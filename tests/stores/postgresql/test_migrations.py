@@ -30,7 +30,7 @@ def version(connection: Connection, schema: str) -> object:
     return row[0]
 
 
-def test_schema_is_made_once_by_processes_that_start_together(postgresql_url: str, postgresql_schema: str) -> None:
+def test_schema_is_created_once_by_processes_that_start_together(postgresql_url: str, postgresql_schema: str) -> None:
     errors: list[BaseException] = []
 
     def start() -> None:
@@ -79,7 +79,7 @@ def test_migrating_again_changes_nothing(connection: Connection, postgresql_sche
 def test_failed_migration_leaves_nothing_behind(
     connection: Connection, postgresql_schema: str, postgresql_url: str
 ) -> None:
-    # A table that is in the way of one of ours.
+    # A foreign table with the name of one of ours.
     connection.execute(f"CREATE SCHEMA {postgresql_schema}")
     connection.execute(f"CREATE TABLE {postgresql_schema}.delivery (wrong text)")
     with pytest.raises(BackendUnavailable, match="already exists"):
@@ -107,12 +107,12 @@ def test_older_version_works_on_a_newer_schema_that_says_so(connection: Connecti
         migrate(connection, postgresql_schema)
 
 
-def test_schema_that_is_missing_is_named_if_it_must_not_be_made(connection: Connection, postgresql_schema: str) -> None:
+def test_missing_schema_is_named_if_it_must_not_be_created(connection: Connection, postgresql_schema: str) -> None:
     with pytest.raises(BackendUnavailable, match=postgresql_schema):
         check(connection, postgresql_schema)
 
 
-def test_migration_gives_way_to_a_program_that_holds_a_lock_and_is_made_once_it_is_gone(
+def test_migration_waits_for_a_program_that_holds_a_lock_without_blocking_others(
     connection: Connection, postgresql_schema: str, postgresql_url: str
 ) -> None:
     migrate(connection, postgresql_schema)
@@ -124,5 +124,5 @@ def test_migration_gives_way_to_a_program_that_holds_a_lock_and_is_made_once_it_
         other.execute(f"SELECT count(*) FROM {postgresql_schema}.event")
         with pytest.raises(BackendUnavailable, match="holds locks"):
             migrate(connection, postgresql_schema, newer, patience=0, lock_timeout=0.1)
-    # Nobody waits in the queue for the lock meanwhile.
+    # Meanwhile, nothing waits in the queue for the lock.
     assert migrate(connection, postgresql_schema, newer).version == VERSION + 1

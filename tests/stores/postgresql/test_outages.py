@@ -30,13 +30,13 @@ from tests.stores.contract import add, claim, emit, event, ids, record
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """One event loop: what is tested here happens on threads."""
+    """One event loop, because this code runs on threads."""
     return "asyncio"
 
 
 @contextmanager
 def taking(*, at_most: float) -> Iterator[None]:
-    """Fail where the block takes longer."""
+    """Fail if the block takes longer."""
     began = time.monotonic()
     yield
     assert time.monotonic() - began < at_most
@@ -80,7 +80,7 @@ async def test_short_restart_delays_emits_without_refusing_any(own_postgresql: P
                 sent.append((await emit(store)).id)
 
         async def look() -> None:
-            # Others notice that the server is away, and say so.
+            # Other calls notice that the server is away.
             while not stop.is_set():
                 with suppress(BackendUnavailable):
                     await ids(store)
@@ -106,7 +106,7 @@ def test_connection_reaches_the_last_of_several_hosts_even_if_callers_have_littl
         for _ in range(3):
             with taking(at_most=0.5), pytest.raises(BackendUnavailable, match="has not answered in time"):
                 link.call("SELECT 1", deadline=time.monotonic() + 0.2)
-        # The thread that opens goes on to the second host.
+        # The thread that connects continues with the second host.
         assert link.call("SELECT 1", deadline=time.monotonic() + 8) == [(1,)]
         link.close()
 
@@ -133,7 +133,7 @@ async def test_server_that_refuses_writes_counts_as_unavailable(own_postgresql: 
 
 async def test_full_disk_refuses_emits_immediately_and_loses_nothing(own_postgresql: PostgreSQL) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=5)
-    # What does not compress goes into the file of large values, which may not grow beyond this.
+    # Incompressible data goes into the file of large values, which may not grow beyond this.
     own_postgresql.limit_files(17_000_000)
     async with store.lifespan():
         sent: list[str] = []
@@ -145,7 +145,7 @@ async def test_full_disk_refuses_emits_immediately_and_loses_nothing(own_postgre
         assert problem.startswith("The database fails")
         with taking(at_most=2), pytest.raises(BackendUnavailable):
             await emit(store, data={"filling": os.urandom(500_000).hex()})
-        # What fits is stored all the same.
+        # Smaller events are still stored.
         sent.append((await emit(store)).id)
         assert store.health().get("problem") is None
         own_postgresql.limit_files(None)
@@ -192,7 +192,7 @@ async def test_commit_is_on_disk_regardless_of_the_servers_default(own_postgresq
         await to_thread.run_sync(own_postgresql.restart)
         assert await eventually(partial(emitted, store))
         assert sent.id in await ids(store)
-        assert (await claim(store, each=5)).deliveries[0].event_id != sent.id, "it was recorded, and so is not due"
+        assert (await claim(store, each=5)).deliveries[0].event_id != sent.id, "it was recorded, so it is not due"
 
 
 async def test_timeouts_of_the_role_end_calls_and_nothing_else(own_postgresql: PostgreSQL) -> None:

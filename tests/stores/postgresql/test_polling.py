@@ -1,4 +1,4 @@
-"""How often a process asks the server while nothing happens, without `LISTEN` and behind a pooler."""
+"""How often an idle process queries the server, without `LISTEN` and behind a pooler."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS = 2.0
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """One event loop: the calls are the same on both."""
+    """One event loop, because the calls are the same on both."""
     return "asyncio"
 
 
@@ -61,7 +61,7 @@ async def test_commits_of_others_between_our_own_are_read_ten_times_a_second_at_
         hub = StreamHub(here, here.settings)
         here.listen(hub)
         async with here.lifespan(EventTypes()), other.lifespan(EventTypes()), hub.running(), reading(hub) as reader:
-            # They are connected from here on.
+            # Both are connected from here on.
             sent = [(await backend.store.submit([event()]).wait())[0].id for backend in (other, here)]
             before = proxy.round_trips
             end = anyio.current_time() + SECONDS

@@ -34,7 +34,7 @@ async def test_streams_of_all_processes_get_all_events_once_and_in_one_order(
     async with PostgreSQLStore(postgresql_url, schema=postgresql_schema).lifespan():
         pass
     with psycopg.connect(postgresql_url, autocommit=True) as connection:
-        # Transactions take their time at random, so that later ones could overtake them.
+        # Transactions take a random time, so that later ones could overtake them.
         connection.execute(
             f"CREATE FUNCTION {postgresql_schema}.dawdle() RETURNS trigger LANGUAGE plpgsql AS "
             "'BEGIN PERFORM pg_sleep(random() * 0.02); RETURN NULL; END'"
@@ -62,7 +62,7 @@ async def test_streams_of_all_processes_get_all_events_once_and_in_one_order(
 
 
 @pytest.mark.slow
-async def test_what_a_process_said_is_stored_is_there_after_it_is_killed(
+async def test_events_that_a_killed_process_reported_as_stored_are_there(
     postgresql_url: str, postgresql_schema: str
 ) -> None:
     store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)
@@ -73,7 +73,7 @@ async def test_what_a_process_said_is_stored_is_there_after_it_is_killed(
                 said += [await to_thread.run_sync(line, emitter) for _ in range(30)]
                 emitter.kill()
                 said += [one for one in await to_thread.run_sync(lines, emitter) if len(one) == len(said[0])]
-            # Nothing of it holds up the others.
+            # Nothing of it delays the others.
             said.append((await emit(store)).id)
         with psycopg.connect(postgresql_url) as connection:
             stored = {row[0] for row in connection.execute(f"SELECT id FROM {postgresql_schema}.event")}
@@ -101,7 +101,7 @@ async def test_lease_of_a_stopped_process_ends_and_its_late_record_does_no_harm(
             holder.send_signal(signal.SIGCONT)
             say(holder, "")
             assert await to_thread.run_sync(line, holder) == "recorded"
-        # Both attempts were made, and the retry that the second one led to is still to come.
+        # Both attempts were made, and the retry after the second one is still due.
         assert sorted(one.status for one in await attempts(store, endpoint_id=endpoint.id)) == ["fail", "success"]
         with psycopg.connect(postgresql_url) as connection:
             waiting = connection.execute(f"SELECT attempt FROM {postgresql_schema}.delivery").fetchall()
@@ -118,12 +118,12 @@ async def test_group_commit_is_one_round_trip(postgresql_url: str, postgresql_sc
             before = proxy.round_trips
             for number in range(10):
                 await store.submit([event() for _ in range(8)]).wait()
-                # With a key and channels it is another statement inside.
+                # With an event id and channels, another statement is used.
                 await emit(store, event_id=f"invoice-{number}", channels=["billing"])
             assert proxy.round_trips == before + 20
 
 
-async def test_process_that_vanishes_during_a_commit_holds_up_nobody(
+async def test_process_that_vanishes_during_a_commit_delays_no_other(
     postgresql_url: str, postgresql_schema: str
 ) -> None:
     other = PostgreSQLStore(postgresql_url, schema=postgresql_schema, deadline=5)
@@ -133,7 +133,7 @@ async def test_process_that_vanishes_during_a_commit_holds_up_nobody(
             await emit(store)
             before = proxy.requests
             waiting = store.submit([event()])
-            # The server has the call, and its answer finds nobody.
+            # The server has received the call, but its response is lost.
             await eventually(lambda: proxy.requests > before)
             proxy.black = True
             with anyio.fail_after(1):
@@ -142,5 +142,5 @@ async def test_process_that_vanishes_during_a_commit_holds_up_nobody(
             with pytest.raises(BackendUnavailable, match="unknown whether"):
                 await waiting.wait()
             proxy.black = False
-            # The answer was lost, and the event is not.
+            # The response was lost, but the event is stored.
             assert len(await ids(other)) == 12

@@ -19,13 +19,13 @@ from tests.settings import make_settings
 from tests.stores.contract import event
 from tests.streams.feed import Reader, reading
 
-# The tail reads where it has a reason to, so not before the log has gone on beyond what is lost.
+# The tail only reads when woken, so not before the log has grown beyond the lost events.
 NEVER = 3600.0
 
 
 @asynccontextmanager
 async def streaming(server: PostgreSQL) -> AsyncGenerator[tuple[PostgreSQLStore, PostgreSQLStore, StreamHub]]:
-    """A process with streams, and another one that emits, too."""
+    """A process with streams, and another one that also emits."""
     here = PostgreSQLStore(server.url, deadline=20, poll=NEVER)
     other = PostgreSQLStore(server.url, deadline=20)
     hub = StreamHub(here, make_settings())
@@ -38,7 +38,7 @@ async def emit(store: PostgreSQLStore, *numbers: int) -> list[str]:
     """Store an event for each number, one after another, and return their ids."""
     stored = []
     for number in numbers:
-        # Those that are lost may not be the newest ones by their time, if this is quick.
+        # Without a pause, the lost events might not be the newest ones by their time.
         await anyio.sleep(0.002)
         stored.append(await eventually(partial(_emit, store, number)))
     return stored
@@ -48,13 +48,13 @@ async def _emit(store: PostgreSQLStore, number: int) -> str | None:
     try:
         (one,) = await store.submit([event(data={"number": number})]).wait()
     except BackendUnavailable:
-        # Refused, where the server is known to be away.
+        # Refused while the server is known to be away.
         return None
     return one.id
 
 
 def gaps(reader: Reader) -> list[str]:
-    """The ids after which the stream says that something is missing."""
+    """Return the ids in the stream's gaps."""
     blocks = [block for block in reader.blocks if block.fields.get("event") == "gap"]
     return [json.loads(block.fields["data"])["requested"] for block in blocks]
 
@@ -68,7 +68,7 @@ async def test_open_stream_gets_a_gap_and_misses_no_new_event(own_postgresql: Po
         await eventually(lambda: reader.numbers == [0, 1, 2])
 
         await to_thread.run_sync(server.restore)
-        # These take the positions of those that are lost, so that the next one goes on where the stream is.
+        # These get the positions of the lost ones, so that the next event follows the stream's position.
         await emit(other, 3, 4)
         await emit(here, 5)
         await eventually(lambda: reader.numbers == [0, 1, 2, 3, 4, 5])

@@ -14,7 +14,7 @@ from tests.stores.contract import add, attempts, claim, emit, event, ids, record
 
 
 class Ears:
-    """A listener that keeps the positions and ids that it was told of."""
+    """A listener that collects positions and ids."""
 
     def __init__(self) -> None:
         self.tenants = {"acme"}
@@ -48,7 +48,7 @@ async def test_stream_misses_nothing_while_several_stores_commit(postgresql_url:
 
 
 class Woken:
-    """A `DeliveryListener` that remembers the endpoints it was told of."""
+    """A `DeliveryListener` that collects endpoints."""
 
     def __init__(self) -> None:
         self.endpoints: list[int] = []
@@ -61,7 +61,7 @@ class Woken:
 
 
 async def test_hints_arrive_by_listen(postgresql_url: str, postgresql_schema: str) -> None:
-    # Without hints, nothing would be read for an hour.
+    # Without hints, it would not read for an hour.
     options = {"schema": postgresql_schema, "poll": 3600.0}
     reader = PostgreSQLStore(postgresql_url, listen_url=postgresql_url, **options)  # type: ignore[arg-type]
     writer = PostgreSQLStore(postgresql_url, delivers=False, **options)  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ def take(
     each: int = 8,
     **tenants: int,
 ) -> Claim:
-    """Claim as a process would that has attempts under way for these tenants."""
+    """Claim as a process with running attempts for these tenants."""
     found = numbers or tuple(one.endpoint for one in due(db, due_by=now, now=now).endpoints)
     requests = [SlotRequest(endpoint, Lane.HEALTHY, each, 0) for endpoint in found]
     request = ClaimRequest(requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE)
@@ -47,7 +47,7 @@ def outcome(
     status_code = status or (200 if ok else 500)
     return Outcome(
         delivery=delivery,
-        # Ids minted in the future would drag those of events along.
+        # Ids minted in the future would also move those of events.
         attempt_id=first_id("atmpt_", at)[:-6] + f"{next(NUMBERS):06}",
         ok=ok,
         started=at,

@@ -53,7 +53,7 @@ def test_a_scan_continues_where_the_last_one_ended(db: sqlite3.Connection) -> No
     assert due(db, after=5, due_by=NOW + MINUTE, endpoints=2, now=NOW).after is None
 
 
-# What the work grows with
+# How the work grows
 
 
 @pytest.mark.parametrize("file", ["deliveries.sql", "redelivery.sql", "recording.sql", "attempts.sql"])
@@ -76,13 +76,13 @@ def test_no_statement_reads_a_whole_table(db: sqlite3.Connection, file: str) -> 
 
 
 def some_values(statement: str) -> dict[str, Any] | list[Any]:
-    # `EXPLAIN` reads no values, but they must be there.
+    # `EXPLAIN` does not read the values, but they must be given.
     names = re.findall(r":([a-z_]+)", statement)
     numbers = set(re.findall(r"\?\d", statement))
     return dict.fromkeys(names, 1) if names else [1] * (len(numbers) or statement.count("?"))
 
 
-def test_a_claim_seeks_what_is_due_by_the_index(db: sqlite3.Connection) -> None:
+def test_a_claim_finds_due_deliveries_by_the_index(db: sqlite3.Connection) -> None:
     values = {"endpoint": 1, "endpoints": "[1]", "now": 1, "slots": 1}
     queries = load_queries("deliveries.sql")
     for name in ("due_of_each", "due_of_one"):
@@ -128,7 +128,7 @@ def test_a_backlog_does_not_slow_down_claims_and_scans(db: sqlite3.Connection) -
 # Recording
 
 
-def test_what_comes_back_from_a_deleted_endpoint_is_dropped(db: sqlite3.Connection) -> None:
+def test_an_outcome_for_a_deleted_endpoint_is_dropped(db: sqlite3.Connection) -> None:
     endpoint = add_endpoint(db, "https://example.com/")
     emit(db)
     (delivery,) = take(db).deliveries
@@ -227,7 +227,7 @@ def test_recovering_what_is_missing_follows_the_filters(db: sqlite3.Connection) 
     assert run_recover(db, endpoint, missing=True) == 0
 
 
-# Lists and figures
+# Lists and statistics
 
 
 def history(db: sqlite3.Connection, *outcomes: tuple[bool, int], tenant: str = "acme") -> None:
@@ -237,7 +237,7 @@ def history(db: sqlite3.Connection, *outcomes: tuple[bool, int], tenant: str = "
 
 
 def ids(db: sqlite3.Connection, *, most: int, **query: Any) -> list[str]:
-    """All pages one after the other."""
+    """Return the items of all pages."""
     found: list[str] = []
     cursor = None
     while True:

@@ -30,13 +30,13 @@ def names(connection: sqlite3.Connection) -> list[str]:
 
 
 async def write_past_a_checkpoint(database: Database, name: str) -> None:
-    # The second commit makes the checkpoint, and the third one begins the `-wal` anew.
+    # The second commit runs the checkpoint, and the third one restarts the `-wal`.
     for number in range(3):
         await database.write(put(f"{name}{number}", 4096 * PAGES * 2 // 3))
 
 
 def leave_as_killed(path: Path) -> Path:
-    """Copy a database that is open, as a process leaves it that is killed."""
+    """Copy an open database, as a killed process leaves it."""
     left = path.with_name("left.db")
     for end in ("", "-wal"):
         shutil.copyfile(f"{path}{end}", f"{left}{end}")
@@ -74,7 +74,7 @@ async def test_backup_from_before_a_checkpoint_is_refused_with_the_old_wal_and_s
         await write_past_a_checkpoint(database, "c")
         left = leave_as_killed(path)
     shutil.copyfile(backup, left)
-    # Without a check for damage, which would find some of these.
+    # Without the check for damage, which would detect some of these.
     with pytest.raises(BackendUnavailable, match=f"remove '{left}-wal'"):
         async with Database(str(left), check_seconds=0.001).lifespan():
             raise AssertionError("it was opened")
@@ -85,7 +85,7 @@ async def test_backup_from_before_a_checkpoint_is_refused_with_the_old_wal_and_s
 
 
 @pytest.mark.parametrize("back_up", BACKUPS)
-async def test_backup_that_the_wal_continues_is_taken_and_has_everything(
+async def test_backup_that_the_wal_continues_is_accepted_and_complete(
     tmp_path: Path, back_up: Callable[[Path, Path], None]
 ) -> None:
     path, backup = tmp_path / "a.db", tmp_path / "backup.db"
@@ -117,7 +117,7 @@ async def test_damage_that_the_count_of_commits_does_not_show_is_found_by_the_ch
         await write_past_a_checkpoint(database, "a")
         left = leave_as_killed(path)
     content = left.read_bytes()
-    # The pointer of a page to the next one of a long value.
+    # The pointer from one page of a long value to the next.
     left.write_bytes(content[: 4096 * 400] + b"\xff" * 4 + content[4096 * 400 + 4 :])
     with pytest.raises(BackendUnavailable, match=f"is damaged.*remove '{left}-wal'"):
         async with Database(str(left)).lifespan():
@@ -138,7 +138,7 @@ async def test_file_of_another_database_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("back_up", BACKUPS)
-async def test_file_that_is_overwritten_in_use_stores_nothing_more_and_is_left_as_it_is(
+async def test_file_that_is_overwritten_in_use_gets_no_more_writes(
     tmp_path: Path, back_up: Callable[[Path, Path], None]
 ) -> None:
     path, backup = tmp_path / "a.db", tmp_path / "backup.db"
@@ -170,7 +170,7 @@ async def test_the_wal_shows_its_first_and_last_commit(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     assert read_wal(str(path)) is None
     async with (database := Database(str(path))).lifespan():
-        # Numbers of one byte to two, and one that is written in the record's type.
+        # Numbers of one and two bytes, and one that is part of the record's type.
         for number in range(300):
             await database.write(put(f"n{number}"))
         held, there = read_wal(str(path)), read_file(str(path))

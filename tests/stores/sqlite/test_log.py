@@ -31,7 +31,7 @@ def insert(connection: sqlite3.Connection, count: int, event_type: str = "a.b", 
 
 
 def plan(connection: sqlite3.Connection, tenant: str, query: EventQuery) -> list[str]:
-    """How SQLite goes about a list, by tracing the statement it runs."""
+    """Return the query plan of a list, by tracing the statement that SQLite runs."""
     statements: list[str] = []
     connection.set_trace_callback(statements.append)
     log.list_events(connection, tenant, query)
@@ -83,7 +83,7 @@ async def test_rare_types_are_found_without_reading_the_common_ones(tmp_path: Pa
         assert many <= few * 1.1, "the work does not grow with the events of other types"
 
 
-async def test_a_position_is_never_given_twice_even_when_the_log_was_emptied(tmp_path: Path) -> None:
+async def test_a_position_is_never_reused_even_after_the_log_was_emptied(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "a.db"))
     async with database.lifespan():
         await database.write(lambda connection: insert(connection, 10))

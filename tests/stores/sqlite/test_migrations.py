@@ -37,14 +37,14 @@ def version_1(tmp_path: Path) -> Generator[sqlite3.Connection]:
                 "INSERT INTO event VALUES (?, ?, 'acme', ?, ?, NULL, NULL, '{}')",
                 (number, f"msg_00000000000000000000000000{number}", type, now),
             )
-        # Leased by a process of the old version, which was stopped for the upgrade.
+        # Leased by a process of the old version that was stopped for the upgrade.
         db.execute("INSERT INTO delivery VALUES (1, 1, 1, ?, 1, 0, 'scheduled')", (now + 25_000,))
         db.execute("INSERT INTO delivery VALUES (2, 2, 1, ?, 0, 0, 'test')", (now,))
         yield db
 
 
 def schema(db: sqlite3.Connection) -> dict[str, Any]:
-    """Tables with their columns, and indexes."""
+    """Return the tables with their columns, and the indexes."""
     tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
     columns = {table: db.execute(f"PRAGMA table_xinfo({table})").fetchall() for table in tables}
     indexes = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql NOT NULL ORDER BY 1")
@@ -72,7 +72,7 @@ async def test_what_a_file_of_version_1_holds_is_delivered(version_1: sqlite3.Co
         assert len(await ids(store)) == 3
 
 
-async def test_a_pause_that_a_receiver_asked_for_outlives_the_upgrade(
+async def test_a_pause_that_a_receiver_asked_for_survives_the_upgrade(
     version_1: sqlite3.Connection, tmp_path: Path
 ) -> None:
     store = SQLiteStore(str(tmp_path / "webhooks.db"))

@@ -1,4 +1,4 @@
-"""Opening a file: by its real path, for its owner only, and only if it is ours and intact."""
+"""Opening a file by its real path, for its owner only, and only if it is ours and intact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recording many attempts at once does what recording each of them does."""
+"""Recording many attempts together has the same effect as recording each of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.delivery.delivering import add_endpoint, emit
 from tests.stores.sqlite.queueing import MINUTE, NOW, outcome, rows, take
 
 EVENTS = 25
-# Without the ids and times of events that are made as endpoints are disabled.
+# Without the ids and times of events about disabled endpoints.
 TABLES = {
     "delivery": "event, endpoint, attempt, step, trigger, CASE WHEN event <= 25 THEN due END",
     "endpoint": "*",
@@ -44,7 +44,7 @@ class Leased:
 
 @pytest.fixture(scope="module")
 def leased() -> Generator[Leased]:
-    """25 deliveries to each of four endpoints, leased. The second endpoint fails already, the third is gone since."""
+    """Lease 25 deliveries to each of four endpoints. The second endpoint is failing, and the third has been deleted."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         db.executescript(read_sql("schema.sql"))
         created = [add_endpoint(db, f"https://example.com/{number}") for number in range(4)]

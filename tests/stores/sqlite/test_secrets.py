@@ -35,13 +35,13 @@ async def test_a_deleted_secret_is_gone_from_the_file_and_its_wal(tmp_path: Path
         made = await database.write(create)
         assert shows(path, SECRET)()
         await database.write(partial(endpoints.delete_endpoint, tenant="acme", identifier=made.id))
-        # What it looks like without it.
+        # Without scrubbing, it would stay.
         assert shows(path, SECRET)()
         database.scrub_soon()
         await eventually(lambda: not shows(path, SECRET, HEADERS["X-Api-Key"])())
 
 
-async def test_a_reader_in_the_way_puts_it_off_and_holds_up_no_write(tmp_path: Path) -> None:
+async def test_a_reader_delays_scrubbing_and_no_write(tmp_path: Path) -> None:
     path = tmp_path / "webhooks.db"
     database = Database(str(path), watch_every=0.02, busy_seconds=30)
     async with database.lifespan():
