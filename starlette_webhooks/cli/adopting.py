@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from starlette_webhooks.cli.output import Output
+from starlette_webhooks.cli.output import Output, counted
 from starlette_webhooks.cli.target import Target, subcommand
 
 __all__ = ["adopt"]
@@ -29,7 +29,11 @@ def adopt(target: Target, output: Output, environment: str | None, keep: bool) -
     adopted = administration.adopt(environment or None, keep=keep)
     belongs = f"belongs to {environment!r} now" if environment else "belongs to no environment now"
     before = "" if adopted.before is None else f"; before, to {adopted.before!r}"
-    dropped = "" if keep else f" {adopted.endpoints} endpoints were disabled, {adopted.deliveries} deliveries dropped."
+    dropped = ""
+    if not keep:
+        dropped = (
+            f" Disabled {counted(adopted.endpoints, 'endpoint')}, dropped {counted(adopted.deliveries, 'delivery')}."
+        )
     values = {
         "environment": environment or None,
         "before": adopted.before,

@@ -8,7 +8,7 @@ import anyio
 import click
 
 from starlette_webhooks.backends import default_backend
-from starlette_webhooks.cli.output import Output
+from starlette_webhooks.cli.output import Output, counted
 from starlette_webhooks.cli.target import Target, subcommand
 from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.settings import WebhooksSettings
@@ -28,7 +28,9 @@ def encrypt(target: Target, output: Output) -> None:
     if settings.encryption_key is None:
         raise click.UsageError("Set `WEBHOOKS_ENCRYPTION_KEY` to the key to encrypt with.")
     count = anyio.run(_reencrypt, settings.model_copy(update={"deliver": False, "svix_api_key": None}))
-    output.result({"endpoints": count}, f"{where}: the secrets of {count} endpoints were encrypted with the first key.")
+    output.result(
+        {"endpoints": count}, f"{where}: encrypted the secrets of {counted(count, 'endpoint')} with the first key."
+    )
 
 
 async def _reencrypt(settings: WebhooksSettings) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from starlette_webhooks.cli.output import Output
+from starlette_webhooks.cli.output import Output, counted
 from starlette_webhooks.cli.target import Target, subcommand
 from starlette_webhooks.stores.moving import cancel_move, move as move_file
 
@@ -38,11 +38,8 @@ def move(target: Target, output: Output, file: str, cancel: bool) -> None:
     if moved.before:
         text = f"{file} was moved to {administration.where} before."
     else:
-        events, endpoints = moved.rows["event"], moved.rows["endpoint"]
-        deliveries = moved.rows["delivery"]
-        text = (
-            f"Moved {events} events, {endpoints} endpoints and {deliveries} deliveries that wait to "
-            f"{administration.where}."
-        )
+        events, endpoints = counted(moved.rows["event"], "event"), counted(moved.rows["endpoint"], "endpoint")
+        deliveries = counted(moved.rows["delivery"], "pending delivery")
+        text = f"Moved {events}, {endpoints} and {deliveries} to {administration.where}."
     text += f"\nStart the app with `WEBHOOKS_DATABASE` set to it. {file} still contains secrets: remove it."
     output.result({"rows": moved.rows, "movedBefore": moved.before}, text)
