@@ -56,7 +56,3 @@ class MemoryBackend(SQLiteBackend):
         submission = super().submit(events)
         self.events.extend(events)
         return submission
-
-    async def log_name(self) -> str:
-        """See `Backend.log_name`. A log in memory is not shared, and each one is new."""
-        return ""

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from starlette_webhooks.backends.stored import StoredBackend
+from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
 
 if TYPE_CHECKING:
@@ -38,3 +39,7 @@ class SQLiteBackend(StoredBackend):
             clock=clock,
         )
         super().__init__(store, settings, **options)
+
+    async def log_name(self) -> str:
+        """See `Backend.log_name`. A log in memory is not shared, and each one is new."""
+        return "" if self.settings.database_url.path == MEMORY else await super().log_name()

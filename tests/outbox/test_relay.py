@@ -254,6 +254,14 @@ async def test_the_outbox_remembers_which_log_its_events_go_to(engine: Engine, t
     await drain.close()
 
 
+async def test_the_outbox_of_a_test_database_serves_one_log_in_memory_after_another(engine: Engine) -> None:
+    settings = WebhooksSettings(database=":memory:", handle_signals=False)
+    for _ in range(2):
+        webhooks = Webhooks(event_types=["order.created"], settings=settings, outbox=Outbox(engine))
+        async with webhooks.lifespan():
+            await logged(webhooks, commit(webhooks, engine))
+
+
 # The tables
 
 
