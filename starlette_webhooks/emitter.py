@@ -41,6 +41,10 @@ observers: list[Callable[[Sequence[Event], EventTypes], None]] = []
 
 STATE_KEY = "webhooks"
 _TENANT_LENGTH = 256
+_NOBODY = (
+    "This request has no tenant: nobody is signed in, or `Webhooks(tenant=...)` returned None. Refuse such requests "
+    "before you emit, for example with 401, or pass `tenant=`."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +319,7 @@ class Emitter:
                 raise TenantRequired
             found = self._context.resolve_tenant(HTTPConnection(self._scope))  # type: ignore[arg-type]
             if found is None:
-                raise TenantRequired
+                raise TenantRequired(_NOBODY)
             self._tenant = _tenant_name(found)
         return self._tenant
 
