@@ -65,15 +65,17 @@ def serving(
     app: str = "tests.serve:app",
     args: list[str] | None = None,
     python: Path | None = None,
+    port: int | None = None,
     **env: str,
 ) -> Generator[Server]:
     """Run a server until the block ends.
 
     Args:
+        port: By default, a free one.
         python: The Python of another environment, which does not import this tree.
         env: Environment variables. Names in lower case are settings, without their prefix.
     """
-    port = free_port()
+    port = port or free_port()
     command = [part.format(app=app, port=port) for part in {**COMMANDS, **PROGRAMS}[server]] + (args or [])
     settings = {name if name.isupper() else f"WEBHOOKS_{name.upper()}": value for name, value in env.items()}
     defaults = {"WEBHOOKS_DATABASE": str(directory / "webhooks.db"), "WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8"}

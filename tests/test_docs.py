@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import os
@@ -9,19 +10,23 @@ import re
 import runpy
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
+from starlette.testclient import TestClient
 
+from starlette_webhooks import exceptions
 from starlette_webhooks.routes import OPERATIONS
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.signing import generate_secret
-from tests.pages import DOCS, FENCE, LINK, PAGES, blocks, follow_quickstart
+from tests.pages import DOCS, LINK, PAGES, blocks, fenced, follow_quickstart, follow_tutorial
 from tests.servers import ROOT
 
 
@@ -43,16 +48,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
 def test_python_of_a_page_runs_from_top_to_bottom(page: Path, elsewhere: Path) -> None:
-    text = page.read_text()
     namespace: dict[str, object] = {"__name__": "__main__"}
-    for match in FENCE.finditer(text):
-        fragment, language, code = match.groups()
-        if language != "python":
-            continue
+    for block in fenced(page, "python"):
         # With empty lines in front, a traceback names the line in the page.
-        line = text.count("\n", 0, match.start(3))
-        compiled = compile("\n" * line + code, str(page), "exec", dont_inherit=True)
-        if not fragment:
+        compiled = compile("\n" * block.line + block.code, str(page), "exec", dont_inherit=True)
+        if not block.fragment:
             exec(compiled, namespace)
 
 
@@ -97,6 +97,31 @@ def test_quickstart_does_what_the_readme_says(elsewhere: Path) -> None:
     follow_quickstart(elsewhere)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["fastapi", "starlette", "litestar"])
+def test_quickstarts_of_all_frameworks_emit(page: str, number: int, elsewhere: Path) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    code = blocks(ROOT / page, "python")
+    # In the README, the other frameworks continue the first app.
+    for block in [code[0], code[number]] if page == "README.md" else [code[number]]:
+        exec(compile(block, page, "exec", dont_inherit=True), namespace)
+    with TestClient(namespace["app"], headers={"Authorization": "Bearer sk_demo"}) as client:
+        assert client.post("/pay").json() == {"paid": True}
+        (event,) = client.get("/api/v1/webhooks/events").json()["events"]
+    assert (event["eventType"], event["payload"]["data"]) == ("invoice.paid", {"amountPaid": 9900})
+
+
+@pytest.mark.slow  # Starts two servers and pytest.
+def test_tutorial_does_what_it_says(elsewhere: Path) -> None:
+    follow_tutorial(elsewhere)
+    left_out = ["no:cacheprovider", "no:schemathesis", "no:hypothesispytest"]
+    command = [sys.executable, "-m", "pytest", "-q", *(f"-p{plugin}" for plugin in left_out), "test_app.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stdout
+    assert "3 passed" in run.stdout
+
+
 def test_shell_of_the_customers_page_computes_the_signature(elsewhere: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
@@ -131,3 +156,72 @@ def test_reference_of_routes_has_every_route_and_no_other() -> None:
     text = (DOCS / "reference" / "routes.md").read_text()
     documented = set(re.findall(r"`(GET|POST|PATCH|DELETE) (/[^`]*)`", text))
     assert documented == served
+
+
+def codes_of(tree: ast.Module) -> Iterable[str]:
+    """The codes of errors that a module answers with."""
+    constants = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+    def texts(node: ast.expr) -> Iterable[str]:
+        match node:
+            case ast.Constant(value=str(text)):
+                yield text
+            case ast.Name(id=name) if isinstance(constants.get(name), str):
+                yield str(constants[name])
+            case ast.IfExp(body=first, orelse=second):
+                yield from [*texts(first), *texts(second)]
+            case ast.BoolOp(values=parts) | ast.Call(args=parts):
+                yield from (text for part in parts for text in texts(part))
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+            if isinstance(node.func, ast.Name) and node.func.id == "_error":
+                given.append(node.args[1])
+            for value in given:
+                yield from texts(value)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and target.id == "default_code" and node.value is not None:
+                yield from texts(node.value)
+            elif isinstance(target, ast.Name) and target.id == "_CODES" and isinstance(node.value, ast.Dict):
+                for value in node.value.values:
+                    yield from texts(value)
+
+
+def test_reference_of_errors_has_every_code_and_no_other() -> None:
+    package = ROOT / "starlette_webhooks"
+    # The command has codes of its own, and the SDK of Svix too.
+    left_out = (package / "cli", package / "backends" / "svix" / "errors.py")
+    raised = {
+        code
+        for path in package.rglob("*.py")
+        if not any(path.is_relative_to(other) for other in left_out)
+        for code in codes_of(ast.parse(path.read_text()))
+        if re.fullmatch(r"[a-z_]+", code)
+    }
+    text = (DOCS / "reference" / "errors.md").read_text()
+    http = text[text.index("## HTTP") : text.index("## Python")]
+    documented = set(re.findall(r"^\| `(\w+)` \|", http, re.MULTILINE))
+    # Raised by `backends/svix/errors.py`.
+    assert documented == raised | {"unknown_route"}
+
+
+def test_reference_of_errors_has_every_error_with_its_status() -> None:
+    text = (DOCS / "reference" / "errors.md").read_text()
+    for name in exceptions.__all__:
+        kind = getattr(exceptions, name)
+        if not isinstance(kind, type) or kind in (exceptions.WebhooksError, exceptions.BackendError):
+            continue
+        if kind is exceptions.RequestError:
+            assert "`RequestError`" in text
+        elif issubclass(kind, exceptions.RequestError):
+            assert f"| `{name}` | {kind.status_code} |" in text
+        else:
+            assert f"| `{name}` | " in text

@@ -42,8 +42,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_license(wheel: Path) 
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
-def test_the_quickstart_works_where_only_the_wheel_and_a_server_are_installed(wheel: Path, tmp_path: Path) -> None:
+def test_the_quickstart_works_where_only_the_wheel_and_its_needs_are_installed(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "environment", with_pip=True)
     python = tmp_path / "environment" / "bin" / "python"
-    run(str(python), "-m", "pip", "install", "--quiet", str(wheel), "uvicorn")
+    run(str(python), "-m", "pip", "install", "--quiet", f"{wheel}[fastapi]", "uvicorn")
     follow_quickstart(tmp_path, python=python)
