@@ -79,7 +79,8 @@ class TenantEndpoints:
         """Create an endpoint.
 
         Args:
-            event_types, channels: What it receives. All by default.
+            event_types: The types that it receives. All by default.
+            channels: The channels that it receives. All by default.
             rate_limit: The maximum of deliveries per second.
             metadata: Strings of your own.
             headers: Sent with each delivery.
