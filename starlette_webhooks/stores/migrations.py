@@ -17,6 +17,7 @@ from starlette_webhooks.exceptions import BackendUnavailable
 
 __all__ = ["Applied", "Installed", "Migration", "missing_migrations", "outdated", "read_migrations"]
 
+_INDEXES = "indexes.sql"
 _HEADER = re.compile(r"-- Works with version (\d+) and later\.")
 
 
@@ -27,11 +28,13 @@ class Migration:
     Attributes:
         version: The resulting version of the schema.
         works_with: The oldest schema version whose code works with the result.
+        indexes: Statements that build indexes afterwards, without blocking writers. For PostgreSQL only.
     """
 
     version: int
     works_with: int
     script: str = field(repr=False)
+    indexes: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ Applied: TypeAlias = Callable[[Migration], None]
 def read_migrations(package: str) -> tuple[Migration, ...]:
     """Return the migrations of a store in order. Each is a file `NNNN.sql`, or a directory with `tables.sql` first.
 
-    If the first line is not `-- Works with version N and later.`, no older version works with the result.
+    `indexes.sql` in it is kept apart. If the first line is not `-- Works with version N and later.`, no older version
+    works with the result.
     """
     directory = files(package).joinpath("migrations")
     found = {int(name): one for one in directory.iterdir() if (name := one.name.removesuffix(".sql")).isdigit()}
@@ -59,15 +63,20 @@ def read_migrations(package: str) -> tuple[Migration, ...]:
 def _migration(version: int, found: Traversable) -> Migration:
     script = _script(found)
     header = _HEADER.match(script)
-    return Migration(version, version if header is None else int(header[1]), script)
+    return Migration(version, version if header is None else int(header[1]), script, _indexes(found))
 
 
 def _script(found: Traversable) -> str:
     if found.is_file():
         return found.read_text("utf-8")
-    parts = [part for part in found.iterdir() if part.name.endswith(".sql")]
+    parts = [part for part in found.iterdir() if part.name.endswith(".sql") and part.name != _INDEXES]
     parts.sort(key=lambda part: (part.name != "tables.sql", part.name))
     return "\n".join(part.read_text("utf-8") for part in parts)
+
+
+def _indexes(found: Traversable) -> str:
+    file = found.joinpath(_INDEXES)
+    return file.read_text("utf-8") if found.is_dir() and file.is_file() else ""
 
 
 def missing_migrations(migrations: Sequence[Migration], installed: Installed, where: str) -> Sequence[Migration]:

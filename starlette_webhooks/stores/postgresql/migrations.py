@@ -20,6 +20,7 @@ from starlette_webhooks.stores.migrations import (
     read_migrations,
 )
 from starlette_webhooks.stores.postgresql.connection import explain
+from starlette_webhooks.stores.postgresql.indexes import build_indexes, indexes_of_new_schema
 from starlette_webhooks.stores.postgresql.queries import qualify, quote_name
 
 __all__ = ["LOCK", "Connection", "check", "grant", "installed", "migrate", "package_migrations"]
@@ -66,10 +67,11 @@ def migrate(
     """
     migrations = migrations or package_migrations()
     where = _where(schema)
+    new = not installed(connection, schema).version
     until = time.monotonic() + patience
     while missing_migrations(migrations, installed(connection, schema), where):
         try:
-            done = _migrate_once(connection, schema, migrations, lock_timeout, say_after)
+            done = _migrate_once(connection, schema, migrations, lock_timeout, say_after, new=new)
         except errors.InsufficientPrivilege as exc:
             raise BackendUnavailable(
                 f"The schema {schema!r} cannot be migrated: {explain(exc)} Run `starlette-webhooks migrate` "
@@ -87,11 +89,18 @@ def migrate(
             raise BackendUnavailable(f"The schema {schema!r} cannot be migrated: {explain(exc)}") from exc
         if done is not None and applied is not None:
             applied(done)
+    build_indexes(connection, schema, migrations, lock_timeout=lock_timeout)
     return installed(connection, schema)
 
 
 def _migrate_once(
-    connection: Connection, schema: str, migrations: Sequence[Migration], lock_timeout: float, say_after: float
+    connection: Connection,
+    schema: str,
+    migrations: Sequence[Migration],
+    lock_timeout: float,
+    say_after: float,
+    *,
+    new: bool,
 ) -> Migration | None:
     """Apply the next migration, in a transaction of its own."""
     name = quote_name(schema)
@@ -108,6 +117,8 @@ def _migrate_once(
             _make_schema(connection, schema)
         migration = missing[0]
         connection.execute(qualify(migration.script, schema))
+        if new and migration.indexes:
+            connection.execute(qualify(indexes_of_new_schema(migration), schema))
         connection.execute(
             f"INSERT INTO {name}.migration (version, works_with) VALUES (%s, %s)",
             (migration.version, migration.works_with),
