@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anyio import current_time
+
 from starlette_webhooks.delivery.claims import (
     Candidate,
     ClaimPlan,
@@ -25,6 +27,7 @@ from starlette_webhooks.stores.limits import DUE_ENDPOINTS
 from starlette_webhooks.stores.postgresql.connection import Row
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.floors import Floors
+from starlette_webhooks.stores.postgresql.polling import Polling
 from starlette_webhooks.stores.targets import Target
 
 __all__ = ["claim", "due", "fix_times", "release", "set_aside"]
@@ -36,15 +39,26 @@ _CANDIDATE = 12
 
 
 async def due(
-    database: Database, floors: Floors, *, after: int, due_by: int, now: int, endpoints: int = DUE_ENDPOINTS
+    database: Database,
+    floors: Floors,
+    polling: Polling,
+    *,
+    after: int,
+    due_by: int,
+    now: int,
+    endpoints: int = DUE_ENDPOINTS,
 ) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
+    began = current_time()
     rows = await database.call(database.queries(_FILE)["due"], (now, now, DUE_ENDPOINTS, after, endpoints, now))
     for number, first, *_ in rows:
         if first is not None:
             floors.scanned(number, first)
-    # Each row has the urgent ones behind its own values.
-    return due_page([row[:-1] for row in rows], due_by=due_by, now=now, urgent=rows[0][-1])
+    # What is the same in each row is behind its own values.
+    *_, urgent, handovers, outbox = rows[0]
+    polling.saw(handovers, outbox)
+    polling.scanned(current_time() - began)
+    return due_page([row[:-3] for row in rows], due_by=due_by, now=now, urgent=urgent)
 
 
 async def claim(database: Database, floors: Floors, request: ClaimRequest) -> Claim:

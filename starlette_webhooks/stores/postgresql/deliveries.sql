@@ -1,11 +1,11 @@
 -- name: due
--- Urgent deliveries as well, so that a process that has nothing to do calls once a second.
+-- Urgent deliveries as well, and what `Polling` wants to know, so that a process that has nothing to do calls once a second.
 SELECT number, due, failing, rate_limit, paced_until, paused_at, paused_until, ARRAY (
     SELECT DISTINCT delivery.endpoint
     FROM webhooks.delivery
     JOIN webhooks.endpoint ON endpoint.no = delivery.endpoint AND endpoint.disabled_reason IS NULL
     WHERE delivery.urgent AND delivery.due <= %s AND delivery.leased_until <= %s LIMIT %s
-) AS urgent
+) AS urgent, (SELECT last_value FROM webhooks.handover_seq), EXISTS (SELECT FROM webhooks.outbox)
 FROM webhooks.due_1(%s, %s, %s)
 
 -- name: claim

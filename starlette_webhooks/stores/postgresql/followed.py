@@ -26,16 +26,25 @@ class FollowedLog(LogReader):
     Args:
         spacing: Seconds between two reads of the tail.
         wake: Makes the tail read.
+        saw: See `Polling.saw`.
 
     Attributes:
         log: The log that contains everything that was published.
     """
 
-    def __init__(self, database: Database, *, spacing: Callable[[], float], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        spacing: Callable[[], float],
+        wake: Callable[[], None],
+        saw: Callable[[int, bool], None],
+    ) -> None:
         self.log: str | None = None
         self._database = database
         self._spacing = spacing
         self._wake = wake
+        self._saw = saw
         self._read_at = 0.0
         self._compared = anyio.Event()
 
@@ -50,6 +59,7 @@ class FollowedLog(LogReader):
         await anyio.sleep(max(self._read_at + self._spacing() - anyio.current_time(), 0))
         self._read_at = anyio.current_time()
         page = await log.read_tail(self._database, after, limit)
+        self._saw(page.handovers, page.outbox)
         if page.intact is False or (page.intact is None and page.log != self.log):
             raise LogLost
         self._has_all(page.log)

@@ -29,12 +29,15 @@ class TailPage:
         more: Whether there was more than 8 MiB.
         log: Which log was read. See `webhooks.log_1`.
         intact: Whether that event still exists. None if it does not, but may have been removed.
+        handovers, outbox: See `Polling.saw`.
     """
 
     entries: Sequence[Entry]
     more: bool
     log: str
     intact: bool | None
+    handovers: int
+    outbox: bool
 
 
 async def get_event(database: Database, tenant: str, identifier: str) -> Event | None:

@@ -48,12 +48,14 @@ FROM (SELECT) AS always LEFT JOIN (SELECT seq, id FROM webhooks.event ORDER BY s
 
 -- name: tail
 -- The events that were committed after an event, up to the limit of payload bytes. Each row (or a single one without an
--- event) says which log this is, and whether that event is still in it, or NULL if it is not but may have been removed.
-SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, found, log, intact FROM (
+-- event) says which log this is, whether that event is still in it, or NULL if it is not but may have been removed, and
+-- what `Polling` wants to know.
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, found, log, intact, handovers, outbox FROM (
     SELECT webhooks.log_1() AS log, CASE
         WHEN known.id IS NOT NULL THEN known.id = %(id)s::text
         WHEN (SELECT last_value FROM webhooks.event_seq) < %(after)s THEN false
-    END AS intact
+    END AS intact,
+        (SELECT last_value FROM webhooks.handover_seq) AS handovers, EXISTS (SELECT FROM webhooks.outbox) AS outbox
     FROM (SELECT (SELECT id FROM webhooks.event WHERE seq = %(after)s) AS id) AS known
 ) AS state LEFT JOIN (
     SELECT page.*, count(*) OVER () AS found,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -24,7 +25,7 @@ from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.postgresql import attempts, deliveries, endpoints, log, maintenance, redelivery
-from starlette_webhooks.stores.postgresql.appending import Append, Appended, Appender
+from starlette_webhooks.stores.postgresql.appending import Append, Appended, Appender, endpoints_of
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.deliveries import release
@@ -34,6 +35,7 @@ from starlette_webhooks.stores.postgresql.hints import Hints
 from starlette_webhooks.stores.postgresql.meta import StoredValues
 from starlette_webhooks.stores.postgresql.moving import Moved, OutboxMover, erase_outbox
 from starlette_webhooks.stores.postgresql.operating import StoredOperations
+from starlette_webhooks.stores.postgresql.polling import Polling
 from starlette_webhooks.stores.postgresql.recording import Recorder, Recording
 from starlette_webhooks.stores.tail import LogReplay, Tail
 from starlette_webhooks.stores.writer import Writer
@@ -77,7 +79,14 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
         self.clock: Clock = clock or self.database.clock
         self._poll = poll
         self._floors = Floors()
-        self._followed = FollowedLog(self.database, spacing=self._spacing, wake=self._wake_tail)
+        self._polling = Polling(
+            self.database,
+            delivers=delivers,
+            least_pause=self._least_pause,
+            hinted=lambda: self._hints.connected,
+            on_handover=self._wake_dispatcher,
+        )
+        self._followed = FollowedLog(self.database, spacing=self._spacing, wake=self._wake_tail, saw=self._polling.saw)
         self._listener: Listener | None = None
         self._dispatcher: DeliveryListener | None = None
         self._tail: Tail | None = None
@@ -98,7 +107,7 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
     async def lifespan(self) -> AsyncIterator[None]:
         """See `Store.lifespan`."""
         tail = Tail(self._followed, self._listener)
-        tasks = (tail.run, self._watch, self.database.supervise, self._hints.run_sender, self._hints.run_receiver)
+        tasks = (tail.run, self._watch, self._polling.run, self.database.supervise, *self._hints.tasks)
         async with self.database.lifespan(), self._writing(), running_beside(*tasks):
             self._tail = tail
             try:
@@ -139,14 +148,22 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
         if self._tail is not None:
             self._tail.wake()
 
+    def _wake_dispatcher(self, endpoints: Iterable[int] = ()) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.wake(endpoints)
+
+    def _least_pause(self) -> float:
+        # The tail also looks, about seven times a second.
+        return 2.5 * self._poll if self._tail is not None and self._tail.watching else 0.0
+
     def _spacing(self) -> float:
         """Return the seconds between two reads of the tail, since other commits may be between any two of our own."""
         return min(self._poll, _SPACING_WITH_HINTS if self._hints.connected else _POLL)
 
     def _hinted(self, endpoints: Iterable[int] | None) -> None:
         self._wake_tail()
-        if self._dispatcher is not None and (endpoints is None or endpoints):
-            self._dispatcher.wake(() if endpoints is None else endpoints)
+        if endpoints is None or endpoints:
+            self._wake_dispatcher(() if endpoints is None else endpoints)
 
     def now(self) -> int:
         """See `DeliveryStore.now`."""
@@ -185,19 +202,11 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
             else:
                 # The log may lack published events, or contain others that were not published.
                 tail.wake()
-        due: dict[int, None] = {}
-        urgent: dict[int, None] = {}
-        seen: object = None
-        for one in appended:
-            # Events of one call share their endpoints.
-            if one.endpoints is not seen or one.urgent:
-                seen = one.endpoints
-                due.update(dict.fromkeys(one.endpoints))
-                urgent.update(dict.fromkeys(one.urgent))
+        due, urgent = endpoints_of(appended)
         if urgent and self._dispatcher is not None:
             self._dispatcher.wake_urgent(urgent)
-        if due and self._dispatcher is not None:
-            self._dispatcher.wake(due)
+        if due:
+            self._wake_dispatcher(due)
         if any(one.heard for one in appended):
             self._hints.send(() if self._delivers else {**due, **urgent})
 
@@ -205,8 +214,7 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
         if any(write.result is not None for write in writes):
             # The event about it is also in the log, and endpoints of the tenant may subscribe to it.
             self._wake_tail()
-            if self._dispatcher is not None:
-                self._dispatcher.wake(())
+            self._wake_dispatcher()
 
     def outbox_mover(self, *, due_in: int, on_moved: Callable[[Collection[str]], None]) -> OutboxMover:
         """Return what moves events from the outbox of hosts into the log, while it runs.
@@ -217,16 +225,19 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
         """
 
         def moved(batch: Moved) -> None:
+            self._polling.moved()
             self._wake_tail()
-            if self._dispatcher is not None and batch.endpoints:
-                self._dispatcher.wake(batch.endpoints)
+            if batch.endpoints:
+                self._wake_dispatcher(batch.endpoints)
             if batch.heard:
                 self._hints.send(() if self._delivers else batch.endpoints)
             on_moved(batch.ids)
 
-        return OutboxMover(
+        mover = OutboxMover(
             self.database, process=self._hints.name, delivers=self._delivers, due_in=due_in, on_moved=moved
         )
+        self._polling.on_outbox = partial(mover.wake, True)
+        return mover
 
     # The log
 
@@ -329,7 +340,8 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
 
     async def due(self, *, after: int, due_by: int) -> DuePage:
         """See `DeliveryStore.due`."""
-        return await deliveries.due(self.database, self._floors, after=after, due_by=due_by, now=self.now())
+        shared = (self.database, self._floors, self._polling)
+        return await deliveries.due(*shared, after=after, due_by=due_by, now=self.now())
 
     async def claim(self, request: ClaimRequest) -> Claim:
         """See `DeliveryStore.claim`."""
@@ -361,13 +373,18 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
             number = await self.endpoint_number(tenant, endpoint_id)
             if number is not None and self._dispatcher is not None:
                 self._dispatcher.wake_urgent((number,))
+        elif done:
+            await self._polling.hand_over()
         return done
 
     async def recover(
         self, tenant: str, endpoint_id: str, window: RecoverWindow, cursor: RecoverCursor | None
     ) -> Recovered | None:
         """See `Redelivery.recover`."""
-        return await redelivery.recover(self.database, tenant, endpoint_id, window, cursor, now=self.now())
+        recovered = await redelivery.recover(self.database, tenant, endpoint_id, window, cursor, now=self.now())
+        if recovered is not None and recovered.count:
+            await self._polling.hand_over()
+        return recovered
 
     # Maintenance
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
+from statistics import median
+
 import anyio
 import pytest
+from anyio import to_thread
 
 from starlette_webhooks.backends.postgresql import PostgreSQLBackend
 from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.streams import StreamHub
 from tests.eventually import eventually
 from tests.postgresql import DelayingProxy, delaying
+from tests.receivers import receiving
 from tests.settings import make_settings
-from tests.stores.contract import add, event
+from tests.stores.contract import add, emit, event
+from tests.stores.postgresql.outboxes import leave_in_outbox
 from tests.streams.feed import reading
 
 SECONDS = 2.0
@@ -30,7 +37,7 @@ async def calls(proxy: DelayingProxy) -> int:
     return proxy.round_trips - before
 
 
-async def test_idle_process_asks_twice_a_second_and_ten_times_with_open_streams(
+async def test_idle_process_asks_once_a_second_and_ten_times_with_open_streams_while_hosts_use_the_outbox(
     pgbouncer_url: str, postgresql_schema: str
 ) -> None:
     with delaying(pgbouncer_url, 0) as (url, proxy):
@@ -42,12 +49,57 @@ async def test_idle_process_asks_twice_a_second_and_ten_times_with_open_streams(
             await add(backend.store)
             # What happens once at the start may fall into the first of these.
             idle = [await calls(proxy) for _ in range(2)]
-            # One for deliveries, and one for the outbox of hosts' transactions.
-            assert 1 <= min(idle) <= SECONDS * 2 + 1, idle
+            # Deliveries and the outbox of hosts' transactions in one.
+            assert 1 <= min(idle) <= SECONDS, idle
             async with reading(hub) as reader:
-                assert SECONDS * 5 <= await calls(proxy) <= SECONDS * 10
-                (sent,) = await backend.store.submit([event()]).wait()
+                sent = event()
+                await to_thread.run_sync(leave_in_outbox, pgbouncer_url, postgresql_schema, sent)
                 await eventually(lambda: sent.id.encode() in reader.body)
+                assert SECONDS * 5 <= await calls(proxy) <= SECONDS * 10
+
+
+@pytest.mark.parametrize("delivers", [True, False])
+async def test_outbox_in_use_is_looked_at_more_often(
+    postgresql_url: str, postgresql_schema: str, delivers: bool
+) -> None:
+    settings = make_settings(database=postgresql_url, database_schema=postgresql_schema, deliver=delivers)
+    backend = PostgreSQLBackend(settings)
+    async with backend.lifespan(EventTypes()):
+        delays = []
+        for _ in range(6):
+            sent = event()
+            await to_thread.run_sync(leave_in_outbox, postgresql_url, postgresql_schema, sent)
+            began = time.monotonic()
+            await eventually(partial(backend.store.get_event, "acme", sent.id))
+            delays.append(time.monotonic() - began)
+            await anyio.sleep(0.1)
+        # Only the first one waits for up to a second.
+        assert median(delays[1:]) < 0.3, delays
+
+
+async def test_deliveries_of_a_process_that_does_not_deliver_start_soon(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    worker, emitter = (
+        PostgreSQLBackend(make_settings(database=postgresql_url, database_schema=postgresql_schema, deliver=delivers))
+        for delivers in (True, False)
+    )
+    with receiving() as receiver:
+        async with worker.lifespan(EventTypes()), emitter.lifespan(EventTypes()):
+            endpoint = await add(emitter.store, url=receiver.url)
+            delays = []
+            for number in range(6):
+                began = time.monotonic()
+                sent = await emit(emitter.store, milliseconds=emitter.event_time())
+                await eventually(lambda expected=number: len(receiver.requests) > expected)  # type: ignore[misc]
+                delays.append(receiver.requests[-1].at - began)
+                await anyio.sleep(0.1)
+            assert median(delays[1:]) < 0.3, delays
+            # So do those that a person asks for.
+            began = time.monotonic()
+            assert await emitter.store.resend("acme", sent.id, endpoint.id)
+            await eventually(lambda: len(receiver.requests) == 7)
+            assert receiver.requests[-1].at - began < 0.6
 
 
 async def test_commits_of_others_between_our_own_are_read_ten_times_a_second_at_most(

@@ -1,0 +1,9 @@
+-- name: look
+SELECT (SELECT last_value FROM webhooks.handover_seq), EXISTS (SELECT FROM webhooks.outbox)
+
+-- name: and_hand_over
+-- Follows a call that returns the endpoints of new deliveries, in a process that does not deliver.
+CROSS JOIN LATERAL webhooks.hand_over_5(coalesce(endpoints, asked) IS NOT NULL)
+
+-- name: hand_over
+SELECT webhooks.hand_over_5(true)
