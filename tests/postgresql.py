@@ -153,6 +153,21 @@ class PostgreSQL:
         for pid in pids:
             self._run(["prlimit", f"--pid={pid}", f"--fsize={limit}:"])
 
+    @contextmanager
+    def tables_on(self, disk: Path) -> Generator[None]:
+        """Create tables on another disk until the block ends, and drop what was created."""
+        _give_away(disk)
+        # Other users may not look into the directories of tests.
+        for parent in disk.parents[:-1]:
+            parent.chmod(parent.stat().st_mode | 0o111)
+        self.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
+        self.configure(default_tablespace="small")
+        try:
+            yield
+        finally:
+            self.execute("ALTER SYSTEM RESET default_tablespace", "SELECT pg_reload_conf()")
+            self.execute("DROP SCHEMA IF EXISTS webhooks CASCADE", "DROP TABLESPACE small")
+
     def configure(self, **settings: str) -> None:
         """Change defaults of the server, also for existing sessions. `reset` restores them."""
         changes = [f"ALTER SYSTEM SET {name} = '{value}'" for name, value in settings.items()]

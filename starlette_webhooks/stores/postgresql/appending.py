@@ -18,7 +18,7 @@ from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.writes import Batch, Write
 
-__all__ = ["Append", "Appended", "Appender"]
+__all__ = ["Append", "Appended", "Appender", "endpoints_of"]
 
 _SEPARATOR = "\x1f"
 # The limits of one call, which the server keeps in memory.
@@ -70,6 +70,20 @@ class Appended:
         return [Entry(position, event) for position, event in zip(self.positions, self.events, strict=True) if position]
 
 
+def endpoints_of(appended: Sequence[Appended]) -> tuple[dict[int, None], dict[int, None]]:
+    """Return the endpoints that got deliveries, and those that got urgent ones, in order."""
+    due: dict[int, None] = {}
+    urgent: dict[int, None] = {}
+    seen: object = None
+    for one in appended:
+        # Events of one call share their endpoints.
+        if one.endpoints is not seen or one.urgent:
+            seen = one.endpoints
+            due.update(dict.fromkeys(one.endpoints))
+            urgent.update(dict.fromkeys(one.urgent))
+    return due, urgent
+
+
 class Appender:
     """Commits batches of `Append`, on a connection of its own.
 
@@ -85,6 +99,8 @@ class Appender:
         self._link = Link(database.info)
         queries = database.queries("log.sql")
         self._append, self._events_at = queries["append"], queries["events_at"]
+        if not delivers:
+            self._append += f" {database.queries('polling.sql')['and_hand_over']}"
 
     def commit(self, batch: Batch) -> None:
         """Commit a batch, and store results and errors in its writes."""
@@ -103,9 +119,13 @@ class Appender:
                 for write in writes:
                     self._commit_part([write], deadline)
                 return
-            if exc.sqlstate == _THERE_BEFORE:
-                # Not the event, whose id is not there: the positions, for example after an incomplete restore.
-                self._database.availability.has_failed(f"{exc} Has a backup been restored over existing tables?")
+            if exc.positions_taken:
+                self._database.positions_are_taken(exc, self._append)
+            _fail(writes, exc)
+        except BackendUnavailable as exc:
+            if not self._database.availability.away:
+                # For example because somebody holds the lock of the log.
+                self._database.availability.has_failed(self._append, str(exc))
             _fail(writes, exc)
         except Exception as exc:
             _fail(writes, exc)
@@ -123,11 +143,11 @@ class Appender:
                 values = (*_pack(events, keyed or again), append.due_in, keyed or again, again, append.endpoint)
                 values += (self._process, self._delivers)
                 rows = self._link.call(self._append, values, deadline=deadline)
-                self._database.availability.is_there()
+                self._database.availability.is_there(self._append)
                 ((positions, *told),) = rows
                 return self._results(appends, positions, told, deadline)
             except BackendUnavailable as exc:
-                self._database.learn(exc)
+                self._database.learn(exc, self._append)
                 if isinstance(exc, CallFailed) and not exc.elsewhere:
                     if again or exc.sqlstate != _THERE_BEFORE:
                         raise

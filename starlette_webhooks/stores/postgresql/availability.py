@@ -11,6 +11,8 @@ from starlette_webhooks.problems import Problem
 
 __all__ = ["Availability"]
 
+_REMEMBERED_FOR = 300.0
+
 
 class Availability:
     """Knows when the server is unavailable, so that callers need not wait to find out. Thread-safe.
@@ -31,10 +33,15 @@ class Availability:
         self._mutex = threading.Lock()
         self._problem = Problem(f"The database at {where} works again.", monotonic=monotonic)
         self._away_since: float | None = None
+        # What fails, since when it last did, and why.
+        self._failures: dict[str, tuple[float, str]] = {}
 
     @property
     def reason(self) -> str | None:
         """The known problem of the server, or None."""
+        if self._failures:
+            with self._mutex:
+                self._tell()
         return self._problem.text
 
     @property
@@ -61,14 +68,33 @@ class Availability:
                 return
             self._problem.begin(f"The database is unavailable: {reason}")
 
-    def has_failed(self, reason: str) -> None:
-        """Note that the server answered with an error."""
-        with self._mutex:
-            self._problem.begin(f"The database fails: {reason}")
+    def has_failed(self, what: str, reason: str) -> None:
+        """Note that the server answered a call with an error.
 
-    def is_there(self) -> None:
+        Args:
+            what: Which call it was. The problem lasts until such a call succeeds, whatever else does. If there is none,
+                it is forgotten after some minutes.
+        """
+        with self._mutex:
+            self._failures.pop(what, None)
+            self._failures[what] = (self._monotonic(), f"The database fails: {reason}")
+            self._tell()
+
+    def is_there(self, what: str = "") -> None:
         """Note that a call succeeded."""
-        if self.reason is not None:
+        if self._problem.text is not None:
             with self._mutex:
                 self._away_since = None
-                self._problem.end()
+                self._failures.pop(what, None)
+                self._tell()
+
+    def _tell(self) -> None:
+        oldest = self._monotonic() - _REMEMBERED_FOR
+        self._failures = {what: one for what, one in self._failures.items() if one[0] > oldest}
+        if self._away_since is not None:
+            return
+        if self._failures:
+            *_, (_, text) = self._failures.values()
+            self._problem.begin(text)
+        else:
+            self._problem.end()

@@ -31,9 +31,15 @@ class CallLost(BackendUnavailable):
 class CallFailed(BackendUnavailable):
     """The server refused a statement, which had no effect. `sqlstate` says why."""
 
-    def __init__(self, message: str, sqlstate: str) -> None:
+    def __init__(self, message: str, sqlstate: str, constraint: str | None = None) -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
+        self._constraint = constraint
+
+    @property
+    def positions_taken(self) -> bool:
+        """Whether the log has more events than its sequence of positions, for example after an incomplete restore."""
+        return self.sqlstate == "23505" and self._constraint == "event_pkey"
 
     @property
     def elsewhere(self) -> bool:
@@ -85,7 +91,7 @@ class Link:
             self.close()
             # What psycopg itself refuses, such as a text with NUL, was not sent.
             return CallLost(explain(exc)) if isinstance(exc, _LOST) else CallFailed(explain(exc), "")
-        failed = CallFailed(explain(exc), exc.sqlstate)
+        failed = CallFailed(explain(exc), exc.sqlstate, exc.diag.constraint_name)
         if failed.elsewhere:
             self.close()
         return failed
@@ -109,7 +115,7 @@ class Link:
         opening = self._opening if self._process == os.getpid() else None
         if opening is None:
             self.close()
-            self._opening, self._process = Opening(self._info.conninfo), os.getpid()
+            self._opening, self._process = Opening(self._info), os.getpid()
             opening = self._opening
         try:
             connection = opening.wait(deadline)

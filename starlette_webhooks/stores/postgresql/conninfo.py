@@ -34,10 +34,13 @@ class ConnectionInfo:
     Attributes:
         conninfo: The connection string of libpq. It may contain a password.
         description: Host, port and database, for messages.
+        statement_timeout: Seconds after which the server ends a statement, for example because the client was killed
+            while it waited for a lock. 0 leaves it to the role and the server.
     """
 
     conninfo: str = field(repr=False)
     description: str
+    statement_timeout: float = 0.0
 
 
 def parse_url(url: str) -> ConnectionInfo:

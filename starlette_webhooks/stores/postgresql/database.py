@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import anyio
@@ -32,8 +33,10 @@ Values = Sequence[Any] | dict[str, Any]
 _MEASURE_EVERY = 30.0
 _PROBE_EVERY = 0.5
 _STARTUP_PAUSE = 0.5
-# Out of memory, connections or space, a system error, or an internal error. The statement is not at fault.
-_FAILS = ("53", "58", "XX")
+_GIVEN_UP_AFTER = 1.0
+# The values of the statement are at fault, another transaction was faster, or the statement took too long. Anything
+# else, such as a full disk or a missing privilege, is a problem of the database.
+_NO_PROBLEM = ("22", "23", "40", "57014")
 
 
 class Database:
@@ -61,7 +64,8 @@ class Database:
         migrations: Sequence[Migration] | None = None,
         environment: str | None = None,
     ) -> None:
-        self.info = info
+        # A client that is there gives up first, and knows more.
+        self.info = replace(info, statement_timeout=deadline + _GIVEN_UP_AFTER)
         self.schema = schema
         self._queries = load_all_queries(schema)
         self.deadline = deadline
@@ -159,7 +163,7 @@ class Database:
                 elif time.monotonic() >= measure_at:
                     measure_at = time.monotonic() + _MEASURE_EVERY
                     with suppress(BackendUnavailable):
-                        await self._run(self._measure)
+                        await self._run("time", self._measure)
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(link.close, limiter=thread)
@@ -195,9 +199,9 @@ class Database:
             BackendUnavailable: The server is unavailable, or refuses the statement.
         """
         end = time.monotonic() + self.deadline
-        return await self._run(lambda link: link.call(statement, values, deadline=end))
+        return await self._run(statement, lambda link: link.call(statement, values, deadline=end))
 
-    async def _run(self, fn: Callable[[Link], T]) -> T:
+    async def _run(self, what: str, fn: Callable[[Link], T]) -> T:
         slots = self._slots
         if slots is None:
             raise NotRunning
@@ -207,24 +211,27 @@ class Database:
         if waiting.cancelled_caught:
             raise BackendUnavailable("All connections to the database are busy. See `WEBHOOKS_DATABASE_CONNECTIONS`.")
         try:
-            return await run_in_thread(self._use, fn, limiter=self._threads)
+            return await run_in_thread(self._use, what, fn, limiter=self._threads)
         finally:
             slots.release_on_behalf_of(borrower)
 
-    def _use(self, fn: Callable[[Link], T]) -> T:
+    def _use(self, what: str, fn: Callable[[Link], T]) -> T:
         try:
             link = self._idle.pop()
         except IndexError:
             link = Link(self.info)
         try:
-            with self.guarding(link):
+            with self.guarding(link, what):
                 return fn(link)
         finally:
             self._idle.append(link)
 
     @contextmanager
-    def guarding(self, link: Link) -> Generator[None]:
+    def guarding(self, link: Link, what: str) -> Generator[None]:
         """Use a connection, and learn whether the server is available. Refuse to open one while it is known not to be.
+
+        Args:
+            what: Which call this is. See `Availability.has_failed`.
 
         Raises:
             BackendUnavailable: The server is known to be unavailable.
@@ -234,19 +241,23 @@ class Database:
         try:
             yield
         except BackendUnavailable as exc:
-            self.learn(exc)
+            self.learn(exc, what)
             raise
-        self.availability.is_there()
+        self.availability.is_there(what)
 
-    def learn(self, error: BackendUnavailable) -> None:
+    def learn(self, error: BackendUnavailable, what: str) -> None:
         """Learn from a failed call."""
         if isinstance(error, CallLost):
             # The next call that opens a connection finds out why.
             return
         if not isinstance(error, CallFailed) or error.elsewhere:
             self.availability.is_away(str(error))
-        elif error.sqlstate.startswith(_FAILS):
-            self.availability.has_failed(str(error))
+        elif error.sqlstate and not error.sqlstate.startswith(_NO_PROBLEM):
+            self.availability.has_failed(what, str(error))
+
+    def positions_are_taken(self, error: CallFailed, what: str) -> None:
+        """Note that events cannot be appended. See `CallFailed.positions_taken`."""
+        self.availability.has_failed(what, f"{error} Has a backup been restored over existing tables?")
 
 
 class _Away(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 
@@ -53,13 +54,14 @@ class Hints:
         self.watching = False
         """Whether hints about events are wanted, for streams. See `changed`."""
         self._database = database
-        self._info = info
+        self._info = info and replace(info, statement_timeout=database.info.statement_timeout)
         self._on_hint = on_hint
         self._channel = f"starlette_webhooks:{database.schema}"[:63]
         self._endpoints: set[int] = set()
         self._wanted = anyio.Event()
         self._changed = anyio.Event()
         self._queries = database.queries("hints.sql")
+        self.tasks = (self.run_sender, self.run_receiver)
 
     # Sending
 

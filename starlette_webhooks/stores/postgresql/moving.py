@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -24,10 +25,6 @@ _BYTES = 33_554_432
 _PAUSE = 0.5
 # A commit without a hook usually follows soon after the row was written.
 _SOON = 0.005
-# An outbox that is in use is checked more often.
-_IN_USE_FOR = 60.0
-_POLL_IN_USE = 0.3
-_POLL = 1.0
 # The contents of the row are at fault.
 _AT_FAULT = ("22", "23")
 
@@ -43,7 +40,7 @@ class Moved:
 
 
 class OutboxMover:
-    """Moves committed events, together with other processes that do the same.
+    """Moves committed events when `wake` is called, together with other processes that do the same.
 
     Args:
         due_in: Milliseconds until the first attempt of a delivery.
@@ -65,10 +62,12 @@ class OutboxMover:
         self._due_in = due_in
         self._on_moved = on_moved
         self._queries = database.queries(_FILE)
+        self._move_statement = self._queries["move"]
+        if not delivers:
+            self._move_statement += f" {database.queries('polling.sql')['and_hand_over']}"
         self._problem = Problem("Events of the hosts' transactions are being moved into the log again.")
         self._wakes = Wakes()
         self.wake = self._wakes.wake
-        self._used_until = float("-inf")
 
     @property
     def problem(self) -> str | None:
@@ -85,19 +84,15 @@ class OutboxMover:
             except BackendUnavailable as exc:
                 self._problem.begin(f"Events that were emitted within transactions wait: {exc}")
                 await anyio.sleep(_PAUSE)
-            await self._wakes.wait(self._pause())
-
-    def _pause(self) -> float:
-        if self._wakes.expected:
-            return _SOON
-        return _POLL_IN_USE if anyio.current_time() < self._used_until else _POLL
+                continue
+            await self._wakes.wait(_SOON if self._wakes.expected else math.inf)
 
     async def _move_all(self) -> None:
         while (await self._database.call(self._queries["waiting"]))[0][0]:
             try:
                 moved = await self._move(None, _ROWS)
             except CallFailed as exc:
-                if exc.sqlstate[:2] not in _AT_FAULT:
+                if not self._is_rows_fault(exc):
                     raise
                 moved = await self._move_apart()
             if not moved:
@@ -105,11 +100,16 @@ class OutboxMover:
 
     async def _move(self, only: str | None, rows: int) -> bool:
         values = (only, rows, _BYTES, self._due_in, self._process, self._delivers)
-        found = await self._database.call(self._queries["move"], values)
+        found = await self._database.call(self._move_statement, values)
         for ids, endpoints, urgent, heard in found:
-            self._used_until = anyio.current_time() + _IN_USE_FOR
             self._on_moved(Moved(ids, endpoints or (), urgent or (), heard))
         return bool(found)
+
+    def _is_rows_fault(self, error: CallFailed) -> bool:
+        if error.positions_taken:
+            self._database.positions_are_taken(error, self._move_statement)
+            return False
+        return error.sqlstate.startswith(_AT_FAULT)
 
     async def _move_apart(self) -> bool:
         """Move rows one by one. A row that cannot be moved becomes a dead letter and does not block others."""
@@ -118,7 +118,7 @@ class OutboxMover:
             try:
                 done = await self._move(id, 1) or done
             except CallFailed as exc:
-                if exc.sqlstate[:2] not in _AT_FAULT:
+                if not self._is_rows_fault(exc):
                     raise
                 logger.error("The event %s, emitted within a transaction, is dead-lettered: %s", id, exc)
                 await self._database.call(self._queries["bury"], (id, "invalid", str(exc)))

@@ -8,9 +8,18 @@ from typing import Any
 
 from psycopg import Connection
 
+from starlette_webhooks.stores.postgresql.conninfo import ConnectionInfo
+
 __all__ = ["OpenConnection", "Opening", "Row"]
 
 Row = tuple[Any, ...]
+
+_LIMIT_SECONDS = 5.0
+# A pooler answers with a number of its own, and its sessions are not ours to change. A limit of the role's is kept.
+_LIMIT = """
+SELECT set_config('statement_timeout', %s, false)
+WHERE pg_backend_pid() = %s AND current_setting('statement_timeout') = '0'
+"""
 
 
 class OpenConnection(Connection[Row]):
@@ -30,8 +39,8 @@ class Opening:
     to the next one, so that the last host is tried even if each caller has little time.
     """
 
-    def __init__(self, conninfo: str) -> None:
-        self._conninfo = conninfo
+    def __init__(self, info: ConnectionInfo) -> None:
+        self._info = info
         self._mutex = threading.Lock()
         self._done = threading.Event()
         self._dropped = False
@@ -43,14 +52,21 @@ class Opening:
         connection = None
         try:
             # Prepared statements would stay on a connection of the pooler.
-            connection = OpenConnection.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+            connection = OpenConnection.connect(self._info.conninfo, autocommit=True, prepare_threshold=None)
+            self._limit_statements(connection)
         except Exception as exc:
             self._error = exc
         with self._mutex:
-            if connection is not None and self._dropped:
+            if connection is not None and (self._dropped or self._error is not None):
                 connection.close()
             self._connection = connection
         self._done.set()
+
+    def _limit_statements(self, connection: OpenConnection) -> None:
+        connection.deadline = time.monotonic() + _LIMIT_SECONDS
+        if self._info.statement_timeout:
+            limit = f"{self._info.statement_timeout * 1000:.0f}ms"
+            connection.execute(_LIMIT, (limit, connection.info.backend_pid))
 
     def wait(self, deadline: float) -> OpenConnection | None:
         """Return the connection, or None if it is not open by then (`time.monotonic()`).

@@ -139,10 +139,10 @@ class OutboxCommitter:
                 self._database.availability.check(patience=self._database.deadline)
             try:
                 rows = self._link.call(statement, values, deadline=deadline)
-                self._database.availability.is_there()
+                self._database.availability.is_there(statement)
                 return rows
             except BackendUnavailable as exc:
-                self._database.learn(exc)
+                self._database.learn(exc, statement)
                 if isinstance(exc, CallFailed) and not exc.elsewhere:
                     raise
                 in_doubt = in_doubt or isinstance(exc, CallLost)

@@ -64,7 +64,7 @@ class Recorder:
             part = writes[start : start + _ATTEMPTS]
             deadline = time.monotonic() + self._database.deadline
             try:
-                with self._database.guarding(self._link):
+                with self._database.guarding(self._link, self._record):
                     self._write(part, deadline)
             except CallFailed as exc:
                 if len(part) > 1 and exc.sqlstate[:2] in _AT_FAULT:

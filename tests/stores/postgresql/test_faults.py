@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from functools import partial
 
 import anyio
 import psycopg
 import pytest
+from anyio import to_thread
 
+from starlette_webhooks.backends.postgresql import PostgreSQLBackend
+from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from tests.eventually import eventually
 from tests.postgresql import PostgreSQL, delaying
 from tests.servers import free_port
+from tests.settings import make_settings
 from tests.stores.contract import add, claim, emit, event, ids, record
+from tests.stores.postgresql.outboxes import leave_in_outbox
 
 
 async def test_event_is_stored_once_if_its_connection_breaks(postgresql_url: str, postgresql_schema: str) -> None:
@@ -111,4 +117,30 @@ async def test_positions_that_were_restored_wrongly_are_logged_and_fail_the_emit
             admin.execute("SELECT setval(%s, 1)", (f"{postgresql_schema}.event_seq",))
         with caplog.at_level(logging.ERROR), pytest.raises(BackendUnavailable, match="duplicate key"):
             await emit(store)
-    assert "Has a backup been restored over existing tables?" in caplog.text
+        # Other calls succeed, but the problem remains.
+        assert len(await ids(store)) == 3
+        assert "Has a backup been restored over existing tables?" in str(store.health().get("problem"))
+        assert caplog.text.count("Has a backup been restored over existing tables?") == 1
+        with psycopg.connect(postgresql_url, autocommit=True) as admin:
+            admin.execute("SELECT setval(%s, 3)", (f"{postgresql_schema}.event_seq",))
+        await emit(store)
+        assert store.health().get("problem") is None
+
+
+async def test_positions_that_were_restored_wrongly_make_events_of_hosts_wait(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    backend = PostgreSQLBackend(make_settings(database=postgresql_url, database_schema=postgresql_schema))
+    store = backend.store
+    async with backend.lifespan(EventTypes()):
+        before = await emit(store)
+        with psycopg.connect(postgresql_url, autocommit=True) as admin:
+            admin.execute("SELECT setval(%s, 1, false)", (f"{postgresql_schema}.event_seq",))
+        sent = event()
+        await to_thread.run_sync(leave_in_outbox, postgresql_url, postgresql_schema, sent)
+        await eventually(lambda: "duplicate key" in str(store.health().get("problem")))
+        with psycopg.connect(postgresql_url, autocommit=True) as admin:
+            admin.execute("SELECT setval(%s, 1)", (f"{postgresql_schema}.event_seq",))
+        await eventually(partial(store.get_event, "acme", sent.id))
+        assert await ids(store) == [sent.id, before.id]
+        assert store.health().get("problem") is None

@@ -10,7 +10,9 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
@@ -22,6 +24,7 @@ from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.stores.postgresql.connection import Link
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
+from tests.disks import filled, small_disk
 from tests.eventually import eventually
 from tests.forking import in_child
 from tests.postgresql import PostgreSQL, delaying, pooling
@@ -131,7 +134,7 @@ async def test_server_that_refuses_writes_counts_as_unavailable(own_postgresql: 
         assert await ids(store) == [after, before.id]
 
 
-async def test_full_disk_refuses_emits_immediately_and_loses_nothing(own_postgresql: PostgreSQL) -> None:
+async def test_file_that_cannot_grow_refuses_emits_immediately_and_loses_nothing(own_postgresql: PostgreSQL) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=5)
     # Incompressible data goes into the file of large values, which may not grow beyond this.
     own_postgresql.limit_files(17_000_000)
@@ -151,6 +154,34 @@ async def test_full_disk_refuses_emits_immediately_and_loses_nothing(own_postgre
         own_postgresql.limit_files(None)
         sent.append((await emit(store, data={"filling": os.urandom(400_000).hex()})).id)
         assert own_postgresql.query("SELECT string_agg(id, ',' ORDER BY seq) FROM webhooks.event") == ",".join(sent)
+
+
+async def test_full_disk_refuses_emits_and_records_until_there_is_space_again(
+    own_postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk") as disk, own_postgresql.tables_on(disk):
+        store = PostgreSQLStore(own_postgresql.url, deadline=2)
+        async with store.lifespan():
+            await add(store)
+            sent = [(await emit(store)).id]
+            (delivery,) = (await claim(store)).deliveries
+            with filled(disk):
+                with pytest.raises(BackendUnavailable, match="No space left on device"):
+                    # Pages that exist still have space for a few.
+                    while len(sent) < 100:
+                        sent.append((await emit(store, data={"filling": os.urandom(4_000).hex()})).id)
+                for _ in range(5):
+                    with taking(at_most=2), pytest.raises(BackendUnavailable, match="No space left on device"):
+                        await emit(store, data={"filling": os.urandom(4_000).hex()})
+                problem = store.health().get("problem")
+                # Reads go on, and do not hide it.
+                assert await ids(store, limit=250) == sent[::-1]
+                assert store.health().get("problem") == problem
+                assert str(problem).startswith("The database fails: could not extend file")
+            sent.append((await emit(store)).id)
+            assert store.health().get("problem") is None
+            await record(store, delivery)
+            assert await ids(store, limit=250) == sent[::-1]
 
 
 async def test_pooler_that_is_restarted_under_load_loses_nothing(postgresql_url: str, postgresql_schema: str) -> None:
@@ -209,6 +240,70 @@ async def test_timeouts_of_the_role_end_calls_and_nothing_else(own_postgresql: P
             # Idle sessions are ended meanwhile.
             await anyio.sleep(0.3)
         assert await ids(store) == sent[::-1]
+
+
+async def test_server_ends_a_call_that_waits_for_a_lock_once_its_client_is_out_of_reach(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    def is_waiting() -> bool:
+        with psycopg.connect(postgresql_url) as admin:
+            row = admin.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE %s",
+                (f"%{postgresql_schema}%",),
+            ).fetchone()
+        return row != (0,)
+
+    with delaying(postgresql_url, 0) as (url, proxy):
+        store = PostgreSQLStore(url, schema=postgresql_schema, deadline=1)
+        async with store.lifespan():
+            await emit(store)
+            with psycopg.connect(postgresql_url) as holder:
+                holder.execute(f"SELECT {postgresql_schema}.lock_log_1()")
+                waiting = store.submit([event()])
+                await eventually(lambda: to_thread.run_sync(is_waiting))
+                # Its request to cancel does not arrive either.
+                proxy.black = True
+                with pytest.raises(BackendUnavailable):
+                    await waiting.wait()
+
+                async def has_ended() -> bool:
+                    return not await to_thread.run_sync(is_waiting)
+
+                await eventually(has_ended)
+            proxy.black = False
+
+
+def test_limit_of_statements_is_kept_from_sessions_of_a_pooler_and_below_that_of_the_role(
+    own_postgresql: PostgreSQL,
+) -> None:
+    def limit(url: str) -> str:
+        link = Link(replace(parse_url(url), statement_timeout=6))
+        try:
+            return str(link.call("SHOW statement_timeout", deadline=time.monotonic() + 5)[0][0])
+        finally:
+            link.close()
+
+    assert limit(own_postgresql.url) == "6s"
+    with pooling(own_postgresql.url) as pooler:
+        assert limit(pooler.url) == "0"
+        own_postgresql.execute("ALTER ROLE tester SET statement_timeout = '2s'")
+        assert limit(own_postgresql.url) == "2s"
+        own_postgresql.execute("ALTER ROLE tester RESET statement_timeout")
+
+
+async def test_emit_that_nobody_lets_through_is_shown_until_another_one_succeeds(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema, deadline=0.5)
+    async with store.lifespan():
+        with psycopg.connect(postgresql_url) as holder:
+            holder.execute(f"SELECT {postgresql_schema}.lock_log_1()")
+            with pytest.raises(BackendUnavailable):
+                await emit(store)
+            assert await ids(store) == []
+            assert str(store.health().get("problem")).startswith("The database fails")
+        await emit(store)
+        assert store.health().get("problem") is None
 
 
 async def test_black_hole_fails_reads_and_records_in_time_and_recovers(
