@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import sqlite3
 import tempfile
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from tests.servers import Server, serving
 ACME = bearer("acme")
 # Many deliveries an event, because this loop is not about emitting.
 _FAN_OUT = 10
+_DELIVERIES_PER_SECOND = 800
 SETTINGS = {"attempt_timeout": "2", "calls_per_second": "100000", "calls_burst": "100000"}
 
 
@@ -66,10 +69,11 @@ class Load:
         self.refused = 0
 
     @contextmanager
-    def on(self, server: Server, threads: int = 2) -> Generator[None]:
-        """Emit until the block ends."""
+    def on(self, server: Server, threads: int = 2, *, per_second: float = math.inf) -> Generator[None]:
+        """Emit until the block ends, at most so many events a second."""
         stop = threading.Event()
-        running = [threading.Thread(target=self._emit, args=(server, stop), daemon=True) for _ in range(threads)]
+        emit = partial(self._emit, server, stop, threads / per_second)
+        running = [threading.Thread(target=emit, daemon=True) for _ in range(threads)]
         for thread in running:
             thread.start()
         try:
@@ -79,9 +83,11 @@ class Load:
             for thread in running:
                 thread.join(30)
 
-    def _emit(self, server: Server, stop: threading.Event) -> None:
+    def _emit(self, server: Server, stop: threading.Event, spacing: float) -> None:
+        due = time.monotonic()
         with httpx.Client(base_url=server.url, headers={"X-User": "acme"}, timeout=20) as client:
-            while not stop.is_set():
+            while not stop.wait(max(due - time.monotonic(), 0)):
+                due = max(due + spacing, time.monotonic() - 1)
                 try:
                     response = client.post("/emit", json={"n": len(self.answered)})
                 except httpx.TransportError:
@@ -222,13 +228,18 @@ def held(directory: Path, seconds: int, settings: dict[str, Any]) -> Figures:
     began = time.monotonic()
     window = max(seconds / 10, 1)
     with soaking(directory, settings, endpoints=_FAN_OUT) as (server, receiver, load):
-        with load.on(server):
-            load.wait_for_more(50)
+        with load.on(server, 4, per_second=_DELIVERIES_PER_SECOND / _FAN_OUT):
+            load.wait_for_more(_DELIVERIES_PER_SECOND)
             before = rate(receiver, window)
             with HOLDERS[str(settings["database"]).partition(":")[0]](settings["database"]):
                 time.sleep(max(seconds - window, 0))
                 during = rate(receiver, window)
-        figures: dict[str, Any] = {"per_second_before": round(before), "per_second_at_the_end": round(during)}
+                waiting = load.endpoints * len(load.answered) - len(receiver.requests)
+        figures = {
+            "per_second_before": round(before),
+            "per_second_at_the_end": round(during),
+            "waiting_at_the_end": waiting,
+        }
         return judge(server, receiver, load, seconds, began, **figures)
 
 
