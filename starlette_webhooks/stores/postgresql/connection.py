@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -84,9 +85,14 @@ class Link:
 
     def _failed(self, connection: OpenConnection, exc: psycopg.Error) -> BackendUnavailable:
         if isinstance(exc, errors._WaitTimeout):
-            # The server may need long for this call.
-            with suppress(psycopg.Error, OSError):
-                connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            # The server may need long for this call. The caller does not wait for that, as it may be out of reach.
+            self._connection = None
+            try:
+                threading.Thread(target=_cancel, args=(connection,), daemon=True).start()
+            except RuntimeError:
+                # There is no thread left. The server notices by itself.
+                connection.close()
+            return CallLost(explain(exc))
         if exc.sqlstate is None or connection.broken:
             self.close()
             # What psycopg itself refuses, such as a text with NUL, was not sent.
@@ -165,6 +171,12 @@ class Link:
             connection.close()
         if opening is not None:
             opening.drop()
+
+
+def _cancel(connection: OpenConnection) -> None:
+    with suppress(psycopg.Error, OSError):
+        connection.cancel_safe(timeout=_CANCEL_SECONDS)
+    connection.close()
 
 
 def _is_idle(connection: OpenConnection) -> bool:

@@ -74,7 +74,7 @@ async def test_outbox_in_use_is_looked_at_more_often(
             delays.append(time.monotonic() - began)
             await anyio.sleep(0.1)
         # Only the first one waits for up to a second.
-        assert median(delays[1:]) < 0.3, delays
+        assert median(delays[1:]) < 0.6, delays
 
 
 async def test_deliveries_of_a_process_that_does_not_deliver_start_soon(
@@ -94,12 +94,12 @@ async def test_deliveries_of_a_process_that_does_not_deliver_start_soon(
                 await eventually(lambda expected=number: len(receiver.requests) > expected)  # type: ignore[misc]
                 delays.append(receiver.requests[-1].at - began)
                 await anyio.sleep(0.1)
-            assert median(delays[1:]) < 0.3, delays
+            assert median(delays[1:]) < 0.6, delays
             # So do those that a person asks for.
             began = time.monotonic()
             assert await emitter.store.resend("acme", sent.id, endpoint.id)
             await eventually(lambda: len(receiver.requests) == 7)
-            assert receiver.requests[-1].at - began < 0.6
+            assert receiver.requests[-1].at - began < 0.8
 
 
 async def test_commits_of_others_between_our_own_are_read_ten_times_a_second_at_most(
