@@ -25,7 +25,7 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 logger = logging.getLogger("starlette_webhooks")
 
-_STATEMENT = re.compile(r"CREATE INDEX CONCURRENTLY IF NOT EXISTS (\w+) ON webhooks\.(\w+) [^;]+;")
+_STATEMENT = re.compile(r"CREATE INDEX CONCURRENTLY IF NOT EXISTS (\w+) ON webhooks\.(\w+)\s[^;]+;")
 _LIMITS = ("statement_timeout", "lock_timeout")
 
 

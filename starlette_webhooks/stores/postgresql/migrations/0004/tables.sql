@@ -1,0 +1,2 @@
+-- Works with version 1 and later.
+-- Only indexes, in the file beside this one.
