@@ -16,7 +16,7 @@ from collections import defaultdict
 
 from starlette_webhooks.forks import call_in_children
 
-__all__ = ["first_id", "is_endpoint_id", "is_event_id", "is_id", "is_message_id", "mint", "timestamp_ms"]
+__all__ = ["first_id", "is_endpoint_id", "is_event_id", "is_first_id", "is_id", "is_message_id", "mint", "timestamp_ms"]
 
 _EPOCH = 1_400_000_000
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -111,6 +111,11 @@ def first_id(prefix: str, milliseconds: int) -> str:
 
     Times before 2014-05-13 or after 2150-06-19 count as these."""
     return prefix + _encode(_tick(min(max(milliseconds, _EPOCH * 1000), (_EPOCH + 0xFFFFFFFF) * 1000)), 27)
+
+
+def is_first_id(prefix: str, text: str) -> bool:
+    """Return whether `first_id` made this id. Nothing has such an id, because ids of things are random."""
+    return is_id(prefix, text) and not _decode(text[len(prefix) :]) & ((1 << _RANDOM_BITS) - 1)
 
 
 def timestamp_ms(identifier: str) -> int:

@@ -73,6 +73,7 @@ def serving(
     Args:
         port: By default, a free one.
         python: The Python of another environment, which does not import this tree.
+        port: Its port. A free one by default.
         env: Environment variables. Names in lower case are settings, without their prefix.
     """
     port = port or free_port()
@@ -81,7 +82,7 @@ def serving(
     defaults = {"WEBHOOKS_DATABASE": str(directory / "webhooks.db"), "WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8"}
     environment = {**os.environ, **defaults, **settings, "PYTHONPATH": "" if python else str(ROOT)}
     log = directory / f"server-{port}.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [python or sys.executable, *command],
             env=environment,
