@@ -9,28 +9,32 @@ app = Litestar([pay], plugins=[WebhooksPlugin(webhooks)])
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
-from litestar import asgi
+from litestar import Request, asgi
 from litestar.config.app import AppConfig
+from litestar.connection import ASGIConnection
 from litestar.di import Provide
-from litestar.exceptions import NotFoundException
-from litestar.handlers import ASGIRouteHandler
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.handlers import ASGIRouteHandler, BaseRouteHandler
 from litestar.middleware import DefineMiddleware
 from litestar.plugins import InitPlugin
-from litestar.types import Receive, Scope, Send
+from litestar.types import Guard, Receive, Scope, Send
 from litestar.utils.path import join_paths
 
 from starlette_webhooks.emitter import STATE_KEY, Emitter
 from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.middleware import WebhooksMiddleware
 from starlette_webhooks.openapi import event_webhooks
+from starlette_webhooks.receiving import ReceivedWebhook, WebhookReceiver, WebhookRefused
 
 if TYPE_CHECKING:
     from starlette_webhooks.applications import Webhooks
 
-__all__ = ["WebhooksPlugin"]
+__all__ = ["WebhooksPlugin", "provide_webhook", "webhook_guard"]
 
 
 class WebhooksPlugin(InitPlugin):
@@ -99,3 +103,39 @@ def _document_events(app_config: AppConfig, webhooks: Webhooks) -> None:
     documented = cast(Any, event_webhooks(webhooks.event_types))
     config.webhooks = {**documented, **(config.webhooks or {})}
     app_config.openapi_config = config
+
+
+def webhook_guard(receiver: WebhookReceiver) -> Guard:
+    """Return a guard that refuses requests that are not genuine webhooks: `guards=[webhook_guard(receiver)]`."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        request = cast("Request[Any, Any, Any]", connection)
+        try:
+            receiver.verify(request.scope["headers"], await request.body())
+        except WebhookRefused as exc:
+            raise _refusal(exc) from exc
+
+    return guard
+
+
+def provide_webhook(receiver: WebhookReceiver) -> Provide:
+    """Return a dependency that handles each webhook once: `dependencies={"webhook": provide_webhook(receiver)}`.
+
+    The parameter of the handler is `webhook: NamedDependency[ReceivedWebhook]`. If the handler raises, the next attempt
+    of the sender is handled.
+    """
+
+    async def webhook(request: Request[Any, Any, Any]) -> AsyncGenerator[ReceivedWebhook, None]:
+        async with AsyncExitStack() as stack:
+            try:
+                handling = receiver.handle(request.scope["headers"], await request.body())
+                received = await stack.enter_async_context(handling)
+            except WebhookRefused as exc:
+                raise _refusal(exc) from exc
+            yield received
+
+    return Provide(webhook)
+
+
+def _refusal(error: WebhookRefused) -> HTTPException:
+    return HTTPException(str(error), status_code=error.status_code, headers=error.headers)

@@ -151,7 +151,7 @@ def verify(
     if not isinstance(body, bytes):
         raise TypeError("`body` must be the raw bytes of the request, such as `await request.body()`.")
     keys, public_keys = _keys(secret)
-    message_id, timestamp, signatures = _signature_fields(headers)
+    message_id, timestamp, signatures = signature_fields(headers)
     if _ID.fullmatch(message_id) is None:
         raise VerificationError("The id of the webhook is malformed.")
     if _TIMESTAMP.fullmatch(timestamp) is None:
@@ -189,7 +189,12 @@ def _matches(content: bytes, keys: list[bytes], public_keys: list[str], signatur
     return matched
 
 
-def _signature_fields(headers: Headers) -> tuple[str, str, str]:
+def signature_fields(headers: Headers) -> tuple[str, str, str]:
+    """Return the id, the timestamp and the signatures of a request. `verify` checks them.
+
+    Raises:
+        VerificationError: One of them is missing, or occurs more than once.
+    """
     found: dict[str, list[str]] = {}
     for name, value in headers.items() if isinstance(headers, Mapping) else headers:
         key = _text(name).lower()

@@ -20,7 +20,7 @@ LAYERS = [
     ["applications"],
     ["middleware"],
     ["routes", "console"],
-    ["management", "openapi", "probes"],
+    ["management", "openapi", "probes", "receiving"],
     ["portal"],
     ["streams"],
     ["emitter", "host_outbox", "authentication", "sessions", "audit", "responding", "bodies", "event_type_names"],
@@ -35,7 +35,7 @@ LAYERS = [
     ["times"],
     ["asymmetric", "conflicts", "uncommitted", "database_url", "encryption", "proxy_url", "signing", "tokens"],
     ["concurrency", "file_locks", "lifespans"],
-    ["_version", "budget", "exceptions", "forks", "health", "meta", "problems", "scope", "types", "waiting"],
+    ["_version", "browser", "budget", "exceptions", "forks", "health", "meta", "problems", "scope", "types", "waiting"],
 ]
 FRAMEWORKS: dict[str, str | tuple[str, ...]] = {
     "fastapi": "starlette_webhooks.fastapi",
