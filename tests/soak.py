@@ -1,4 +1,4 @@
-"""Long loops that try to lose an event: `scripts/soak kills|disconnects|held`. The suite runs short ones.
+"""Long loops that try to lose an event: `scripts/soak kills|disconnects|held|listen`. The suite runs short ones.
 
 Each runs real servers on one database, and counts what was answered, what is in the log, and what was delivered.
 """
@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 import psycopg
 
+from tests.cli.killing import kill_listen
 from tests.eventually import wait_for
 from tests.hosts import MOUNT, bearer
 from tests.postgresql import find_binaries, starting_postgresql
@@ -243,6 +244,18 @@ def held(directory: Path, seconds: int, settings: dict[str, Any]) -> Figures:
         return judge(server, receiver, load, seconds, began, **figures)
 
 
+def listen(directory: Path, count: int, settings: dict[str, Any]) -> Figures:
+    """Kill the server, the command `listen` and the app that it forwards to, at random."""
+    began = time.monotonic()
+    victims = [random.choice(["server", "app", "listen"]) for _ in range(count)]
+    found = kill_listen(directory, victims, settings, pause=2.0)
+    seconds = round(time.monotonic() - began, 1)
+    more = {"in_order": found.in_order}
+    # Events out of order count as lost.
+    lost = found.lost + (not found.in_order)
+    return Figures(count, len(found.answered), 0, lost, 0, found.repeated, seconds, more)
+
+
 def rate(receiver: Receiver, seconds: float) -> float:
     """Deliveries a second."""
     before = len(receiver.requests)
@@ -279,6 +292,7 @@ LOOPS: dict[str, tuple[Callable[[Path, int, dict[str, Any]], Figures], int]] = {
     "kills": (kills, 100),
     "disconnects": (disconnects, 1000),
     "held": (held, 180),
+    "listen": (listen, 100),
 }
 
 
@@ -286,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one loop on one database, and print its figures as JSON. Exits with 1 if something was lost."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description="Try to lose an event.")
     parser.add_argument("loop", choices=LOOPS)
-    parser.add_argument("number", nargs="?", type=int, help="kills (100), disconnects (1000), or seconds (180)")
+    parser.add_argument("number", nargs="?", type=int, help="how many, or for how many seconds")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="postgresql")
     given = parser.parse_args(arguments)
     loop, number = LOOPS[given.loop]

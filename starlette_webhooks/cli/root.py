@@ -13,11 +13,15 @@ from starlette_webhooks.cli.checking import check
 from starlette_webhooks.cli.encrypting import encrypt
 from starlette_webhooks.cli.endpoints import disable, enable, endpoints
 from starlette_webhooks.cli.events import events
+from starlette_webhooks.cli.listening import listen
 from starlette_webhooks.cli.maintaining import erase, prune, sync
 from starlette_webhooks.cli.migrating import migrate
 from starlette_webhooks.cli.moving import move
+from starlette_webhooks.cli.resending import resend
 from starlette_webhooks.cli.status import status
+from starlette_webhooks.cli.tailing import tail
 from starlette_webhooks.cli.target import Target
+from starlette_webhooks.cli.triggering import trigger
 from starlette_webhooks.cli.undelivered import retry, undelivered
 
 __all__ = ["root", "run"]
@@ -48,8 +52,9 @@ def root(context: click.Context, database: str | None, app: str | None) -> None:
 
 _OPERATING = (status, endpoints, events, undelivered, retry, disable, enable, erase, prune, sync)
 _ADMINISTERING = (check, backup, restore, migrate, move, adopt, encrypt)
+_CONSUMING = (listen, tail, resend, trigger)
 
-for command in (*_OPERATING, *_ADMINISTERING):
+for command in (*_OPERATING, *_ADMINISTERING, *_CONSUMING):
     root.add_command(command)
 
 

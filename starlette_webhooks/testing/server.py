@@ -19,10 +19,13 @@ class PostServer:
     """Answers POST requests with a function of the path, the headers (with names in lower case) and the body.
 
     It has a port from the beginning, and serves while `running` is entered.
+
+    Args:
+        port: Its port. A free one by default.
     """
 
-    def __init__(self, answer: Callable[[str, dict[str, str], bytes], Answer]) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(answer))
+    def __init__(self, answer: Callable[[str, dict[str, str], bytes], Answer], *, port: int = 0) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(answer))
         self._server.daemon_threads = True
 
     @property
