@@ -56,7 +56,9 @@ def test_python_of_a_page_runs_from_top_to_bottom(page: Path, elsewhere: Path) -
             exec(compiled, namespace)
 
 
-@pytest.mark.parametrize("module", ["", ".fastapi", ".litestar", ".outbox", ".signing", ".testing"])
+@pytest.mark.parametrize(
+    "module", ["", ".client", ".fastapi", ".litestar", ".outbox", ".receiving", ".signing", ".testing"]
+)
 def test_every_public_name_is_in_the_python_reference(module: str) -> None:
     text = (DOCS / "reference/api.md").read_text()
     package = import_module(f"starlette_webhooks{module}")
