@@ -181,7 +181,7 @@ class Dispatcher:
                     await self._work(attempts)
                     self._problem.end()
             except (BackendUnavailable, QueueFull) as exc:
-                self._problem.begin(f"Deliveries are waiting because the database is unavailable: {exc}")
+                self._problem.begin(f"Deliveries are waiting. {exc}")
                 self._agenda.scan_soon()
                 await sleep(self._pause)
             except Exception:

@@ -12,6 +12,7 @@ from starlette_webhooks.problems import Problem
 __all__ = ["Availability"]
 
 _REMEMBERED_FOR = 300.0
+_UNAVAILABLE = "The database is unavailable: "
 
 
 class Availability:
@@ -66,7 +67,8 @@ class Availability:
                 self._away_since = self._monotonic()
             elif not probed:
                 return
-            self._problem.begin(f"The database is unavailable: {reason}")
+            # The reason may come from a call that was refused because of this very problem.
+            self._problem.begin(f"{_UNAVAILABLE}{reason.removeprefix(_UNAVAILABLE)}")
 
     def has_failed(self, what: str, reason: str) -> None:
         """Note that the server answered a call with an error.
