@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starlette_webhooks.audit import CODE, record
 from starlette_webhooks.authentication import Authenticate, default_authenticate
+from starlette_webhooks.blocking import BlockingEmitter
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.emissions import Pending
 from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
@@ -216,6 +217,13 @@ class Webhooks:
         """
         emitter = Emitter(self._emit_context)
         return emitter if tenant is None else emitter.for_tenant(tenant)
+
+    def blocking(self, tenant: str | int | UUID | None = None) -> BlockingEmitter:
+        """Return a blocking emitter for workers without an event loop, such as Celery's. Enter it once per process.
+
+        `with webhooks.blocking() as emitter: emitter.send("invoice.paid", {...}, tenant="acme")`
+        """
+        return BlockingEmitter(self.lifespan, self.emitter(tenant))
 
     def endpoints(self, tenant: str | int | UUID) -> TenantEndpoints:
         """Manage a tenant's endpoints from code, with the rules of the routes: `await endpoints.create(url)`."""
