@@ -13,7 +13,7 @@ from tests.pages import DOCS, blocks
 
 PRODUCTION = DOCS / "howto" / "production.md"
 VARIABLES = {variable_of(name) for name in WebhooksSettings.model_fields}
-OPERATING = ["howto/production.md", "howto/monitoring.md", "howto/my-endpoint-gets-nothing.md", "reference/command.md"]
+OPERATING = ["howto/production.md", "howto/monitoring.md", "howto/my-endpoint-gets-nothing.md"]
 
 
 @pytest.mark.parametrize("page", OPERATING)
