@@ -126,6 +126,9 @@ def _under(name: str, seconds: float, scale: Scale) -> Sample:
             {"url": f"http://127.0.0.1:{free_port()}/", "eventTypes": ["order.created"]},
         )
         _call(port, "GET", f"{MOUNT}/events")
+        if name == "silent":
+            for number in range(100):
+                _call(port, "POST", f"{MOUNT}/endpoints", {"url": f"https://{number}.silent.test/"})
         if name == "attempts":
             _seed_attempts(port)
         time.sleep(0.5)
@@ -138,7 +141,7 @@ def _under(name: str, seconds: float, scale: Scale) -> Sample:
             time.sleep(1.0)
         if name == "silent":
             # The host has events for these endpoints, too.
-            _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {}, "count": 100})
+            _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {}, "count": 20})
         result = _probe(port, seconds)
         peak.stop()
         if attack is not None:
