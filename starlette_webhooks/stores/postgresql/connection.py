@@ -193,4 +193,4 @@ def _is_idle(connection: OpenConnection) -> bool:
 def explain(exc: psycopg.Error) -> str:
     """Return the server's message, without the statement and its values."""
     text = " ".join((exc.diag.message_primary or str(exc)).split()) or type(exc).__name__
-    return text if text.endswith(".") else f"{text}."
+    return text if text.endswith((".", "?", "!")) else f"{text}."
