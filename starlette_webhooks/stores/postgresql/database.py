@@ -249,8 +249,8 @@ class Database:
         """Learn from a failed call."""
         if isinstance(error, CallLost):
             # The next call that opens a connection finds out why.
-            return
-        if not isinstance(error, CallFailed) or error.elsewhere:
+            self.availability.is_silent(error.since)
+        elif not isinstance(error, CallFailed) or error.elsewhere:
             self.availability.is_away(str(error))
         elif error.sqlstate and not error.sqlstate.startswith(_NO_PROBLEM):
             self.availability.has_failed(what, str(error))
