@@ -108,14 +108,18 @@ async def test_a_row_that_cannot_be_read_delays_no_other(
 
 
 async def test_the_same_table_by_an_engine_is_moved_by_the_backend(
-    make: MakeWebhooks, engine: Engine, postgresql_schema: str
+    make: MakeWebhooks, engine: Engine, postgresql_url: str, postgresql_schema: str
 ) -> None:
     settings = make().settings
     outbox = Outbox(engine, schema=postgresql_schema)
     webhooks = Webhooks(event_types=["order.created"], settings=settings, outbox=outbox)
     async with webhooks.lifespan():
         await logged(webhooks, *commit(webhooks, engine))
-        assert "hostOutbox" not in webhooks.health()
+        assert webhooks.health()["hostOutbox"]["here"]
+        with psycopg.connect(postgresql_url) as connection:
+            # A relay would hold its lease there.
+            relay = connection.execute("SELECT to_regclass(%s)", (f"{postgresql_schema}.outbox_relay",)).fetchone()
+        assert relay == (None,)
 
 
 async def test_a_database_with_two_names_is_said_to_be_one(
