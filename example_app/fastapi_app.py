@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from example_app.documents import NewDocument, create_document, lifespan, list_documents, transaction
 from example_app.integration import authorize, take_stripe, webhooks, workspace
 from example_app.site import Sessions, refuse, site
-from example_app.workspace import NewDocument, NewKey, Refused
+from example_app.workspace import NewKey, Refused
 from starlette_webhooks import WebhooksMiddleware
 from starlette_webhooks.fastapi import EmitterDep
 
-app = FastAPI(title="Folio", exception_handlers={Refused: refuse})
+app = FastAPI(title="Folio", lifespan=lifespan, exception_handlers={Refused: refuse})
 app.add_middleware(Sessions)
 app.add_middleware(WebhooksMiddleware, webhooks=webhooks)
+
+
+async def get_session() -> AsyncIterator[AsyncSession]:
+    async with transaction() as session:
+        yield session
+
+
+# By default, a dependency ends after the response has been sent. This one commits before.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 @app.post("/api/v1/keys", status_code=201)
@@ -31,15 +43,15 @@ async def revoke_key(id: str, request: Request, events: EmitterDep) -> None:
 
 
 @app.get("/api/v1/documents")
-async def list_documents(request: Request) -> dict[str, Any]:
-    owner = await authorize(request, "documents:read")
-    return {"documents": [document.document() for document in workspace.documents(owner)]}
+async def get_documents(request: Request, session: SessionDep) -> dict[str, Any]:
+    documents = await list_documents(session, await authorize(request, "documents:read"))
+    return {"documents": [document.document() for document in documents]}
 
 
 @app.post("/api/v1/documents", status_code=201)
-async def create_document(new: NewDocument, request: Request, events: EmitterDep) -> dict[str, Any]:
-    document = workspace.create_document(await authorize(request, "documents:write"), new)
-    events.emit("document.created", {"documentId": document.id, "title": document.title})
+async def post_document(new: NewDocument, request: Request, session: SessionDep, events: EmitterDep) -> dict[str, Any]:
+    document = create_document(session, await authorize(request, "documents:write"), new)
+    events.emit("document.created", {"documentId": document.id, "title": document.title}, within=session)
     return document.document()
 
 

@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 
 from example_app.billing import read_stripe
 from example_app.catalog import EVENT_TYPES
+from example_app.documents import outbox
 from example_app.workspace import SCOPES, NewKey, Refused, User, Workspace
 from starlette_webhooks import APIKeys, Emitter, Principal, Webhooks
 from starlette_webhooks.authentication import check_same_origin
@@ -117,4 +118,4 @@ async def take_stripe(emitter: Emitter, body: bytes, signature: str | None) -> N
         await emitter.send(event.event_type, event.data, tenant=event.tenant, event_id=event.event_id)
 
 
-webhooks = Webhooks(event_types=EVENT_TYPES, authenticate=authenticate, tenant=tenant)
+webhooks = Webhooks(event_types=EVENT_TYPES, authenticate=authenticate, tenant=tenant, outbox=outbox)

@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Iterable
 from html import escape
 
-from example_app.workspace import SCOPES, APIKey, Document, User
+from example_app.documents import Document
+from example_app.workspace import SCOPES, APIKey, User
 
 __all__ = ["HEADERS", "home", "sign_in"]
 
@@ -129,7 +130,8 @@ def _documents(documents: Iterable[Document]) -> str:
         f"<li><span>{escape(document.title)}</span><small>{document.created_at:%H:%M}</small></li>"
         for document in documents
     )
-    return f"""<section><h2>Documents</h2><p>Creating one emits <code>document.created</code>.</p><ul>{items}</ul>
+    return f"""<section><h2>Documents</h2><p>Creating one emits <code>document.created</code> in the same
+    transaction.</p><ul>{items}</ul>
     <form data-method="POST" data-path="api/v1/documents">
     <label>Title <input name="title" maxlength="200" required></label>
     <button>Create document</button><output></output></form></section>"""

@@ -13,6 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from example_app import pages
+from example_app.documents import list_documents, transaction
 from example_app.integration import refuse_other_sites, signed_in, workspace
 from example_app.workspace import Credentials, Refused, parse
 
@@ -44,7 +45,9 @@ async def home(request: Request) -> Response:
     user = signed_in(request.scope)
     if user is None:
         return HTMLResponse(pages.sign_in(), headers=pages.HEADERS)
-    return HTMLResponse(pages.home(user, workspace.keys(user.id), workspace.documents(user.id)), headers=pages.HEADERS)
+    async with transaction() as session:
+        documents = await list_documents(session, user.id)
+    return HTMLResponse(pages.home(user, workspace.keys(user.id), documents), headers=pages.HEADERS)
 
 
 async def sign_in(request: Request) -> Response:

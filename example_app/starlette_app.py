@@ -6,9 +6,10 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
+from example_app.documents import NewDocument, create_document, lifespan, list_documents, transaction
 from example_app.integration import authorize, take_stripe, webhooks, workspace
 from example_app.site import Sessions, refuse, site
-from example_app.workspace import NewDocument, NewKey, Refused, parse
+from example_app.workspace import NewKey, Refused, parse
 from starlette_webhooks import WebhooksMiddleware, WebhooksRequest
 
 
@@ -25,15 +26,20 @@ async def revoke_key(request: WebhooksRequest) -> Response:
     return Response(status_code=204)
 
 
-async def list_documents(request: WebhooksRequest) -> Response:
+async def get_documents(request: WebhooksRequest) -> Response:
     owner = await authorize(request, "documents:read")
-    return JSONResponse({"documents": [document.document() for document in workspace.documents(owner)]})
+    async with transaction() as session:
+        documents = await list_documents(session, owner)
+    return JSONResponse({"documents": [document.document() for document in documents]})
 
 
-async def create_document(request: WebhooksRequest) -> Response:
+async def post_document(request: WebhooksRequest) -> Response:
     owner = await authorize(request, "documents:write")
-    document = workspace.create_document(owner, parse(NewDocument, await request.body()))
-    request.state.webhooks.emit("document.created", {"documentId": document.id, "title": document.title})
+    new = parse(NewDocument, await request.body())
+    async with transaction() as session:
+        document = create_document(session, owner, new)
+        data = {"documentId": document.id, "title": document.title}
+        request.state.webhooks.emit("document.created", data, within=session)
     return JSONResponse(document.document(), 201)
 
 
@@ -46,14 +52,15 @@ app = Starlette(
     routes=[
         Route("/api/v1/keys", create_key, methods=["POST"]),
         Route("/api/v1/keys/{id}", revoke_key, methods=["DELETE"]),
-        Route("/api/v1/documents", list_documents),
-        Route("/api/v1/documents", create_document, methods=["POST"]),
+        Route("/api/v1/documents", get_documents),
+        Route("/api/v1/documents", post_document, methods=["POST"]),
         Route("/stripe/webhook", stripe, methods=["POST"]),
         Mount("/api/v1/webhooks", webhooks),
         Mount("/webhooks", webhooks.portal),
         Mount("/", site),
     ],
     exception_handlers={Refused: refuse},
+    lifespan=lifespan,
 )
 app.add_middleware(Sessions)
 app.add_middleware(WebhooksMiddleware, webhooks=webhooks)

@@ -1,4 +1,4 @@
-"""The product itself: users, API keys and documents in memory. Independent of frameworks and webhooks."""
+"""Users, API keys and Stripe's customers, in memory. Independent of frameworks and webhooks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -16,8 +15,6 @@ __all__ = [
     "SCOPES",
     "APIKey",
     "Credentials",
-    "Document",
-    "NewDocument",
     "NewKey",
     "Refused",
     "User",
@@ -61,12 +58,6 @@ class NewKey(BaseModel):
         return sorted(set(scopes))
 
 
-class NewDocument(BaseModel):
-    """The body for creating a document."""
-
-    title: str = Field(min_length=1, max_length=200)
-
-
 @dataclass(frozen=True, slots=True)
 class User:
     """Someone who can sign in. `password` is a salted scrypt hash."""
@@ -96,27 +87,12 @@ class APIKey:
         return {"apiKeyId": self.id, "name": self.name, "scopes": sorted(self.scopes)}
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document of a user."""
-
-    id: str
-    owner: str
-    title: str
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def document(self) -> dict[str, Any]:
-        """Return the document as the routes show it."""
-        return {"documentId": self.id, "title": self.title, "createdAt": self.created_at.isoformat(timespec="seconds")}
-
-
 class Workspace:
-    """All data of the product, in memory. A real product would use a database."""
+    """Users and keys, in memory. A real product would keep them in its database, too."""
 
     def __init__(self, users: Iterable[User]) -> None:
         self._users = {user.id: user for user in users}
         self._keys: dict[str, APIKey] = {}
-        self._documents: list[Document] = []
         self._customers: dict[str, str] = {}
 
     def user(self, id: object) -> User | None:
@@ -156,16 +132,6 @@ class Workspace:
             raise Refused(404, "not_found", "There is no such API key.")
         del self._keys[key.digest]
         return key
-
-    def create_document(self, owner: str, new: NewDocument) -> Document:
-        """Create a document."""
-        document = Document(f"doc_{secrets.token_hex(8)}", owner, new.title)
-        self._documents.append(document)
-        return document
-
-    def documents(self, owner: str) -> list[Document]:
-        """Return the documents of a user, newest first."""
-        return [document for document in reversed(self._documents) if document.owner == owner]
 
     def link_customer(self, customer: str, owner: str) -> None:
         """Remember a user's customer id at Stripe."""

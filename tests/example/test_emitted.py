@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +15,16 @@ from starlette_webhooks.testing import EmittedEvents
 SIGN_IN = {"email": "ada@example.com", "password": "ada-demo"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The current directory, where the databases are. The same for all three apps, which share their modules."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("example"))
+        yield
+
+
 @pytest.fixture(params=["starlette", "fastapi", "litestar"])
-def client(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.chdir(tmp_path)  # The database is in the current directory.
+def client(request: pytest.FixtureRequest) -> Iterator[Any]:
     app = importlib.import_module(f"example_app.{request.param}_app").app
     make = LitestarClient if request.param == "litestar" else TestClient
     with make(app) as client:
