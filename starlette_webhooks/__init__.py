@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from starlette_webhooks.applications import Webhooks
     from starlette_webhooks.attempts import Attempt
     from starlette_webhooks.authentication import APIKeys, Principal
+    from starlette_webhooks.dead_letters import DeadLetter
     from starlette_webhooks.emissions import Emission, Emissions, NewEvent
     from starlette_webhooks.emitter import Emitter, WebhooksRequest, WebhooksState, WebhooksWebSocket, get_emitter
     from starlette_webhooks.endpoints import Endpoint
@@ -45,6 +46,8 @@ __all__ = [
     # authentication
     "APIKeys",
     "Principal",
+    # dead_letters
+    "DeadLetter",
     # emissions
     "Emission",
     "Emissions",
@@ -88,6 +91,7 @@ _MODULES = {
     "applications": ("Webhooks",),
     "attempts": ("Attempt",),
     "authentication": ("APIKeys", "Principal"),
+    "dead_letters": ("DeadLetter",),
     "emissions": ("Emission", "Emissions", "NewEvent"),
     "emitter": ("Emitter", "WebhooksRequest", "WebhooksState", "WebhooksWebSocket", "get_emitter"),
     "endpoints": ("Endpoint",),

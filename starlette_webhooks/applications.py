@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starlette_webhooks.audit import CODE, record
 from starlette_webhooks.authentication import Authenticate, default_authenticate
-from starlette_webhooks.blocking import BlockingEmitter
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.dead_letters import DeadLetter, DeadLetters
 from starlette_webhooks.emissions import Pending
 from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
 from starlette_webhooks.event_types import EventType, EventTypes
@@ -62,9 +62,9 @@ class Webhooks:
         settings: By default, read from the environment.
         backend: The backend. By default, Svix if `SVIX_API_KEY` is set, otherwise the one that `WEBHOOKS_DATABASE`
             names.
-        session_valid: Returns whether the key or user behind a portal session, a stream ticket or a stream still
-            exists: `(principal) -> bool`, by its `tenant` and `subject`. A sync function runs in a thread. It is called
-            at most once a minute per principal and process.
+        session_valid: Returns whether the key or user behind a portal session or a stream ticket still exists:
+            `(principal) -> bool`, by its `tenant` and `subject`. A sync function runs in a thread. It is called at most
+            once a minute per principal and process.
         outbox: A table in your own database, for `emit(..., within=session)`. By default, the table of the PostgreSQL
             backend, for hosts whose tables are in the same database.
 
@@ -177,7 +177,7 @@ class Webhooks:
                     self._services = None
 
     def _make_services(self, hub: StreamHub, keys: Sequence[bytes]) -> Services:
-        from starlette_webhooks.routes.limits import DailyQuota, RequestedDeliveries, TenantLimits
+        from starlette_webhooks.routes.limits import DailyQuota, TenantLimits
         from starlette_webhooks.routes.services import CatalogRegistration, Services
         from starlette_webhooks.sessions import SessionRegister
 
@@ -198,7 +198,6 @@ class Webhooks:
                 in_flight=self.settings.calls_in_flight,
             ),
             test_quota=DailyQuota(self.settings.test_bytes_per_day),
-            requested=RequestedDeliveries(self.settings.resends_per_minute, self.settings.endpoints_per_tenant),
         )
 
     def _now(self) -> float:
@@ -218,13 +217,6 @@ class Webhooks:
         """
         emitter = Emitter(self._emit_context)
         return emitter if tenant is None else emitter.for_tenant(tenant)
-
-    def blocking(self, tenant: str | int | UUID | None = None) -> BlockingEmitter:
-        """Return a blocking emitter for workers without an event loop, such as Celery's. Enter it once per process.
-
-        `with webhooks.blocking() as emitter: emitter.send("invoice.paid", {...}, tenant="acme")`
-        """
-        return BlockingEmitter(self.lifespan, self.emitter(tenant))
 
     def endpoints(self, tenant: str | int | UUID) -> TenantEndpoints:
         """Manage a tenant's endpoints from code, with the rules of the routes: `await endpoints.create(url)`."""
@@ -305,6 +297,51 @@ class Webhooks:
         record("tenant.erased", str(tenant), CODE)
         if self._services is not None and self._lifespan.running:
             self._services.hub.forget(str(tenant))
+
+    async def dead_letters(self, *, tenant: str | int | UUID | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Return the events that were refused permanently on their way into the log or to Svix, oldest first.
+
+        Fix the cause, then call `redrive_dead_letters`. They hold up nothing else.
+
+        Args:
+            tenant: Only those of this tenant.
+
+        Raises:
+            NotRunning: Outside the lifespan.
+            BackendUnavailable: The database is unavailable.
+        """
+        name = None if tenant is None else str(tenant)
+        found = [letter for one in self._keepers() for letter in await one.dead_letters(tenant=name, limit=limit)]
+        return sorted(found, key=lambda letter: letter.dead_lettered_at)[:limit]
+
+    async def redrive_dead_letters(
+        self, tenant: str | int | UUID | None = None, *, ids: Collection[str] | None = None
+    ) -> int:
+        """Queue dead letters again, in their order, and return how many. What is refused again is dead-lettered again.
+
+        Args:
+            tenant: Only those of this tenant.
+            ids: Only those with these `DeadLetter.id`s.
+
+        Raises:
+            NotRunning: Outside the lifespan.
+            BackendUnavailable: The database is unavailable.
+        """
+        name = None if tenant is None else str(tenant)
+        return sum([await one.redrive(name, ids=ids) for one in self._keepers()])
+
+    async def discard_dead_letters(self, ids: Collection[str]) -> int:
+        """Delete dead letters for good, by their `DeadLetter.id`s, and return how many.
+
+        Raises:
+            NotRunning: Outside the lifespan.
+            BackendUnavailable: The database is unavailable.
+        """
+        return sum([await one.discard(ids) for one in self._keepers()])
+
+    def _keepers(self) -> Sequence[DeadLetters]:
+        self._running_services()
+        return (self.backend,) if self._host_outbox is None else (self._host_outbox, self.backend)
 
     def health(self) -> Health:
         """Return the state of the backend and this process's streams, as JSON values. For operators, not customers.

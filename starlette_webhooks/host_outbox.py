@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.events import Event
-from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.health import HostOutboxHealth
 from starlette_webhooks.outbox.connectors import Busy, MissingTable
 from starlette_webhooks.outbox.drain import Drain
@@ -69,6 +70,24 @@ class HostOutbox:
         """Remove a tenant's waiting events."""
         if self._drain is not None:
             await self._drain.erase(tenant)
+
+    @property
+    def _running(self) -> Drain:
+        if self._drain is None:
+            raise NotRunning
+        return self._drain
+
+    async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """See `DeadLetters.dead_letters`."""
+        return await self._running.dead_letters(tenant=tenant, limit=limit)
+
+    async def redrive(self, tenant: str | None = None, *, ids: Collection[str] | None = None) -> int:
+        """See `DeadLetters.redrive`."""
+        return await self._running.redrive(tenant, ids=ids)
+
+    async def discard(self, ids: Collection[str]) -> int:
+        """See `DeadLetters.discard`."""
+        return await self._running.discard(ids)
 
     def health(self) -> HostOutboxHealth:
         """Return whether this process relays, and the problem if it cannot."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.operations import Operations
+from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
@@ -172,6 +173,20 @@ class Backend(Operations, ABC):
     @abstractmethod
     async def erase(self, tenant: str) -> None:
         """Remove everything that is stored for a tenant: events, endpoints, attempts."""
+
+    # Dead letters, if the backend can have any. See `DeadLetters`.
+
+    async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Return events that were refused permanently, of this tenant or of all, oldest first."""
+        return ()
+
+    async def redrive(self, tenant: str | None = None, *, ids: Collection[str] | None = None) -> int:
+        """Queue dead letters again: all, or only those of a tenant, or with these ids. Returns how many."""
+        return 0
+
+    async def discard(self, ids: Collection[str]) -> int:
+        """Delete the dead letters with these ids. Returns how many."""
+        return 0
 
     async def end_portal_access(self, tenant: str) -> None:
         """End the access that `portal` has granted, if the backend can. Does not concern sessions of our own portal."""

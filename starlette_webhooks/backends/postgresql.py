@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette_webhooks.backends.stored import StoredBackend
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.health import HostOutboxHealth
 from starlette_webhooks.outbox import Outbox
+from starlette_webhooks.stores.postgresql.dead_letters import OutboxDeadLetters
 from starlette_webhooks.stores.postgresql.moving import OutboxMover
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 
@@ -53,6 +55,7 @@ class PostgreSQLBackend(StoredBackend):
         super().__init__(store, settings, **options)
         self.outbox = Outbox(settings.database_url.location, schema=settings.database_schema)
         self._mover: OutboxMover | None = None
+        self._dead_letters = OutboxDeadLetters(store.database)
 
     @asynccontextmanager
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
@@ -66,6 +69,18 @@ class PostgreSQLBackend(StoredBackend):
             finally:
                 outbox.listeners.remove(mover.wake)
                 self._mover = None
+
+    async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """See `Backend.dead_letters`. These are events that hosts emitted within transactions in this database."""
+        return await self._dead_letters.dead_letters(tenant=tenant, limit=limit)
+
+    async def redrive(self, tenant: str | None = None, *, ids: Collection[str] | None = None) -> int:
+        """See `Backend.redrive`."""
+        return await self._dead_letters.redrive(tenant, ids=ids)
+
+    async def discard(self, ids: Collection[str]) -> int:
+        """See `Backend.discard`."""
+        return await self._dead_letters.discard(ids)
 
     def event_time(self) -> int:
         """See `Backend.event_time`. Uses the clock of the database, because the clocks of machines differ."""

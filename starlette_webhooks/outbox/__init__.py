@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette_webhooks.outbox.drain import DeadRow, Drain
 from starlette_webhooks.outbox.outbox import Outbox
 
-__all__ = ["DeadRow", "Drain", "Outbox"]
+__all__ = ["Outbox"]

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from uuid import uuid4
 
+from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.file_locks import FileLock
 from starlette_webhooks.outbox.connectors import Connector, MissingTable, Statement, connect
 from starlette_webhooks.outbox.outbox import Outbox
 from starlette_webhooks.outbox.queries import queries_of
-from starlette_webhooks.outbox.rows import Row
+from starlette_webhooks.outbox.rows import Row, read_row
 
-__all__ = ["DeadRow", "Drain", "OtherLog"]
+__all__ = ["Drain", "OtherLog"]
 
 _DETAIL = 2000
+_DEAD_LETTERS = 500
 
 
 class OtherLog(BackendUnavailable):
     """Raised if the events go to another log than this process's."""
 
     message = "The events of this outbox go to another log than this process's."
-
-
-@dataclass(frozen=True, slots=True)
-class DeadRow:
-    """A refused row, with the reason."""
-
-    row: Row
-    code: str
-    detail: str
 
 
 class Drain:
@@ -158,15 +151,41 @@ class Drain:
         ((waiting, dead),) = await self._connector.run(self._statement("count"))
         return int(waiting), int(dead)
 
-    async def dead_letters(self, limit: int) -> list[DeadRow]:
-        """Return the dead letters, oldest first."""
-        sql = self._queries["dead_letters"].replace("{limit}", str(limit))
-        rows = await self._connector.run((sql, {}))
-        return [DeadRow(Row(id, tenant, bytes(body)), code, detail) for id, tenant, body, code, detail in rows]
+    async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        """See `DeadLetters.dead_letters`."""
+        name, values = ("dead_letters", {}) if tenant is None else ("dead_letters_of_tenant", {"tenant": tenant})
+        rows = await self._connector.run((self._queries[name].replace("{limit}", str(limit)), values))
+        return [
+            DeadLetter(
+                id,
+                owner,
+                read_row(Row(id, owner, bytes(body))),
+                code,
+                detail,
+                datetime.fromtimestamp(created_at / 1_000_000, UTC),
+            )
+            for id, owner, body, code, detail, created_at in rows
+        ]
 
-    async def redrive(self) -> None:
-        """Queue dead letters again."""
-        await self._connector.run(self._statement("redrive"), self._statement("redriven"))
+    async def redrive(self, tenant: str | None = None, *, ids: Collection[str] | None = None) -> int:
+        """See `DeadLetters.redrive`."""
+        return await self._change(tenant, ids, "redrive", "discard")
+
+    async def discard(self, ids: Collection[str]) -> int:
+        """See `DeadLetters.discard`."""
+        return await self._change(None, ids, "discard")
+
+    async def _change(self, tenant: str | None, ids: Collection[str] | None, *names: str) -> int:
+        # Chosen before the first change, because the relay may dead-letter them again in the meantime.
+        chosen = [
+            id
+            for id, owner in await self._connector.run(self._statement("dead_letter_ids"))
+            if (tenant is None or owner == tenant) and (ids is None or id in ids)
+        ]
+        for start in range(0, len(chosen), _DEAD_LETTERS):
+            batch = chosen[start : start + _DEAD_LETTERS]
+            await self._connector.run(*[self._of_ids(name, batch) for name in names])
+        return len(chosen)
 
     async def erase(self, tenant: str) -> None:
         """Delete all committed events of a tenant."""

@@ -23,21 +23,26 @@ DELETE FROM {outbox} WHERE tenant = :tenant
 -- name: erase_dead_letters
 DELETE FROM {dead_letters} WHERE tenant = :tenant
 
--- name: forget_dead_letter
-DELETE FROM {dead_letters} WHERE id = :id
+-- name: discard
+DELETE FROM {dead_letters} WHERE id IN ({ids})
 
 -- name: bury
 INSERT INTO {dead_letters} (id, tenant, body, code, detail) SELECT id, tenant, body, :code, :detail FROM {outbox}
 WHERE id = :id AND EXISTS (SELECT 1 FROM {relay} WHERE name = 'relay' AND term = :term)
 
 -- name: dead_letters
-SELECT id, tenant, body, code, detail FROM {dead_letters} ORDER BY created_at, id LIMIT {limit}
+SELECT id, tenant, body, code, detail, created_at FROM {dead_letters} ORDER BY created_at, id LIMIT {limit}
+
+-- name: dead_letters_of_tenant
+SELECT id, tenant, body, code, detail, created_at FROM {dead_letters}
+WHERE tenant = :tenant ORDER BY created_at, id LIMIT {limit}
+
+-- name: dead_letter_ids
+SELECT id, tenant FROM {dead_letters} ORDER BY created_at, id
 
 -- name: redrive
-INSERT INTO {outbox} (id, tenant, body) SELECT id, tenant, body FROM {dead_letters} ORDER BY created_at, id
-
--- name: redriven
-DELETE FROM {dead_letters} WHERE id IN (SELECT id FROM {outbox})
+INSERT INTO {outbox} (id, tenant, body) SELECT id, tenant, body FROM {dead_letters} AS dead
+WHERE id IN ({ids}) AND NOT EXISTS (SELECT 1 FROM {outbox} AS queued WHERE queued.id = dead.id) ORDER BY created_at, id
 
 -- name: count
 SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {outbox} LIMIT 1000) AS waiting),

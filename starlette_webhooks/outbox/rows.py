@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from starlette_webhooks.events import Event
 from starlette_webhooks.identifiers import is_event_id, is_message_id, mint
 
-__all__ = ["InvalidRow", "NewerRow", "Row", "from_row", "to_row"]
+__all__ = ["InvalidRow", "NewerRow", "Row", "from_row", "read_row", "to_row"]
 
 _VERSION = 1
+# `json.dumps` with separators would make an encoder at each call.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class InvalidRow(ValueError):
@@ -45,9 +47,17 @@ def to_row(event: Event) -> Row:
         "event_id": event.event_id,
         "channels": ",".join(event.channels),
     }
-    line = json.dumps(head, separators=(",", ":")).encode()
+    line = _encode(head).encode()
     # If the backend assigns ids, the row still needs a key.
     return Row(event.id or mint("msg_"), event.tenant, b"%b\n%b" % (line, event.payload))
+
+
+def read_row(row: Row) -> Event | None:
+    """Return the event of a row, or None if there is none in it that this version can read."""
+    try:
+        return from_row(row)
+    except InvalidRow:
+        return None
 
 
 def from_row(row: Row, *, mints_ids: bool = True) -> Event:

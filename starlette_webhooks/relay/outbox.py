@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from enum import IntEnum
 from typing import Protocol
 
+from starlette_webhooks.dead_letters import DeadLetters
 from starlette_webhooks.events import Event
 from starlette_webhooks.meta import Meta
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.submissions import Submission
 
-__all__ = ["DeadLetter", "EntryState", "Lock", "Outbox", "OutboxCounts", "OutboxEntry", "OutboxStore", "Recording"]
+__all__ = ["EntryState", "Lock", "Outbox", "OutboxCounts", "OutboxEntry", "OutboxStore", "Recording"]
 
 
 class EntryState(IntEnum):
@@ -39,16 +39,6 @@ class OutboxEntry:
     state: EntryState = EntryState.WAITING
     code: str = ""
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event that the target refused permanently, with the target's reason."""
-
-    event: Event
-    code: str
-    detail: str
-    dead_lettered_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +94,7 @@ class Outbox(Protocol):
         """Record that the target will never accept the event as it is."""
 
 
-class OutboxStore(Outbox, Meta, Protocol):
+class OutboxStore(Outbox, DeadLetters, Meta, Protocol):
     """The outbox of a backend whose events are stored elsewhere, and other state of that backend."""
 
     @property
@@ -145,14 +135,6 @@ class OutboxStore(Outbox, Meta, Protocol):
 
     async def record(self, event: Event, *, check_at: float | None) -> None:
         """Record that the target has an event that was never in the outbox."""
-
-    # For the operator
-
-    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
-        """Return permanently refused events, oldest first."""
-
-    async def redrive(self, tenant: str | None) -> int:
-        """Queue dead-lettered events again, of this tenant or of all. Returns how many."""
 
     # Keeping order
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["from_ms", "to_ms"]
+__all__ = ["from_ms", "from_us", "to_ms"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -18,3 +18,8 @@ def to_ms(moment: datetime) -> int:
 def from_ms(milliseconds: int) -> datetime:
     """Return the time in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def from_us(microseconds: int) -> datetime:
+    """Return the time in UTC of whole microseconds since the epoch, as the outbox of hosts keeps them."""
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)

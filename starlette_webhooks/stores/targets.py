@@ -19,7 +19,6 @@ class Target:
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
-    proven: bool
 
     def delivery(
         self,
@@ -54,5 +53,4 @@ class Target:
             url=self.url,
             headers=self.headers,
             secrets=self.secrets,
-            proven=self.proven,
         )

@@ -120,16 +120,32 @@ async def test_dead_letters_are_kept_and_redriven(make_outbox: MakeOutbox) -> No
             await put(outbox, make(tenant))
             await (await outbox.dead_letter(await first(outbox, tenant), "too_large", "It is too large.")).wait()
         assert not await outbox.waits()
-        letters = await outbox.dead_letters(10)
-        assert [letter.event.tenant for letter in letters] == ["acme", "globex"]
+        letters = await outbox.dead_letters()
+        assert [(letter.tenant, letter.event is not None) for letter in letters] == [("acme", True), ("globex", True)]
         assert {(letter.code, letter.detail) for letter in letters} == {("too_large", "It is too large.")}
         assert (await outbox.counts()).dead_lettered == 2
-        assert len(await outbox.dead_letters(1)) == 1
+        assert list(await outbox.dead_letters(limit=1)) == list(letters[:1])
+        assert list(await outbox.dead_letters(tenant="globex")) == list(letters[1:])
+        assert await outbox.redrive("acme", ids=[letters[1].id]) == 0
         assert await outbox.redrive("acme") == 1
         assert await outbox.waits("acme")
         assert not await outbox.waits("globex")
-        assert await outbox.redrive(None) == 1
-        assert await outbox.dead_letters(10) == []
+        assert await outbox.redrive(ids=["msg_of_another_outbox", letters[1].id]) == 1
+        assert await outbox.dead_letters() == []
+
+
+async def test_dead_letters_are_discarded_by_id(make_outbox: MakeOutbox) -> None:
+    async with opened(make_outbox) as outbox:
+        for _ in range(3):
+            await put(outbox, make())
+            await (await outbox.dead_letter(await first(outbox, "acme"), "too_large", "")).wait()
+        ids = [letter.id for letter in await outbox.dead_letters()]
+        assert await outbox.discard([]) == 0
+        assert await outbox.discard([ids[1], "msg_of_another_outbox"]) == 1
+        assert [letter.id for letter in await outbox.dead_letters()] == [ids[0], ids[2]]
+        assert await outbox.redrive() == 2
+        # What waits is no dead letter.
+        assert await outbox.discard(ids) == 0
 
 
 async def test_waiting_events_are_counted_with_the_time_of_the_oldest(make_outbox: MakeOutbox) -> None:
@@ -258,4 +274,4 @@ async def test_outside_its_lifespan_every_call_is_refused(make_outbox: MakeOutbo
     with pytest.raises(NotRunning):
         await outbox.next("acme", 1)
     with pytest.raises(NotRunning):
-        await outbox.redrive(None)
+        await outbox.redrive()

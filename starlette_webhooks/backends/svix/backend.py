@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from starlette_webhooks.backends.svix.probe import Probe
 from starlette_webhooks.backends.svix.replay import SvixReplay
 from starlette_webhooks.backends.svix.sending import Sending
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.encryption import SecretBox
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
@@ -36,7 +37,7 @@ from starlette_webhooks.operations import Overview
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.relay.clock import TimeSource
-from starlette_webhooks.relay.outbox import DeadLetter, Outbox, OutboxCounts
+from starlette_webhooks.relay.outbox import Outbox, OutboxCounts
 from starlette_webhooks.relay.relay import Relay
 from starlette_webhooks.stores.outboxes import outbox_of
 from starlette_webhooks.submissions import Submission
@@ -225,15 +226,16 @@ class SvixBackend(Backend):
             dead_lettered=counts.dead_lettered,
         )
 
-    async def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
-        """Return the events that Svix refused permanently, oldest first."""
-        return await self._outbox.dead_letters(limit)
+    async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        return await self._outbox.dead_letters(tenant=tenant, limit=limit)
 
-    async def redrive(self, tenant: str | None = None) -> int:
-        """Forward dead-lettered events again, of one tenant or of all, once the cause is fixed. Returns how many."""
-        count = await self._outbox.redrive(tenant)
+    async def redrive(self, tenant: str | None = None, *, ids: Collection[str] | None = None) -> int:
+        count = await self._outbox.redrive(tenant, ids=ids)
         self._relay.wake(rescan=True)
         return count
+
+    async def discard(self, ids: Collection[str]) -> int:
+        return await self._outbox.discard(ids)
 
     async def resolve_in_doubt(self) -> None:
         """Deliver events that Svix stored but did not queue. Called automatically every half minute."""

@@ -11,6 +11,24 @@ SELECT moved, endpoints, asked, heard FROM webhooks.move_outbox_3(%s::text, %s, 
 -- name: bury
 SELECT webhooks.bury_outbox_3(%s, %s, %s)
 
+-- name: dead_letters
+SELECT id, tenant, body, code, detail, created_at FROM webhooks.outbox_dead_letter
+WHERE %(tenant)s::text IS NULL OR tenant = %(tenant)s ORDER BY created_at, id LIMIT %(limit)s
+
+-- name: redrive
+WITH chosen AS (
+    DELETE FROM webhooks.outbox_dead_letter
+    WHERE (%(tenant)s::text IS NULL OR tenant = %(tenant)s) AND (%(ids)s::text[] IS NULL OR id = ANY (%(ids)s::text[]))
+    RETURNING id, tenant, body
+), queued AS (
+    INSERT INTO webhooks.outbox (id, tenant, body) SELECT id, tenant, body FROM chosen ON CONFLICT DO NOTHING
+)
+SELECT count(*) FROM chosen
+
+-- name: discard
+WITH discarded AS (DELETE FROM webhooks.outbox_dead_letter WHERE id = ANY (%s::text[]) RETURNING 1)
+SELECT count(*) FROM discarded
+
 -- name: erase
 DELETE FROM webhooks.outbox WHERE tenant = %s
 

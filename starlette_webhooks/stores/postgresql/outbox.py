@@ -9,11 +9,12 @@ from typing import Any
 import anyio
 
 from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.events import Event
 from starlette_webhooks.forks import call_in_children
 from starlette_webhooks.payloads import is_implied_event_id
 from starlette_webhooks.relay.clock import TimeSource
-from starlette_webhooks.relay.outbox import DeadLetter, EntryState, OutboxCounts, OutboxEntry
+from starlette_webhooks.relay.outbox import EntryState, OutboxCounts, OutboxEntry
 from starlette_webhooks.stores.moments import from_ms, to_ms
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
 from starlette_webhooks.stores.postgresql.database import Database
@@ -204,14 +205,20 @@ class PostgreSQLOutbox(SharedValues):
 
     # For the operator
 
-    async def dead_letters(self, limit: int) -> list[DeadLetter]:
-        """See `OutboxStore.dead_letters`."""
-        rows = await self._call("dead_letters", (limit,))
-        return [DeadLetter(to_entry(row).event, row[9], row[10], from_ms(row[11])) for row in rows]
+    async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        """See `DeadLetters.dead_letters`."""
+        rows = await self._call("dead_letters", {"tenant": tenant, "limit": limit})
+        return [DeadLetter(str(row[0]), row[1], to_entry(row).event, row[9], row[10], from_ms(row[11])) for row in rows]
 
-    async def redrive(self, tenant: str | None) -> int:
-        """See `OutboxStore.redrive`."""
-        ((count,),) = await self._call("redrive", {"tenant": tenant})
+    async def redrive(self, tenant: str | None = None, *, ids: Collection[str] | None = None) -> int:
+        """See `DeadLetters.redrive`."""
+        values = {"tenant": tenant, "seqs": None if ids is None else _seqs(ids)}
+        ((count,),) = await self._call("redrive", values)
+        return int(count)
+
+    async def discard(self, ids: Collection[str]) -> int:
+        """See `DeadLetters.discard`."""
+        ((count,),) = await self._call("discard", (_seqs(ids),))
         return int(count)
 
     # Keeping order
@@ -249,6 +256,11 @@ class PostgreSQLOutbox(SharedValues):
     async def disown_event_type(self, name: str) -> None:
         """See `OutboxStore.disown_event_type`."""
         await self._call("disown_event_type", (name,))
+
+
+def _seqs(ids: Collection[str]) -> list[int]:
+    # The ids of dead letters in other outboxes are no numbers.
+    return [int(id) for id in ids if id.isdecimal()]
 
 
 def _labels(event: Event) -> str | None:

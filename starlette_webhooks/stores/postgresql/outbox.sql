@@ -47,14 +47,23 @@ SELECT
 
 -- name: dead_letters
 SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message_id, code, detail, settled_at
-FROM webhooks.svix_outbox WHERE state = 2 ORDER BY seq LIMIT %s
+FROM webhooks.svix_outbox WHERE state = 2 AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+ORDER BY seq LIMIT %(limit)s
 
 -- name: redrive
 WITH redriven AS (
     UPDATE webhooks.svix_outbox SET state = 0, code = NULL, detail = NULL, settled_at = NULL
-    WHERE state = 2 AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s) RETURNING 1
+    WHERE state = 2 AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+        AND (%(seqs)s::bigint[] IS NULL OR seq = ANY (%(seqs)s::bigint[]))
+    RETURNING 1
 )
 SELECT count(*) FROM redriven
+
+-- name: discard
+WITH discarded AS (
+    DELETE FROM webhooks.svix_outbox WHERE state = 2 AND seq = ANY (%s::bigint[]) RETURNING 1
+)
+SELECT count(*) FROM discarded
 
 -- name: in_doubt
 SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message_id, code, detail

@@ -14,12 +14,13 @@ from typing import Any
 import anyio
 
 from starlette_webhooks.database_url import MEMORY
+from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import QueueFull
 from starlette_webhooks.payloads import is_implied_event_id
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.relay.lock import RelayLock
-from starlette_webhooks.relay.outbox import DeadLetter, EntryState, OutboxCounts, OutboxEntry
+from starlette_webhooks.relay.outbox import EntryState, OutboxCounts, OutboxEntry
 from starlette_webhooks.stores.sqlite import meta
 from starlette_webhooks.stores.sqlite.database import Database, Write
 from starlette_webhooks.stores.sqlite.queries import load_queries
@@ -47,6 +48,11 @@ class _Inserted:
 
     events: Sequence[Event]
     fresh: int
+
+
+def _seqs(ids: Collection[str]) -> str:
+    # The ids of dead letters in other outboxes are no numbers.
+    return json.dumps([int(id) for id in ids if id.isdecimal()])
 
 
 def _event(values: Sequence[Any]) -> Event:
@@ -238,15 +244,23 @@ class SQLiteOutbox:
 
     # For the operator
 
-    async def dead_letters(self, limit: int) -> list[DeadLetter]:
-        """See `OutboxStore.dead_letters`."""
-        rows = await self._database.read(lambda c: c.execute(_QUERIES["dead_letters"], (limit,)).fetchall())
-        return [DeadLetter(_event(row), row[9], row[10], datetime.fromtimestamp(row[11] / 1000, UTC)) for row in rows]
+    async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        """See `DeadLetters.dead_letters`."""
+        values = {"tenant": tenant, "limit": limit}
+        rows = await self._database.read(lambda c: c.execute(_QUERIES["dead_letters"], values).fetchall())
+        return [
+            DeadLetter(str(row[0]), row[1], _event(row), row[9], row[10], datetime.fromtimestamp(row[11] / 1000, UTC))
+            for row in rows
+        ]
 
-    async def redrive(self, tenant: str | None) -> int:
-        """See `OutboxStore.redrive`."""
-        name, values = ("redrive", ()) if tenant is None else ("redrive_of_tenant", (tenant,))
-        return await self._database.write(lambda c: c.execute(_QUERIES[name], values).rowcount)
+    async def redrive(self, tenant: str | None = None, *, ids: Collection[str] | None = None) -> int:
+        """See `DeadLetters.redrive`."""
+        values = {"tenant": tenant, "seqs": None if ids is None else _seqs(ids)}
+        return await self._database.write(lambda c: c.execute(_QUERIES["redrive"], values).rowcount)
+
+    async def discard(self, ids: Collection[str]) -> int:
+        """See `DeadLetters.discard`."""
+        return await self._database.write(lambda c: c.execute(_QUERIES["discard"], (_seqs(ids),)).rowcount)
 
     # Keeping order
 

@@ -46,13 +46,15 @@ UPDATE svix_outbox SET state = 2, settled_at = ?, code = ?, detail = ? WHERE seq
 
 -- name: dead_letters
 SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message_id, code, detail, settled_at
-FROM svix_outbox WHERE state = 2 ORDER BY seq LIMIT ?
+FROM svix_outbox WHERE state = 2 AND (:tenant IS NULL OR tenant = :tenant) ORDER BY seq LIMIT :limit
 
 -- name: redrive
-UPDATE svix_outbox SET state = 0, code = NULL, detail = NULL, settled_at = NULL WHERE state = 2
+UPDATE svix_outbox SET state = 0, code = NULL, detail = NULL, settled_at = NULL
+WHERE state = 2 AND (:tenant IS NULL OR tenant = :tenant)
+    AND (:seqs IS NULL OR seq IN (SELECT value FROM json_each(:seqs)))
 
--- name: redrive_of_tenant
-UPDATE svix_outbox SET state = 0, code = NULL, detail = NULL, settled_at = NULL WHERE state = 2 AND tenant = ?
+-- name: discard
+DELETE FROM svix_outbox WHERE state = 2 AND seq IN (SELECT value FROM json_each(?))
 
 -- name: in_doubt
 SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message_id, code, detail

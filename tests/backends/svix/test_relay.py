@@ -225,6 +225,7 @@ async def test_a_permanently_refused_event_is_dead_lettered_and_others_continue(
         await backend.settle()
         assert stored(fake, "a") == [1, 2]
         (letter,) = await backend.dead_letters()
+        assert letter.event is not None
         assert numbers([letter.event]) == [0]
         assert letter.code == code
         assert "bad" in letter.detail

@@ -92,7 +92,9 @@ async def test_send_raises_what_svix_says_about_an_event_it_refuses(
         with pytest.raises(BackendRefused, match="before") as refused:
             await backend.send([make("a", 1, event_id="order-1")])
         assert refused.value.detail == "body.payload: no good"
-        assert [numbers([letter.event]) for letter in await backend.dead_letters()] == [[1]]
+        (letter,) = await backend.dead_letters()
+        assert letter.event is not None
+        assert numbers([letter.event]) == [1]
 
 
 async def test_send_retries_a_few_times(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
