@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import anyio
@@ -66,7 +67,7 @@ def connect(source: Engine | AsyncEngine | str, place: Place) -> Connector:
             return _Threaded(_Psycopg(source))
         from sqlalchemy import create_engine
 
-        return _Threaded(_Engine(create_engine(source)))
+        return _Threaded(_Engine(create_engine(source), disposes=True))
     is_async = hasattr(source, "sync_engine")
     if place.dialect == "sqlite" and place.database is None:
         return _AsyncMemory(cast("AsyncEngine", source)) if is_async else _Memory(cast("Engine", source))
@@ -98,12 +99,22 @@ class _Threaded:
         return await to_thread.run_sync(fn, limiter=self._limiter)
 
 
-class _SQLite:
+class _Own:
+    """A connection of our own, opened by the first call."""
+
+    _connection: Any = None
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+class _SQLite(_Own):
     """A connection of `sqlite3`."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._connection: sqlite3.Connection | None = None
 
     def run(self, statements: Sequence[Statement]) -> Rows:
         import sqlite3
@@ -112,7 +123,7 @@ class _SQLite:
             self._connection = sqlite3.connect(
                 self._path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
             )
-        connection = self._connection
+        connection: sqlite3.Connection = self._connection
         rows: Rows = []
         if len(statements) > 1:
             connection.execute("BEGIN IMMEDIATE")
@@ -127,18 +138,12 @@ class _SQLite:
             raise
         return rows
 
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
-
-class _Psycopg:
+class _Psycopg(_Own):
     """A connection of `psycopg` that reopens after a fault. Nothing is prepared, because there may be a pooler."""
 
     def __init__(self, url: str) -> None:
         self._url = re.sub(r"^\w+(\+\w+)?://", "postgresql://", url)
-        self._connection: Any = None
 
     def run(self, statements: Sequence[Statement]) -> Rows:
         try:
@@ -162,52 +167,83 @@ class _Psycopg:
             raise
         return rows
 
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
+class _Engine(_Own):
+    """A connection of the host's engine.
 
-class _Engine:
-    """The host's engine."""
+    It is detached from the pool, which the host may dispose of while the relay still runs, and occupies no slot of it.
+    """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, disposes: bool = False) -> None:
         self._engine = engine
+        self._disposes = disposes
 
     def run(self, statements: Sequence[Statement]) -> Rows:
         from sqlalchemy import text
 
         rows: Rows = []
-        with self._engine.begin() as connection:
-            for sql, values in statements:
-                result = connection.execute(text(sql), values)
-                rows = [tuple(row) for row in result] if result.returns_rows else []
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+                self._connection.detach()
+            with self._connection.begin():
+                for sql, values in statements:
+                    result = self._connection.execute(text(sql), values)
+                    rows = [tuple(row) for row in result] if result.returns_rows else []
+        except BaseException:
+            super().close()
+            raise
         return rows
 
     def close(self) -> None:
-        """Do nothing: the engine belongs to the host."""
+        super().close()
+        if self._disposes:
+            self._engine.dispose()
 
 
 class _AsyncEngine:
-    """The host's async engine, on the event loop."""
+    """Like `_Engine`, on the event loop."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._connection: AsyncConnection | None = None
 
     async def run(self, *statements: Statement) -> Rows:
-        from sqlalchemy import text
-
-        rows: Rows = []
         # An interrupted call would leave the connection in an unknown state.
         with _Translating(), anyio.CancelScope(shield=True):
-            async with self._engine.begin() as connection:
-                for sql, values in statements:
-                    result = await connection.execute(text(sql), values)
-                    rows = [tuple(row) for row in result] if result.returns_rows else []
+            try:
+                rows = await self._run(statements)
+            except BaseException:
+                await self.close()
+                raise
+        return rows
+
+    async def _run(self, statements: Sequence[Statement]) -> Rows:
+        from sqlalchemy import text
+
+        if self._connection is None:
+            self._connection = await self._engine.connect()
+            await self._connection.run_sync(lambda connection: connection.detach())
+        rows: Rows = []
+        async with self._connection.begin():
+            for sql, values in statements:
+                result = await self._connection.execute(text(sql), values)
+                rows = [tuple(row) for row in result] if result.returns_rows else []
         return rows
 
     async def close(self) -> None:
-        """Do nothing: the engine belongs to the host."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        # It may be broken.
+        with suppress(Exception), anyio.CancelScope(shield=True):
+            adapted: Any = (await connection.get_raw_connection()).dbapi_connection
+            # SQLAlchemy would terminate it, without waiting for the end.
+            closed = adapted.driver_connection.close()
+            if closed is not None:
+                await closed
+            await connection.invalidate()
+            await connection.close()
 
 
 class _Memory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import Engine, StaticPool, create_engine, text
+from sqlalchemy import Engine, StaticPool, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from starlette.applications import Starlette
@@ -20,8 +21,8 @@ from starlette.testclient import TestClient
 from starlette_webhooks import BackendRefused, BackendUnavailable, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.outbox import Drain, Outbox
-from starlette_webhooks.outbox.drain import OtherLog
+from starlette_webhooks.outbox import Outbox
+from starlette_webhooks.outbox.drain import Drain, OtherLog
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.submissions import Submission
 from starlette_webhooks.testing import EmittedEvents
@@ -155,17 +156,14 @@ async def test_a_refused_event_is_dead_lettered_and_delays_no_other(engine: Engi
         # A row of a newer version of the package is left for a process of that version.
         newer = text("INSERT INTO webhooks_outbox (id, tenant, body) VALUES ('newer', 'acme', :body)")
         connection.execute(newer, {"body": b'{"v":2}\n{}'})
-    drain = Drain(outbox)
     async with webhooks.lifespan():
         await logged(webhooks, first, last)
         await eventually(lambda: waiting(engine) == ["newer"])
-        dead = {one.row.id: (one.code, one.detail) for one in await drain.dead_letters(10)}
+        dead = {one.id: (one.code, one.detail) for one in await webhooks.dead_letters()}
         assert dead == {odd: ("too_odd", "Not this one."), "broken": ("invalid", "It cannot be read.")}
-        assert await drain.counts() == (1, 2)
         backend.refuses = None
-        await drain.redrive()
+        assert await webhooks.redrive_dead_letters() == 2
         await logged(webhooks, first, odd, last)
-    await drain.close()
 
 
 async def test_large_events_are_moved_a_few_at_a_time(engine: Engine, settings: WebhooksSettings) -> None:
@@ -360,3 +358,30 @@ async def test_a_host_on_sqlite_never_meets_a_lock(
         assert errors == []
         assert isinstance(webhooks.backend, MemoryBackend)
         assert sorted({event.id for event in webhooks.backend.events}) == sorted(ids)
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_no_connection_stays_open_if_the_host_disposes_of_its_engine_before(
+    engine: Engine, settings: WebhooksSettings, kind: str
+) -> None:
+    used: Any = engine if kind == "sync" else create_async_engine(f"sqlite+aiosqlite:///{engine.url.database}")
+    opened: list[Any] = []
+    event.listen(getattr(used, "sync_engine", used), "connect", lambda driver, _: opened.append(driver))
+    webhooks = make(Outbox(used), settings)
+    async with webhooks.lifespan():
+        id = commit(webhooks, engine)
+        await logged(webhooks, id)
+        disposed = used.dispose()
+        if disposed is not None:
+            await disposed
+        # The relay goes on until the host has stopped.
+        await logged(webhooks, id, commit(webhooks, engine))
+    if kind == "sync":
+        engine.dispose()
+    for connection in opened:
+        with pytest.raises((sqlite3.ProgrammingError, ValueError), match="closed|no active"):
+            connection.execute("SELECT 1") if kind == "sync" else await connection.driver_connection.execute("SELECT 1")
