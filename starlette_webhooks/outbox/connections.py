@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import event
+from sqlalchemy import TwoPhaseTransaction, event
 
 from starlette_webhooks.outbox.rows import Row
 from starlette_webhooks.outbox.writing import Written, refuse
@@ -66,7 +66,7 @@ def write_connection(
     follower = _followers.get(connection)
     if follower is None:
         follower = _followers[connection] = _Follower(connection)
-    follower.add(written)
+    follower.add(connection, written)
 
 
 class _Follower:
@@ -83,17 +83,23 @@ class _Follower:
         event.listen(connection, "savepoint", self._savepoint)
         event.listen(connection, "release_savepoint", self._released)
         event.listen(connection, "rollback_savepoint", self._rolled_back_to)
+        self._in_two_phases = False
 
-    def add(self, written: Written) -> None:
-        written.open = True
+    def add(self, connection: Connection, written: Written) -> None:
+        if not self._in_two_phases and isinstance(connection.get_transaction(), TwoPhaseTransaction):
+            self._in_two_phases = True
+            event.listen(connection, "commit_twophase", self._committed)
+            event.listen(connection, "rollback_twophase", self._rolled_back)
+        # It stays open until one of the hooks says otherwise.
+        written.is_open = _yes
         self.waiting.append((written, 0))
 
-    def _committed(self, _: object) -> None:
+    def _committed(self, *_: object) -> None:
         waiting, self.waiting = self.waiting, []
         for written, _depth in waiting:
             written.committed()
 
-    def _rolled_back(self, _: object) -> None:
+    def _rolled_back(self, *_: object) -> None:
         waiting, self.waiting = self.waiting, []
         for written, _depth in waiting:
             written.rolled_back()
@@ -110,6 +116,10 @@ class _Follower:
             if depth == 0:
                 written.rolled_back()
         self.waiting = [(written, depth - 1) for written, depth in self.waiting if depth]
+
+
+def _yes() -> bool:
+    return True
 
 
 _followers: WeakKeyDictionary[Connection, _Follower] = WeakKeyDictionary()

@@ -13,7 +13,14 @@ from starlette_webhooks.outbox.writing import refuse
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["statement_of", "write_asyncpg", "write_psycopg", "write_psycopg_async", "write_sqlite"]
+__all__ = [
+    "database_of_asyncpg",
+    "statement_of",
+    "write_asyncpg",
+    "write_psycopg",
+    "write_psycopg_async",
+    "write_sqlite",
+]
 
 # SQLite binds at most 32,766 values per statement.
 _ROWS = 5000
@@ -56,6 +63,13 @@ async def write_psycopg_async(tables: Tables, connection: Any, rows: Sequence[Ro
 def _check_psycopg(connection: Any) -> None:
     if connection.autocommit and connection.info.transaction_status == _IDLE:
         refuse("Emit within `with connection.transaction():` (async: `async with`), or turn `autocommit` off.")
+
+
+async def database_of_asyncpg(connection: Any) -> str:
+    """Return the name of the database of a connection of asyncpg."""
+    # It has no public name, and to ask the server is a statement more.
+    known = getattr(getattr(connection, "_params", None), "database", None)
+    return str(known or await connection.fetchval("SELECT current_database()"))
 
 
 async def write_asyncpg(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:

@@ -139,7 +139,7 @@ class Outbox:
 
             write_connection(within, self._tables.outbox, self._check, rows, written)
         elif kind == "psycopg":
-            self._check_psycopg(within)
+            self._check_name(within.info.dbname)
             drivers.write_psycopg(self.names, within, rows)
             self._expect(rows, events, on_commit)
         elif kind == "sqlite3":
@@ -165,11 +165,11 @@ class Outbox:
 
             await within.run_sync(write_connection, self._tables.outbox, self._check, rows, written)
         elif kind == "async psycopg":
-            self._check_psycopg(within)
+            self._check_name(within.info.dbname)
             await drivers.write_psycopg_async(self.names, within, rows)
             self._expect(rows, events, on_commit)
         else:
-            self._check_dialect("postgresql")
+            self._check_name(await drivers.database_of_asyncpg(within))
             await drivers.write_asyncpg(self.names, within, rows)
             self._expect(rows, events, on_commit)
         return written
@@ -224,7 +224,8 @@ class Outbox:
 
     def _check_bind(self, bind: Engine | Connection) -> None:
         engine = bind.engine
-        if any(_sync(one).pool is engine.pool for one in self.engines):
+        # Engines with other execution options share a pool.
+        if any(_sync(one) is engine or _sync(one).pool is engine.pool for one in self.engines):
             return
         place = _place(engine)
         if not place.is_same(self.place):
@@ -237,12 +238,16 @@ class Outbox:
         if self.place.dialect != dialect:
             raise RuntimeError(f"`within` is a connection to {dialect}, and the outbox is in {self.place}.")
 
-    def _check_psycopg(self, connection: Any) -> None:
+    def _check_name(self, name: str) -> None:
+        """Check the name of the database that a driver of PostgreSQL is connected to."""
         self._check_dialect("postgresql")
-        name = connection.info.dbname
         known = {self.place.database, *(_place(engine).database for engine in self.engines)}
         if name not in known and self.place.database:
-            raise RuntimeError(f"`within` leads to the database {name!r}, and the outbox is in {self.place}.")
+            raise RuntimeError(
+                f"`within` leads to the database {name!r}, and the outbox is in {self.place}. Emit within the database "
+                "of the outbox. If both are one database, for example because a pooler has another name for it, give "
+                "an engine with this name to the outbox, too: `Outbox(url, engine)`."
+            )
 
     def _check_sqlite(self, connection: Any) -> None:
         self._check_dialect("sqlite")

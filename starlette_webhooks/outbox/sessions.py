@@ -43,61 +43,104 @@ def add_to_session(
         check: Called with the bind of the session, and again by the mapper when the rows are inserted.
 
     Raises:
-        RuntimeError: The session is bound to another database, or to none.
+        RuntimeError: The session is bound to another database or to none, or cannot write at the moment.
     """
+    if not session.is_active:
+        # What is added now would be discarded, or be part of the session's next transaction.
+        raise RuntimeError(
+            "The transaction of this session has failed, or is being committed: by another thread, or by the caller of "
+            "your hook. Roll it back if it has failed, emit before the commit, and use a session in one thread at a "
+            "time."
+        )
+    follower = session.info.get(_KEY)
     # A session that routes cannot know its bind before the flush.
-    if type(session).get_bind is Session.get_bind:
-        try:
-            bind = session.get_bind(row_type)
-        except UnboundExecutionError:
-            raise RuntimeError(
-                "This session is not bound to the database of the outbox. Bind it to one engine, or if it has "
-                "`binds`, add `outbox.row: engine` to them."
-            ) from None
-        if bind.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            refuse('Bind the session to an engine whose `isolation_level` is not "AUTOCOMMIT".')
-        check(bind)
+    if follower is None and type(session).get_bind is Session.get_bind:
+        _check_bind(session, row_type, check)
     added = []
     for row in rows:
         instance = row_type()
         instance.id, instance.tenant, instance.body = row.id, row.tenant, row.body
         added.append(instance)
     session.add_all(added)
-    follower = session.info.get(_KEY)
     if follower is None:
-        follower = session.info[_KEY] = _Follower()
-        follower.follow(session)
+        follower = session.info[_KEY] = _Follower(session)
     follower.add(session, written, added)
 
 
-class _Entry:
-    __slots__ = ("instances", "transaction", "written")
+def _check_bind(session: Session, row_type: type[Any], check: Callable[[Engine | Connection], None]) -> None:
+    try:
+        bind = session.get_bind(row_type)
+    except UnboundExecutionError:
+        raise RuntimeError(
+            "This session is not bound to the database of the outbox. Bind it to one engine, or if it has `binds`, add "
+            "`outbox.row: engine` to them."
+        ) from None
+    if bind.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        refuse('Bind the session to an engine whose `isolation_level` is not "AUTOCOMMIT".')
+    check(bind)
 
-    def __init__(self, written: Written, instances: list[Any], transaction: SessionTransaction | None) -> None:
+
+class _Entry:
+    """What was written in a transaction.
+
+    Attributes:
+        outermost: The transaction, which tells what was rolled back with it. A session may begin another one.
+        savepoint: The savepoint around it.
+    """
+
+    __slots__ = ("instances", "outermost", "savepoint", "written")
+
+    def __init__(
+        self,
+        written: Written,
+        instances: list[Any],
+        outermost: SessionTransaction | None,
+        savepoint: SessionTransaction | None,
+    ) -> None:
         self.written = written
         self.instances = instances
-        self.transaction = transaction
+        self.outermost = outermost
+        self.savepoint = savepoint
+        written.is_open = self.is_open
+
+    def is_open(self) -> bool:
+        return self.outermost is not None and self.outermost.is_active
 
 
 class _Follower:
-    """Follows the transactions of a session without loading anything from it. Registered once per session."""
+    """Follows the transactions of a session without loading anything from it. Registered once per session.
 
-    __slots__ = ("_entries",)
+    Each hook costs as much as a third of the event itself, so the one for savepoints waits for the first savepoint.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_entries", "_sees_savepoints")
+
+    def __init__(self, session: Session) -> None:
         self._entries: list[_Entry] = []
-
-    def follow(self, session: Session) -> None:
+        self._sees_savepoints = False
         event.listen(session, "before_commit", self._before_commit)
         event.listen(session, "after_commit", self._after_commit)
-        event.listen(session, "after_soft_rollback", self._after_soft_rollback)
-        event.listen(session, "after_transaction_end", self._after_transaction_end)
 
     def add(self, session: Session, written: Written, instances: list[Any]) -> None:
-        written.open = True
-        self._entries.append(_Entry(written, instances, _innermost(session)))
+        outermost, savepoint = session.get_transaction(), session.get_nested_transaction()
+        if savepoint is not None and not self._sees_savepoints:
+            self._sees_savepoints = True
+            event.listen(session, "after_transaction_end", self._after_transaction_end)
+        self._forget_earlier(outermost)
+        self._entries.append(_Entry(written, instances, outermost, savepoint))
+
+    def _forget_earlier(self, outermost: SessionTransaction | None) -> None:
+        """Forget what was written in earlier transactions, which were rolled back or closed without a commit."""
+        self._drop(lambda entry: entry.outermost is not outermost)
+
+    def _drop(self, is_lost: Callable[[_Entry], bool]) -> None:
+        if self._entries and any(map(is_lost, self._entries)):
+            for entry in filter(is_lost, self._entries):
+                entry.written.rolled_back()
+            self._entries = [entry for entry in self._entries if not is_lost(entry)]
 
     def _before_commit(self, session: Session) -> None:
+        self._forget_earlier(session.get_transaction())
         for entry in self._entries:
             for instance in entry.instances:
                 # `expunge_all()` removed it before a flush. Emitted events must not be lost by this.
@@ -106,32 +149,15 @@ class _Follower:
 
     def _after_commit(self, session: Session) -> None:
         # This includes a released savepoint, and the transaction around it may still be rolled back.
-        nested = session.get_nested_transaction()
-        if nested is not None:
+        savepoint = session.get_nested_transaction()
+        if savepoint is not None:
             for entry in self._entries:
-                if entry.transaction is nested:
-                    entry.transaction = nested.parent
+                if entry.savepoint is savepoint:
+                    entry.savepoint = savepoint.parent
             return
         entries, self._entries = self._entries, []
         for entry in entries:
             entry.written.committed()
 
-    def _after_soft_rollback(self, _: Session, transaction: SessionTransaction) -> None:
-        self._drop(lambda entry: entry.transaction is transaction)
-
     def _after_transaction_end(self, _: Session, transaction: SessionTransaction) -> None:
-        # Also when the session closes without a commit.
-        if transaction.parent is None:
-            self._drop(lambda _: True)
-
-    def _drop(self, is_lost: Callable[[_Entry], bool]) -> None:
-        if not self._entries:
-            return
-        for entry in self._entries:
-            if is_lost(entry):
-                entry.written.rolled_back()
-        self._entries = [entry for entry in self._entries if not is_lost(entry)]
-
-
-def _innermost(session: Session) -> SessionTransaction | None:
-    return session.get_nested_transaction() or session.get_transaction()
+        self._drop(lambda entry: entry.savepoint is transaction)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Literal, NoReturn
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
+from typing import Any, Literal, NoReturn, cast
 
 from starlette_webhooks.events import Event
 
@@ -56,15 +57,19 @@ def kind_of(within: object) -> Kind:
     Raises:
         TypeError: The object has no known transaction. The message says what to pass.
     """
-    for cls in type(within).__mro__:
+    # As a `Hashable`, because mypy takes the `__hash__` of the instances for that of the class.
+    return _kind_of_class(cast("Hashable", type(within)))
+
+
+@lru_cache(64)
+def _kind_of_class(given: Any) -> Kind:
+    for cls in given.__mro__:
         name = (cls.__module__.partition(".")[0], cls.__name__)
         if name in _HINTS:
             raise TypeError(_SUPPORTED.format(f"`{cls.__name__}`") + _HINTS[name])
         if name in _KINDS:
             return _KINDS[name]
-    raise TypeError(
-        _SUPPORTED.format(f"`{type(within).__qualname__}`") + "For other drivers, use `outbox.statement(...)`."
-    )
+    raise TypeError(_SUPPORTED.format(f"`{given.__qualname__}`") + "For other drivers, use `outbox.statement(...)`.")
 
 
 def refuse(remedy: str) -> NoReturn:
@@ -80,19 +85,25 @@ class Written:
     """Events within a transaction of the host.
 
     Attributes:
-        open: Whether the transaction is neither committed nor rolled back. None if this cannot be known.
+        is_open: Whether the transaction is open. None if this cannot be known.
     """
 
-    __slots__ = ("_on_commit", "events", "open")
+    __slots__ = ("_ended", "_on_commit", "events", "is_open")
 
     def __init__(self, events: Sequence[Event], on_commit: Callable[[Sequence[Event]], None]) -> None:
         self.events = events
+        self.is_open: Callable[[], bool] | None = None
         self._on_commit = on_commit
-        self.open: bool | None = None
+        self._ended = False
+
+    @property
+    def open(self) -> bool | None:
+        """Whether the transaction is neither committed nor rolled back. None if this cannot be known."""
+        return None if self.is_open is None else not self._ended and self.is_open()
 
     def committed(self) -> None:
         """Note the commit of the outermost transaction. Called in any thread. Never raises into the host's commit."""
-        self.open = False
+        self._ended = True
         try:
             self._on_commit(self.events)
         except Exception:
@@ -100,7 +111,7 @@ class Written:
 
     def rolled_back(self) -> None:
         """Note that the events were rolled back."""
-        self.open = False
+        self._ended = True
 
 
 class UncommittedSubmission:

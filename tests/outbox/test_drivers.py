@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psycopg
@@ -14,6 +15,7 @@ from starlette_webhooks import Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.emitter import Emitter
 from starlette_webhooks.outbox import Outbox
+from starlette_webhooks.outbox.drivers import database_of_asyncpg
 from starlette_webhooks.settings import WebhooksSettings
 
 ALONE = "is in autocommit mode"
@@ -22,6 +24,13 @@ ALONE = "is in autocommit mode"
 def emitter_into(outbox: Outbox) -> Emitter:
     webhooks = Webhooks(event_types=["order.created"], backend=MemoryBackend(WebhooksSettings()), outbox=outbox)
     return webhooks.emitter("acme")
+
+
+class Public:
+    """A connection of asyncpg without its private names, which a later version may not have."""
+
+    def __init__(self, connection: Any) -> None:
+        self.fetchval = connection.fetchval
 
 
 @pytest.fixture
@@ -123,4 +132,14 @@ async def test_asyncpg_needs_a_transaction_also_by_its_pool(outbox: Outbox) -> N
             async with connection.transaction():
                 sent = await emitter.send_many([("order.created", {})] * 3, within=connection)
             rows = await connection.fetch(f"SELECT id FROM {table} ORDER BY created_at, id")
+            assert await database_of_asyncpg(Public(connection)) == "postgres"
     assert [row["id"] for row in rows] == [event.id for event in sent]
+
+
+async def test_asyncpg_with_another_database_is_refused_and_its_transaction_continues(outbox: Outbox) -> None:
+    connection = await asyncpg.connect(outbox.url, database="template1")
+    async with connection.transaction():
+        with pytest.raises(RuntimeError, match=r"leads to the database 'template1'.*Outbox\(url, engine\)"):
+            await emitter_into(outbox).send("order.created", within=connection)
+        assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_scoped_session, async_sessionmaker, create_async_engine
 from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
@@ -20,6 +22,8 @@ from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.testing import EmittedEvents
 from tests.forking import in_child
+
+T = TypeVar("T")
 
 
 class Base(DeclarativeBase):
@@ -369,6 +373,78 @@ def test_a_schema_translation_that_moves_the_table_is_refused(engine: Engine, em
         emit(emitter, session)
         session.commit()
     assert ids(engine) == []
+
+
+# Several threads
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Run in another thread and return its result, or raise its error."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+def test_a_session_may_be_used_by_one_thread_after_another(engine: Engine, emitter: Emitter) -> None:
+    with Session(engine) as session:
+        session.execute(text("SELECT 1"))
+        id = in_thread(lambda: emit(emitter, session))
+        in_thread(session.commit)
+    assert ids(engine) == [id]
+
+
+def test_a_session_that_another_thread_flushes_takes_an_event(engine: Engine, emitter: Emitter) -> None:
+    emitted: list[str] = []
+    with Session(engine) as session:
+
+        @event.listens_for(session, "after_flush")
+        def flushed(*_: object) -> None:
+            if not emitted:
+                emitted.append(in_thread(lambda: emit(emitter, session)))
+
+        session.add(Order(sku="one"))
+        session.commit()
+    assert ids(engine) == emitted
+
+
+def test_a_session_that_another_thread_commits_refuses_an_event(engine: Engine, emitter: Emitter) -> None:
+    refused: list[str] = []
+
+    @event.listens_for(engine, "commit")
+    def committed(_: object) -> None:
+        with pytest.raises(RuntimeError) as error:
+            in_thread(lambda: emit(emitter, session))
+        refused.append(str(error.value))
+
+    with Session(engine) as session:
+        session.add(Order(sku="one"))
+        session.commit()
+    event.remove(engine, "commit", committed)
+    assert "use a session in one thread at a time" in refused[0]
+    assert ids(engine) == []
+
+
+@pytest.mark.parametrize("when", ["after_commit", "after_rollback"])
+def test_a_hook_cannot_emit_when_the_transaction_is_over(engine: Engine, emitter: Emitter, when: str) -> None:
+    with Session(engine) as session:
+        event.listen(session, when, lambda session: emit(emitter, session))
+        session.add(Order(sku="one"))
+        with pytest.raises(RuntimeError, match="emit before the commit"):
+            session.commit() if when == "after_commit" else session.rollback()
+    assert ids(engine) == []
+
+
+def test_a_session_whose_transaction_has_failed_refuses_an_event(engine: Engine, emitter: Emitter) -> None:
+    with Session(engine) as session:
+        session.execute(text("INSERT INTO orders VALUES ('one')"))
+        session.add(Order(sku="one"))
+        with pytest.raises(IntegrityError):
+            session.flush()
+        with pytest.raises(RuntimeError, match="Roll it back"):
+            emit(emitter, session)
+        session.rollback()
+        id = emit(emitter, session)
+        session.commit()
+    assert ids(engine) == [id]
 
 
 # For the host's migrations
