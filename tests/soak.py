@@ -1,4 +1,4 @@
-"""Long loops that try to lose an event: `scripts/soak kills|disconnects|held|listen`. The suite runs short ones.
+"""Long loops that try to lose an event: `scripts/soak kills|disconnects|held|listen|within`. The suite runs short ones.
 
 Each runs real servers on one database, and counts what was answered, what is in the log, and what was delivered.
 """
@@ -21,12 +21,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import psycopg
 
 from tests.cli.killing import kill_listen
 from tests.eventually import wait_for
 from tests.hosts import MOUNT, bearer
+from tests.mariadb import is_installed, starting_mariadb
+from tests.outbox.kills import kill_hosts
 from tests.postgresql import find_binaries, starting_postgresql
 from tests.receivers import Receiver, receiving
 from tests.servers import Server, serving
@@ -282,6 +285,27 @@ def holding_sqlite(path: str) -> Generator[None]:
         connection.execute("ROLLBACK")
 
 
+def within(directory: Path, count: int, settings: dict[str, Any]) -> Figures:
+    """Kill processes that emit within their own transactions, and relay."""
+    began = time.monotonic()
+    host, log = str(settings["database"]), str(directory / "webhooks.db")
+    if host.startswith("postgresql:"):
+        log = host
+    elif "://" not in host:
+        host = f"sqlite:///{directory / 'host.db'}"
+    outcome = anyio.run(kill_hosts, host, log, "webhooks", count)
+    return Figures(
+        count,
+        outcome.orders,
+        0,
+        outcome.lost,
+        outcome.undelivered,
+        outcome.repeated,
+        round(time.monotonic() - began, 1),
+        {"invented": outcome.invented, "doubled": outcome.doubled},
+    )
+
+
 class _Holders(dict[str, Callable[[str], Any]]):
     def __missing__(self, key: str) -> Callable[[str], Any]:
         return holding_sqlite
@@ -293,7 +317,10 @@ LOOPS: dict[str, tuple[Callable[[Path, int, dict[str, Any]], Figures], int]] = {
     "disconnects": (disconnects, 1000),
     "held": (held, 180),
     "listen": (listen, 100),
+    "within": (within, 100),
 }
+# What must be 0, beside what is lost or undelivered.
+_NEVER = ("stream_missed", "invented", "doubled")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -301,16 +328,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="scripts/soak", description="Try to lose an event.")
     parser.add_argument("loop", choices=LOOPS)
     parser.add_argument("number", nargs="?", type=int, help="how many, or for how many seconds")
-    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="postgresql")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "mariadb"), default="postgresql")
     given = parser.parse_args(arguments)
     loop, number = LOOPS[given.loop]
     if loop is disconnects and given.database == "sqlite":
         parser.error("SQLite has no connections to break.")
+    if given.database == "mariadb" and (loop is not within or not is_installed()):
+        parser.error("Only `within` runs on MariaDB, and it needs Debian's package `mariadb-server`.")
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         if given.database == "sqlite":
             settings = {**SETTINGS, "database": str(directory / "webhooks.db")}
             figures = loop(directory, given.number or number, settings)
+        elif given.database == "mariadb":
+            with starting_mariadb() as url:
+                figures = loop(directory, given.number or number, {**SETTINGS, "database": url})
         else:
             binaries = find_binaries()
             if binaries is None:
@@ -318,7 +350,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with starting_postgresql(binaries) as server:
                 figures = loop(directory, given.number or number, {**SETTINGS, "database": server.url})
     print(json.dumps(asdict(figures), indent=1))
-    raise SystemExit(1 if figures.lost or figures.undelivered else 0)
+    never = [figures.more.get(name, 0) for name in _NEVER]
+    raise SystemExit(1 if figures.lost or figures.undelivered or any(never) else 0)
 
 
 if __name__ == "__main__":

@@ -122,8 +122,7 @@ class Client:
         """Iterate over all stored events, newest first. Reads pages as necessary.
 
         Args:
-            after: Only events from this time on.
-            before: Only events before this time.
+            after, before: Only events from this time on, or before this time.
         """
         filter = EventFilter(event_types=event_types, channel=channel, after=after, before=before)
         return Pages(self, calls.list_events(filter))

@@ -43,7 +43,6 @@ class LeasedDelivery:
         step: Index of this attempt in the retry schedule.
         lease: When the lease ends.
         secrets: The keys to sign with, the current one first.
-        proven: Whether the server of the URL had accepted a delivery before.
     """
 
     id: int
@@ -61,7 +60,6 @@ class LeasedDelivery:
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
-    proven: bool = True
 
 
 @dataclass(slots=True)
@@ -71,7 +69,7 @@ class Claim:
     Attributes:
         remaining: Endpoints with more due deliveries than slots.
         unserved: Endpoints with due deliveries that got no slot, in the order of the requests.
-        waiting: Pairs of a time and an endpoint: when its first delivery is due, or when its pace allows one.
+        waiting: Pairs of a time and an endpoint: when its first delivery is due, or when its rate limit allows one.
         failing: Endpoints whose last attempt failed.
     """
 

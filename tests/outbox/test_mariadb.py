@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -11,10 +12,13 @@ from sqlalchemy.orm import Session
 from starlette_webhooks import Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.events import EventQuery
-from starlette_webhooks.outbox import Drain, Outbox
+from starlette_webhooks.outbox import Outbox
+from starlette_webhooks.outbox.drain import Drain
 from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.testing import EmittedEvents
 from tests.eventually import eventually
 from tests.mariadb import is_installed, starting_mariadb
+from tests.outbox.kills import kill_hosts
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +75,63 @@ async def test_a_host_on_mariadb(engine: Engine, settings: WebhooksSettings) -> 
         await eventually(moved)
         await eventually(lambda: waiting(engine) == [])
         assert await webhooks.backend.get_event("Acme", kept.id) == kept
-        assert [dead.row.id for dead in await drain.dead_letters(10)] == ["broken"]
+        assert [(dead.id, dead.event) for dead in await drain.dead_letters(tenant="acme")] == [("broken", None)]
+        assert await drain.dead_letters(tenant="Acme") == []
+        assert await drain.discard(["another"]) == 0
         assert not await drain.lease()
     assert await drain.lease()
-    await drain.redrive()
+    assert await drain.redrive(ids=["broken"]) == 1
     assert await drain.counts() == (1, 0)
     await drain.erase("ACME")
     assert await drain.counts() == (1, 0)
     await drain.erase("acme")
     assert await drain.counts() == (0, 0)
+
+
+@pytest.mark.parametrize("by", ["session", "connection"])
+def test_a_transaction_in_two_phases(
+    engine: Engine, settings: WebhooksSettings, emitted_webhooks: EmittedEvents, by: str
+) -> None:
+    outbox = Outbox(engine)
+    outbox.metadata.create_all(engine)
+    webhooks = Webhooks(
+        event_types=["order.created"], settings=settings, backend=MemoryBackend(settings), outbox=outbox
+    )
+    emitter = webhooks.emitter("acme")
+    ids = []
+    if by == "session":
+        with Session(engine, twophase=True) as session:
+            emitter.emit("order.created", within=session)
+            session.rollback()
+            ids.append(emitter.emit("order.created", within=session).event.id)
+            session.prepare()
+            with pytest.raises(RuntimeError, match="is being committed"):
+                emitter.emit("order.created", within=session)
+            emitted_webhooks.assert_nothing_emitted()
+            session.commit()
+    else:
+        with engine.connect() as connection:
+            with connection.begin():
+                ids.append(emitter.emit("order.created", within=connection).event.id)
+            with connection.begin_twophase() as rejected:
+                emitter.emit("order.created", within=connection)
+                rejected.rollback()
+            with connection.begin_twophase() as transaction:
+                ids.append(emitter.emit("order.created", within=connection).event.id)
+                transaction.prepare()
+                assert [event.id for event in emitted_webhooks] == ids[:1]
+                transaction.commit()
+    assert waiting(engine) == ids == [event.id for event in emitted_webhooks]
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM webhooks_outbox"))
+
+
+@pytest.mark.slow  # Each of its processes connects to its databases.
+async def test_orders_and_events_agree_whenever_the_process_dies(engine: Engine, tmp_path: Path) -> None:
+    host = engine.url.render_as_string(hide_password=False)
+    outcome = await kill_hosts(host, str(tmp_path / "log.db"), "webhooks", 10)
+    assert outcome.orders > 10
+    assert (outcome.lost, outcome.invented, outcome.doubled, outcome.undelivered) == (0, 0, 0, 0)
 
 
 def test_what_commits_by_itself_is_refused(engine: Engine, settings: WebhooksSettings) -> None:
