@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -35,18 +36,17 @@ def _nested(levels: int) -> dict[str, Any]:
 
 
 async def _recover(client: httpx.AsyncClient, n: int) -> httpx.Response:
-    endpoints = (await client.get(f"{MOUNT}/endpoints", params={"limit": 1})).json()["endpoints"]
-    url = f"{MOUNT}/endpoints/{endpoints[0]['id']}/recover"
+    url = f"{MOUNT}/endpoints/{await _any_endpoint(client)}/recover"
     return await client.post(url, json={"since": _PAST, "missing": True}, timeout=0.5 if n % 2 else 30)
 
 
 async def _patch(client: httpx.AsyncClient, n: int) -> httpx.Response:
-    endpoints = (await client.get(f"{MOUNT}/endpoints", params={"limit": 1})).json()["endpoints"]
+    endpoint = await _any_endpoint(client)
     body = {
         "eventTypes": [f"thing.kind_{number}" for number in range(n % 2, 100)],
         "channels": [f"channel-{number}" for number in range(10)],
     }
-    return await client.patch(f"{MOUNT}/endpoints/{endpoints[0]['id']}", json=body)
+    return await client.patch(f"{MOUNT}/endpoints/{endpoint}", json=body)
 
 
 async def _unknown(client: httpx.AsyncClient, n: int) -> httpx.Response:
@@ -55,6 +55,70 @@ async def _unknown(client: httpx.AsyncClient, n: int) -> httpx.Response:
 
 async def _document(client: httpx.AsyncClient, n: int) -> httpx.Response:
     return await client.get(f"{MOUNT}/openapi.json", headers={"Authorization": ""})
+
+
+async def _silent(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    if n % 2 == 0:
+        return await client.post(f"{MOUNT}/test", json={})
+    return await client.post(f"{MOUNT}/endpoints", json={"url": f"https://{uuid4().hex}.silent.test/"})
+
+
+_FULL = {
+    "url": "https://example.com/" + "x" * 2000,
+    "description": "é" * 1024,
+    "eventTypes": [f"thing.kind_{number}" for number in range(100)],
+    "channels": [f"channel-{number}" for number in range(10)],
+    "metadata": {f"key-{number}": "x" * 20 for number in range(150)},
+    "headers": {f"x-{number}-{'x' * 100}": "x" * 4000 for number in range(20)},
+}
+
+
+async def _churn(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    made = await client.post(f"{MOUNT}/endpoints", json=_FULL)
+    if made.status_code != 201:
+        return made
+    return await client.delete(f"{MOUNT}/endpoints/{made.json()['id']}")
+
+
+async def _full(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    if n <= 3:
+        return await client.post(f"{MOUNT}/endpoints", json=_FULL)
+    return await client.get(f"{MOUNT}/endpoints", params={"limit": 250})
+
+
+async def _search(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    types = ",".join(f"thing.kind_{number}" for number in range(20))
+    return await client.get(f"{MOUNT}/events", params={"event_type": types, "channel": "none", "limit": 250})
+
+
+async def _attempts(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    endpoint = await _any_endpoint(client)
+    return await client.get(f"{MOUNT}/endpoints/{endpoint}/attempts", params={"status_code_class": 3})
+
+
+async def _reconnect(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    headers = {"Last-Event-ID": "msg_" + "0" * 27} if n % 2 else {}
+    async with client.stream("GET", f"{MOUNT}/events/stream", headers=headers) as response:
+        async for _ in response.aiter_bytes():
+            break
+    return response
+
+
+async def _any_endpoint(client: httpx.AsyncClient) -> str:
+    answer = await client.get(f"{MOUNT}/endpoints", params={"limit": 1})
+    return str(answer.json()["endpoints"][0]["id"])
+
+
+async def _amplify(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    endpoint = await _any_endpoint(client)
+    if n % 4 == 0:
+        return await client.patch(f"{MOUNT}/endpoints/{endpoint}", json={"description": str(n)})
+    if n % 4 == 1:
+        return await client.post(f"{MOUNT}/endpoints/{endpoint}/test", json={})
+    if n % 4 == 2:
+        return await client.post(f"{MOUNT}/endpoints/{endpoint}/recover", json={"since": _PAST, "missing": True})
+    event = (await client.get(f"{MOUNT}/events", params={"limit": 1})).json()["events"][0]["id"]
+    return await client.post(f"{MOUNT}/events/{event}/endpoints/{endpoint}/resend")
 
 
 CALLS: dict[str, tuple[int, Call]] = {
@@ -66,6 +130,13 @@ CALLS: dict[str, tuple[int, Call]] = {
     "patch": (16, _patch),
     "unknown": (8, _unknown),
     "document": (8, _document),
+    "silent": (500, _silent),
+    "churn": (16, _churn),
+    "full": (16, _full),
+    "search": (16, _search),
+    "attempts": (16, _attempts),
+    "reconnect": (50, _reconnect),
+    "amplify": (16, _amplify),
 }
 """By name: how many callers, and what they call."""
 

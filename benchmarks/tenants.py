@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.attackers import CALLS, MOUNT, REQUESTS
+from benchmarks.attackers import MOUNT
 from benchmarks.deliveries import ask
 from benchmarks.harness import Report, Sample, Scale, command, free_port, interleave, serve, uvicorn, workdir
 from benchmarks.load import percentile
@@ -33,40 +33,60 @@ _ATTACKS = {
     "pages": "100 pages of 9 MB that are not read",
     "replays": "100 replays of 30 MB that are not read",
     "bodies": "150 bodies that never end",
+    "silent": "500 callers, URLs whose DNS is silent",
+    "churn": "16 callers, endpoints with all they may have, created and deleted",
+    "full": "16 callers, lists of 48 endpoints with all they may have",
+    "search": "16 callers, events of 20 types and a channel that has none",
+    "attempts": "16 callers, attempts of a status that none has",
+    "reconnect": "50 callers, streams from the start, closed at once",
 }
+# What the attacker's tenant has before: 30 events of 1 MB, or 20,000 events.
+_LARGE = {"pages", "replays", "reconnect"}
+_MANY = {"recover", "search"}
+_COLUMNS = {
+    "ping_p50": "ping p50 ms",
+    "ping_p99": "ping p99 ms",
+    "lag_p99": "loop lag p99 ms",
+    "emit_p50": "emit p50 ms",
+    "emit_p95": "emit p95 ms",
+    "failed": "failed",
+    "rss_mb": "RSS +MB",
+    "disk_mb": "disk +MB",
+    "threads": "threads +",
+    "ok": "attack 2xx",
+    "refused": "attack refused",
+}
+_GOALS = (
+    ("unique", "lag_p99", 20),
+    ("pattern", "lag_p99", 20),
+    ("nested", "lag_p99", 20),
+    ("large", "failed", 0),
+    ("large", "disk_mb", 4),
+    ("pages", "rss_mb", 100),
+    ("replays", "rss_mb", 100),
+    ("recover", "emit_p50", 10),
+    ("patch", "emit_p95", 15),
+    ("unknown", "ping_p50", 5),
+    ("document", "ping_p50", 5),
+    ("silent", "threads", 80),
+)
 
 
 def run(scale: Scale) -> Report:
     """Measure each attack beside the server at rest."""
     report = Report("tenants")
-    seconds = scale.pick(5.0, 1.0)
-    names = ["", *(CALLS | REQUESTS)] if not scale.short else ["", "unique", "pages"]
+    seconds = scale.pick(4.0, 1.0)
+    names = ["", *_ATTACKS] if not scale.short else ["", "unique", "pages"]
     contenders = {_ATTACKS.get(name, "at rest"): partial(_under, name, seconds, scale) for name in names}
-    figures = interleave(contenders, scale.pick(min(scale.repeats, 3), 1))
-    columns = {
-        "ping_p50": "ping p50 ms",
-        "ping_p99": "ping p99 ms",
-        "emit_p50": "emit p50 ms",
-        "emit_p99": "emit p99 ms",
-        "failed": "failed",
-        "rss_mb": "RSS +MB",
-        "disk_mb": "disk +MB",
-    }
-    report.table("Another tenant's emit and a bare route, one call after the other", figures, columns)
-    for name, limit in {"unique": 20, "pattern": 20, "nested": 20}.items():
+    # All attacks take two minutes.
+    figures = interleave(contenders, scale.pick(max(scale.repeats // 5, 1), 1))
+    report.table("Another tenant's emit and a bare route, one call after the other", figures, _COLUMNS)
+    for name, figure, limit in _GOALS:
         if (title := _ATTACKS[name]) in figures:
-            report.goal(f"ping p99 ms, {title}", figures[title].median("ping_p99"), limit)
-    for name, (figure, limit) in {
-        "large": ("failed", 0),
-        "recover": ("emit_p50", 10),
-        "patch": ("emit_p99", 15),
-        "pages": ("rss_mb", 100),
-        "replays": ("rss_mb", 100),
-    }.items():
-        if (title := _ATTACKS[name]) in figures:
-            report.goal(f"{columns[figure]}, {title}", figures[title].median(figure), limit)
+            report.goal(f"{_COLUMNS[figure]}: {title}", figures[title].median(figure), limit)
     if not scale.short:
         _hanging(report)
+        _amplified(report)
     return report
 
 
@@ -88,14 +108,15 @@ def _call(port: int, method: str, path: str, body: Any = None, tenant: str = "ma
     connection.close()
     if response.status >= 300:
         raise RuntimeError(f"{method} {path}: {response.status} {answer[:300]!r}")
-    return json.loads(answer) if answer.startswith(b"{") else None
+    return json.loads(answer) if answer.startswith((b"{", b"[")) else None
 
 
 def _under(name: str, seconds: float, scale: Scale) -> Sample:
     with _server() as (process, port, database):
-        for _ in range(scale.pick(30, 10)):
-            _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {"filling": "x" * 1_000_000}})
-        for _ in range(scale.pick(20, 1)):
+        if name in _LARGE:
+            for _ in range(scale.pick(30, 10)):
+                _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {"filling": "x" * 1_000_000}})
+        for _ in range(20 if name in _MANY else 1):
             _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {}, "count": 1000})
         # Where nobody listens: what is recovered waits.
         _call(
@@ -105,40 +126,72 @@ def _under(name: str, seconds: float, scale: Scale) -> Sample:
             {"url": f"http://127.0.0.1:{free_port()}/", "eventTypes": ["order.created"]},
         )
         _call(port, "GET", f"{MOUNT}/events")
+        if name == "silent":
+            for number in range(100):
+                _call(port, "POST", f"{MOUNT}/endpoints", {"url": f"https://{number}.silent.test/"})
+        if name == "attempts":
+            _seed_attempts(port)
         time.sleep(0.5)
-        memory, disk = process.memory_info().rss, os.path.getsize(database)
+        disk = os.path.getsize(database)
+        peak = _Peak(process)
         attack = None
         if name:
-            attack = subprocess.Popen(command("attackers", name, port, seconds + 0.5), stdout=subprocess.DEVNULL)
-            time.sleep(0.5)
-        peak = _Peak(process)
+            attack = subprocess.Popen(command("attackers", name, port, seconds + 1), stdout=subprocess.PIPE)
+            # Importing takes half a second.
+            time.sleep(1.0)
+        if name == "silent":
+            # The host has events for these endpoints, too.
+            _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {}, "count": 20})
         result = _probe(port, seconds)
-        most = peak.stop()
+        peak.stop()
         if attack is not None:
-            attack.wait(60)
+            result |= _answers(attack)
         grown = os.path.getsize(database) - disk
-    return result | {"rss_mb": max(most - memory, 0) / 2**20, "disk_mb": grown / 2**20}
+    return result | {"rss_mb": peak.memory / 2**20, "disk_mb": grown / 2**20, "threads": float(peak.threads)}
+
+
+def _seed_attempts(port: int) -> None:
+    """Let 5,000 deliveries of the attacker succeed: as many attempts as one list looks at."""
+    receiver = free_port()
+    with serve(command("receiver", receiver), receiver):
+        _call(port, "POST", f"{MOUNT}/endpoints", {"url": f"http://127.0.0.1:{receiver}/"})
+        _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {}, "count": 5000})
+        end = time.monotonic() + 30
+        while ask(receiver, "/")["count"] < 5000 and time.monotonic() < end:
+            time.sleep(0.1)
+
+
+def _answers(attack: subprocess.Popen[bytes]) -> dict[str, float]:
+    """How many calls of the attack were answered, and how many were refused."""
+    out, _ = attack.communicate(timeout=60)
+    statuses: dict[str, int] = json.loads(out.splitlines()[-1])
+    return {
+        "ok": float(sum(count for status, count in statuses.items() if status.startswith("2"))),
+        "refused": float(sum(count for status, count in statuses.items() if status.startswith(("4", "5")))),
+    }
 
 
 class _Peak:
-    """The most memory of a process until `stop`."""
+    """The most memory and threads of a process until `stop`, in addition to those at the beginning."""
 
     def __init__(self, process: psutil.Process) -> None:
         self._process = process
-        self._most = 0
+        self._before = process.memory_info().rss, process.num_threads()
+        self.memory = self.threads = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._ended.wait(0.05):
-            self._most = max(self._most, self._process.memory_info().rss)
+            memory, threads = self._before
+            self.memory = max(self.memory, self._process.memory_info().rss - memory)
+            self.threads = max(self.threads, self._process.num_threads() - threads)
 
-    def stop(self) -> int:
-        """Return it."""
+    def stop(self) -> None:
+        """Stop looking."""
         self._ended.set()
         self._thread.join()
-        return self._most
 
 
 def _probe(port: int, seconds: float) -> dict[str, float]:
@@ -146,6 +199,7 @@ def _probe(port: int, seconds: float) -> dict[str, float]:
     body = json.dumps({"type": "thing.kind_2", "data": {"n": 1}})
     latencies: dict[str, list[float]] = {"ping": [], "emit": []}
     failed = 0
+    _call(port, "GET", "/lag")
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for what in latencies:
@@ -160,10 +214,12 @@ def _probe(port: int, seconds: float) -> dict[str, float]:
             latencies[what].append((time.perf_counter() - began) * 1e3)
         time.sleep(0.005)
     connection.close()
-    figures: dict[str, float] = {"failed": float(failed)}
+    lags = sorted(_call(port, "GET", "/lag"))
+    figures: dict[str, float] = {"failed": float(failed), "lag_p99": percentile(lags, 0.99)}
     for what, values in latencies.items():
         values.sort()
         figures[f"{what}_p50"] = statistics.median(values)
+        figures[f"{what}_p95"] = percentile(values, 0.95)
         figures[f"{what}_p99"] = percentile(values, 0.99)
     return figures
 
@@ -186,3 +242,16 @@ def _hanging(report: Report) -> None:
             time.sleep(0.05)
     wait = arrived[0] if arrived else 20.0
     report.goal("seconds until a new endpoint's first delivery, beside 60 hanging ones of 12 tenants", wait, 1)
+
+
+def _amplified(report: Report) -> None:
+    """The deliveries that calls of one tenant cause to a server that never accepts one."""
+    seconds, receiver = 10.0, free_port()
+    with serve(command("receiver", receiver), receiver), _server() as (_, port, _):
+        for _ in range(30):
+            _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {"filling": "x" * 1_000_000}})
+        _call(port, "POST", f"{MOUNT}/endpoints", {"url": f"http://127.0.0.1:{receiver}/dead"})
+        subprocess.run(command("attackers", "amplify", port, seconds), stdout=subprocess.DEVNULL, check=True)
+        count = ask(receiver, "/")["count"]
+    # A burst of ten and one a second, ten tests or resends and one more in six seconds.
+    report.goal("deliveries in 10 s to a server that accepts none, 16 callers that ask for them", count, 35)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starlette_webhooks.audit import CODE, record
 from starlette_webhooks.authentication import Authenticate, default_authenticate
+from starlette_webhooks.blocking import BlockingEmitter
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.dead_letters import DeadLetter, DeadLetters
 from starlette_webhooks.emissions import Pending
@@ -62,9 +63,9 @@ class Webhooks:
         settings: By default, read from the environment.
         backend: The backend. By default, Svix if `SVIX_API_KEY` is set, otherwise the one that `WEBHOOKS_DATABASE`
             names.
-        session_valid: Returns whether the key or user behind a portal session or a stream ticket still exists:
-            `(principal) -> bool`, by its `tenant` and `subject`. A sync function runs in a thread. It is called at most
-            once a minute per principal and process.
+        session_valid: Returns whether the key or user behind a portal session, a stream ticket or a stream still
+            exists: `(principal) -> bool`, by its `tenant` and `subject`. A sync function runs in a thread. It is called
+            at most once a minute per principal and process.
         outbox: A table in your own database, for `emit(..., within=session)`. By default, the table of the PostgreSQL
             backend, for hosts whose tables are in the same database.
 
@@ -177,7 +178,7 @@ class Webhooks:
                     self._services = None
 
     def _make_services(self, hub: StreamHub, keys: Sequence[bytes]) -> Services:
-        from starlette_webhooks.routes.limits import DailyQuota, TenantLimits
+        from starlette_webhooks.routes.limits import DailyQuota, RequestedDeliveries, TenantLimits
         from starlette_webhooks.routes.services import CatalogRegistration, Services
         from starlette_webhooks.sessions import SessionRegister
 
@@ -198,6 +199,7 @@ class Webhooks:
                 in_flight=self.settings.calls_in_flight,
             ),
             test_quota=DailyQuota(self.settings.test_bytes_per_day),
+            requested=RequestedDeliveries(self.settings.resends_per_minute, self.settings.endpoints_per_tenant),
         )
 
     def _now(self) -> float:
@@ -217,6 +219,13 @@ class Webhooks:
         """
         emitter = Emitter(self._emit_context)
         return emitter if tenant is None else emitter.for_tenant(tenant)
+
+    def blocking(self, tenant: str | int | UUID | None = None) -> BlockingEmitter:
+        """Return a blocking emitter for workers without an event loop, such as Celery's. Enter it once per process.
+
+        `with webhooks.blocking() as emitter: emitter.send("invoice.paid", {...}, tenant="acme")`
+        """
+        return BlockingEmitter(self.lifespan, self.emitter(tenant))
 
     def endpoints(self, tenant: str | int | UUID) -> TenantEndpoints:
         """Manage a tenant's endpoints from code, with the rules of the routes: `await endpoints.create(url)`."""

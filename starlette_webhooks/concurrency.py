@@ -13,12 +13,33 @@ from anyio.abc import TaskGroup
 
 from starlette_webhooks.exceptions import BackendUnavailable, WebhooksError
 
-__all__ = ["each", "keep_running", "run_in_thread", "running_beside", "task_group"]
+__all__ = ["Turns", "each", "keep_running", "run_in_thread", "running_beside", "task_group"]
 
 logger = logging.getLogger("starlette_webhooks")
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Turns:
+    """Lets one caller at a time run for each tenant, in order of arrival. Tenants do not wait for each other."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, anyio.Lock] = {}
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    @asynccontextmanager
+    async def of(self, tenant: str) -> AsyncGenerator[None]:
+        """Wait for a turn of this tenant, and have it until the block ends."""
+        lock = self._locks.setdefault(tenant, anyio.Lock(fast_acquire=True))
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and not lock.statistics().tasks_waiting:
+                self._locks.pop(tenant, None)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeAlias
@@ -26,12 +26,14 @@ from starlette_webhooks.types import Clock
 __all__ = ["LONGEST_SESSION", "Session", "SessionRegister", "SessionValid"]
 
 SessionValid: TypeAlias = Callable[[Principal], bool | Awaitable[bool]]
-"""Returns whether the key or user behind a session still exists. A sync function runs in a thread."""
+"""Returns whether the key or user behind a session or a stream still exists. A sync function runs in a thread."""
 
 LONGEST_SESSION = 7 * 86_400
 _SESSION = "portal session"
 _LINK = "portal link"
 _REMEMBERED = 10_000
+# For the stream of a key, which has a maximum age of its own.
+_NEVER = 2**53
 _AT_ONCE = 500
 
 
@@ -41,12 +43,13 @@ class Session:
 
     Attributes:
         id: Identifies the session for signing out. Empty for the ticket of a key, which cannot be signed out.
+        mark: None for the stream of a key, which has no session: only its principal is asked about.
     """
 
     principal: Principal
     expires: int
     id: str
-    mark: str
+    mark: str | None
 
     def claims(self) -> dict[str, Any]:
         """Return the claims of the session's token."""
@@ -141,6 +144,13 @@ class SessionRegister:
             return Session(principal, min(int(expires), within.expires), within.id, within.mark)
         return Session(principal, int(expires), "", await self._mark_of(principal.tenant))
 
+    def of_key(self, principal: Principal) -> Session | None:
+        """Return what a stream of a key derives from: the key itself, as long as the host says that it is valid.
+
+        None if the host does not say, or could not know which key it is.
+        """
+        return Session(principal, _NEVER, "", None) if self._valid is not None and principal.subject else None
+
     async def link(self, principal: Principal, expires_in: int) -> str:
         """Create a link token that opens one portal session, which ends `expires_in` seconds from now.
 
@@ -202,14 +212,18 @@ class SessionRegister:
     async def ended_among(self, sessions: Collection[Session]) -> set[Session]:
         """Return the sessions that were signed out or revoked, or whose principal the host no longer knows."""
         now = self._monotonic()
-        asked = [session for session in sessions if self._current.get(session, -self._fresh) + self._fresh <= now]
+        asked = [
+            session
+            for session in sessions
+            if session.mark is not None and self._current.get(session, -self._fresh) + self._fresh <= now
+        ]
         ended: set[Session] = set()
         for start in range(0, len(asked), _AT_ONCE):
             ended |= await self._look_up(asked[start : start + _AT_ONCE])
         for session in asked:
             if session not in ended:
                 _remember(self._current, session, now)
-        return ended | await self._disowned(session for session in sessions if session not in ended)
+        return ended | await self._disowned([session for session in sessions if session not in ended])
 
     # Streams
 
@@ -241,11 +255,13 @@ class SessionRegister:
             if session.end_name in found or found.get(session.mark_name, b"").decode() != session.mark
         }
 
-    async def _disowned(self, sessions: Iterable[Session]) -> set[Session]:
+    async def _disowned(self, sessions: Collection[Session]) -> set[Session]:
         valid = self._valid
         if valid is None:
             return set()
-        return {session for session in sessions if not await self._is_owned(session.principal, valid)}
+        principals = {session.principal for session in sessions}
+        gone = {principal for principal in principals if not await self._is_owned(principal, valid)}
+        return {session for session in sessions if session.principal in gone}
 
     async def _is_owned(self, principal: Principal, valid: SessionValid) -> bool:
         answer = self._answers.get(principal) or _Answer(-self._ask_every)

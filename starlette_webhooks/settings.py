@@ -173,6 +173,13 @@ class WebhooksSettings(BaseSettings):
         le=68_719_476_736,
         description="Bytes of test events that a tenant may store per day and process. 0 means no limit.",
     )
+    resends_per_minute: int = Field(
+        default=10,
+        ge=0,
+        le=1_000_000,
+        description="Resends and tests of one endpoint that customers may request per minute and process. 0 means no "
+        "limit.",
+    )
     body_timeout: float = Field(default=10.0, ge=0.1, le=3600, description="Seconds within which a body must arrive.")
     streams_per_tenant: int = Field(default=100, ge=1, le=1_000_000, description="Open streams per tenant and process.")
     streams_per_process: int = Field(

@@ -79,7 +79,12 @@ def serving(
     port = port or free_port()
     command = [part.format(app=app, port=port) for part in {**COMMANDS, **PROGRAMS}[server]] + (args or [])
     settings = {name if name.isupper() else f"WEBHOOKS_{name.upper()}": value for name, value in env.items()}
-    defaults = {"WEBHOOKS_DATABASE": str(directory / "webhooks.db"), "WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8"}
+    defaults = {
+        "WEBHOOKS_DATABASE": str(directory / "webhooks.db"),
+        "WEBHOOKS_ALLOW_NETWORKS": "127.0.0.0/8",
+        # Tests emit by `POST /test`.
+        "WEBHOOKS_RESENDS_PER_MINUTE": "0",
+    }
     environment = {**os.environ, **defaults, **settings, "PYTHONPATH": "" if python else str(ROOT)}
     log = directory / f"server-{port}.log"
     with log.open("ab") as output:

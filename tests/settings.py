@@ -15,6 +15,8 @@ def make_settings(directory: Path | None = None, **changes: Any) -> WebhooksSett
         "allow_networks": "127.0.0.0/8,::1/128",
         "svix_api_key": None,
         "handle_signals": False,
+        # Tests emit by `POST /test`.
+        "resends_per_minute": 0,
         # Receivers that never answer do not delay the end of a test.
         "shutdown_grace": 1.0,
     }

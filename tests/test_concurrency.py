@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from starlette_webhooks.concurrency import each, keep_running, running_beside, task_group
+from starlette_webhooks.concurrency import Turns, each, keep_running, running_beside, task_group
 from starlette_webhooks.exceptions import BackendUnavailable
 from tests.eventually import eventually
 
@@ -144,3 +144,47 @@ async def test_the_first_error_of_a_call_cancels_the_others(make_error: Callable
     with anyio.fail_after(5), pytest.raises(type(error)) as caught:
         await each(range(3), call)
     assert caught.value is error
+
+
+async def test_a_tenant_has_one_turn_at_a_time_and_others_do_not_wait() -> None:
+    turns = Turns()
+    order: list[str] = []
+    go = anyio.Event()
+
+    async def take(tenant: str, name: str, *, wait: bool = False) -> None:
+        async with turns.of(tenant):
+            order.append(name)
+            if wait:
+                await go.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: take("acme", "first", wait=True))
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(take, "acme", "second")
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(take, "acme", "third")
+        await take("globex", "other")
+        await anyio.wait_all_tasks_blocked()
+        assert order == ["first", "other"]
+        go.set()
+    assert order == ["first", "other", "second", "third"]
+    assert len(turns) == 0
+
+
+async def test_a_turn_that_fails_or_is_given_up_is_the_next_ones() -> None:
+    turns = Turns()
+
+    async def give_up() -> None:
+        with anyio.move_on_after(0.01):
+            async with turns.of("acme"):
+                pytest.fail("it is not its turn")
+
+    with pytest.raises(LookupError):
+        async with turns.of("acme"):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(give_up)
+            raise LookupError
+    with anyio.fail_after(5):
+        async with turns.of("acme"):
+            assert len(turns) == 1
+    assert len(turns) == 0

@@ -23,6 +23,7 @@ LAYERS = [
     ["management", "openapi", "probes", "receiving"],
     ["portal"],
     ["streams"],
+    ["blocking"],
     ["emitter", "host_outbox", "authentication", "sessions", "audit", "responding", "bodies", "event_type_names"],
     ["backends"],
     ["stores"],

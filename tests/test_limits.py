@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import anyio
+import httpx
 import pytest
 from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
+from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.exceptions import TooManyRequests
-from starlette_webhooks.routes.limits import DailyQuota, TenantLimits
+from starlette_webhooks.routes.limits import DailyQuota, RequestedDeliveries, TenantLimits
 from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.testing import MemoryBackend
 from tests.clock import Clock
+from tests.eventually import eventually
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
+from tests.settings import make_settings
 
 ACME, GLOBEX = bearer("acme"), bearer("globex")
 
@@ -99,6 +104,33 @@ class SlowCall:
             self.status, self.headers = message["status"], dict(message["headers"])
 
 
+def test_a_large_call_counts_as_several() -> None:
+    clock = Clock(speed=0)
+    limits = TenantLimits(per_second=10, burst=20, in_flight=0, clock=clock)
+    limits.charge("acme", 15)
+    with pytest.raises(TooManyRequests):
+        limits.charge("acme", 6)
+    clock.advance(60)
+    limits.charge("acme", 1000)
+    assert call(limits) == 1
+    assert call(limits, "globex") is None
+
+
+def test_an_endpoint_with_a_thousand_subscriptions_counts_as_a_hundred_calls(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"calls_per_second": 0.1, "calls_burst": 210, "deliver": False})
+    names = [f"type.n{number}" for number in range(100)]
+    webhooks = make_webhooks(limited, event_types=names)
+    full = {"url": "https://hooks.example.com/", "eventTypes": names, "channels": [str(number) for number in range(10)]}
+    with TestClient(make_app(webhooks), base_url="http://testserver" + MOUNT) as client:
+        made = client.post("/endpoints", json=full, headers=ACME)
+        assert made.status_code == 201
+        path = f"/endpoints/{made.json()['id']}"
+        assert [client.patch(path, json=full, headers=ACME).status_code for _ in range(2)] == [200, 429]
+        assert client.patch(path, json={"description": "small"}, headers=ACME).status_code == 200
+        attempts = f"{path}/attempts?status_code_class=5"
+        assert client.get(attempts, headers=ACME).status_code == 429
+
+
 async def test_calls_in_flight_of_a_tenant_are_limited(settings: WebhooksSettings) -> None:
     webhooks = make_webhooks(settings.model_copy(update={"calls_in_flight": 2}))
     calls = [SlowCall("acme") for _ in range(2)]
@@ -161,3 +193,92 @@ def test_test_events_beyond_the_quota_are_429_and_not_stored(settings: WebhooksS
             assert int(refused.headers["retry-after"]) > 60
         assert client.post("/test", headers=GLOBEX).status_code == 202
         assert len(client.get("/events", headers=ACME).json()["events"]) == 2
+
+
+def test_tests_and_resends_are_limited_for_each_endpoint_and_minute() -> None:
+    clock = Clock(speed=0)
+    requested = RequestedDeliveries(10, 5, clock=clock)
+
+    def take(tenant: str, endpoint: str) -> int:
+        try:
+            requested.take(tenant, endpoint)
+        except TooManyRequests as exc:
+            return int(exc.headers["Retry-After"])
+        return 0
+
+    assert [take("acme", "ep_1") for _ in range(12)] == [0] * 10 + [6, 6]
+    assert take("acme", "ep_2") == take("globex", "ep_1") == take("acme", "") == 0
+    clock.advance(6)
+    assert [take("acme", "ep_1") for _ in range(2)] == [0, 6]
+
+
+def test_tests_and_resends_beyond_the_limit_are_429(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"resends_per_minute": 2, "deliver": False})
+    with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:
+        endpoint = client.post("/endpoints", json={"url": "https://hooks.example.com/"}, headers=ACME).json()["id"]
+        event = client.post("/test", headers=ACME).json()["id"]
+        test, resend = f"/endpoints/{endpoint}/test", f"/events/{event}/endpoints/{endpoint}/resend"
+        assert [client.post(path, headers=ACME).status_code for path in (test, resend)] == [202, 202]
+        for path in (test, resend):
+            refused = client.post(path, headers=ACME)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_deliveries")
+            assert 1 <= int(refused.headers["retry-after"]) <= 30
+        assert [client.post("/test", headers=ACME).status_code for _ in range(2)] == [202, 429]
+        assert client.post("/test", headers=GLOBEX).status_code == 202
+
+
+def test_a_tenant_creates_as_many_endpoints_a_minute_as_it_may_have(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"resends_per_minute": 10, "endpoints_per_tenant": 2, "deliver": False})
+    with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:
+
+        def create() -> tuple[int, str]:
+            made = client.post("/endpoints", json={"url": "https://hooks.example.com/"}, headers=ACME)
+            if made.status_code == 201:
+                client.delete(f"/endpoints/{made.json()['id']}", headers=ACME)
+            return made.status_code, made.headers.get("retry-after", "")
+
+        assert [create() for _ in range(3)] == [(201, ""), (201, ""), (429, "30")]
+
+
+class BusyBackend(MemoryBackend):
+    """Its catalog takes until `go` to register."""
+
+    runs = 0
+    go: anyio.Event
+
+    async def sync(self, event_types: EventTypes) -> SyncResult:
+        self.runs += 1
+        await self.go.wait()
+        return await super().sync(event_types)
+
+
+async def test_calls_that_register_the_catalog_at_the_same_time_share_one_registration() -> None:
+    settings = make_settings()
+    backend = BusyBackend(settings)
+    backend.go = anyio.Event()
+    webhooks = make_webhooks(settings, backend=backend)
+    transport = httpx.ASGITransport(webhooks)
+    async with webhooks.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        statuses: list[int] = []
+
+        async def sync() -> None:
+            statuses.append((await client.post("/sync", headers=ACME)).status_code)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(sync)
+            await eventually(lambda: backend.runs == 1)
+            backend.go.set()
+        assert statuses == [200] * 10
+        assert backend.runs <= 2, "the first, and one for all who came after it began"
+        assert (await client.post("/sync", headers=ACME)).status_code == 200
+        assert backend.runs <= 3
+
+
+@pytest.mark.parametrize("path", ["/test", "/endpoints/{id}/test"])
+def test_tests_are_not_limited_if_the_setting_is_zero(settings: WebhooksSettings, path: str) -> None:
+    unlimited = settings.model_copy(update={"resends_per_minute": 0, "deliver": False})
+    with TestClient(make_app(make_webhooks(unlimited)), base_url="http://testserver" + MOUNT) as client:
+        endpoint = client.post("/endpoints", json={"url": "https://hooks.example.com/"}, headers=ACME).json()["id"]
+        url = path.format(id=endpoint)
+        assert {client.post(url, headers=ACME).status_code for _ in range(12)} == {202}

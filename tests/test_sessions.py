@@ -171,6 +171,22 @@ async def test_a_host_may_answer_from_a_sync_function() -> None:
     assert not await sessions.is_current(await sessions.open(Principal("globex"), 9999.0))
 
 
+async def test_a_key_has_something_to_ask_about_only_if_the_host_can_tell_which_it_is() -> None:
+    clock = Clock(1000.0, speed=0)
+    known = {"key_1"}
+    sessions = register(DictMeta(), clock, valid=lambda principal: principal.subject in known)
+    stream, again = sessions.of_key(ACME), sessions.of_key(ACME)
+    assert stream is not None
+    assert stream == again, "all streams of a key are asked about together"
+    await sessions.revoke("acme")
+    assert await sessions.ended_among([stream]) == set(), "the key was not revoked"
+    known.clear()
+    clock.advance(60.0)
+    assert await sessions.ended_among([stream]) == {stream}
+    assert sessions.of_key(Principal("acme", ["webhooks:read"])) is None
+    assert register(DictMeta(), clock).of_key(ACME) is None
+
+
 async def test_expired_entries_are_deleted() -> None:
     meta, clock = DictMeta(), Clock(1000.0, speed=0)
     sessions = register(meta, clock)
@@ -196,6 +212,21 @@ async def test_open_streams_end_when_another_process_revokes_their_session() -> 
             assert not open_one.returned
         tasks.cancel_scope.cancel()
     assert hub.metrics()["closed"]["revoked"] == 1
+
+
+async def test_open_streams_end_when_the_host_no_longer_knows_their_key() -> None:
+    known = {"key_1", "key_2"}
+    here = SessionRegister(
+        [KEY], DictMeta(), clock=time.time, valid=lambda principal: principal.subject in known, ask_every=0
+    )
+    mine, other = (here.of_key(Principal("acme", ["webhooks:read"], name)) for name in ("key_1", "key_2"))
+    async with running(Log()) as hub, anyio.create_task_group() as tasks:
+        async with reading(hub, session=mine) as ended, reading(hub, session=other) as open_one:
+            tasks.start_soon(partial(here.watch, hub, every=0.01))
+            known.remove("key_1")
+            await eventually(lambda: ended.returned)
+            assert not open_one.returned
+        tasks.cancel_scope.cancel()
 
 
 async def test_sessions_are_watched_again_once_the_backend_is_available() -> None:

@@ -21,11 +21,12 @@ from starlette_webhooks.backends.pruner import Pruner
 from starlette_webhooks.backends.reencryption import check_keys, reencrypt, session_key
 from starlette_webhooks.backends.statistics import Statistics
 from starlette_webhooks.backends.stored_operations import StoredOperations
-from starlette_webhooks.concurrency import running_beside
+from starlette_webhooks.concurrency import Turns, running_beside
 from starlette_webhooks.conflicts import endpoint_disabled, recovery_running, same_secret
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL
 from starlette_webhooks.delivery.client import DeliveryClient
 from starlette_webhooks.delivery.dispatcher import Dispatcher
+from starlette_webhooks.delivery.lookups import Lookups
 from starlette_webhooks.delivery.networks import Networks
 from starlette_webhooks.encryption import SecretBox
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats, Unset
@@ -67,6 +68,7 @@ class StoredBackend(StoredOperations, Backend):
         settings: `deliver`, `retention_days`, the retry schedule and the rest.
         random: A number from 0 to 1, for the jitter of retries.
         scan_every, pause: See `Dispatcher`.
+        lookups: How the names of endpoints are looked up.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class StoredBackend(StoredOperations, Backend):
         random: Callable[[], float] = random_module.random,
         scan_every: float = 1.0,
         pause: float = 1.0,
+        lookups: Lookups | None = None,
     ) -> None:
         self.store = store
+        self._lookups = lookups
         self.settings = settings
         self._box = SecretBox(settings.encryption_keys)
         self._random = random
@@ -87,6 +91,9 @@ class StoredBackend(StoredOperations, Backend):
         self._monotonic: Clock = time.monotonic
         self._running: _Running | None = None
         self._recovering: set[str] = set()
+        # A change can write a thousand rows. Several of a tenant would be committed together, and everyone's next event
+        # would wait for all of them.
+        self._turns = Turns()
         self._first_due_in = int(settings.retry_schedule[0] * 1000)
 
     @asynccontextmanager
@@ -94,7 +101,7 @@ class StoredBackend(StoredOperations, Backend):
         """Open the store, deliver and prune until the block ends. Then commit what waits."""
         settings = self.settings
         networks = Networks(settings.allow_networks, settings.deny_networks, settings.nat64_networks)
-        guard = AddressGuard(networks, ports=settings.ports, allow_http=settings.allow_http)
+        guard = AddressGuard(networks, ports=settings.ports, allow_http=settings.allow_http, lookups=self._lookups)
         client = DeliveryClient(
             guard, timeout=settings.attempt_timeout, ca_file=settings.ca_file, proxy=settings.proxy_url
         )
@@ -224,12 +231,15 @@ class StoredBackend(StoredOperations, Backend):
         self._check_url(changes)
         secret = changes.secret if isinstance(changes.secret, str) else generate_secret()
         sealed = replace(self._sealed(changes, tenant), secret=self._box.seal_secret(secret, tenant))
-        return self._opened(await store.create_endpoint(tenant, sealed, limit=self.settings.endpoints_per_tenant))
+        async with self._turns.of(tenant):
+            made = await store.create_endpoint(tenant, sealed, limit=self.settings.endpoints_per_tenant)
+        return self._opened(made)
 
     async def update_endpoint(self, tenant: str, id: str, changes: EndpointChanges) -> Endpoint | None:
         store = self._open_store
         self._check_url(changes)
-        endpoint = await store.update_endpoint(tenant, id, self._sealed(changes, tenant))
+        async with self._turns.of(tenant):
+            endpoint = await store.update_endpoint(tenant, id, self._sealed(changes, tenant))
         await self._resume(tenant, id)
         return None if endpoint is None else self._opened(endpoint)
 
@@ -256,7 +266,9 @@ class StoredBackend(StoredOperations, Backend):
                 running.dispatcher.resume(number)
 
     async def delete_endpoint(self, tenant: str, id: str) -> bool:
-        return await self._open_store.delete_endpoint(tenant, id)
+        store = self._open_store
+        async with self._turns.of(tenant):
+            return await store.delete_endpoint(tenant, id)
 
     async def get_secret(self, tenant: str, id: str) -> str | None:
         stored = await self._open_store.get_secret(tenant, id)
@@ -300,7 +312,8 @@ class StoredBackend(StoredOperations, Backend):
         count = 0
         while True:
             began = time.monotonic()
-            recovered = await self._open_store.recover(tenant, endpoint_id, window, cursor)
+            async with self._turns.of(tenant):
+                recovered = await self._open_store.recover(tenant, endpoint_id, window, cursor)
             if recovered is None:
                 return None
             count += recovered.count

@@ -21,6 +21,7 @@ _COLUMNS = {
     "id": "endpoint",
     "url": "URL",
     "state": "state",
+    "disabledReason": "reason",
     "failingSince": "failing since",
     "waiting": "waiting",
     "lastError": "last error",

@@ -11,24 +11,19 @@ import click
 from starlette_webhooks.times import parse_time
 from starlette_webhooks.undelivered import STATES, UndeliveredQuery, UndeliveredState
 
-__all__ = ["Moment", "page_options", "to_query", "undelivered_options"]
+__all__ = ["page_options", "to_query", "undelivered_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
-class Moment(click.ParamType["datetime"]):
-    """A time with its time zone, as in the HTTP API."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """See `click.ParamType.convert`."""
-        try:
-            return value if isinstance(value, datetime) else parse_time(value)
-        except ValueError as exc:
-            self.fail(f"The time {exc}.", param, ctx)
+def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """Parse a time with its time zone, as in the HTTP API."""
+    try:
+        return None if value is None else parse_time(value)
+    except ValueError as exc:
+        raise click.BadParameter(f"The time {exc}.") from exc
 
 
 def page_options(function: F) -> F:
@@ -49,8 +44,8 @@ def undelivered_options(function: F) -> F:
         click.option(
             "--status", type=click.Choice(_CLASSES), help="Only if the last attempt got such a status, or no response."
         ),
-        click.option("--after", type=Moment(), help="Only events since this time."),
-        click.option("--before", type=Moment(), help="Only events before this time."),
+        click.option("--after", metavar="TIME", callback=_moment, help="Only events since this time."),
+        click.option("--before", metavar="TIME", callback=_moment, help="Only events before this time."),
     )
     for option in reversed(options):
         function = option(function)

@@ -122,7 +122,8 @@ class Client:
         """Iterate over all stored events, newest first. Reads pages as necessary.
 
         Args:
-            after, before: Only events from this time on, or before this time.
+            after: Only events from this time on.
+            before: Only events before this time.
         """
         filter = EventFilter(event_types=event_types, channel=channel, after=after, before=before)
         return Pages(self, calls.list_events(filter))

@@ -97,7 +97,8 @@ class SyncClient:
         """Iterate over all stored events, newest first. Reads pages as necessary.
 
         Args:
-            after, before: Only events from this time on, or before this time.
+            after: Only events from this time on.
+            before: Only events before this time.
         """
         filter = EventFilter(event_types=event_types, channel=channel, after=after, before=before)
         return self._pages(calls.list_events(filter))

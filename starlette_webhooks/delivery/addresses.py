@@ -173,6 +173,7 @@ class AddressGuard:
         ports: The ports that URLs may have. All by default.
         allow_http: Whether `http:` URLs are allowed in addition to `https:`.
         resolve: Finds the addresses of a host. The system's resolver by default.
+        lookups: The lookups by the system's resolver.
     """
 
     def __init__(
@@ -182,12 +183,13 @@ class AddressGuard:
         ports: Collection[int] = (),
         allow_http: bool = True,
         resolve: Resolve | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self._networks = networks or Networks()
         self._ports = ports
         self._allow_http = allow_http
         self._resolve = resolve
-        self._lookups = Lookups()
+        self._lookups = lookups or Lookups()
 
     def is_allowed(self, address: str | IPv4Address | IPv6Address) -> bool:
         """Return whether deliveries may go to this IP address. False for other texts, and for `fe80::1%eth0`."""

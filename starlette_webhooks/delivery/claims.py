@@ -1,4 +1,4 @@
-"""Plans a claim: how many deliveries of each endpoint to lease, and when a rate limit allows more.
+"""Plans a claim: how many deliveries of each endpoint to lease, and when its pace allows more.
 
 The functions are pure. Each store calls them between its statements. Times are milliseconds since the epoch.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from starlette_webhooks.delivery.deliveries import Claim, DueEndpoint, DuePage, LeasedDelivery
+from starlette_webhooks.delivery.pacing import UNPROVEN, Pace, is_proven, pace_of
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest, allocate
 
 __all__ = ["Candidate", "ClaimPlan", "ClaimRequest", "Holds", "due_page", "grants_all", "plan_claim"]
 
-_BURST_SECONDS = 0.1
 # How far the clocks of processes may differ, including rounding.
 _TOLERANCE = 1000
 
@@ -30,7 +30,8 @@ class ClaimRequest:
         tenants: Running attempts by tenant.
         now: The time by the store's clock.
         lease: When the leases end.
-        urgent: Lease only urgent deliveries, ignoring rate limits and pauses.
+        urgent: Lease only urgent deliveries, ignoring paces and pauses.
+        unproven: The pace of endpoints whose servers have never accepted a delivery. None for no pace.
     """
 
     requests: Sequence[SlotRequest]
@@ -39,6 +40,7 @@ class ClaimRequest:
     now: int
     lease: int
     urgent: bool = False
+    unproven: Pace | None = UNPROVEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +49,54 @@ class Holds:
 
     Attributes:
         rate_limit: Deliveries per second, or None.
-        paced_until: When the rate limit allows the next attempt.
+        paced_until: When the pace allows the next attempt.
         paused_at: When its receiver asked for a pause.
         paused_until: When that pause ends.
+        proven: Whether its server has accepted a delivery. If not, it is called slowly.
     """
 
     rate_limit: int | None = None
     paced_until: float = 0.0
     paused_at: int = 0
     paused_until: int = 0
+    proven: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        url: str,
+        proven_server: str | None,
+        rate_limit: int | None,
+        paced_until: float,
+        paused_at: int,
+        paused_until: int,
+    ) -> Self:
+        """Return the holds of an endpoint from its columns.
+
+        Args:
+            proven_server: The server that has accepted a delivery to this endpoint, or None.
+        """
+        return cls(rate_limit, paced_until, paused_at, paused_until, is_proven(url, proven_server))
+
+    def pace(self, unproven: Pace | None = UNPROVEN) -> Pace | None:
+        """Return the pace of deliveries, or None."""
+        return pace_of(self.rate_limit, None if self.proven else unproven)
 
     def until(self, now: int) -> float:
         """Return when the next attempt may start; 0 for now.
 
-        Ignores what was stored while the clock was ahead: a pause that was requested in the future, and a rate limit
+        Ignores what was stored while the clock was ahead: a pause that was requested in the future, and a pace
         that reaches further than possible. The endpoint would otherwise get nothing until the clock catches up.
         """
         paused = 0 if self.paused_at > now + _TOLERANCE else self.paused_until
         return max(paused, self.paced(now))
 
     def paced(self, now: int) -> float:
-        """Return when the rate limit allows the next attempt, regardless of pauses; 0 for now."""
-        if self.rate_limit is None or self.paced_until > now + 1000 / self.rate_limit + _TOLERANCE:
+        """Return when the pace allows the next attempt, regardless of pauses; 0 for now."""
+        if self.paced_until <= now:
+            return self.paced_until
+        pace = self.pace()
+        if pace is None or self.paced_until > now + pace.interval + _TOLERANCE:
             return 0.0
         return self.paced_until
 
@@ -103,11 +131,16 @@ class ClaimPlan:
     slots: Mapping[int, int]
     candidates: Mapping[int, Candidate]
     urgent: bool = False
+    unproven: Pace | None = UNPROVEN
     waiting: list[tuple[float, int]] = field(default_factory=list)
     failing: list[int] = field(default_factory=list)
 
+    def pace(self, endpoint: int) -> Pace | None:
+        """Return the pace of an endpoint, or None."""
+        return self.candidates[endpoint].holds.pace(self.unproven)
+
     def paces(self, leased: Mapping[int, int]) -> dict[int, float]:
-        """Return the new `paced_until` of endpoints with a rate limit, to be stored for all processes.
+        """Return the new `paced_until` of endpoints with a pace, to be stored for all processes.
 
         Args:
             leased: How many deliveries were leased, by endpoint.
@@ -116,10 +149,10 @@ class ClaimPlan:
         if self.urgent:
             return paces
         for endpoint, count in leased.items():
-            holds = self.candidates[endpoint].holds
-            if holds.rate_limit is not None and count:
-                start = _paced_from(holds.rate_limit, holds.paced(self.now), self.now)
-                paces[endpoint] = start + count * 1000 / holds.rate_limit
+            pace = self.pace(endpoint)
+            if pace is not None and count:
+                start = pace.start(self.candidates[endpoint].holds.paced(self.now), self.now)
+                paces[endpoint] = start + count * pace.interval
         return paces
 
     def claim(self, deliveries: Iterable[LeasedDelivery], leased: Mapping[int, int]) -> Claim:
@@ -145,13 +178,13 @@ def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int, urgent: Se
 
     Args:
         rows: Sorted by number: the endpoint, when its first delivery is due (None if none waits or the endpoint is
-            disabled), whether its last attempt failed, and the values of its `Holds`. A last row without an endpoint
+            disabled), whether its last attempt failed, and the arguments of `Holds.of`. A last row without an endpoint
             means that there are no more.
     """
     found = []
     for endpoint, first, failing, *holds in rows:
         if first is not None and first <= due_by:
-            at = max(first, Holds(*holds).until(now))
+            at = max(first, Holds.of(*holds).until(now))
             if at <= due_by:
                 found.append(DueEndpoint(endpoint, at, bool(failing)))
     return DuePage(found, rows[-1][0], urgent)
@@ -176,7 +209,7 @@ def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimP
     """
     now, urgent = request.now, request.urgent
     known = {candidate.endpoint: candidate for candidate in candidates}
-    plan = ClaimPlan(now, {}, {}, urgent)
+    plan = ClaimPlan(now, {}, {}, urgent, request.unproven)
     ready: dict[int, Candidate] = {}
     granted: list[SlotRequest] = []
     for slot_request in request.requests:
@@ -195,19 +228,10 @@ def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimP
             continue
         ready[candidate.endpoint] = candidate
         slots = slot_request.slots
-        if candidate.holds.rate_limit is not None and not urgent:
-            slots = min(slots, _allowed(candidate.holds.rate_limit, candidate.holds.paced(now), now))
+        pace = None if urgent else candidate.holds.pace(request.unproven)
+        if pace is not None:
+            slots = min(slots, pace.allowed(candidate.holds.paced(now), now))
         granted.append(replace(slot_request, tenant=candidate.tenant, lane=lane, slots=slots))
     plan.candidates = ready
     plan.slots = allocate(granted, request.capacity, request.tenants)
     return plan
-
-
-def _paced_from(rate: int, paced_until: float, now: int) -> float:
-    # Deliveries for a tenth of a second may start together, so that high rates need no claim for each delivery.
-    burst = max(int(rate * _BURST_SECONDS), 1)
-    return max(paced_until, now - (burst - 1) * 1000 / rate)
-
-
-def _allowed(rate: int, paced_until: float, now: int) -> int:
-    return int((now - _paced_from(rate, paced_until, now)) * rate / 1000 + 1e-6) + 1

@@ -43,6 +43,7 @@ class LeasedDelivery:
         step: Index of this attempt in the retry schedule.
         lease: When the lease ends.
         secrets: The keys to sign with, the current one first.
+        proven: Whether the server of the URL had accepted a delivery before.
     """
 
     id: int
@@ -60,6 +61,7 @@ class LeasedDelivery:
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
+    proven: bool = True
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ class Claim:
     Attributes:
         remaining: Endpoints with more due deliveries than slots.
         unserved: Endpoints with due deliveries that got no slot, in the order of the requests.
-        waiting: Pairs of a time and an endpoint: when its first delivery is due, or when its rate limit allows one.
+        waiting: Pairs of a time and an endpoint: when its first delivery is due, or when its pace allows one.
         failing: Endpoints whose last attempt failed.
     """
 

@@ -29,6 +29,7 @@ from starlette_webhooks.delivery.client import DeliveryClient, OutOfResources
 from starlette_webhooks.delivery.clockwatch import ClockWatch
 from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
 from starlette_webhooks.delivery.limits import SLOW_MS, Limits
+from starlette_webhooks.delivery.pacing import UNPROVEN, Pace
 from starlette_webhooks.delivery.recorder import Recorder
 from starlette_webhooks.delivery.sender import Sender
 from starlette_webhooks.delivery.slots import Lane, SlotRequest
@@ -60,6 +61,7 @@ class Dispatcher:
         scan_every: Seconds between two scans for due deliveries of all endpoints.
         pause: Seconds to wait after an error of the store, or if resources for an attempt are missing.
         box: Opens what is encrypted in the store.
+        unproven: The pace of endpoints whose servers have never accepted a delivery. None for no pace.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class Dispatcher:
         scan_every: float = 1.0,
         pause: float = 1.0,
         box: SecretBox = NOT_ENCRYPTED,
+        unproven: Pace | None = UNPROVEN,
     ) -> None:
         self._store = store
+        self._unproven = unproven
         self._monotonic = monotonic
         self._lease_ms = int((settings.attempt_timeout + _LEASE_MARGIN) * 1000)
         self._disable_after_ms = int(settings.disable_after * 1000)
@@ -127,7 +131,7 @@ class Dispatcher:
 
     def resume(self, endpoint: int) -> None:
         """Try a failing endpoint now, because somebody asked for it. Called on the event loop."""
-        self._limits.resume(endpoint)
+        self._limits.resume(endpoint, self._monotonic())
         self.wake((endpoint,))
 
     def _go_on(self) -> None:
@@ -181,7 +185,7 @@ class Dispatcher:
                     await self._work(attempts)
                     self._problem.end()
             except (BackendUnavailable, QueueFull) as exc:
-                self._problem.begin(f"Deliveries are waiting because the database is unavailable: {exc}")
+                self._problem.begin(f"Deliveries are waiting. {exc}")
                 self._agenda.scan_soon()
                 await sleep(self._pause)
             except Exception:
@@ -256,6 +260,7 @@ class Dispatcher:
                     tenants=dict(self._limits.tenants),
                     now=now,
                     lease=now + self._lease_ms,
+                    unproven=self._unproven,
                 )
             )
         for endpoint in claim.failing:

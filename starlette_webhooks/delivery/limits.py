@@ -29,6 +29,9 @@ _DEGRADED_EVERY = 0.02
 # The weight of one attempt in the failure rate: about the last 32 attempts matter.
 _WEIGHT = 1 / 32
 _MOSTLY = 0.5
+# A person may end the pauses of an endpoint this often, then once in as many seconds.
+_RESUMES = 10
+_RESUME_EVERY = 6.0
 
 
 class _Endpoint:
@@ -38,9 +41,10 @@ class _Endpoint:
         most: The maximum of attempts at a time.
         failures: Counted failures in a row.
         failing: The recent failure rate, from 0 to 1.
+        resumed_until: Until when requests to end a pause have been used.
     """
 
-    __slots__ = ("failing", "failures", "in_flight", "lane", "most", "paused_until")
+    __slots__ = ("failing", "failures", "in_flight", "lane", "most", "paused_until", "resumed_until")
 
     def __init__(self) -> None:
         self.most = 1
@@ -49,6 +53,7 @@ class _Endpoint:
         self.lane = Lane.UNKNOWN
         self.in_flight = 0
         self.paused_until = -math.inf
+        self.resumed_until = -math.inf
 
 
 class Limits:
@@ -138,10 +143,17 @@ class Limits:
         known = self._endpoints.get(endpoint)
         return -math.inf if known is None else known.paused_until
 
-    def resume(self, endpoint: int) -> None:
-        """End an endpoint's pause."""
+    def resume(self, endpoint: int, now: float) -> None:
+        """End an endpoint's pause, because somebody asked for it.
+
+        At most ten times a minute: small requests must not become many large deliveries to a server that fails.
+        """
         known = self._endpoints.get(endpoint)
-        if known is not None:
+        if known is None or known.paused_until <= now:
+            return
+        used = max(known.resumed_until, now - (_RESUMES - 1) * _RESUME_EVERY)
+        if used <= now:
+            known.resumed_until = used + _RESUME_EVERY
             known.paused_until = -math.inf
 
     def learn(self, endpoint: int, now: float, *, ok: bool, slow: bool, throttled: bool) -> None:

@@ -82,7 +82,7 @@ class Recorder:
         try:
             return await operation()
         except (BackendUnavailable, QueueFull) as exc:
-            self._problem.begin(f"Attempts are waiting to be recorded because the database is unavailable: {exc}")
+            self._problem.begin(f"Attempts are waiting to be recorded. {exc}")
         self.waiting += 1
         try:
             while True:

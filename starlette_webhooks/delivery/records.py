@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
+from starlette_webhooks.delivery.pacing import server_of
 from starlette_webhooks.event_types import ENDPOINT_DISABLED
 from starlette_webhooks.events import Event
 from starlette_webhooks.payloads import new_event
 
-__all__ = ["EndpointState", "disabled_event", "is_finished", "next_state"]
+__all__ = ["EndpointState", "disabled_event", "is_finished", "next_state", "proven_server"]
 
 _GONE = 410
 
@@ -37,6 +38,11 @@ class EndpointState:
 def is_finished(outcome: Outcome) -> bool:
     """Return whether the delivery has ended: it succeeded, or it has no attempts left."""
     return outcome.ok or outcome.next_due is None
+
+
+def proven_server(outcome: Outcome) -> str | None:
+    """Return the server that the attempt has proven, for its endpoint. None if it failed or this was known."""
+    return server_of(outcome.delivery.url) if outcome.ok and not outcome.delivery.proven else None
 
 
 def next_state(outcome: Outcome, state: EndpointState, *, disable_after: int) -> EndpointState:

@@ -41,7 +41,7 @@ class DeliveryStore(Protocol):
     async def due(self, *, after: int, due_by: int) -> DuePage:
         """Return the next enabled endpoints, by number above `after`, that have a delivery due by then.
 
-        An endpoint that a rate limit or `Retry-After` delays is due when that ends (see `claims.Holds`). Each page also
+        An endpoint that its pace or `Retry-After` delays is due when that ends (see `claims.Holds`). Each page also
         names the enabled endpoints with urgent deliveries that are due now: those requested by a test or a resend.
         """
 

@@ -35,14 +35,18 @@ class OpenAPIDocument:
         self._scopes = scopes
         self._title = title
         self._encoded = b""
+        self._rendered: tuple[str, bytes] = ("", b"")
 
     def render(self, server: str) -> bytes:
         """Return the document for routes at this server: a path, which works on any host, or a URL."""
         if not self._encoded:
             document = build_document(self._operations, self._event_types, scopes=self._scopes, title=self._title)
             self._encoded = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        servers = json.dumps([{"url": server}]).encode()
-        return b'{"servers":%b,%b' % (servers, self._encoded[1:])
+        # One copy for all responses, as the server hardly ever changes.
+        if self._rendered[0] != server:
+            servers = json.dumps([{"url": server}]).encode()
+            self._rendered = (server, b'{"servers":%b,%b' % (servers, self._encoded[1:]))
+        return self._rendered[1]
 
 
 def build_document(

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _ENDPOINT = "/endpoints/{id}"
+_ROWS_PER_CALL = 10
 
 
 def _endpoints(call: Call[Body | None]) -> TenantEndpoints:
@@ -41,6 +42,11 @@ def _endpoints(call: Call[Body | None]) -> TenantEndpoints:
         actor=actor_of(call.request, call.principal),
         charge=partial(services.test_quota.take, call.tenant),
     )
+
+
+def _cost(body: EndpointChange) -> int:
+    """Return the calls that a change counts as, besides itself: a row is written for each type and channel."""
+    return len(body.event_types) * max(len(body.channels), 1) // _ROWS_PER_CALL
 
 
 @operation(
@@ -70,6 +76,8 @@ async def list_endpoints(call: Call[None]) -> Response:
 )
 async def create_endpoint(call: Call[EndpointCreation]) -> Response:
     """Create an endpoint."""
+    call.charge(_cost(call.body))
+    call.services.requested.create(call.tenant)
     endpoint = await _endpoints(call).create_from(call.body)
     return json_response(endpoint.document(whole_url=call.writes), 201)
 
@@ -91,6 +99,7 @@ async def get_endpoint(call: Call[None]) -> Response:
 )
 async def update_endpoint(call: Call[EndpointChange]) -> Response:
     """Change the given fields."""
+    call.charge(_cost(call.body))
     endpoint = await _endpoints(call).update_from(call[ENDPOINT_ID], call.body)
     return json_response(endpoint.document(whole_url=call.writes))
 
@@ -198,5 +207,6 @@ async def recover_endpoint(call: Call[Recovery]) -> Response:
 )
 async def test_endpoint(call: Call[EventTest]) -> Response:
     """Send a test event to this endpoint only, ignoring its filters."""
+    call.services.requested.take(call.tenant, call[ENDPOINT_ID])
     event = await _endpoints(call).test_from(call[ENDPOINT_ID], call.body)
     return json_response(event.encode(), 202)

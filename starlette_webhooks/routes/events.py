@@ -15,7 +15,7 @@ from starlette_webhooks.pagination import Page
 from starlette_webhooks.payloads import make_event
 from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
-from starlette_webhooks.routes.pages import EventPageResponse, read_page
+from starlette_webhooks.routes.pages import EventPageResponse, LargeResponse, read_event, read_page
 from starlette_webhooks.routes.parameters import (
     AFTER,
     ATTEMPT_CURSOR,
@@ -41,6 +41,8 @@ __all__ = [
     "send_test_event",
 ]
 
+_FILTERED = 9
+_ATTEMPTS_PER_CALL = 100
 ATTEMPT_FILTERS = (STATUS, STATUS_CODE_CLASS, EVENT_TYPES, LIMIT, ATTEMPT_CURSOR, BEFORE, AFTER)
 """The parameters of a list of attempts."""
 
@@ -74,9 +76,16 @@ async def list_events(call: Call[None]) -> EventPageResponse:
 
 
 @operation("GET", "/events/{id}", "One event", scope="read", answer="Event", parameters=(EVENT_ID,))
-async def get_event(call: Call[None]) -> Response:
+async def get_event(call: Call[None]) -> LargeResponse:
     """Return one event."""
-    return json_response((await _existing(call)).encode())
+    settings = call.services.settings
+    return await read_event(
+        partial(_existing, call),
+        call.services.hub.budget,
+        tenant=call.tenant,
+        most=settings.max_event_bytes,
+        timeout=settings.stream_send_timeout,
+    )
 
 
 async def _existing(call: Call[None]) -> Event:
@@ -103,6 +112,9 @@ async def list_event_attempts(call: Call[None]) -> Response:
 
 def attempt_query(call: Call[None], *, event_id: str | None = None, endpoint_id: str | None = None) -> AttemptQuery:
     """Return the query for attempts that a call asks for, by `ATTEMPT_FILTERS`."""
+    filtered = call[STATUS_CODE_CLASS] is not None or bool(call[EVENT_TYPES])
+    # A page with a filter may look at thousands of attempts.
+    call.charge((_FILTERED if filtered else 0) + call[LIMIT] // _ATTEMPTS_PER_CALL)
     return AttemptQuery(
         event_id=event_id,
         endpoint_id=endpoint_id,
@@ -135,6 +147,7 @@ def attempt_page(call: Call[None], page: Page[Attempt]) -> Response:
 )
 async def resend_event(call: Call[Nothing]) -> Response:
     """Deliver an event to an endpoint again, ignoring the endpoint's filters."""
+    call.services.requested.take(call.tenant, call[ENDPOINT])
     if not await call.services.backend.resend(call.tenant, call[EVENT_ID], call[ENDPOINT]):
         raise NotFound("There is no such event or endpoint.")
     return json_response({}, 202)
@@ -144,6 +157,7 @@ async def resend_event(call: Call[Nothing]) -> Response:
 async def send_test_event(call: Call[EventTest]) -> Response:
     """Emit an event that is listed, streamed and delivered like any other, but immediately and marked as a test."""
     services, body = call.services, call.body
+    services.requested.take(call.tenant)
     most = services.settings.max_event_bytes
     event_type, data = type_and_data(services.event_types, body)
     try:

@@ -1,4 +1,4 @@
-"""Limits what a tenant asks of a process: calls per second, calls at a time, and bytes of test events per day."""
+"""Limits what a tenant asks of a process: calls per second and at a time, test events per day, and deliveries."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 from starlette_webhooks.exceptions import TooManyRequests
 
-__all__ = ["DailyQuota", "TenantLimits", "TokenBuckets"]
+__all__ = ["DailyQuota", "RequestedDeliveries", "TenantLimits", "TokenBuckets"]
 
 _REMEMBERED = 10_000
+_MINUTE = 60
 _DAY = 86_400
 # The size of an event's rows and index entries in addition to its payload.
 _ROWS = 512
@@ -46,6 +47,8 @@ class TokenBuckets:
         """Take tokens if there are enough, and return 0. Otherwise return the seconds until there are, at least 1."""
         if not self._per_second:
             return 0
+        # What is more than a bucket holds takes a full one.
+        amount = min(amount, self._capacity)
         bucket = self._refilled(tenant)
         if bucket.tokens < amount:
             return max(1, math.ceil((amount - bucket.tokens) / self._per_second))
@@ -103,11 +106,7 @@ class TenantLimits:
             raise TooManyRequests(
                 f"{in_flight} calls are in flight, which is the limit. Wait for one to end.", retry_after=1
             )
-        if wait := self._buckets.take(tenant):
-            raise TooManyRequests(
-                f"More than {self._per_second:g} calls per second. Try again after `Retry-After` seconds.",
-                retry_after=wait,
-            )
+        self.charge(tenant, 1)
         self._in_flight[tenant] += 1
         try:
             yield
@@ -115,6 +114,19 @@ class TenantLimits:
             self._in_flight[tenant] -= 1
             if not self._in_flight[tenant]:
                 del self._in_flight[tenant]
+
+    def charge(self, tenant: str, calls: int) -> None:
+        """Count calls of this tenant: one that is admitted, or as many more as it costs.
+
+        Raises:
+            TooManyRequests: The tenant calls too often.
+        """
+        if wait := self._buckets.take(tenant, calls):
+            raise TooManyRequests(
+                f"More than {self._per_second:g} calls per second. Large ones count as several. Try again after "
+                "`Retry-After` seconds.",
+                retry_after=wait,
+            )
 
 
 class DailyQuota:
@@ -139,5 +151,50 @@ class DailyQuota:
             raise TooManyRequests(
                 f"Test events have used the quota of {self._bytes} bytes per day. Send smaller ones, or fewer.",
                 code="quota_exceeded",
+                retry_after=wait,
+            )
+
+
+class RequestedDeliveries:
+    """Deliveries that a tenant causes by small calls. Each process counts separately.
+
+    Such a delivery ignores pauses and rate limits, or goes to a server that has never been called. Without a limit, a
+    few bytes each would become many large requests to a server of the tenant's choice.
+
+    Args:
+        per_minute: Tests and resends of an endpoint, and tests for all endpoints. 0 means no limit.
+        endpoints: The maximum of endpoints of a tenant, which it may also create per minute.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(self, per_minute: int, endpoints: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute = per_minute
+        self._deliveries = TokenBuckets(per_second=per_minute / _MINUTE, capacity=per_minute, clock=clock)
+        self._endpoints = TokenBuckets(per_second=endpoints / _MINUTE, capacity=endpoints, clock=clock)
+
+    def take(self, tenant: str, endpoint: str = "") -> None:
+        """Count a test or a resend to an endpoint, or a test for all endpoints.
+
+        Raises:
+            TooManyRequests: There were too many in the last minute.
+        """
+        # An id has no space.
+        if wait := self._deliveries.take(f"{endpoint} {tenant}"):
+            raise TooManyRequests(
+                f"More than {self._per_minute} tests or resends per minute. Try again after `Retry-After` seconds.",
+                code="too_many_deliveries",
+                retry_after=wait,
+            )
+
+    def create(self, tenant: str) -> None:
+        """Count a new endpoint. Its first deliveries are not held back.
+
+        Raises:
+            TooManyRequests: There were too many in the last minute.
+        """
+        if self._per_minute and (wait := self._endpoints.take(tenant)):
+            raise TooManyRequests(
+                "Too many endpoints were created in a short time. Try again after `Retry-After` seconds.",
+                code="too_many_endpoints",
                 retry_after=wait,
             )

@@ -15,7 +15,7 @@ from starlette_webhooks.bodies import Body, check_body
 from starlette_webhooks.concurrency import task_group
 from starlette_webhooks.exceptions import InvalidBody, InvalidRequest, RequestError
 
-__all__ = ["BodyTimeout", "PayloadTooLarge", "json_response", "read_body", "while_connected"]
+__all__ = ["BodyTimeout", "PayloadTooLarge", "encode_json", "json_response", "read_body", "while_connected"]
 
 B = TypeVar("B", bound=Body)
 T = TypeVar("T")
@@ -46,9 +46,14 @@ class PayloadTooLarge(RequestError):
 def json_response(content: Any, status_code: int = 200) -> Response:
     """Return a JSON response. Bytes are sent as they are."""
     if not isinstance(content, bytes):
-        # Error messages quote input, which may contain half of a surrogate pair.
-        content = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        content = encode_json(content)
     return Response(content, status_code, _HEADERS, "application/json")
+
+
+def encode_json(content: Any) -> bytes:
+    """Return JSON as responses contain it."""
+    # Error messages quote input, which may contain half of a surrogate pair.
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 async def read_body(request: Request, model: type[B], *, timeout: float) -> B:

@@ -15,6 +15,7 @@ from starlette_webhooks.bodies import Body
 from starlette_webhooks.event_type_names import check_in_log
 from starlette_webhooks.exceptions import InvalidRequest, WebhooksError
 from starlette_webhooks.routes.messages import read_body
+from starlette_webhooks.routes.pages import bounded
 from starlette_webhooks.routes.parameters import EVENT_TYPES, TICKET, Parameter, read_parameters
 from starlette_webhooks.routes.services import Access, Services, authorize, services_of
 from starlette_webhooks.scope import SESSION
@@ -63,6 +64,11 @@ class Call(Generic[B_co]):
         """The portal session that authenticated the caller. None for a key, and for a session of the host."""
         session: Session | None = self.request.scope.get(SESSION)
         return session
+
+    def charge(self, calls: int) -> None:
+        """Let an expensive call count as so many more calls. Raises `TooManyRequests`."""
+        if calls > 0:
+            self.services.limits.charge(self.tenant, calls)
 
     def __getitem__(self, parameter: Parameter[T]) -> T:
         value: T = self.parameters[parameter]
@@ -128,7 +134,13 @@ class Operation:
                 error=InvalidRequest,
             )
         body = None if self.body is None else await self._read_body(request, self.body, services)
-        return await self.handler(Call(request, services, caller, parameters, body))
+        response = await self.handler(Call(request, services, caller, parameters, body))
+        return await bounded(
+            response,
+            services.hub.budget,
+            tenant=None if caller is None else caller.tenant,
+            timeout=services.settings.stream_send_timeout,
+        )
 
     async def _read_body(self, request: Request, model: type[Body], services: Services) -> Body:
         return await read_body(request, model, timeout=services.settings.body_timeout)

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+import anyio
 from starlette.requests import HTTPConnection, Request
 
 from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin, sends_key
 from starlette_webhooks.exceptions import Forbidden, Unauthorized
 from starlette_webhooks.portal.session import SESSION_COOKIE
-from starlette_webhooks.routes.limits import DailyQuota, TenantLimits
+from starlette_webhooks.routes.limits import DailyQuota, RequestedDeliveries, TenantLimits
+from starlette_webhooks.routes.messages import encode_json
 from starlette_webhooks.scope import SERVICES, SESSION
 from starlette_webhooks.sessions import Session, SessionRegister
 
@@ -34,18 +36,33 @@ class CatalogRegistration:
     def __init__(self, backend: Backend, event_types: EventTypes) -> None:
         self._backend = backend
         self._event_types = event_types
+        self._one_at_a_time = anyio.Lock()
+        self._begun = 0
+        self._latest: SyncResult | None = None
         self._done = False
+        self._document = b""
 
     async def register(self) -> SyncResult:
-        """Register the catalog now."""
-        result = await self._backend.sync(self._event_types)
-        self._done = True
-        return result
+        """Register the catalog now. Callers that wait meanwhile share the next registration, which may take long."""
+        begun = self._begun
+        async with self._one_at_a_time:
+            if self._latest is None or self._begun == begun:
+                self._begun += 1
+                self._latest = None
+                self._latest = await self._backend.sync(self._event_types)
+                self._done = True
+            return self._latest
 
     async def ensure(self) -> None:
         """Register the catalog unless it is registered."""
         if not self._done:
             await self.register()
+
+    def document(self) -> bytes:
+        """Return the catalog as the routes show it. It is encoded once."""
+        if not self._document:
+            self._document = encode_json({"eventTypes": [event_type.document() for event_type in self._event_types]})
+        return self._document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +86,7 @@ class Services:
     catalog: CatalogRegistration = field(repr=False)
     limits: TenantLimits = field(repr=False)
     test_quota: DailyQuota = field(repr=False)
+    requested: RequestedDeliveries = field(repr=False)
 
     def scope_name(self, access: Access) -> str:
         """Return the name of a scope from the settings."""

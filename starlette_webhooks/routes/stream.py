@@ -110,6 +110,7 @@ async def stream_events(call: Call[None]) -> ASGIApp:
     ticket, hub = call[TICKET], call.services.hub
     session = call.session
     if ticket is None:
+        session = session or call.services.sessions.of_key(call.principal)
         tenant, filter = call.tenant, _filter(call[EVENT_TYPES], call[CHANNEL])
     else:
         session, filter = await _read_ticket(call, ticket)

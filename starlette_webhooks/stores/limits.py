@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["DUE_ENDPOINTS", "LIVE_SECRETS", "LOOKED_AT", "OVERLAP_MS", "PAGE_BYTES", "REPLAY_EVENTS", "SOON_MS"]
+__all__ = [
+    "DUE_ENDPOINTS",
+    "LIST_BYTES",
+    "LIVE_SECRETS",
+    "LOOKED_AT",
+    "OVERLAP_MS",
+    "PAGE_BYTES",
+    "REPLAY_EVENTS",
+    "SOON_MS",
+]
 
 DUE_ENDPOINTS = 1000
 """The maximum of endpoints with deliveries that one call looks at."""
+LIST_BYTES = 262_144
+"""The maximum of bytes in one page of endpoints or attempts, which are encoded on the event loop. One may exceed it."""
 LIVE_SECRETS = 10
 """The maximum of valid secrets per endpoint."""
 LOOKED_AT = 5000

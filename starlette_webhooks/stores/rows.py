@@ -14,7 +14,12 @@ from starlette_webhooks.operations import EndpointStatus, EventHeader
 from starlette_webhooks.payloads import implied_event_id
 from starlette_webhooks.stores.moments import from_ms
 
-__all__ = ["to_attempt", "to_endpoint", "to_event", "to_header", "to_stats", "to_status"]
+__all__ = ["text_size", "to_attempt", "to_endpoint", "to_event", "to_header", "to_stats", "to_status"]
+
+
+def text_size(row: Sequence[Any]) -> int:
+    """Return the number of characters in the texts of a row."""
+    return sum([len(value) for value in row if isinstance(value, str)])
 
 
 def to_event(split: Callable[[str], Sequence[str]], row: Sequence[Any]) -> Event:

@@ -19,6 +19,7 @@ class Target:
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
+    proven: bool
 
     def delivery(
         self,
@@ -53,4 +54,5 @@ class Target:
             url=self.url,
             headers=self.headers,
             secrets=self.secrets,
+            proven=self.proven,
         )

@@ -31,7 +31,10 @@ FIRST: Place = (2**63 - 1, 2**63 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An endpoint that may have undelivered deliveries. `id` is None if it has just been deleted."""
+    """An endpoint that may have undelivered deliveries. `id` is None if it has just been deleted.
+
+    Some databases have no booleans, so that `disabled` may be a number.
+    """
 
     number: int
     id: str | None
@@ -213,7 +216,7 @@ def _match(
         tenant=target.tenant,
         timestamp=from_ms(candidate.timestamp),
         endpoint_id=target.id,
-        endpoint_disabled=target.disabled,
+        endpoint_disabled=bool(target.disabled),
         url=target.url,
         state=candidate.state,
         attempts=candidate.number,

@@ -185,7 +185,7 @@ class StreamHub:
         self._feeds.forget(tenant)
 
     def sessions(self) -> set[Session]:
-        """Return the sessions that authorised open streams. Streams of keys have none."""
+        """Return the sessions that authorised open streams, and the keys that the host is asked about."""
         return {connection.session for connection in self._connections if connection.session is not None}
 
     def end_sessions(self, ended: Collection[Session]) -> None:
@@ -242,7 +242,8 @@ class StreamHub:
 
         Args:
             last_event_id: The event after which to continue. None or an empty text starts with new events.
-            session: The session that authorised the caller. The stream ends with it. None for a key.
+            session: The session that authorised the caller. The stream ends with it. None for a key that
+                the host is not asked about.
 
         Raises:
             TooManyRequests, Unavailable, NotRunning: See `check_capacity`. Raised before anything is sent.

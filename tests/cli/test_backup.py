@@ -92,10 +92,14 @@ async def test_a_running_app_is_backed_up_and_restored_once_it_has_stopped(
         await emit(store)
 
 
-async def test_a_copy_is_restored_where_there_is_nothing(file: Path, tmp_path: Path, command: Command) -> None:
-    copy = tmp_path / "copy.db"
+async def test_a_copy_is_restored_where_there_is_nothing(
+    file: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with SQLiteStore(str(file)).lifespan():
         pass
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEBHOOKS_DATABASE", file.name)
+    copy = Path("copy.db")
     assert command("backup", str(copy))[0] == 0
     remove(file)
     assert command("restore", str(copy))[0] == 0

@@ -113,3 +113,14 @@ def test_requests_are_granted_without_a_plan_only_if_none_of_them_could_get_less
     shared = Capacity(free=16, reserve=0, degraded=2, per_tenant=10)
     assert granted(request(1, slots=4), request(2, slots=4), capacity=shared, acme=2)
     assert not granted(request(1, slots=4), request(2, slots=4), capacity=shared, acme=3)
+
+
+def test_an_endpoint_that_never_accepted_a_delivery_gets_ten_then_one_a_second() -> None:
+    plan = planned([request(slots=50)], [candidate(proven=False)])
+    assert plan.slots == {1: 10}
+    assert plan.paces({1: 10}) == {1: NOW + 1000}
+    assert plan.claim([], {1: 10}).waiting == [(NOW + 1000, 1)]
+    found = [candidate(proven=False, paced_until=NOW + 1000)]
+    assert planned([request()], found).waiting == [(NOW + 1000, 1)]
+    assert planned([request()], found, urgent=True).slots == {1: 8}, "tests and resends are not held back"
+    assert planned([request()], [candidate(paced_until=NOW + 1000)]).slots == {1: 8}, "it has accepted one since"

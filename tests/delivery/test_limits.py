@@ -109,9 +109,27 @@ def test_attempts_that_fail_together_pause_an_endpoint_once_and_a_success_ends_t
     assert limits.paused_until(1) == 0.102, "the first failure pauses nothing"
     limits.learn(1, 0.103, ok=False, slow=False, throttled=False)
     assert limits.paused_until(1) == pytest.approx(0.203), "it starts again"
-    limits.resume(1)
+    limits.resume(1, 0.103)
     assert limits.paused_until(1) == -math.inf
     assert limits.paused_until(2) == -math.inf
+
+
+def test_a_person_ends_the_pauses_of_an_endpoint_ten_times_a_minute_at_most() -> None:
+    limits = Limits(concurrency=2, per_endpoint=1, random=lambda: 0.5)
+
+    def ended_of(pauses: int, now: float) -> int:
+        ended = 0
+        for _ in range(pauses):
+            # Long enough for the next failure to count.
+            now += 0.0001
+            limits.learn(1, now, ok=False, slow=True, throttled=False)
+            limits.resume(1, now)
+            ended += limits.paused_until(1) <= now
+        return ended
+
+    limits.learn(1, 0, ok=False, slow=True, throttled=False)
+    assert ended_of(30, 0) == 10
+    assert ended_of(30, 61) == 10
 
 
 def test_the_number_of_remembered_endpoints_is_bounded() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, LeasedDelivery, Outcome
-from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state
+from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state, proven_server
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
@@ -107,3 +108,10 @@ def test_the_event_of_a_disabled_endpoint_names_it_and_the_reason() -> None:
         "url": "https://example.com/",
         "reason": "gone",
     }
+
+
+def test_the_first_success_proves_the_server_that_the_attempt_was_made_to() -> None:
+    first = replace(DELIVERY, proven=False)
+    assert proven_server(replace(outcome(200), delivery=first)) == "https://example.com"
+    assert proven_server(replace(outcome(302), delivery=first)) is None
+    assert proven_server(outcome(200)) is None, "it is known"

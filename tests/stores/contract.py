@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, LeasedDelivery, Outcome
+from starlette_webhooks.delivery.pacing import Pace
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.events import Event, EventQuery
@@ -95,14 +96,20 @@ async def claim(
     each: int = 8,
     capacity: Capacity = CAPACITY,
     lane: Lane = Lane.HEALTHY,
+    unproven: Pace | None = None,
     **tenants: int,
 ) -> Claim:
-    """Claim from these endpoints, or from all, as a process with running attempts for these tenants."""
+    """Claim from these endpoints, or from all, as a process with running attempts for these tenants.
+
+    New endpoints are not held back, unless there is a pace for them.
+    """
     numbers = endpoints or tuple(await due(store))
     requests = [SlotRequest(number, lane, each, 0) for number in numbers]
     now = store.now()
     return await store.claim(
-        ClaimRequest(requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE)
+        ClaimRequest(
+            requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE, unproven=unproven
+        )
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from starlette_webhooks.attempts import AttemptQuery
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, LeasedDelivery
+from starlette_webhooks.delivery.pacing import UNPROVEN
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
 from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.events import Event, EventQuery
@@ -262,6 +263,51 @@ async def test_a_high_rate_is_claimed_a_tenth_of_a_second_at_a_time(make_store: 
         assert len((await claim(store, number, each=50)).deliveries) == 10
         clock.advance(ms=60_000)
         assert len((await claim(store, number, each=50)).deliveries) == 10
+
+
+async def test_an_endpoint_is_called_slowly_until_its_server_accepts_a_delivery(
+    make_shared_store: MakeStore, clock: Clock
+) -> None:
+    async with running(make_shared_store) as store, running(make_shared_store) as other:
+        endpoint = await add(store)
+        number = await number_of(store, endpoint)
+        await store.submit([event() for _ in range(30)]).wait()
+        first = await claim(store, number, each=20, unproven=UNPROVEN)
+        assert len(first.deliveries) == 10
+        held = await claim(other, number, each=20, unproven=UNPROVEN)
+        ((at, _),) = held.waiting
+        assert (held.deliveries, round((at - store.now()) / 1000)) == ([], 1)
+        assert (await due(other, within=2000))[number] == pytest.approx(at, abs=1)
+        assert await store.resend("acme", first.deliveries[0].event_id, endpoint.id)
+        (asked,) = (await claim_urgent(store, number)).deliveries
+        await record(store, asked, 500)
+        clock.advance(ms=1000)
+        (second,) = (await claim(store, number, each=20, unproven=UNPROVEN)).deliveries
+        assert not second.proven
+        await record(store, second)
+        rest = (await claim(store, number, each=50, unproven=UNPROVEN)).deliveries
+        assert len(rest) == 19
+        assert all(one.proven for one in rest)
+
+
+async def test_another_server_has_to_accept_a_delivery_itself(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store, url="https://example.com/hook")
+        number = await number_of(store, endpoint)
+        await store.submit([event() for _ in range(40)]).wait()
+
+        async def proven(**changes: Any) -> bool:
+            await store.update_endpoint("acme", endpoint.id, EndpointChanges(**changes))
+            (delivery,) = (await claim(store, number, each=1)).deliveries
+            return delivery.proven
+
+        late, first = (await claim(store, number, each=2)).deliveries
+        await record(store, first)
+        assert await proven(url="https://example.com/other?path")
+        assert not await proven(url="https://victim.example/hook")
+        await record(store, late)
+        assert not await proven(url="https://victim.example/hook"), "the earlier server has answered late"
+        assert await proven(url="https://example.com/hook")
 
 
 async def test_concurrent_claims_of_processes_have_no_duplicates(make_shared_store: MakeStore) -> None:
@@ -863,17 +909,21 @@ async def history(store: Store, *statuses: int, tenant: str = "acme") -> list[st
     return [one.id for one in await attempts(store, tenant)]
 
 
-async def attempt_ids(store: Store, tenant: str = "acme", **query: Any) -> list[str]:
-    """Return the items of all pages."""
-    found: list[str] = []
+async def attempt_pages(store: Store, tenant: str = "acme", **query: Any) -> list[list[str]]:
+    """Return the ids of each page."""
+    found: list[list[str]] = []
     cursor = None
     while True:
         page = await store.list_attempts(tenant, AttemptQuery(**query, cursor=cursor))
-        found += [one.id for one in page.items]
+        found.append([one.id for one in page.items])
         assert page.done is (page.next_cursor is None)
         if page.next_cursor is None:
             return found
         cursor = page.next_cursor
+
+
+async def attempt_ids(store: Store, tenant: str = "acme", **query: Any) -> list[str]:
+    return [id for page in await attempt_pages(store, tenant, **query) for id in page]
 
 
 @pytest.mark.parametrize("limit", [1, 3, 250])
@@ -925,6 +975,30 @@ async def test_a_tenant_cannot_see_the_attempts_of_another(make_store: MakeStore
         (theirs,) = await attempts(store, "globex")
         assert await attempts(store) == []
         assert await attempts(store, endpoint_id=endpoint.id) == await attempts(store, event_id=theirs.event_id) == []
+
+
+async def test_a_page_of_large_attempts_or_endpoints_ends_early(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        headers = {f"x-{number}": "x" * 4000 for number in range(20)}
+        added = [(await add(store, headers=headers, event_types=(f"no.{n}",))).id for n in range(8)]
+        receiver = await add(store, event_types=("a.b",))
+        await store.submit([event(type="a.b") for _ in range(40)]).wait()
+        for delivery in (await claim(store, each=40)).deliveries:
+            await record(store, delivery, response="x" * 16_000)
+        attempted = [len(page) for page in await attempt_pages(store, endpoint_id=receiver.id, limit=250)]
+        assert sum(attempted) == 40
+        assert max(attempted) < 20
+        found: list[str] = []
+        cursor: str | None = None
+        while True:
+            page = await store.list_endpoints("acme", limit=250, cursor=cursor)
+            # Eight that have 80 KB, and a small one.
+            assert len(page.items) <= 5
+            found += [endpoint.id for endpoint in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert sorted(found) == sorted([*added, receiver.id])
 
 
 @pytest.mark.parametrize(

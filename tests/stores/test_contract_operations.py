@@ -202,7 +202,8 @@ async def test_deliveries_to_a_disabled_endpoint_are_listed_as_such(make_store: 
         await emit(store)
         await store.update_endpoint("acme", endpoint.id, EndpointChanges(disabled=True))
         (held,) = await undelivered(store)
-        assert (held.endpoint_disabled, held.state, held.next_attempt_at) == (True, "waiting", None)
+        assert held.endpoint_disabled is True
+        assert (held.state, held.next_attempt_at) == ("waiting", None)
         await store.delete_endpoint("acme", endpoint.id)
         assert await undelivered(store) == []
 

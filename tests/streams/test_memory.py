@@ -109,6 +109,28 @@ def test_clients_that_never_read_large_pages_use_bounded_memory_and_delay_no_one
             assert any(is_reset(one) for one in sockets), "clients that do not read are aborted"
 
 
+@pytest.mark.slow
+def test_clients_that_never_read_single_events_use_bounded_memory(tmp_path: Path) -> None:
+    # Larger than what the system buffers for a connection.
+    budget, clients, size = 32 * MIB, 40, 8 * MIB
+    with serving(
+        tmp_path, page_memory_bytes=str(budget), max_event_bytes=str(2 * size), stream_send_timeout="1"
+    ) as server:
+        event = emit(server, "acme", size)
+        path = f"{MOUNT}/events/{event}"
+        httpx.get(server.url + path, headers=bearer("acme")).raise_for_status()
+        process = psutil.Process(server.process.pid)
+        before = process.memory_info().rss
+        most = 0
+        with stalled(server, path, clients) as sockets:
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                most = max(most, process.memory_info().rss - before)
+                time.sleep(0.05)
+            assert most < budget + clients * 4 * 65_536 + 16 * MIB
+            assert any(map(is_reset, sockets)), "clients that do not read are aborted"
+
+
 def is_reset(connection: socket.socket) -> bool:
     """Return whether the server has reset a connection, or ended it before the page was complete."""
     connection.settimeout(0.2)

@@ -9,12 +9,12 @@ from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.endpoints import EndpointStats
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.limits import LOOKED_AT
+from starlette_webhooks.stores.limits import LIST_BYTES, LOOKED_AT
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.queries import substitute
 from starlette_webhooks.stores.ranges import attempt_range
-from starlette_webhooks.stores.rows import to_attempt, to_stats
+from starlette_webhooks.stores.rows import text_size, to_attempt, to_stats
 
 __all__ = ["endpoint_stats", "list_attempts"]
 
@@ -26,7 +26,8 @@ _HOUR = 3_600_000
 async def list_attempts(database: Database, tenant: str, query: AttemptQuery) -> Page[Attempt]:
     """Return a page, newest first. Empty if the tenant has no such event or endpoint.
 
-    If few of 5,000 attempts match the filter, the page ends early with a cursor to continue.
+    If few of 5,000 attempts match the filter, or they have more than 256 KiB, the page ends early with a cursor to
+    continue.
 
     Raises:
         InvalidRequest: The cursor is not valid.
@@ -36,15 +37,17 @@ async def list_attempts(database: Database, tenant: str, query: AttemptQuery) ->
     statement = substitute(queries["attempts_of_keys"], keys=keys)
     values = _values(tenant, query)
     items: list[Attempt] = []
+    size = 0
     for _ in range(0, LOOKED_AT, values["batch"]):
         rows = await database.call(statement, values)
         for row in rows:
-            if len(items) == query.limit:
+            if len(items) == query.limit or size > LIST_BYTES:
                 return Page(items, values["high"], False)
             identifier, passes, *rest = row
             values["high"] = identifier
             if passes:
                 items.append(to_attempt((identifier, *rest)))
+                size += text_size(rest)
         if len(rows) < values["batch"]:
             return Page(items, None, True)
     return Page(items, values["high"], False)

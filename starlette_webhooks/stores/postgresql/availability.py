@@ -12,6 +12,7 @@ from starlette_webhooks.problems import Problem
 __all__ = ["Availability"]
 
 _REMEMBERED_FOR = 300.0
+_UNAVAILABLE = "The database is unavailable: "
 
 
 class Availability:
@@ -33,6 +34,7 @@ class Availability:
         self._mutex = threading.Lock()
         self._problem = Problem(f"The database at {where} works again.", monotonic=monotonic)
         self._away_since: float | None = None
+        self._silent_since: float | None = None
         # What fails, since when it last did, and why.
         self._failures: dict[str, tuple[float, str]] = {}
 
@@ -59,14 +61,20 @@ class Availability:
         if since is not None and self._monotonic() - since >= patience:
             raise BackendUnavailable(self.reason)
 
+    def is_silent(self, since: float) -> None:
+        """Note that a call of that time got no answer. If the server cannot be reached next, it has been away since."""
+        if self._silent_since is None:
+            self._silent_since = since
+
     def is_away(self, reason: str, *, probed: bool = False) -> None:
         """Note that the server could not be reached. While this lasts, only the trying task can change the reason."""
         with self._mutex:
             if self._away_since is None:
-                self._away_since = self._monotonic()
+                self._away_since = self._monotonic() if self._silent_since is None else self._silent_since
             elif not probed:
                 return
-            self._problem.begin(f"The database is unavailable: {reason}")
+            # The reason may come from a call that was refused because of this very problem.
+            self._problem.begin(f"{_UNAVAILABLE}{reason.removeprefix(_UNAVAILABLE)}")
 
     def has_failed(self, what: str, reason: str) -> None:
         """Note that the server answered a call with an error.
@@ -82,6 +90,7 @@ class Availability:
 
     def is_there(self, what: str = "") -> None:
         """Note that a call succeeded."""
+        self._silent_since = None
         if self._problem.text is not None:
             with self._mutex:
                 self._away_since = None

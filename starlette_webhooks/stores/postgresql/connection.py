@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,9 +25,17 @@ _CANCEL_SECONDS = 1.0
 
 
 class CallLost(BackendUnavailable):
-    """Raised when the connection broke during a call that the server may have completed."""
+    """Raised when the connection broke during a call that the server may have completed.
+
+    Attributes:
+        since: When the call began, by `time.monotonic()`.
+    """
 
     message = "The connection broke during a call that the server may have completed."
+
+    def __init__(self, message: str | None = None, since: float | None = None) -> None:
+        super().__init__(message)
+        self.since = time.monotonic() if since is None else since
 
 
 class CallFailed(BackendUnavailable):
@@ -73,17 +82,18 @@ class Link:
             BackendUnavailable: There is no connection.
         """
         connection = self.connect(deadline)
+        began = time.monotonic()
         try:
             with connection.cursor(binary=True) as cursor:
                 cursor.execute(statement, values, prepare=False)
                 return cursor.fetchall() if cursor.description else []
         except psycopg.Error as exc:
-            raise self._failed(connection, exc) from exc
+            raise self._failed(connection, exc, began) from exc
         except BaseException:
             self.close()
             raise
 
-    def _failed(self, connection: OpenConnection, exc: psycopg.Error) -> BackendUnavailable:
+    def _failed(self, connection: OpenConnection, exc: psycopg.Error, began: float) -> BackendUnavailable:
         if isinstance(exc, errors._WaitTimeout):
             # The server may need long for this call. The caller does not wait for that, as it may be out of reach.
             self._connection = None
@@ -92,11 +102,11 @@ class Link:
             except RuntimeError:
                 # There is no thread left. The server notices by itself.
                 connection.close()
-            return CallLost(explain(exc))
+            return CallLost(explain(exc), began)
         if exc.sqlstate is None or connection.broken:
             self.close()
             # What psycopg itself refuses, such as a text with NUL, was not sent.
-            return CallLost(explain(exc)) if isinstance(exc, _LOST) else CallFailed(explain(exc), "")
+            return CallLost(explain(exc), began) if isinstance(exc, _LOST) else CallFailed(explain(exc), "")
         failed = CallFailed(explain(exc), exc.sqlstate, exc.diag.constraint_name)
         if failed.elsewhere:
             self.close()
@@ -193,4 +203,4 @@ def _is_idle(connection: OpenConnection) -> bool:
 def explain(exc: psycopg.Error) -> str:
     """Return the server's message, without the statement and its values."""
     text = " ".join((exc.diag.message_primary or str(exc)).split()) or type(exc).__name__
-    return text if text.endswith(".") else f"{text}."
+    return text if text.endswith((".", "?", "!")) else f"{text}."

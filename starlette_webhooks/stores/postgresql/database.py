@@ -109,10 +109,10 @@ class Database:
                 return await to_thread.run_sync(self._prepare)
             except _Away as exc:
                 if time.monotonic() >= end:
-                    raise BackendUnavailable(
-                        f"{exc} Start it, or set `WEBHOOKS_DATABASE` to another one. This process has waited for "
-                        f"{self._patience:g} seconds (`WEBHOOKS_DATABASE_WAIT`)."
-                    ) from exc
+                    remedy = "Start it, or set `WEBHOOKS_DATABASE` to another one."
+                    if self._patience:
+                        remedy += f" This process has waited for {self._patience:g} s (`WEBHOOKS_DATABASE_WAIT`)."
+                    raise BackendUnavailable(f"{exc} {remedy}") from exc
                 if not warned:
                     warned = True
                     logger.warning("Waiting for the database: %s", exc)
@@ -249,8 +249,8 @@ class Database:
         """Learn from a failed call."""
         if isinstance(error, CallLost):
             # The next call that opens a connection finds out why.
-            return
-        if not isinstance(error, CallFailed) or error.elsewhere:
+            self.availability.is_silent(error.since)
+        elif not isinstance(error, CallFailed) or error.elsewhere:
             self.availability.is_away(str(error))
         elif error.sqlstate and not error.sqlstate.startswith(_NO_PROBLEM):
             self.availability.has_failed(what, str(error))

@@ -35,7 +35,7 @@ __all__ = ["claim", "due", "fix_times", "release", "set_aside"]
 _FILE = "deliveries.sql"
 _FIXED_AT_ONCE = 1000
 # The number of columns of a candidate.
-_CANDIDATE = 12
+_CANDIDATE = 13
 
 
 async def due(
@@ -65,7 +65,7 @@ async def claim(database: Database, floors: Floors, request: ClaimRequest) -> Cl
     """Lease due deliveries. See `DeliveryStore`.
 
     The state may change between planning and leasing. This is harmless: the server leases what it then finds, and
-    leases from an endpoint with a rate limit only if no other process has done so meanwhile.
+    leases from an endpoint with a pace only if no other process has done so meanwhile.
     """
     queries = database.queries(_FILE)
     found = await _find(database, floors, request)
@@ -75,8 +75,10 @@ async def claim(database: Database, floors: Floors, request: ClaimRequest) -> Cl
         number, identifier, tenant, url, headers, failing, first, keys, *holds = row
         if not request.urgent:
             floors.claimed(number, first, request.now)
-        candidates.append(Candidate(number, tenant, first, failing, Holds(*holds)))
-        targets[number] = Target(identifier, tenant, url, json.loads(headers), tuple(keys.split(" ")))
+        candidate = Candidate(number, tenant, first, failing, Holds.of(url, *holds))
+        candidates.append(candidate)
+        secrets = tuple(keys.split(" "))
+        targets[number] = Target(identifier, tenant, url, json.loads(headers), secrets, candidate.holds.proven)
     plan = plan_claim(request, candidates)
     slots = {number: count for number, count in plan.slots.items() if number not in found.free}
     rows = found.leased
@@ -128,11 +130,10 @@ def _lease_values(plan: ClaimPlan, slots: Mapping[int, int], floors: Floors, lea
     intervals: list[float] = []
     for number in slots:
         holds = plan.candidates[number].holds
-        limited = holds.rate_limit is not None
-        paces.append(holds.paced_until if limited else None)
-        interval = 1000 / holds.rate_limit if holds.rate_limit else 0.0
-        intervals.append(interval)
-        starts.append(plan.paces({number: 1})[number] - interval if limited else 0.0)
+        pace = plan.pace(number)
+        paces.append(None if pace is None else holds.paced_until)
+        intervals.append(0.0 if pace is None else pace.interval)
+        starts.append(0.0 if pace is None else pace.start(holds.paced(plan.now), plan.now))
     numbers = list(slots)
     return (numbers, floors.of(numbers), list(slots.values()), paces, starts, intervals, plan.now, lease)
 

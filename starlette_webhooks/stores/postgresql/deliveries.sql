@@ -1,12 +1,12 @@
 -- name: due
 -- Urgent deliveries as well, and what `Polling` wants to know, so that a process that has nothing to do calls once a second.
-SELECT number, due, failing, rate_limit, paced_until, paused_at, paused_until, ARRAY (
+SELECT number, due, failing, url, proven_server, rate_limit, paced_until, paused_at, paused_until, ARRAY (
     SELECT DISTINCT delivery.endpoint
     FROM webhooks.delivery
     JOIN webhooks.endpoint ON endpoint.no = delivery.endpoint AND endpoint.disabled_reason IS NULL
     WHERE delivery.urgent AND delivery.due <= %s AND delivery.leased_until <= %s LIMIT %s
 ) AS urgent, (SELECT last_value FROM webhooks.handover_seq), EXISTS (SELECT FROM webhooks.outbox)
-FROM webhooks.due_1(%s, %s, %s)
+FROM webhooks.due_6(%s, %s, %s)
 
 -- name: claim
 -- Candidates, and leases from those of them that nothing delays. In one call, because each one costs milliseconds when
@@ -15,8 +15,9 @@ WITH given AS MATERIALIZED (
     SELECT no, floor, slots
     FROM unnest(%(endpoints)s::bigint[], %(floors)s::bigint[], %(slots)s::integer[]) AS given (no, floor, slots)
 ), candidate AS MATERIALIZED (
-    SELECT no, id, tenant, url, headers, failing, due, keys, rate_limit, paced_until, paused_at, paused_until
-    FROM webhooks.candidates_1(%(endpoints)s::bigint[], %(floors)s::bigint[], %(now)s, false)
+    SELECT
+        no, id, tenant, url, headers, failing, due, keys, proven_server, rate_limit, paced_until, paused_at, paused_until
+    FROM webhooks.candidates_6(%(endpoints)s::bigint[], %(floors)s::bigint[], %(now)s, false)
 ), free AS MATERIALIZED (
     SELECT
         coalesce(array_agg(no), '{}') AS numbers,
@@ -24,14 +25,16 @@ WITH given AS MATERIALIZED (
         coalesce(array_agg(slots), '{}') AS slots
     FROM candidate JOIN given USING (no)
     WHERE NOT failing AND rate_limit IS NULL AND due <= %(now)s AND paused_until <= %(now)s
+        -- See `is_proven`.
+        AND starts_with(url, proven_server) AND substr(url, length(proven_server) + 1, 1) IN ('', '/', '?', '#')
 )
 SELECT
-    no, id, tenant, url, headers, failing, due, keys, rate_limit, paced_until, paused_at, paused_until,
+    no, id, tenant, url, headers, failing, due, keys, proven_server, rate_limit, paced_until, paused_at, paused_until,
     no = ANY (free.numbers) AS is_free, NULL::bigint, NULL::text, NULL::text, NULL::bytea, NULL::text
 FROM candidate CROSS JOIN free
 UNION ALL
 SELECT
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     leased.seq, leased.id, leased.type, leased.payload, leased.leases
 FROM free
 CROSS JOIN LATERAL webhooks.lease_1(
@@ -39,8 +42,9 @@ CROSS JOIN LATERAL webhooks.lease_1(
 ) AS leased
 
 -- name: candidates
-SELECT no, id, tenant, url, headers, failing, due, keys, rate_limit, paced_until, paused_at, paused_until
-FROM webhooks.candidates_1(%s::bigint[], %s::bigint[], %s, %s)
+SELECT
+    no, id, tenant, url, headers, failing, due, keys, proven_server, rate_limit, paced_until, paused_at, paused_until
+FROM webhooks.candidates_6(%s::bigint[], %s::bigint[], %s, %s)
 
 -- name: lease
 SELECT seq, id, type, payload, leases
@@ -80,6 +84,15 @@ SELECT no, failing_since, disabled_reason, paused_at, paused_until FROM webhooks
 
 -- name: record
 SELECT webhooks.record_1(%s, %s, %s::bigint[], %s, %s)
+
+-- name: prove
+-- An endpoint that is locked just now proves itself with its next success.
+WITH locked AS MATERIALIZED (
+    SELECT endpoint.no, given.server FROM unnest(%s::bigint[], %s::text[]) AS given (no, server)
+    JOIN webhooks.endpoint ON endpoint.no = given.no
+    FOR UPDATE OF endpoint SKIP LOCKED
+)
+UPDATE webhooks.endpoint SET proven_server = locked.server FROM locked WHERE endpoint.no = locked.no
 
 -- name: resend
 SELECT webhooks.resend_1(%s, %s, %s, %s)

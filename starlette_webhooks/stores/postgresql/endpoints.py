@@ -12,9 +12,9 @@ from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
-from starlette_webhooks.stores.limits import LIVE_SECRETS, OVERLAP_MS
+from starlette_webhooks.stores.limits import LIST_BYTES, LIVE_SECRETS, OVERLAP_MS
 from starlette_webhooks.stores.postgresql.database import Database
-from starlette_webhooks.stores.rows import to_endpoint
+from starlette_webhooks.stores.rows import text_size, to_endpoint
 
 __all__ = [
     "create_endpoint",
@@ -33,12 +33,17 @@ _LEFTOVERS = 500
 
 
 async def list_endpoints(database: Database, tenant: str, limit: int, cursor: str | None) -> Page[Endpoint]:
-    """A page, newest first."""
+    """A page, newest first. A page of more than 256 KiB ends early."""
     values = (tenant, cursor or _AFTER_ALL_IDS, limit + 1)
     rows = await database.call(database.queries(_FILE)["list"], values)
-    items = [to_endpoint(row) for row in rows[:limit]]
-    done = len(rows) <= limit
-    return Page(items, None if done else items[-1].id, done)
+    items: list[Endpoint] = []
+    size = 0
+    for row in rows:
+        if len(items) == limit or size > LIST_BYTES:
+            return Page(items, items[-1].id, False)
+        items.append(to_endpoint(row))
+        size += text_size(row)
+    return Page(items, None, True)
 
 
 async def get_endpoint(database: Database, tenant: str, identifier: str) -> Endpoint | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
-from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state
+from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state, proven_server
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.postgresql.connection import CallFailed, CallLost, Link
@@ -56,6 +56,7 @@ class Recorder:
         self._link = Link(database.info)
         queries = database.queries("deliveries.sql")
         self._record, self._states = queries["record"], queries["endpoint_states"]
+        self._prove = queries["prove"]
 
     def commit(self, batch: Batch) -> None:
         """Record a batch, and store results and errors in its writes."""
@@ -133,6 +134,9 @@ class Recorder:
         notices = [_notice(decision, now) for decision in decisions.values() if decision.disabled_by is not None]
         values = (_json(attempts), _json(states), list(working), _json(notices), now)
         ((stale,),) = self._link.call(self._record, values, deadline=deadline)
+        servers = {one.delivery.endpoint: server for one in outcomes if (server := proven_server(one)) is not None}
+        if servers:
+            self._link.call(self._prove, (list(servers), list(servers.values())), deadline=deadline)
         return set(stale or ())
 
     def close(self) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.endpoints import EndpointStats
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.limits import LOOKED_AT
+from starlette_webhooks.stores.limits import LIST_BYTES, LOOKED_AT
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.ranges import attempt_range
-from starlette_webhooks.stores.rows import to_attempt, to_stats
+from starlette_webhooks.stores.rows import text_size, to_attempt, to_stats
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
 __all__ = ["list_attempts", "stats"]
@@ -28,20 +28,24 @@ def list_attempts(
 ) -> Page[Attempt]:
     """Return a page, newest first. Empty if the tenant has no such event or endpoint.
 
-    If few of 5,000 attempts match the filter, the page ends early with a cursor to continue.
+    If few of 5,000 attempts match the filter, or they have more than 256 KiB, the page ends early with a cursor to
+    continue.
 
     Raises:
         InvalidRequest: The cursor is invalid.
     """
-    numbers: list[int] = []
-    last = ""
+    items: list[Attempt] = []
+    size, last = 0, ""
     for looked_at, (identifier, no, status_code, event_type) in enumerate(_keys(connection, tenant, query)):
-        if len(numbers) == query.limit or looked_at == most:
-            return Page(_attempts(connection, numbers), last, False)
+        if len(items) == query.limit or looked_at == most or size > LIST_BYTES:
+            return Page(items, last, False)
         last = identifier
         if _passes(query, status_code, event_type):
-            numbers.append(no)
-    return Page(_attempts(connection, numbers), None, True)
+            row = connection.execute(_QUERIES["attempt"], (no,)).fetchone()
+            if row is not None:
+                items.append(to_attempt(row))
+                size += text_size(row)
+    return Page(items, None, True)
 
 
 def _passes(query: AttemptQuery, status_code: int, event_type: str) -> bool:
@@ -65,11 +69,6 @@ def _keys(connection: sqlite3.Connection, tenant: str, query: AttemptQuery) -> I
         statement, bounds = _QUERIES["keys_of_event"], [tenant, query.event_id, high, low]
     walks = [connection.execute(statement, (no, ok, *bounds)) for no in endpoints for ok in outcomes]
     return heapq.merge(*walks, key=lambda row: str(row[0]), reverse=True)
-
-
-def _attempts(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[Attempt]:
-    rows = (connection.execute(_QUERIES["attempt"], (no,)).fetchone() for no in numbers)
-    return [to_attempt(row) for row in rows if row is not None]
 
 
 def stats(

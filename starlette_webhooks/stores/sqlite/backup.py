@@ -33,7 +33,7 @@ def back_up(path: str, copy: str, copied: Copied) -> int:
     """
     if os.path.exists(copy):
         raise BackendUnavailable(f"The file {copy!r} exists. Choose another name, or remove it.")
-    partial = f"{copy}.partial"
+    partial = f"{os.path.abspath(copy)}.partial"
     try:
         _create(partial)
         with closing(connect_to_read(os.path.realpath(path), busy_seconds=_SECONDS)) as source:

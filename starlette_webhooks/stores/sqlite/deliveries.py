@@ -50,7 +50,7 @@ def claim(connection: sqlite3.Connection, *, request: ClaimRequest) -> Claim:
     targets = {}
     for no, identifier, tenant, url, headers, failing, first, *holds in in_one_row(connection, statement, (numbers,)):
         if first is not None:
-            candidates.append(Candidate(no, tenant, first, bool(failing), Holds(*holds)))
+            candidates.append(Candidate(no, tenant, first, bool(failing), Holds.of(url, *holds)))
             targets[no] = (identifier, tenant, url, headers)
     plan = plan_claim(request, candidates)
     leased = _lease(connection, plan, request.lease)
@@ -58,7 +58,7 @@ def claim(connection: sqlite3.Connection, *, request: ClaimRequest) -> Claim:
     for no, until in plan.paces(counts).items():
         connection.execute(_QUERIES["pace"], (until, no))
     rows = [row for no in plan.candidates for row in leased.get(no, ())]
-    return plan.claim(_deliveries(connection, rows, targets, request) if rows else (), counts)
+    return plan.claim(_deliveries(connection, rows, plan, targets, request) if rows else (), counts)
 
 
 def _lease(connection: sqlite3.Connection, plan: ClaimPlan, lease: int) -> dict[int, list[Sequence[Any]]]:
@@ -85,6 +85,7 @@ def _lease(connection: sqlite3.Connection, plan: ClaimPlan, lease: int) -> dict[
 def _deliveries(
     connection: sqlite3.Connection,
     rows: Sequence[Sequence[Any]],
+    plan: ClaimPlan,
     found: Mapping[int, tuple[str, str, str, str]],
     request: ClaimRequest,
 ) -> list[LeasedDelivery]:
@@ -92,7 +93,9 @@ def _deliveries(
     targets = {}
     for endpoint, secrets in _secrets(connection, sorted({row[2] for row in rows}), request.now).items():
         identifier, tenant, url, headers = found[endpoint]
-        targets[endpoint] = Target(identifier, tenant, url, json.loads(headers), secrets)
+        targets[endpoint] = Target(
+            identifier, tenant, url, json.loads(headers), secrets, plan.candidates[endpoint].holds.proven
+        )
     deliveries = []
     for id, seq, endpoint, number, step, trigger in rows:
         if seq not in events:

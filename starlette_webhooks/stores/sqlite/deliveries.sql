@@ -10,8 +10,8 @@ WITH RECURSIVE waiting (endpoint) AS (
 SELECT
     waiting.endpoint,
     (SELECT due FROM delivery WHERE endpoint = endpoint.no ORDER BY due LIMIT 1),
-    endpoint.failing_since IS NOT NULL, endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at,
-    endpoint.paused_until
+    endpoint.failing_since IS NOT NULL, endpoint.url, endpoint.proven_server, endpoint.rate_limit,
+    endpoint.paced_until, endpoint.paused_at, endpoint.paused_until
 FROM waiting LEFT JOIN endpoint ON endpoint.no = waiting.endpoint AND endpoint.disabled_reason IS NULL
 
 -- name: urgent
@@ -29,7 +29,7 @@ LIMIT :endpoints
 SELECT json_group_array(json_array(
     endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers, endpoint.failing_since IS NOT NULL,
     (SELECT due FROM delivery WHERE endpoint = endpoint.no ORDER BY due LIMIT 1),
-    endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at, endpoint.paused_until
+    endpoint.proven_server, endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at, endpoint.paused_until
 ))
 FROM json_each(?) AS given CROSS JOIN endpoint ON endpoint.no = given.value
 WHERE endpoint.disabled_reason IS NULL
@@ -38,7 +38,7 @@ WHERE endpoint.disabled_reason IS NULL
 SELECT json_group_array(json_array(
     endpoint.no, endpoint.id, endpoint.tenant, endpoint.url, endpoint.headers, endpoint.failing_since IS NOT NULL,
     (SELECT due FROM delivery WHERE urgent = 1 AND endpoint = endpoint.no ORDER BY due LIMIT 1),
-    endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at, endpoint.paused_until
+    endpoint.proven_server, endpoint.rate_limit, endpoint.paced_until, endpoint.paused_at, endpoint.paused_until
 ))
 FROM json_each(?) AS given CROSS JOIN endpoint ON endpoint.no = given.value
 WHERE endpoint.disabled_reason IS NULL

@@ -13,9 +13,9 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
-from starlette_webhooks.stores.limits import LIVE_SECRETS, OVERLAP_MS
+from starlette_webhooks.stores.limits import LIST_BYTES, LIVE_SECRETS, OVERLAP_MS
 from starlette_webhooks.stores.moments import from_ms
-from starlette_webhooks.stores.rows import to_endpoint
+from starlette_webhooks.stores.rows import text_size, to_endpoint
 from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.sqlite.secrets import overwriting
 
@@ -61,11 +61,15 @@ def _changed(endpoint: Endpoint, changes: EndpointChanges, now: int) -> Endpoint
 
 
 def list_endpoints(connection: sqlite3.Connection, tenant: str, limit: int, cursor: str | None) -> Page[Endpoint]:
-    """A page, newest first."""
-    rows = connection.execute(_QUERIES["list"], (tenant, cursor or "ep_~", limit + 1)).fetchall()
-    items = [to_endpoint(row[1:]) for row in rows[:limit]]
-    done = len(rows) <= limit
-    return Page(items, None if done else items[-1].id, done)
+    """A page, newest first. A page of more than 256 KiB ends early."""
+    items: list[Endpoint] = []
+    size = 0
+    for row in connection.execute(_QUERIES["list"], (tenant, cursor or "ep_~", limit + 1)):
+        if len(items) == limit or size > LIST_BYTES:
+            return Page(items, items[-1].id, False)
+        items.append(to_endpoint(row[1:]))
+        size += text_size(row)
+    return Page(items, None, True)
 
 
 def get_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -> Endpoint | None:
@@ -110,20 +114,27 @@ def update_endpoint(
     enabled = before.disabled and not endpoint.disabled
     with overwriting(connection):
         connection.execute(_QUERIES["update"], {**_columns(endpoint), "no": row[0], "now": now, "enabled": enabled})
-    _subscribe(connection, row[0], endpoint)
+    if _subscriptions(endpoint) != _subscriptions(before):
+        _subscribe(connection, row[0], endpoint)
     return endpoint
 
 
+def _subscriptions(endpoint: Endpoint) -> tuple[bool, tuple[str, ...], tuple[str, ...]]:
+    return endpoint.disabled, endpoint.event_types, endpoint.channels
+
+
 def _subscribe(connection: sqlite3.Connection, no: int, endpoint: Endpoint) -> None:
-    connection.execute(_QUERIES["unsubscribe"], (no,))
     if endpoint.disabled:
+        connection.execute(_QUERIES["unsubscribe"], (no,))
         return
-    rows = [
-        (endpoint.tenant, event_type, channel, no)
-        for event_type in endpoint.event_types or ("",)
-        for channel in endpoint.channels or ("",)
-    ]
-    connection.executemany(_QUERIES["subscribe"], rows)
+    values = {
+        "no": no,
+        "tenant": endpoint.tenant,
+        "types": json.dumps(endpoint.event_types or [""]),
+        "channels": json.dumps(endpoint.channels or [""]),
+    }
+    connection.execute(_QUERIES["unsubscribe_from_others"], values)
+    connection.execute(_QUERIES["subscribe"], values)
 
 
 def delete_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -> int | None:

@@ -31,8 +31,19 @@ DELETE FROM endpoint WHERE no = ?
 -- name: unsubscribe
 DELETE FROM subscription WHERE endpoint = ?
 
+-- name: unsubscribe_from_others
+-- Only the difference is written, and each statement is one step: an endpoint may have a thousand subscriptions, and each
+-- step competes with the event loop for the interpreter.
+DELETE FROM subscription WHERE endpoint = :no AND NOT (
+    type IN (SELECT value FROM json_each(:types)) AND channel IN (SELECT value FROM json_each(:channels))
+)
+
 -- name: subscribe
-INSERT INTO subscription (tenant, type, channel, endpoint) VALUES (?, ?, ?, ?)
+INSERT INTO subscription (tenant, type, channel, endpoint)
+SELECT :tenant, types.value, channels.value, :no
+FROM json_each(:types) AS types CROSS JOIN json_each(:channels) AS channels
+WHERE true
+ON CONFLICT DO NOTHING
 
 -- name: delete_deliveries
 DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE endpoint = ? LIMIT ?)

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Self
 
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
-from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state
+from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state, proven_server
 from starlette_webhooks.stores.sqlite.insertion import Insertion
 from starlette_webhooks.stores.sqlite.joint import Joint
 from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries, substitute
@@ -47,6 +47,7 @@ class Recording(Joint["DisabledEndpoint | None"]):
         if after != before:
             state = (after.failing_since, after.disabled_reason, after.paused_at, after.paused_until)
             connection.execute(_QUERIES["set_endpoint_state"], (*state, delivery.endpoint))
+        _prove(connection, [outcome])
         _log(connection, outcome, outcome.next_due if held and not disabled else None)
         return _disable(connection, outcome, str(after.disabled_reason)) if disabled else None
 
@@ -69,6 +70,12 @@ def _settle(connection: sqlite3.Connection, outcome: Outcome) -> bool:
     values = {"id": delivery.id, "number": delivery.number, "next_due": outcome.next_due, "now": outcome.ended}
     statement = "finish" if is_finished(outcome) else "reschedule"
     return connection.execute(_QUERIES[statement], values).rowcount == 1
+
+
+def _prove(connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
+    servers = {one.delivery.endpoint: server for one in outcomes if (server := proven_server(one)) is not None}
+    for endpoint, server in servers.items():
+        connection.execute(_QUERIES["prove"], (server, endpoint))
 
 
 def _disable(connection: sqlite3.Connection, outcome: Outcome, reason: str) -> DisabledEndpoint:
@@ -120,6 +127,7 @@ def _record_successes(connection: sqlite3.Connection, outcomes: Sequence[Outcome
     hours = Counter((one.delivery.endpoint, one.started - one.started % _HOUR) for one in outcomes)
     counts = json.dumps([(*key, count) for key, count in hours.items()])
     connection.execute(_QUERIES["count_successes"], (counts,))
+    _prove(connection, outcomes)
 
 
 def _parts(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:

@@ -13,6 +13,9 @@ WHERE id = :id AND attempt = :number AND leased = 1
 -- name: set_endpoint_state
 UPDATE endpoint SET failing_since = ?, disabled_reason = ?, paused_at = ?, paused_until = ? WHERE no = ?
 
+-- name: prove
+UPDATE endpoint SET proven_server = ? WHERE no = ?
+
 -- name: touch
 UPDATE endpoint SET updated_at = ? WHERE no = ?
 

@@ -1,4 +1,4 @@
--- Version 4. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
+-- Version 5. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -48,7 +48,8 @@ CREATE TABLE endpoint (
     failing_since INTEGER,          -- first failure after the last success, NULL while it works
     paced_until REAL NOT NULL DEFAULT 0,    -- when the rate limit lets the next attempt go
     paused_at INTEGER NOT NULL DEFAULT 0,   -- when the receiver asked for a pause (Retry-After)
-    paused_until INTEGER NOT NULL DEFAULT 0
+    paused_until INTEGER NOT NULL DEFAULT 0,
+    proven_server TEXT              -- the server that has accepted a delivery, NULL before the first 2xx
 );
 CREATE UNIQUE INDEX endpoint_by_tenant ON endpoint (tenant, id);
 CREATE INDEX endpoint_troubled ON endpoint (id) WHERE failing_since IS NOT NULL OR disabled_reason IS NOT NULL;

@@ -76,7 +76,7 @@ async def hold(store: PostgreSQLStore, milliseconds: int) -> None:
     requests = [SlotRequest(number, Lane.HEALTHY, 8, 0) for number in await due(store)]
     now = store.now()
     claim = await store.claim(
-        ClaimRequest(requests=requests, capacity=CAPACITY, tenants={}, now=now, lease=now + milliseconds)
+        ClaimRequest(requests=requests, capacity=CAPACITY, tenants={}, now=now, lease=now + milliseconds, unproven=None)
     )
     print(*[one.event_id for one in claim.deliveries], flush=True)
     await to_thread.run_sync(sys.stdin.readline)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.postgresql.availability import Availability
 
 
@@ -47,3 +50,16 @@ def test_server_that_is_away_is_shown_first_and_what_failed_before_again_once_it
     availability.is_there("list")
     assert not availability.away
     assert availability.reason == "The database fails: no space left."
+
+
+def test_server_is_away_since_the_first_call_that_it_did_not_answer() -> None:
+    seconds = Seconds()
+    availability = Availability("db", seconds)
+    availability.is_silent(since=0)
+    seconds.now = 8
+    availability.is_away("it has not answered in time.")
+    with pytest.raises(BackendUnavailable, match="not answered in time"):
+        availability.check(patience=5)
+    availability.is_there()
+    availability.is_away("it shut down.")
+    availability.check(patience=5)

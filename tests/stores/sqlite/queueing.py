@@ -37,7 +37,9 @@ def take(
     """Claim as a process with running attempts for these tenants."""
     found = numbers or tuple(one.endpoint for one in due(db, due_by=now, now=now).endpoints)
     requests = [SlotRequest(endpoint, Lane.HEALTHY, each, 0) for endpoint in found]
-    request = ClaimRequest(requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE)
+    request = ClaimRequest(
+        requests=requests, capacity=capacity, tenants=tenants, now=now, lease=now + LEASE, unproven=None
+    )
     return claim(db, request=request)
 
 

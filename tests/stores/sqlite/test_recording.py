@@ -100,7 +100,8 @@ def test_together_or_one_by_one_the_effect_is_the_same(leased: Leased, plan: Seq
 
 
 def test_many_successes_take_a_few_statements(leased: Leased) -> None:
-    outcomes = [outcome(delivery) for delivery in leased.deliveries if delivery.endpoint in (1, 4)]
+    found = [delivery for delivery in leased.deliveries if delivery.endpoint in (1, 4)]
+    outcomes = [outcome(replace(delivery, proven=True)) for delivery in found]
     assert len(outcomes) == 50
     statements: list[str] = []
     with closing(copy(leased.db)) as db:
