@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.servers import ROOT
 
-_FILE_LOCK = """
+HOLD_FILE_LOCK = """
 import sys
 from starlette_webhooks.file_locks import FileLock
 lock = FileLock(sys.argv[1])
@@ -33,7 +33,8 @@ sys.stdin.read()
 @contextmanager
 def holding_file_lock(database: Path) -> Generator[int]:
     """Run a process of ours that is stopped during a commit. Yields its pid."""
-    with _running(_FILE_LOCK, Path(f"{database}-lock")) as process:
+    with running_script(HOLD_FILE_LOCK, Path(f"{database}-lock")) as process:
+        _wait_until_held(process)
         process.send_signal(signal.SIGSTOP)
         yield process.pid
 
@@ -41,12 +42,14 @@ def holding_file_lock(database: Path) -> Generator[int]:
 @contextmanager
 def holding_sqlite_lock(database: Path) -> Generator[int]:
     """Run another program that holds the file's write lock. Yields its pid."""
-    with _running(_SQLITE_LOCK, database) as process:
+    with running_script(_SQLITE_LOCK, database) as process:
+        _wait_until_held(process)
         yield process.pid
 
 
 @contextmanager
-def _running(script: str, path: Path) -> Generator[subprocess.Popen[str]]:
+def running_script(script: str, path: Path) -> Generator[subprocess.Popen[str]]:
+    """Run a Python script with a path as its argument, and kill it at the end."""
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(path)],
         stdin=subprocess.PIPE,
@@ -55,9 +58,12 @@ def _running(script: str, path: Path) -> Generator[subprocess.Popen[str]]:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == "held"
         yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def _wait_until_held(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "held"

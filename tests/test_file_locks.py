@@ -6,27 +6,15 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from starlette_webhooks.file_locks import FileLock
 from tests.eventually import wait_for
-from tests.servers import ROOT
+from tests.holding import HOLD_FILE_LOCK, running_script
 
-HOLD = """
-import sys
-from starlette_webhooks.file_locks import FileLock
-lock = FileLock(sys.argv[1])
-lock.open()
-assert lock.acquire(5)
-print("held", flush=True)
-sys.stdin.read()
-"""
 # Its child lives on, like the processes of a pool.
 HOLD_AND_FORK = """
 import os, sys, time
@@ -40,22 +28,6 @@ else:
     print(os.getpid(), flush=True)
     time.sleep(60)
 """
-
-
-@contextmanager
-def running(script: str, path: Path) -> Generator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
@@ -91,7 +63,7 @@ def test_only_the_owner_can_read_the_file(path: Path) -> None:
 
 
 def test_waiting_for_a_stopped_process_ends_at_the_deadline_and_names_the_holder(path: Path) -> None:
-    with running(HOLD, path) as holder:
+    with running_script(HOLD_FILE_LOCK, path) as holder:
         assert first_line(holder) == "held"
         holder.send_signal(signal.SIGSTOP)
         lock = opened(path)
@@ -109,7 +81,7 @@ def test_a_long_wait_is_logged_once_with_its_holder_and_once_at_its_end(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    with running(HOLD, path) as holder:
+    with running_script(HOLD_FILE_LOCK, path) as holder:
         assert first_line(holder) == "held"
         lock = FileLock(str(path), say_after=0.05)
         lock.open()
@@ -130,7 +102,7 @@ def test_without_a_holder_no_process_is_named(path: Path) -> None:
 
 
 def test_a_child_of_a_killed_process_does_not_hold_its_lock(path: Path) -> None:
-    with running(HOLD_AND_FORK, path) as parent:
+    with running_script(HOLD_AND_FORK, path) as parent:
         child = int(first_line(parent))
         try:
             lock = opened(path)

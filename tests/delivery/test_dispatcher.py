@@ -637,8 +637,9 @@ async def test_the_rate_limit_holds_for_two_processes_together(receiver: Receive
     assert 0.75 < arrivals[-1] - arrivals[0] < 2.5
 
 
-async def test_an_attempt_that_cannot_be_recorded_yet_is_recorded_later(
-    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("seconds", [0, 60], ids=["within its lease", "after its lease"])
+async def test_an_attempt_that_cannot_be_recorded_yet_is_recorded_later_and_not_repeated(
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture, seconds: int
 ) -> None:
     locked = threading.Event()
     receiver.answer = answering_after(locked)
@@ -650,9 +651,11 @@ async def test_an_attempt_that_cannot_be_recorded_yet_is_recorded_later(
         with unwritable(settings):
             locked.set()
             await eventually(lambda: "waiting to be recorded" in caplog.text)
-        await deliverer.attempted(1)
+            await deliverer.forward(seconds)
+        (attempt,) = await deliverer.attempted(1)
         await eventually(lambda: not deliverer.dispatcher.busy)
         assert await deliverer.pending() == 0
+    assert attempt.number == 1
     assert len(receiver.requests) == 1
 
 
@@ -668,27 +671,6 @@ async def test_deliveries_that_cannot_be_claimed_yet_are_delivered_later(
             await eventually(lambda: "Deliveries are waiting" in caplog.text)
             assert receiver.requests == []
         await deliverer.attempted(1)
-
-
-async def test_an_attempt_that_was_answered_is_recorded_even_after_its_lease_and_not_repeated(
-    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    locked = threading.Event()
-    receiver.answer = answering_after(locked)
-    settings = make_settings(tmp_path)
-    async with delivering(settings, pause=0.05) as deliverer:
-        await deliverer.endpoint(receiver.url)
-        await deliverer.emit()
-        await eventually(lambda: receiver.requests)
-        with unwritable(settings):
-            locked.set()
-            await eventually(lambda: "waiting to be recorded" in caplog.text)
-            await deliverer.forward(60)
-        (attempt,) = await deliverer.attempted(1)
-        await eventually(lambda: not deliverer.dispatcher.busy)
-        assert await deliverer.pending() == 0
-    assert attempt.number == 1
-    assert len(receiver.requests) == 1
 
 
 @contextmanager

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.event_types import EventTypes
@@ -20,7 +18,6 @@ from starlette_webhooks.stores.sqlite import log
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.insertion import Insertion
 from tests.clock import Clock
-from tests.settings import make_settings
 
 TYPES = EventTypes(["a.b", "c.d", "e.f"])
 
@@ -160,35 +157,6 @@ async def test_retention_leaves_what_is_still_to_be_delivered(settings: Webhooks
         clock.advance(31 * 86_400)
         await backend.prune()
         assert [event.type for event in (await backend.list_events("acme", EventQuery())).items] == ["a.b"]
-
-
-@pytest.mark.parametrize(
-    ("event_types", "channels", "matched"),
-    [
-        ((), (), {"a.b", "c.d", "a.b+eu", "a.b+eu+us"}),
-        (("a.b",), (), {"a.b", "a.b+eu", "a.b+eu+us"}),
-        ((), ("eu",), {"a.b+eu", "a.b+eu+us"}),
-        (("c.d",), ("eu",), set()),
-        (("a.b", "c.d"), ("us", "eu"), {"a.b+eu", "a.b+eu+us"}),
-    ],
-)
-async def test_an_event_is_queued_once_for_each_matching_endpoint(
-    tmp_path: Path, event_types: tuple[str, ...], channels: tuple[str, ...], matched: set[str]
-) -> None:
-    backend = SQLiteBackend(make_settings(tmp_path, deliver=False))
-    async with backend.lifespan(TYPES):
-        changes = EndpointChanges(url="http://127.0.0.1:9/", event_types=event_types, channels=channels)
-        await backend.create_endpoint("acme", changes)
-        names: dict[str, str] = {}
-        for name in ("a.b", "c.d", "a.b+eu", "a.b+eu+us"):
-            event_type, *labels = name.split("+")
-            (event,) = await backend.send([new_event(event_type, {}, tenant="acme", channels=labels)])
-            names[event.id] = name
-        await backend.send([new_event("a.b", {}, tenant="globex", channels=["eu"])])
-        rows = await backend.store.database.read(
-            lambda c: c.execute("SELECT event.id FROM delivery JOIN event ON event.seq = delivery.event").fetchall()
-        )
-    assert sorted(names[identifier] for (identifier,) in rows) == sorted(matched)
 
 
 async def test_times_bound_a_list_to_their_tick(settings: WebhooksSettings) -> None:
