@@ -25,8 +25,6 @@ _SEPARATOR = "\x1f"
 _EVENTS = 2000
 _BYTES = 33_554_432
 _PAUSE = 0.1
-# The values of the statement are at fault: SQLSTATE class 22 or 23, or none if psycopg refused them.
-_AT_FAULT = ("22", "23")
 _THERE_BEFORE = "23505"
 
 
@@ -114,7 +112,7 @@ class Appender:
             for write, result in zip(writes, self._call([write.operation for write in writes], deadline), strict=True):
                 write.result = result
         except CallFailed as exc:
-            if len(writes) > 1 and exc.sqlstate[:2] in ("", *_AT_FAULT):
+            if len(writes) > 1 and exc.at_fault:
                 # One of them is at fault, and must fail alone.
                 for write in writes:
                     self._commit_part([write], deadline)

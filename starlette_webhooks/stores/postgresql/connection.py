@@ -20,6 +20,9 @@ __all__ = ["CallFailed", "CallLost", "Link", "Row", "explain"]
 
 # The server is shutting down, or is a standby that refuses writes. Another connection may reach another server.
 _ELSEWHERE = ("08", "25006", "57P")
+# The class of SQLSTATE: values, constraints, row-level security, limits such as the size of an index entry, errors that
+# triggers raise. None if psycopg refused the values.
+_AT_FAULT = ("", "22", "23", "44", "54", "P0")
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 _CANCEL_SECONDS = 1.0
 
@@ -55,6 +58,11 @@ class CallFailed(BackendUnavailable):
     def elsewhere(self) -> bool:
         """Whether this server cannot be used, while another connection may reach one that can."""
         return self.sqlstate.startswith(_ELSEWHERE)
+
+    @property
+    def at_fault(self) -> bool:
+        """Whether one of the rows is at fault, so that it fails again and the others would not."""
+        return self.sqlstate[:2] in _AT_FAULT
 
 
 class Link:

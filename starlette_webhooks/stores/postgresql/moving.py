@@ -25,8 +25,6 @@ _BYTES = 33_554_432
 _PAUSE = 0.5
 # A commit without a hook usually follows soon after the row was written.
 _SOON = 0.005
-# The contents of the row are at fault.
-_AT_FAULT = ("22", "23")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class OutboxMover:
         if error.positions_taken:
             self._database.positions_are_taken(error, self._move_statement)
             return False
-        return error.sqlstate.startswith(_AT_FAULT)
+        return error.at_fault
 
     async def _move_apart(self) -> bool:
         """Move rows one by one. A row that cannot be moved becomes a dead letter and does not block others."""

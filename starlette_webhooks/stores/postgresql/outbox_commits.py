@@ -24,8 +24,6 @@ __all__ = ["OutboxCommitter", "Put", "PutResult", "Settle", "to_entry"]
 
 _PAUSE = 0.1
 _EVENTS = 2000
-# The values are at fault, by the class of SQLSTATE, or none if psycopg refused them.
-_AT_FAULT = ("", "22", "23")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class OutboxCommitter:
         try:
             call(writes)
         except CallFailed as exc:
-            if len(writes) > 1 and exc.sqlstate[:2] in _AT_FAULT:
+            if len(writes) > 1 and exc.at_fault:
                 # One of them is at fault, and must fail alone.
                 for write in writes:
                     self._together([write], call)

@@ -27,8 +27,6 @@ _PAUSE = 0.1
 _TURNS = 20
 # A deadlock or a conflict with another transaction. The call had no effect and may succeed again.
 _AGAIN = ("40", "55P03")
-# The values are at fault, by the class of SQLSTATE, or none if psycopg refused them.
-_AT_FAULT = ("", "22", "23")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Recorder:
                 with self._database.guarding(self._link, self._record):
                     self._write(part, deadline)
             except CallFailed as exc:
-                if len(part) > 1 and exc.sqlstate[:2] in _AT_FAULT:
+                if len(part) > 1 and exc.at_fault:
                     for write in part:
                         self._write_alone(write)
                 else:
@@ -204,7 +202,7 @@ def _notice(decision: _Decision, now: int) -> dict[str, Any]:
 
 
 def _fail(writes: Sequence[Write[Any]], error: Exception) -> None:
-    if isinstance(error, CallFailed) and error.sqlstate[:2] in _AT_FAULT:
+    if isinstance(error, CallFailed) and error.at_fault:
         # The data is at fault, so that another try would fail again.
         refused = BackendRefused(f"The database refused what was written: {error}")
         refused.__cause__ = error

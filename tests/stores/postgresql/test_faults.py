@@ -13,14 +13,15 @@ import pytest
 from anyio import to_thread
 
 from starlette_webhooks.backends.postgresql import PostgreSQLBackend
+from starlette_webhooks.delivery.deliveries import LeasedDelivery
 from starlette_webhooks.event_types import EventTypes
-from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from tests.eventually import eventually
 from tests.postgresql import PostgreSQL, delaying
 from tests.servers import free_port
 from tests.settings import make_settings
-from tests.stores.contract import add, claim, emit, event, ids, record
+from tests.stores.contract import add, attempts, claim, emit, event, ids, record
 from tests.stores.postgresql.outboxes import leave_in_outbox
 
 
@@ -144,3 +145,34 @@ async def test_positions_that_were_restored_wrongly_make_events_of_hosts_wait(
         await eventually(partial(store.get_event, "acme", sent.id))
         assert await ids(store) == [sent.id, before.id]
         assert store.health().get("problem") is None
+
+
+async def test_attempt_that_a_trigger_refuses_fails_alone(postgresql_url: str, postgresql_schema: str) -> None:
+    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)
+    errors: list[str] = []
+
+    async def try_to_record(delivery: LeasedDelivery, status: int) -> None:
+        try:
+            await record(store, delivery, status)
+        except BackendRefused as exc:
+            errors.append(str(exc))
+
+    async with store.lifespan():
+        with psycopg.connect(postgresql_url, autocommit=True) as admin:
+            admin.execute(
+                f"CREATE FUNCTION {postgresql_schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN RAISE EXCEPTION 'no teapots'; END$$"
+            )
+            admin.execute(
+                f"CREATE TRIGGER refuse BEFORE INSERT ON {postgresql_schema}.attempt FOR EACH ROW "
+                f"WHEN (NEW.status_code = 418) EXECUTE FUNCTION {postgresql_schema}.refuse()"
+            )
+        await add(store)
+        for _ in range(3):
+            await emit(store)
+        async with anyio.create_task_group() as tasks:
+            for delivery, status in zip((await claim(store, each=3)).deliveries, (200, 418, 200), strict=True):
+                tasks.start_soon(try_to_record, delivery, status)
+        assert [one.status_code for one in await attempts(store)] == [200, 200]
+    assert len(errors) == 1
+    assert "no teapots" in errors[0]
