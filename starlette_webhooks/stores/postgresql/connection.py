@@ -97,6 +97,10 @@ class Link:
                 return cursor.fetchall() if cursor.description else []
         except psycopg.Error as exc:
             raise self._failed(connection, exc, began) from exc
+        except OSError as exc:
+            # There is no free descriptor to wait for the answer.
+            self.close()
+            raise CallLost(explain(exc)) from exc
         except BaseException:
             self.close()
             raise
@@ -137,13 +141,13 @@ class Link:
             return connection
         where = f"PostgreSQL at {self._info.description}"
         opening = self._opening if self._process == os.getpid() else None
-        if opening is None:
-            self.close()
-            self._opening, self._process = Opening(self._info), os.getpid()
-            opening = self._opening
         try:
+            if opening is None:
+                self.close()
+                self._opening, self._process = opening, _ = Opening(self._info), os.getpid()
             connection = opening.wait(deadline)
-        except psycopg.Error as exc:
+        except (psycopg.Error, OSError, RuntimeError) as exc:
+            # Not only the server's: the process may have no free descriptor or thread.
             self._opening = None
             raise BackendUnavailable(f"{where} cannot be reached: {explain(exc)}") from exc
         if connection is None:
@@ -208,7 +212,8 @@ def _is_idle(connection: OpenConnection) -> bool:
     return not connection.closed
 
 
-def explain(exc: psycopg.Error) -> str:
-    """Return the server's message, without the statement and its values."""
-    text = " ".join((exc.diag.message_primary or str(exc)).split()) or type(exc).__name__
+def explain(exc: Exception) -> str:
+    """Return the message of the server or the system, without the statement and its values."""
+    primary = exc.diag.message_primary if isinstance(exc, psycopg.Error) else None
+    text = " ".join((primary or str(exc)).split()) or type(exc).__name__
     return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 
 import anyio
@@ -19,6 +21,7 @@ from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from tests.eventually import eventually
 from tests.postgresql import PostgreSQL, delaying
+from tests.scarcity import no_free_descriptors, no_free_threads
 from tests.servers import free_port
 from tests.settings import make_settings
 from tests.stores.contract import add, attempts, claim, emit, event, ids, record
@@ -176,3 +179,24 @@ async def test_attempt_that_a_trigger_refuses_fails_alone(postgresql_url: str, p
         assert [one.status_code for one in await attempts(store)] == [200, 200]
     assert len(errors) == 1
     assert "no teapots" in errors[0]
+
+
+@pytest.mark.parametrize("lacking", [no_free_descriptors, no_free_threads])
+async def test_without_descriptors_or_threads_an_attempt_is_recorded_later(
+    postgresql_url: str, postgresql_schema: str, lacking: Callable[[], AbstractContextManager[None]]
+) -> None:
+    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema, deadline=1)
+    async with store.lifespan():
+        await add(store)
+        await emit(store)
+        (delivery,) = (await claim(store)).deliveries
+        with lacking(), pytest.raises(BackendUnavailable, match="cannot be reached"):
+            # The first attempt to be recorded, so its connection is not open yet.
+            await record(store, delivery)
+
+        async def recorded() -> bool:
+            with suppress(BackendUnavailable):
+                await record(store, delivery)
+            return bool(await attempts(store))
+
+        assert await eventually(recorded)
