@@ -16,6 +16,7 @@ __all__ = [
     "EndpointState",
     "EndpointStatus",
     "EventHeader",
+    "PACED_MS",
     "Overview",
     "RecentEvents",
 ]
@@ -25,6 +26,9 @@ COUNTED = 10_000
 
 EXHAUSTED_COUNTED = 1000
 """The same for exhausted deliveries, each of which is looked up."""
+
+PACED_MS = 5000
+"""How long after its last slot an endpoint with a pace lets deliveries wait on purpose, in milliseconds."""
 
 EndpointState: TypeAlias = Literal["ok", "failing", "disabled"]
 """`failing` means enabled, and its last attempt failed."""
@@ -41,7 +45,7 @@ class Overview:
         exhausted: Deliveries that have no attempts left, counted to `EXHAUSTED_COUNTED` at most.
         held: Deliveries to disabled endpoints.
         oldest_due: When the first delivery to an endpoint that works is due. None if there are none. Deliveries to
-            endpoints that are failing, paused or have a rate limit wait on purpose.
+            endpoints that are failing, paused or called at a pace wait on purpose.
         endpoints: Endpoints of all tenants.
         endpoints_failing: Enabled endpoints whose last attempt failed.
         endpoints_disabled: Disabled endpoints.

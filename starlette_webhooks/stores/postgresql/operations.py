@@ -6,6 +6,7 @@ from starlette_webhooks.events import Event
 from starlette_webhooks.operations import (
     COUNTED,
     EXHAUSTED_COUNTED,
+    PACED_MS,
     EndpointQuery,
     EndpointStatus,
     EventHeader,
@@ -27,7 +28,13 @@ _FILE = "operations.sql"
 
 async def overview(database: Database, *, now: int) -> Overview:
     """See `Operations.overview`."""
-    values = {"counted": COUNTED, "exhausted": EXHAUSTED_COUNTED, "now": now, "schema": database.schema}
+    values = {
+        "counted": COUNTED,
+        "exhausted": EXHAUSTED_COUNTED,
+        "now": now,
+        "paced": now - PACED_MS,
+        "schema": database.schema,
+    }
     ((*found, processes),) = await database.call(database.queries(_FILE)["overview"], values)
     waiting, failing, held, oldest_due, endpoints, endpoints_failing, endpoints_disabled, *rest = found
     exhausted, outbox_waiting, outbox_oldest, dead_lettered, size = rest

@@ -10,7 +10,7 @@ WITH RECURSIVE delivering (endpoint, place) AS (
     FROM delivering WHERE delivering.endpoint IS NOT NULL AND place < %(counted)s
 ), target AS MATERIALIZED (
     SELECT endpoint.no, endpoint.disabled_reason IS NULL AS enabled,
-        failing_since IS NULL AND rate_limit IS NULL AND paused_until <= %(now)s AS works
+        failing_since IS NULL AND paced_until <= %(paced)s AND paused_until <= %(now)s AS works
     FROM delivering JOIN webhooks.endpoint ON endpoint.no = delivering.endpoint
 ), outbox AS MATERIALIZED (
     SELECT created_at FROM webhooks.outbox ORDER BY created_at, id LIMIT %(counted)s

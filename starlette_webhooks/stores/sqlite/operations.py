@@ -8,6 +8,7 @@ from starlette_webhooks.events import Event
 from starlette_webhooks.operations import (
     COUNTED,
     EXHAUSTED_COUNTED,
+    PACED_MS,
     EndpointQuery,
     EndpointStatus,
     EventHeader,
@@ -28,7 +29,9 @@ _QUERIES = load_queries("operations.sql")
 
 def overview(connection: sqlite3.Connection, *, now: int) -> Overview:
     """See `Operations.overview`. The outbox of a host that uses SQLite is in the host's own file."""
-    found = connection.execute(_QUERIES["overview"], {"counted": COUNTED, "now": now}).fetchone()
+    found = connection.execute(
+        _QUERIES["overview"], {"counted": COUNTED, "now": now, "paced": now - PACED_MS}
+    ).fetchone()
     waiting, failing, held, oldest_due, endpoints, endpoints_failing, endpoints_disabled = found
     (exhausted,) = connection.execute(_QUERIES["exhausted"], {"counted": EXHAUSTED_COUNTED}).fetchone()
     (size,) = connection.execute(_QUERIES["bytes"]).fetchone()

@@ -9,7 +9,7 @@ WITH RECURSIVE
         LIMIT :counted
     ),
     enabled (no, works) AS MATERIALIZED (
-        SELECT endpoint.no, failing_since IS NULL AND rate_limit IS NULL AND paused_until <= :now
+        SELECT endpoint.no, failing_since IS NULL AND paced_until <= :paced AND paused_until <= :now
         FROM delivering CROSS JOIN endpoint ON endpoint.no = delivering.endpoint
         WHERE endpoint.disabled_reason IS NULL
     ),
