@@ -19,15 +19,12 @@ from starlette_webhooks.signing import parse_secret
 __all__ = ["forward_options", "listen", "state_path"]
 
 
-class _Retries(click.ParamType[int]):
-    name = "retries"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if value == "forever":
-            return FOREVER
-        if not str(value).isdigit():
-            self.fail(f"{value!r} is neither a number nor `forever`.")
-        return int(value)
+def _retries(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    if value == "forever":
+        return FOREVER
+    if not (value.isascii() and value.isdigit()):
+        raise click.BadParameter(f"{value!r} is neither a number nor `forever`.")
+    return int(value)
 
 
 def _secret(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -64,7 +61,7 @@ def state_path(state: Path | None, forward_to: str) -> Path:
 @filter_options
 @click.option(
     "--retries",
-    type=_Retries(),
+    callback=_retries,
     default="0",
     show_default=True,
     metavar="N",

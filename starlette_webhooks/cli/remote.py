@@ -17,28 +17,25 @@ from starlette_webhooks.client import ClientError, SyncClient
 from starlette_webhooks.exceptions import WebhooksError
 from starlette_webhooks.times import parse_time
 
-__all__ = ["SINCE", "filter_options", "local_time", "note_retry", "remote_command"]
+__all__ = ["filter_options", "local_time", "note_retry", "remote_command"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 
 
-class _Since(click.ParamType[datetime]):
-    """A time in the past: how long ago, or the time itself."""
-
-    name = "since"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        match = _AGO.fullmatch(value)
-        if match is not None:
-            return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        try:
-            return parse_time(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time. Use `30s`, `15m`, `1h`, `2d`, or a time such as 2026-11-23T21:50:00Z.")
-
-
-SINCE = _Since()
+def _since(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """Parse a time in the past: how long ago, or the time itself."""
+    if value is None:
+        return None
+    match = _AGO.fullmatch(value)
+    if match is not None:
+        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        return parse_time(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not a time. Use `30s`, `15m`, `1h`, `2d`, or a time such as 2026-11-23T21:50:00Z."
+        ) from None
 
 
 def remote_command(function: Callable[..., None]) -> click.Command:
@@ -77,7 +74,7 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--event-type", "event_types", multiple=True, metavar="TYPE", help="Only this type. Repeatable."),
         click.option("--channel", metavar="NAME", help="Only events with this channel."),
-        click.option("--since", type=SINCE, metavar="TIME", help="Start with stored events: `1h` ago, or a time."),
+        click.option("--since", callback=_since, metavar="TIME", help="Start with stored events: `1h` ago, or a time."),
     )
     for option in reversed(options):
         function = option(function)
