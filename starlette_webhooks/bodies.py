@@ -24,7 +24,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from starlette_webhooks.delivery.custom_headers import is_refused
-from starlette_webhooks.endpoints import UNSET, EndpointChanges
+from starlette_webhooks.endpoints import SECRET_OVERLAP, UNSET, EndpointChanges
 from starlette_webhooks.exceptions import InvalidBody, excerpt
 from starlette_webhooks.signing import parse_secret
 from starlette_webhooks.times import parse_time
@@ -194,6 +194,11 @@ class Rotation(Body):
     """A new secret. A random one by default."""
 
     key: Secret | None = None
+    overlap: Annotated[
+        int,
+        Field(ge=0, le=604_800, description="Seconds that the old secret stays valid. 0 ends it at once."),
+        BeforeValidator(_whole),
+    ] = SECRET_OVERLAP
 
 
 class EventTest(Body):

@@ -38,7 +38,6 @@ def same_secret() -> Conflict:
 def too_many_secrets() -> Conflict:
     """Return the error for a rotation while too many earlier secrets are still valid."""
     return Conflict(
-        "Too many secrets of this endpoint are still valid. Wait until older ones have expired, 24 hours after they "
-        "were replaced.",
+        "Too many secrets of this endpoint are still valid. Wait until older ones have expired.",
         code="too_many_secrets",
     )

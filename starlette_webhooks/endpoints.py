@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette_webhooks.events import format_time
 
 __all__ = [
+    "SECRET_OVERLAP",
     "UNSET",
     "Endpoint",
     "EndpointChanges",
@@ -19,6 +20,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+SECRET_OVERLAP = 86_400
+"""Seconds that a secret stays valid after its rotation, unless the caller chooses otherwise."""
 
 
 class Unset:

@@ -11,7 +11,7 @@ from starlette_webhooks.audit import CODE, Action, Actor, record
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.bodies import EndpointChange, EndpointCreation, EventTest, Recovery, Rotation, check_body
 from starlette_webhooks.delivery.origins import shown_origin
-from starlette_webhooks.endpoints import UNSET, Endpoint, EndpointStats, Unset
+from starlette_webhooks.endpoints import SECRET_OVERLAP, UNSET, Endpoint, EndpointStats, Unset
 from starlette_webhooks.event_type_names import check_in_catalog, describe_unknown
 from starlette_webhooks.event_types import ENDPOINT_DISABLED, EventType, EventTypes
 from starlette_webhooks.events import Event
@@ -150,22 +150,24 @@ class TenantEndpoints:
         self._record("secret.read", id)
         return secret
 
-    async def rotate(self, id: str, key: str | None = None) -> str:
-        """Replace the secret of an endpoint, and return the new one. The old one stays valid for 24 hours.
+    async def rotate(self, id: str, key: str | None = None, *, overlap: int = SECRET_OVERLAP) -> str:
+        """Replace the secret of an endpoint, and return the new one.
 
         Args:
             key: The new secret. Random by default.
+            overlap: Seconds that the old secret stays valid, one day by default and seven days at most. 0 ends it at
+                once, for a secret that has leaked.
 
         Raises:
-            InvalidBody: The key is not a valid secret.
+            InvalidBody: The key is not a valid secret, or the overlap is too long.
             Conflict: The endpoint already has this secret, or was rotated too often in a short time.
         """
-        body = check_body(Rotation, {} if key is None else {"key": key})
+        body = check_body(Rotation, {"overlap": overlap} if key is None else {"key": key, "overlap": overlap})
         return await self.rotate_from(id, body)
 
     async def rotate_from(self, id: str, body: Rotation) -> str:
         """Like `rotate`, from the body of a request."""
-        secret = _found(await self._backend.rotate_secret(self._tenant, id, body.key))
+        secret = _found(await self._backend.rotate_secret(self._tenant, id, body.key, overlap=body.overlap))
         self._record("secret.rotated", id)
         return secret
 

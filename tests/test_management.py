@@ -79,6 +79,8 @@ async def test_a_secret_is_read_and_rotated(endpoints: TenantEndpoints) -> None:
     assert await endpoints.rotate(id, SECRET) == SECRET
     with pytest.raises(InvalidBody, match="key"):
         await endpoints.rotate(id, "short")
+    with pytest.raises(InvalidBody, match="overlap"):
+        await endpoints.rotate(id, overlap=604_801)
 
 
 @pytest.mark.parametrize("secret", ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNA==", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNA"])

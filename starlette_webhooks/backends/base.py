@@ -13,7 +13,7 @@ from typing import ClassVar
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.operations import Operations
 from starlette_webhooks.dead_letters import DeadLetter
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
@@ -134,8 +134,13 @@ class Backend(Operations, ABC):
     async def get_secret(self, tenant: str, id: str) -> str | None: ...
 
     @abstractmethod
-    async def rotate_secret(self, tenant: str, id: str, key: str | None) -> str | None:
-        """Replace the secret of an endpoint with `key` or a random one. The old one stays valid for 24 hours."""
+    async def rotate_secret(
+        self, tenant: str, id: str, key: str | None, *, overlap: int = SECRET_OVERLAP
+    ) -> str | None:
+        """Replace the secret of an endpoint with `key` or a random one.
+
+        The previous one stays valid for `overlap` seconds. Stores shorten the validity of earlier ones too.
+        """
 
     @abstractmethod
     async def endpoint_stats(self, tenant: str, id: str, since: datetime, until: datetime) -> EndpointStats | None: ...

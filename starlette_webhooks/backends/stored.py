@@ -29,7 +29,7 @@ from starlette_webhooks.delivery.dispatcher import Dispatcher
 from starlette_webhooks.delivery.lookups import Lookups
 from starlette_webhooks.delivery.networks import Networks
 from starlette_webhooks.encryption import SecretBox
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats, Unset
+from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats, Unset
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import InvalidBody, NotRunning
@@ -274,12 +274,15 @@ class StoredBackend(StoredOperations, Backend):
         stored = await self._open_store.get_secret(tenant, id)
         return None if stored is None else self._box.open_secret(stored, tenant)
 
-    async def rotate_secret(self, tenant: str, id: str, key: str | None) -> str | None:
+    async def rotate_secret(
+        self, tenant: str, id: str, key: str | None, *, overlap: int = SECRET_OVERLAP
+    ) -> str | None:
         key = key or generate_secret()
         # Sealed twice, a secret looks different each time.
         if await self.get_secret(tenant, id) == key:
             raise same_secret()
-        done = await self._open_store.rotate_secret(tenant, id, self._box.seal_secret(key, tenant))
+        sealed = self._box.seal_secret(key, tenant)
+        done = await self._open_store.rotate_secret(tenant, id, sealed, overlap=overlap)
         return None if done is None else key
 
     async def reencrypt(self) -> int:

@@ -136,7 +136,7 @@ async def get_secret(call: Call[None]) -> Response:
 @operation_with_body(
     "POST",
     f"{_ENDPOINT}/secret/rotate",
-    "Replace the secret. The old one stays valid for 24 hours",
+    "Replace the secret. The old one stays valid for the chosen time",
     Rotation,
     scope="write",
     answer="Secret",
@@ -144,7 +144,7 @@ async def get_secret(call: Call[None]) -> Response:
     errors=(409,),
 )
 async def rotate_secret(call: Call[Rotation]) -> Response:
-    """Replace the secret of an endpoint. The old one stays valid for 24 hours."""
+    """Replace the secret of an endpoint. The old one stays valid for 24 hours, or the chosen time."""
     return json_response({"key": await _endpoints(call).rotate_from(call[ENDPOINT_ID], call.body)})
 
 

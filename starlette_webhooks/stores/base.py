@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.delivery.store import DeliveryListener, DeliveryStore
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.health import DatabaseHealth
@@ -116,8 +116,10 @@ class EndpointStore(Protocol):
     async def get_secret(self, tenant: str, endpoint_id: str) -> str | None:
         """Return the current secret."""
 
-    async def rotate_secret(self, tenant: str, endpoint_id: str, key: str) -> str | None:
-        """Make `key` the secret. The previous one stays valid for 24 hours.
+    async def rotate_secret(
+        self, tenant: str, endpoint_id: str, key: str, *, overlap: int = SECRET_OVERLAP
+    ) -> str | None:
+        """Make `key` the secret. The previous ones stay valid for `overlap` seconds at most.
 
         Raises `Conflict` if it already is the secret, or if too many secrets are still valid.
         """

@@ -7,7 +7,6 @@ __all__ = [
     "LIST_BYTES",
     "LIVE_SECRETS",
     "LOOKED_AT",
-    "OVERLAP_MS",
     "PAGE_BYTES",
     "REPLAY_EVENTS",
     "SOON_MS",
@@ -21,8 +20,6 @@ LIVE_SECRETS = 10
 """The maximum of valid secrets per endpoint."""
 LOOKED_AT = 5000
 """The maximum of attempts that one page looks at. With a filter that few attempts match, the page ends early."""
-OVERLAP_MS = 24 * 3600 * 1000
-"""How long a secret stays valid after its rotation."""
 PAGE_BYTES = 8_388_608
 """The maximum of payload bytes in one page, or in one read of the log's tail. A single event may exceed it."""
 REPLAY_EVENTS = 500

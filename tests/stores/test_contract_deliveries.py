@@ -220,6 +220,24 @@ async def test_an_endpoint_known_to_fail_counts_as_degraded(make_store: MakeStor
         assert [one.failing for one in page.endpoints] == [True]
 
 
+async def test_a_rotation_ends_earlier_secrets_after_the_chosen_time(make_store: MakeStore, clock: Clock) -> None:
+    async with running(make_store) as store:
+        endpoint = await add(store, secret="whsec_first")
+        await store.rotate_secret("acme", endpoint.id, "whsec_second", overlap=3600)
+        clock.advance(ms=MINUTE)
+        await store.rotate_secret("acme", endpoint.id, "whsec_third", overlap=2 * 3600)
+        for _ in range(3):
+            await emit(store)
+        (delivery,) = (await claim(store, each=1)).deliveries
+        assert delivery.secrets == ("whsec_third", "whsec_second", "whsec_first")
+        clock.advance(ms=3600 * 1000)
+        (delivery,) = (await claim(store, each=1)).deliveries
+        assert delivery.secrets == ("whsec_third", "whsec_second")
+        await store.rotate_secret("acme", endpoint.id, "whsec_fourth", overlap=0)
+        (delivery,) = (await claim(store, each=1)).deliveries
+        assert delivery.secrets == ("whsec_fourth",)
+
+
 async def test_the_current_secret_signs_first_and_expired_ones_not_at_all(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         endpoint = await add(store, secret="whsec_first")

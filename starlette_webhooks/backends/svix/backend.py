@@ -25,7 +25,7 @@ from starlette_webhooks.backends.svix.sending import Sending
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.encryption import SecretBox
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable, NotRunning
@@ -292,8 +292,10 @@ class SvixBackend(Backend):
     async def get_secret(self, tenant: str, id: str) -> str | None:
         return await self._svix.endpoints.secret(tenant, id)
 
-    async def rotate_secret(self, tenant: str, id: str, key: str | None) -> str | None:
-        return await self._svix.endpoints.rotate(tenant, id, key)
+    async def rotate_secret(
+        self, tenant: str, id: str, key: str | None, *, overlap: int = SECRET_OVERLAP
+    ) -> str | None:
+        return await self._svix.endpoints.rotate(tenant, id, key, overlap=overlap)
 
     async def endpoint_stats(self, tenant: str, id: str, since: datetime, until: datetime) -> EndpointStats | None:
         return await self._svix.endpoints.stats(tenant, id, since, until)

@@ -33,7 +33,6 @@ __all__ = ["Endpoints", "as_customers_fault"]
 
 _PAGE = 250
 _STATS_DAYS = timedelta(days=28)
-_GRACE = 86_400
 
 
 @contextmanager
@@ -197,7 +196,7 @@ class Endpoints:
             return None
         return out.key
 
-    async def rotate(self, tenant: str, identifier: str, key: str | None) -> str | None:
+    async def rotate(self, tenant: str, identifier: str, key: str | None, *, overlap: int) -> str | None:
         """See `Backend.rotate_secret`."""
         from svix.api import EndpointSecretRotateIn
 
@@ -208,7 +207,7 @@ class Endpoints:
             # Svix would accept it and store the same secret twice.
             raise same_secret()
         given = {} if key is None else {"key": key}
-        rotation = EndpointSecretRotateIn(grace_period_seconds=_GRACE, **given)
+        rotation = EndpointSecretRotateIn(grace_period_seconds=overlap, **given)
         try:
             with as_customers_fault():
                 # A self-hosted server answers 204, on which the SDK fails although the call succeeded.

@@ -12,7 +12,7 @@ from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
-from starlette_webhooks.stores.limits import LIST_BYTES, LIVE_SECRETS, OVERLAP_MS
+from starlette_webhooks.stores.limits import LIST_BYTES, LIVE_SECRETS
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.rows import text_size, to_endpoint
 
@@ -147,9 +147,11 @@ async def get_secret(database: Database, tenant: str, identifier: str) -> str | 
     return str(rows[0][0]) if rows else None
 
 
-async def rotate_secret(database: Database, tenant: str, identifier: str, key: str, *, now: int) -> str | None:
-    """Make `key` the secret of an endpoint. The previous one stays valid for 24 hours."""
-    values = (tenant, identifier, key, LIVE_SECRETS, now + OVERLAP_MS, now)
+async def rotate_secret(
+    database: Database, tenant: str, identifier: str, key: str, *, expiry: int, now: int
+) -> str | None:
+    """Make `key` the secret of an endpoint. The previous ones stay valid until `expiry` at most."""
+    values = {"tenant": tenant, "id": identifier, "key": key, "most": LIVE_SECRETS, "expiry": expiry, "now": now}
     ((problem,),) = await database.call(database.queries(_FILE)["rotate"], values)
     if problem == "none":
         return None

@@ -38,4 +38,12 @@ SELECT secret.key FROM webhooks.endpoint JOIN webhooks.endpoint_secret AS secret
 WHERE endpoint.tenant = %s AND endpoint.id = %s AND secret.expires_at IS NULL
 
 -- name: rotate
-SELECT webhooks.rotate_secret_1(%s, %s, %s, %s, %s, %s)
+-- The function expires the current secret. Earlier ones that would stay valid for longer are expired here too.
+WITH done AS MATERIALIZED (
+    SELECT webhooks.rotate_secret_1(%(tenant)s, %(id)s, %(key)s, %(most)s, %(expiry)s, %(now)s) AS problem
+), shortened AS (
+    UPDATE webhooks.endpoint_secret AS secret SET expires_at = %(expiry)s FROM webhooks.endpoint, done
+    WHERE done.problem IS NULL AND endpoint.tenant = %(tenant)s AND endpoint.id = %(id)s
+        AND secret.endpoint = endpoint.no AND secret.expires_at > %(expiry)s
+)
+SELECT problem FROM done

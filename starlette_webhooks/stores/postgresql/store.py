@@ -15,7 +15,7 @@ from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
 from starlette_webhooks.delivery.store import DeliveryListener
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.feed import Listener, StreamFilter
@@ -320,9 +320,13 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
         """See `EndpointStore.get_secret`."""
         return await endpoints.get_secret(self.database, tenant, endpoint_id)
 
-    async def rotate_secret(self, tenant: str, endpoint_id: str, key: str) -> str | None:
+    async def rotate_secret(
+        self, tenant: str, endpoint_id: str, key: str, *, overlap: int = SECRET_OVERLAP
+    ) -> str | None:
         """See `EndpointStore.rotate_secret`."""
-        return await endpoints.rotate_secret(self.database, tenant, endpoint_id, key, now=self.now())
+        now = self.now()
+        expiry = now + overlap * 1000
+        return await endpoints.rotate_secret(self.database, tenant, endpoint_id, key, expiry=expiry, now=now)
 
     # Attempts
 

@@ -13,7 +13,7 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
-from starlette_webhooks.stores.limits import LIST_BYTES, LIVE_SECRETS, OVERLAP_MS
+from starlette_webhooks.stores.limits import LIST_BYTES, LIVE_SECRETS
 from starlette_webhooks.stores.moments import from_ms
 from starlette_webhooks.stores.rows import text_size, to_endpoint
 from starlette_webhooks.stores.sqlite.queries import load_queries
@@ -173,8 +173,10 @@ def get_secret(connection: sqlite3.Connection, tenant: str, identifier: str) -> 
     return str(key)
 
 
-def rotate_secret(connection: sqlite3.Connection, tenant: str, identifier: str, key: str, now: int) -> str | None:
-    """Make `key` the secret of an endpoint. The previous one stays valid for 24 hours."""
+def rotate_secret(
+    connection: sqlite3.Connection, tenant: str, identifier: str, key: str, *, expiry: int, now: int
+) -> str | None:
+    """Make `key` the secret of an endpoint. The previous ones stay valid until `expiry` at most."""
     row = _row(connection, tenant, identifier)
     if row is None:
         return None
@@ -187,6 +189,6 @@ def rotate_secret(connection: sqlite3.Connection, tenant: str, identifier: str, 
     (current,) = connection.execute(_QUERIES["secret"], (no,)).fetchone()
     if current == key:
         raise same_secret()
-    connection.execute(_QUERIES["expire_secret"], (now + OVERLAP_MS, no))
+    connection.execute(_QUERIES["expire_secrets"], {"no": no, "expiry": expiry})
     connection.execute(_QUERIES["insert_secret"], (no, now, key))
     return key

@@ -63,8 +63,8 @@ SELECT key FROM endpoint_secret WHERE endpoint = ? AND expires_at IS NULL
 -- name: live_secrets
 SELECT count(*) FROM endpoint_secret WHERE endpoint = ? AND (expires_at IS NULL OR expires_at > ?)
 
--- name: expire_secret
-UPDATE endpoint_secret SET expires_at = ? WHERE endpoint = ? AND expires_at IS NULL
+-- name: expire_secrets
+UPDATE endpoint_secret SET expires_at = :expiry WHERE endpoint = :no AND ifnull(expires_at > :expiry, 1)
 
 -- name: drop_expired_secrets
 DELETE FROM endpoint_secret WHERE endpoint = ? AND expires_at <= ?

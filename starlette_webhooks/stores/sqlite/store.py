@@ -19,7 +19,7 @@ from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
 from starlette_webhooks.delivery.store import DeliveryListener
-from starlette_webhooks.endpoints import Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.feed import Entry, Listener, StreamFilter
@@ -234,11 +234,13 @@ class SQLiteStore(StoredOperations, Store):
         """See `EndpointStore.get_secret`."""
         return await self.database.read(partial(endpoints.get_secret, tenant=tenant, identifier=endpoint_id))
 
-    async def rotate_secret(self, tenant: str, endpoint_id: str, key: str) -> str | None:
+    async def rotate_secret(
+        self, tenant: str, endpoint_id: str, key: str, *, overlap: int = SECRET_OVERLAP
+    ) -> str | None:
         """See `EndpointStore.rotate_secret`."""
-        rotated = await self.database.write(
-            partial(endpoints.rotate_secret, tenant=tenant, identifier=endpoint_id, key=key, now=self.now())
-        )
+        now = self.now()
+        call = partial(endpoints.rotate_secret, tenant=tenant, identifier=endpoint_id, key=key)
+        rotated = await self.database.write(partial(call, expiry=now + overlap * 1000, now=now))
         self.database.scrub_soon()
         return rotated
 
