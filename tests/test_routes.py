@@ -252,6 +252,25 @@ def test_statistics_of_a_new_endpoint_are_zero(client: TestClient) -> None:
     assert (stats["success"], stats["fail"], stats["pending"], stats["buckets"]) == (0, 0, 0, [])
 
 
+def test_attempts_are_listed_over_all_endpoints_or_of_one(client: TestClient) -> None:
+    first, second = create(client), create(client)
+    create(client, tenant="globex")
+    (event,) = emit(client, ("invoice.paid", {}))
+    emit(client, ("invoice.paid", {}), tenant="globex")
+
+    def listed(**query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = client.get("/attempts", params=query, headers=ACME).json()["attempts"]
+        return found
+
+    wait_for(lambda: len(listed()) == 2)
+    assert {one["endpointId"] for one in listed()} == {first["id"], second["id"]}
+    assert {one["eventId"] for one in listed()} == {event}
+    assert [one["endpointId"] for one in listed(endpoint=second["id"], status_code_class="0")] == [second["id"]]
+    assert listed(status="success") == []
+    assert listed(endpoint=mint("ep_")) == []
+    assert client.get("/attempts?endpoint=x", headers=ACME).status_code == 400
+
+
 # Tenants and scopes
 
 
@@ -259,6 +278,7 @@ READS = [
     "/events",
     "/events/{event}",
     "/events/{event}/attempts",
+    "/attempts?endpoint={endpoint}",
     "/event-types",
     "/endpoints",
     "/endpoints/{endpoint}",
@@ -441,6 +461,7 @@ def test_callers_without_the_write_scope_see_no_query_of_a_url(client: TestClien
         f"/endpoints/{made['id']}",
         f"/endpoints/{made['id']}/attempts",
         f"/events/{event}/attempts",
+        "/attempts",
     ):
         assert "hunter2" in client.get(path, headers=ACME).text, path
         read = client.get(path, headers=bearer("acme-read")).text

@@ -20,6 +20,7 @@ OPERATIONS: tuple[Operation, ...] = (
     stream.create_ticket,
     events.get_event,
     events.list_event_attempts,
+    events.list_all_attempts,
     events.resend_event,
     events.send_test_event,
     catalog.list_event_types,

@@ -22,6 +22,7 @@ from starlette_webhooks.routes.parameters import (
     BEFORE,
     CHANNEL,
     ENDPOINT,
+    ENDPOINT_FILTER,
     EVENT_CURSOR,
     EVENT_ID,
     EVENT_TYPES,
@@ -35,6 +36,7 @@ __all__ = [
     "attempt_page",
     "attempt_query",
     "get_event",
+    "list_all_attempts",
     "list_event_attempts",
     "list_events",
     "resend_event",
@@ -132,6 +134,20 @@ def attempt_page(call: Call[None], page: Page[Attempt]) -> Response:
     """Return the response with a page of attempts."""
     attempts = [attempt.document(whole_url=call.writes) for attempt in page.items]
     return json_response({"attempts": attempts, "nextCursor": page.next_cursor, "done": page.done})
+
+
+@operation(
+    "GET",
+    "/attempts",
+    "Attempts to deliver, over all endpoints",
+    scope="read",
+    answer="AttemptPage",
+    parameters=(ENDPOINT_FILTER, *ATTEMPT_FILTERS),
+)
+async def list_all_attempts(call: Call[None]) -> Response:
+    """Return attempts over all endpoints, newest first."""
+    query = attempt_query(call, endpoint_id=call[ENDPOINT_FILTER])
+    return attempt_page(call, await call.services.backend.list_attempts(call.tenant, query))
 
 
 @operation_with_body(

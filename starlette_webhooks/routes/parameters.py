@@ -23,6 +23,7 @@ __all__ = [
     "CHANNEL",
     "ENDPOINT",
     "ENDPOINT_CURSOR",
+    "ENDPOINT_FILTER",
     "ENDPOINT_ID",
     "EVENT_CURSOR",
     "EVENT_ID",
@@ -31,6 +32,7 @@ __all__ = [
     "LAST_EVENT_ID_CAMEL",
     "LAST_EVENT_ID_HEADER",
     "LIMIT",
+    "NAV",
     "SINCE",
     "STATUS",
     "STATUS_CODE_CLASS",
@@ -181,6 +183,16 @@ def _id(name: str, key: str, what: str, pattern: str, is_id: Callable[[str], obj
     return Parameter(name, f"The id of the {what}.", schema, read, place="path", key=key)
 
 
+def _optional_id(name: str, key: str, what: str, pattern: str, is_id: Callable[[str], object]) -> Parameter[str | None]:
+    def read(values: Sequence[str]) -> str | None:
+        text = _once(name, values)
+        if text is not None and not is_id(text):
+            raise InvalidRequest(f"`{name}` is not the id of an {what}.")
+        return text
+
+    return Parameter(name, f"Only this {what}.", {"type": "string", "pattern": f"^{pattern}$"}, read, key=key)
+
+
 def _event_types(most: int) -> Parameter[tuple[str, ...]]:
     def read(values: Sequence[str]) -> tuple[str, ...]:
         names = [part.strip() for value in values for part in value.split(",")]
@@ -213,6 +225,7 @@ _is_attempt_id = re.compile(_ATTEMPT_PATTERN, re.ASCII).fullmatch
 EVENT_ID = _id("id", "eventId", "event", _EVENT_PATTERN, is_message_id)
 ENDPOINT_ID = _id("id", "endpointId", "endpoint", _ENDPOINT_PATTERN, is_endpoint_id)
 ENDPOINT = _id("endpoint", "endpoint", "endpoint", _ENDPOINT_PATTERN, is_endpoint_id)
+ENDPOINT_FILTER = _optional_id("endpoint", "endpointFilter", "endpoint", _ENDPOINT_PATTERN, is_endpoint_id)
 EVENT_TYPES = _event_types(20)
 CHANNEL = _channel(128)
 LIMIT = _limit(50, LARGEST_PAGE)
@@ -234,3 +247,4 @@ LAST_EVENT_ID_CAMEL = _text("lastEventId", "The same as the header `Last-Event-I
 LAST_EVENT_ID_HEADER = _text("Last-Event-ID", "The event to resume after.", place="header")
 TOKEN = _text("token", "From the link of `POST /portal`.", _FILLED)
 THEME = _text("theme", "`light` or `dark`. By default, the browser's setting.")
+NAV = _text("nav", "`none` leaves the navigation out, for a page that has its own around the portal.")

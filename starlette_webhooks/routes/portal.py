@@ -14,7 +14,7 @@ from starlette_webhooks.events import format_time
 from starlette_webhooks.exceptions import Forbidden
 from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, Operation, operation, operation_with_body
-from starlette_webhooks.routes.parameters import THEME, TOKEN
+from starlette_webhooks.routes.parameters import NAV, THEME, TOKEN
 
 __all__ = ["create_portal", "get_portal", "show_portal"]
 
@@ -27,7 +27,7 @@ show_portal = Operation(
     summary="The portal for customers",
     scope="read",
     answer="text/html",
-    parameters=(TOKEN, THEME),
+    parameters=(TOKEN, THEME, NAV),
 )
 """Served by `Portal`, which responds with HTML."""
 

@@ -11,6 +11,7 @@ from starlette_webhooks.backends.svix.applications import application_uid
 from starlette_webhooks.backends.svix.errors import Missing
 from starlette_webhooks.backends.svix.mapping import attempt_from, check_iterator, is_endpoint_id
 from starlette_webhooks.concurrency import each
+from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.pagination import Page
 
@@ -38,6 +39,10 @@ class Attempts:
 
     async def find(self, tenant: str, query: AttemptQuery) -> Page[Attempt]:
         """Return a page, newest first. `number` is 0 in lists of an endpoint, because Svix does not count."""
+        if query.event_id is None and query.endpoint_id is None:
+            raise InvalidRequest(
+                "Svix lists the attempts of one endpoint at a time. Name one with `endpoint`.", code="endpoint_required"
+            )
         check_iterator(query.cursor, "atmpt_", self_hosted=self._client.self_hosted)
         if query.event_id is not None and not is_message_id(query.event_id):
             return Page([], None, True)
