@@ -225,6 +225,12 @@ def test_the_theme_can_be_asked_for(host: TestClient, query: str, theme: str | N
     assert dict(page.tags)["html"].get("data-theme") == theme
 
 
+def test_the_page_names_the_tenant_and_may_leave_its_navigation_out(host: TestClient) -> None:
+    for query, nav in (("", ""), ("?nav=none", "none"), ("?nav=x", "")):
+        body = Page(host.get(f"{MOUNT}/dashboard{query}", headers={"x-user": "acme"}).text).body()
+        assert (body["data-tenant"], body["data-nav"]) == ("acme", nav)
+
+
 def test_files_are_kept_for_good_and_come_compressed(host: TestClient) -> None:
     address = f"{MOUNT}/dashboard"
     reference = next(
@@ -372,12 +378,14 @@ def test_a_public_url_is_absolute_and_bare(tmp_path: Path, url: str) -> None:
         make_settings(tmp_path, public_url=url)
 
 
-def test_the_redirect_keeps_the_theme_and_drops_the_token(host: TestClient) -> None:
+def test_the_redirect_keeps_the_look_and_drops_the_token(host: TestClient) -> None:
     url = host.post(f"{MOUNT}/portal", headers=bearer("acme")).json()["url"]
-    page = Page(host.get(f"{url}&theme=dark").text)
-    assert [field["value"] for tag, field in page.tags if field.get("name") == "theme"] == ["dark"]
-    answer = enter(host, url, theme="dark")
-    assert urljoin(str(answer.url), answer.headers["location"]) == f"http://testserver{MOUNT}/dashboard/?theme=dark"
+    page = Page(host.get(f"{url}&theme=dark&nav=none").text)
+    fields = {field["name"]: field["value"] for tag, field in page.tags if tag == "input"}
+    assert (fields["theme"], fields["nav"]) == ("dark", "none")
+    answer = enter(host, url, theme="dark", nav="none")
+    there = f"http://testserver{MOUNT}/dashboard/?theme=dark&nav=none"
+    assert urljoin(str(answer.url), answer.headers["location"]) == there
 
 
 def test_a_session_may_change_things_from_the_page_only(host: TestClient) -> None:

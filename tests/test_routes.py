@@ -278,7 +278,7 @@ READS = [
     "/events",
     "/events/{event}",
     "/events/{event}/attempts",
-    "/attempts?endpoint={endpoint}",
+    "/attempts",
     "/event-types",
     "/endpoints",
     "/endpoints/{endpoint}",

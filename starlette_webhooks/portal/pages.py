@@ -35,7 +35,7 @@ __all__ = ["Portal", "PortalHost", "portal_routes"]
 _METHODS = ("GET", "HEAD")
 _FORMS = ("/enter", "/sign-out")
 _MAX_FORM = 8192
-_THEMES = ("light", "dark")
+_LOOK = {"theme": ("light", "dark"), "nav": ("none",)}
 _STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "pages")
 
 
@@ -153,6 +153,7 @@ class Portal:
             "action": visit.beside("enter"),
             "token": token,
             "chosen": visit.theme,
+            "nav": visit.nav,
         }
         return visit.page("enter", facts, visit.headers())
 
@@ -168,9 +169,9 @@ class Portal:
         before = await host.find_session(visit.request)
         if before is not None:
             await host.sign_out(before)
-        theme = next((f"?theme={name}" for name in _THEMES if name == form.get("theme")), "")
+        look = urlencode({name: form[name] for name, known in _LOOK.items() if form.get(name) in known})
         left = max(1, int(session.expires - host.sessions.clock()))
-        return self._redirect(visit, f"./{theme}", token, left)
+        return self._redirect(visit, f"./?{look}" if look else "./", token, left)
 
     async def _sign_out(self, visit: _Visit, host: PortalHost) -> Response:
         check_same_origin(visit.request, self._settings.public_url)
@@ -235,6 +236,8 @@ class Portal:
             "write": "true" if settings.write_scope in principal.scopes else "false",
             "signature": self._signature,
             "out": visit.beside("sign-out") if signed_in else "",
+            "tenant": principal.tenant,
+            "nav": visit.nav,
         }
 
 
@@ -246,11 +249,15 @@ class _Visit:
         self.root = root
         self.path = path
         self.assets = assets
-        self.theme = next((name for name in _THEMES if name == request.query_params.get("theme")), "")
+        self.theme, self.nav = (self._look(name) for name in ("theme", "nav"))
         self._settings = settings
         # The browser resolves relative URLs by this path. Some frameworks change `path`, but not `raw_path`.
         sent = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
         self.slash = sent.partition(b"?")[0].endswith(b"/")
+
+    def _look(self, name: str) -> str:
+        asked = self.request.query_params.get(name, "")
+        return asked if asked in _LOOK[name] else ""
 
     def beside(self, name: str) -> str:
         """Return a URL below the portal, relative to the browser's address."""

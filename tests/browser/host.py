@@ -64,9 +64,15 @@ async def emit(request: Request) -> Response:
     return JSONResponse([event.id for event in events])
 
 
+async def streams(request: Request) -> Response:
+    """Figures of the streams."""
+    return JSONResponse(webhooks.health()["streams"])
+
+
 host = Starlette(
     routes=[
         Route("/emit", emit, methods=["POST"]),
+        Route("/streams", streams),
         Mount(MOUNT, webhooks),
         Mount("/settings/webhooks", webhooks.portal),
     ]

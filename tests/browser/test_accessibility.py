@@ -104,7 +104,7 @@ def test_no_page_has_a_serious_fault_of_accessibility_or_overflows(
         page.get_by_role("button", name=name, exact=True).click()
         check(page, axe, name)
         page.keyboard.press("Escape")
-    page.locator("table[aria-label=Deliveries] tbody button").first.click()
+    page.locator("table[aria-label=Deliveries] tbody a").first.click()
     check(page, axe, "attempt")
     page.keyboard.press("Escape")
     visitor.open("endpoints/new")

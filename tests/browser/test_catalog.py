@@ -7,14 +7,11 @@ import os
 import re
 import shutil
 import subprocess
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 from standardwebhooks import Webhook
 
-from starlette_webhooks.signing import generate_secret
 from tests.browser.host import EXAMPLE
 from tests.browser.visitor import Visit, verifies
 from tests.receivers import Receiver
@@ -31,10 +28,10 @@ def test_the_catalog_explains_an_event_type(visit: Visit) -> None:
     expect(rows.nth(4)).to_contain_text("customer.email")
     expect(rows.nth(6)).to_contain_text("lines[].sku")
     expect(page.get_by_role("group", name="Payload")).to_contain_text('"amountPaid": 9900')
-    python = page.get_by_role("group", name="Python code").inner_text()
+    python = page.get_by_role("group", name="FastAPI code").inner_text()
     compile(python, "snippet", "exec")
-    page.get_by_role("tab", name="Python").press("ArrowRight")
-    expect(page.get_by_role("group", name="JavaScript code")).to_contain_text("webhook.verify(")
+    page.get_by_role("tab", name="FastAPI").press("ArrowRight")
+    expect(page.get_by_role("group", name="Flask code")).to_contain_text("webhook.verify(")
 
 
 @pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("curl")), reason="openssl or curl is not installed.")
@@ -59,36 +56,3 @@ def test_the_commands_to_read_events_work_as_they_are(visit: Visit) -> None:
     environment = {**os.environ, "API_KEY": visitor.tenant}
     done = subprocess.run(["sh", "-eu", "-c", command], env=environment, check=True, capture_output=True, timeout=20)
     assert [one["id"] for one in json.loads(done.stdout)["events"]] == [event]
-
-
-@pytest.mark.parametrize("style", ["webhook", "svix", "both"])
-def test_the_python_snippet_accepts_genuine_webhooks_and_answers_400_to_others(
-    visit: Visit, monkeypatch: pytest.MonkeyPatch, style: str
-) -> None:
-    page = visit().open("catalog")
-    module = page.locator("script[type=module]").get_attribute("src")
-    source = page.evaluate(
-        "async ([app, style]) => (await import(new URL('snippets.js', new URL(app, location.href)))).python(style)",
-        [module, style],
-    )
-    secret = generate_secret()
-    monkeypatch.setenv("WEBHOOK_SECRET", secret)
-    namespace: dict[str, Any] = {"__name__": "snippet"}
-    exec(compile(source, "snippet", "exec"), namespace)
-    client = namespace["app"].test_client()
-    prefix = "svix" if style == "svix" else "webhook"
-    body, now = b'{"type": "invoice.paid", "data": {}}', datetime.now(UTC)
-
-    def status(body: bytes = body, **changes: str) -> int:
-        signature = Webhook(secret).sign("msg_1", now, body.decode(errors="replace"))
-        values = {"id": "msg_1", "timestamp": str(int(now.timestamp())), "signature": signature, **changes}
-        headers = {f"{prefix}-{name}": value for name, value in values.items() if value}
-        return int(client.post("/webhooks", data=body, headers=headers, content_type="application/json").status_code)
-
-    assert status() == 204
-    for signature in ["", "garbage", "v1", "v1,", "v1,garbage", "v1,\xe9", "v1,a,b", "v2,AAAA", ","]:
-        assert status(signature=signature) == 400, signature
-    for timestamp in ["", "garbage", "1e400", "nan", "0"]:
-        assert status(timestamp=timestamp) == 400, timestamp
-    assert status(id="msg_2") == 400
-    assert status(b"\xff") == 400

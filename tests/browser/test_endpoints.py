@@ -81,7 +81,7 @@ def test_a_new_customer_goes_from_nothing_to_recovered_deliveries(visit: Visit, 
     page.get_by_label("Result").select_option("fail")
     expect(rows).to_have_count(2)
     assert "status=fail" in page.url
-    rows.first.get_by_role("button").click()
+    rows.first.get_by_role("link").click()
     sheet = page.get_by_role("dialog")
     expect(sheet).to_contain_text("HTTP 503")
     expect(sheet).to_contain_text(IN_AN_HOUR)
@@ -139,11 +139,12 @@ def test_a_rotated_secret_is_shown_and_the_old_one_stays_valid(visit: Visit, rec
     old = visitor.api.get(f"endpoints/{identifier}/secret").json()["key"]
     page = visitor.open(f"endpoints/{identifier}")
     page.get_by_role("button", name="Rotate").click()
-    expect(page.get_by_role("dialog")).to_contain_text("For the next 24 hours, deliveries carry two signatures")
+    expect(page.get_by_role("dialog")).to_contain_text("deliveries carry two signatures")
     page.get_by_role("button", name="Rotate secret").click()
     secret = page.locator(".secret")
     expect(secret).to_have_text(re.compile("whsec_[A-Za-z0-9+/=]{32,}"))
     assert secret.inner_text() != old
+    expect(page.locator(".notice.info")).to_contain_text("The old one stays valid until")
     visitor.emit("document.created", {})
     wait_for(lambda: receiver.requests)
     for key in (old, secret.inner_text()):

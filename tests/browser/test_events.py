@@ -45,7 +45,7 @@ def test_events_are_listed_filtered_paged_and_resent(visit: Visit, receiver: Rec
     delivery.get_by_role("button", name="Resend").click()
     expect(pill(delivery, "Delivered")).to_be_visible()
     expect(delivery.locator("tbody tr")).to_have_count(2)
-    delivery.get_by_role("button", name="Attempt 2").click()
+    delivery.get_by_role("link", name="Attempt #2").click()
     expect(page.get_by_role("dialog")).to_contain_text("Manual")
 
 
@@ -69,7 +69,7 @@ def test_live_view_shows_events_as_they_happen_and_collects_them_while_paused(vi
     expect(rows).to_have_count(4)
     expect(rows.first).to_contain_text('{"number":3}')
 
-    rows.first.get_by_role("button").click()
+    rows.first.get_by_role("link").click()
     expect(page.get_by_role("dialog")).to_contain_text('"number": 3')
     page.keyboard.press("Escape")
     page.get_by_label("Event type").select_option("document.created")

@@ -30,7 +30,7 @@ def test_a_reader_sees_the_same_without_what_changes_things(visit: Visit, receiv
         controls = page.locator("main").locator("button, a.button")
         assert [text for text in controls.all_inner_texts() if changing.search(text)] == [], address
     page = reader.open(f"endpoints/{identifier}")
-    page.locator("table[aria-label=Deliveries] tbody button").first.click()
+    page.locator("table[aria-label=Deliveries] tbody a").first.click()
     expect(page.get_by_role("dialog")).to_contain_text('"title": "Plan"')
     expect(page.get_by_role("dialog").get_by_role("button", name="Resend")).to_have_count(0)
 
@@ -73,7 +73,7 @@ def test_hostile_text_is_shown_as_text(visit: Visit, receiver: Receiver) -> None
     for text in HOSTILE:
         shown = json.dumps(text, ensure_ascii=False)[1:-1].replace("\u202e", "\\u202e")
         expect(payload).to_contain_text(shown)
-    page.locator(".delivery tbody button").first.click()
+    page.locator(".delivery tbody a").first.click()
     expect(page.get_by_role("dialog")).to_contain_text(HOSTILE[2])
     page.keyboard.press("Escape")
 

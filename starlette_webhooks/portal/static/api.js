@@ -1,11 +1,14 @@
 // The client of the public HTTP routes. It also tracks whether the server can be reached.
 
-/** An error response: its `code` and `detail`, or a generic sentence if it had neither. */
+import { explain } from "./words.js";
+
+/** An error response, with its message in words for people, and the field of a form that it is about. */
 export class ApiError extends Error {
-  constructor(status, code, detail) {
-    super(detail);
+  constructor(status, code, words, field = null) {
+    super(words);
     this.status = status;
     this.code = code;
+    this.field = field;
   }
 }
 
@@ -75,8 +78,10 @@ export class Api extends EventTarget {
     if (response.ok) return document;
     if (response.status === 401) this.dispatchEvent(new Event("ended"));
     if (GATEWAY.has(response.status)) this.report();
-    const detail = typeof document?.detail === "string" ? document.detail : `The server answered ${response.status}.`;
-    throw new ApiError(response.status, String(document?.code ?? "error"), detail);
+    const code = String(document?.code ?? "error");
+    const detail = typeof document?.detail === "string" ? document.detail : "";
+    const { words, field } = explain(response.status, { code, detail }, response.headers.get("retry-after"));
+    throw new ApiError(response.status, code, words, field);
   }
 
   /** Report that the server cannot be reached, and probe until it can. */

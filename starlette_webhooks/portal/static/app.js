@@ -7,7 +7,7 @@ import { endpointPage } from "./endpoint.js";
 import { editEndpointPage, newEndpointPage } from "./endpoint_form.js";
 import { endpointsPage } from "./endpoints.js";
 import { eventPage, eventsPage } from "./events.js";
-import { refreshTimes } from "./format.js";
+import { ZONE, refreshTimes } from "./format.js";
 import { icon } from "./icons.js";
 import { livePage } from "./live.js";
 import { startPage } from "./start.js";
@@ -42,6 +42,8 @@ class Portal {
     this.signature = settings.signature;
     this.logo = settings.logo;
     this.out = settings.out;
+    this.tenant = settings.tenant;
+    this.alone = settings.nav === "none";
   }
 
   /** The event types, fetched once. */
@@ -81,15 +83,17 @@ class Portal {
       event.preventDefault();
       this.main.focus();
     });
+    const zone = h("footer", { class: "zone" }, `Times are in the time zone ${ZONE}.`);
     fill(
       document.getElementById("app"),
       skip,
-      h("div", { class: "frame" }, this.#sidebar(), h("div", { class: "content" }, this.banner, this.main)),
+      h("div", { class: this.alone ? "frame alone" : "frame" }, this.#sidebar(), h("div", { class: "content" }, this.banner, this.main, zone)),
       h("div", { id: "toasts", role: "status" }),
       h("div", { id: "announcer", class: "visually-hidden", "aria-live": "polite" }),
     );
     this.#watch();
     window.addEventListener("hashchange", () => this.#show());
+    window.addEventListener("message", followTheme);
     setInterval(refreshTimes, TICK);
     document.addEventListener("keydown", (event) => {
       if (event.key !== "/" || event.target.closest("input, textarea, select, dialog")) return;
@@ -101,10 +105,13 @@ class Portal {
   }
 
   #sidebar() {
+    this.links = [];
+    // The page that has ours in a frame navigates by the fragment of our address.
+    if (this.alone) return null;
     const mark = this.logo ? h("img", { class: "logo", src: this.logo, alt: "" }) : h("span", { class: "mark", "aria-hidden": "true" }, icon("live"));
     this.links = NAVIGATION.map(([name, label]) => h("a", { class: "nav-link", href: `#/${name}`, data: { name } }, icon(name), h("span", {}, label)));
     const note = this.write ? null : h("p", { class: "read-only" }, icon("lock"), "Read only");
-    return h("header", { class: "sidebar" }, h("div", { class: "brand" }, mark, h("span", {}, this.brand)), h("nav", { "aria-label": "Webhooks" }, this.links), note, this.#signOut());
+    return h("header", { class: "sidebar" }, h("div", { class: "brand" }, mark, h("div", {}, h("div", {}, this.brand), h("div", { class: "tenant", title: "Whose webhooks these are" }, this.tenant))), h("nav", { "aria-label": "Webhooks" }, this.links), note, this.#signOut());
   }
 
   // A session of a link is ours to end. That of the host is not.
@@ -176,6 +183,14 @@ class Portal {
   }
 }
 
+/** The page that has ours in a frame may change the theme: `{theme: "light" | "dark" | "system"}`. */
+function followTheme({ source, data }) {
+  // Which pages may have ours in a frame is for the Content-Security-Policy to say.
+  if (source !== window.parent || source === window || !["light", "dark", "system"].includes(data?.theme)) return;
+  if (data.theme === "system") document.documentElement.removeAttribute("data-theme");
+  else document.documentElement.dataset.theme = data.theme;
+}
+
 function decode(text) {
   try {
     return decodeURIComponent(text);
@@ -198,7 +213,7 @@ class View {
   }
 
   /** The heading of the page, with its actions. */
-  title(text, { mono = false, badge = null, text: note = null, actions = null } = {}) {
+  title(text, { mono = false, shown = text, badge = null, text: note = null, actions = null } = {}) {
     if (this.signal.aborted) return;
     document.title = visible(`${text} · ${this.brand}`);
     fill(
@@ -206,7 +221,7 @@ class View {
       h(
         "div",
         { class: "heading" },
-        h("div", { class: "heading-text" }, h("div", { class: "heading-line" }, h("h1", { class: mono ? "mono break" : null }, text), badge), note && h("div", { class: "sub" }, note)),
+        h("div", { class: "heading-text" }, h("div", { class: "heading-line" }, h("h1", { class: mono ? "mono break" : null }, shown), badge), note && h("div", { class: "sub" }, note)),
         actions && h("div", { class: "actions" }, actions),
       ),
     );

@@ -6,7 +6,8 @@ import { open } from "./dialogs.js";
 import { periodFilter, periodQuery, select, typeSelect } from "./forms.js";
 import { ago, duration, time } from "./format.js";
 import { pagedTable, loader } from "./lists.js";
-import { button, card, codeBlock, copyButton, empty, facts, linkButton, notice, pill, toast } from "./ui.js";
+import { button, card, codeBlock, copyButton, empty, facts, linkButton, notice, pill, rowId, rowLink, toast } from "./ui.js";
+import { masked } from "./urls.js";
 
 const STATUSES = [["", "Any result"], ["success", "Succeeded"], ["fail", "Failed"]];
 const CLASSES = [["", "Any response"], ["2", "2xx"], ["3", "3xx"], ["4", "4xx"], ["5", "5xx"], ["0", "No response"]];
@@ -51,8 +52,8 @@ export function attemptLog(app, view, endpoint, catalog) {
 }
 
 function attemptRow(app, attempt, show) {
-  const details = [h("span", { class: "small-only" }, time(attempt.timestamp)), h("span", { class: "mono faint" }, attempt.eventId), attempt.trigger !== "scheduled" && pill("quiet", TRIGGERS[attempt.trigger] ?? attempt.trigger)];
-  const opener = h("button", { type: "button", class: "cover strong", on: { click: show } }, attempt.eventType);
+  const details = [h("span", { class: "small-only" }, time(attempt.timestamp)), rowId(attempt.eventId, "event id"), attempt.trigger !== "scheduled" && pill("quiet", TRIGGERS[attempt.trigger] ?? attempt.trigger)];
+  const opener = rowLink(attemptAddress(attempt), { className: "strong", show }, attempt.eventType);
   return h(
     "tr",
     {},
@@ -61,6 +62,11 @@ function attemptRow(app, attempt, show) {
     h("td", { class: "wide number" }, duration(attempt.durationMs)),
     h("td", { class: "middle fit end" }, time(attempt.timestamp)),
   );
+}
+
+/** The address of an attempt: the page of its event, with the attempt open. */
+export function attemptAddress(attempt) {
+  return `#/events/${encodeURIComponent(attempt.eventId)}?attempt=${encodeURIComponent(attempt.id)}`;
 }
 
 /** One attempt in a side panel: the request, the response, and what happens next. */
@@ -72,7 +78,7 @@ export function showAttempt(app, attempt, endpoint, changed = () => {}) {
   const view = { signal: closer.signal };
   const go = linkButton("Open event", `#/events/${encodeURIComponent(attempt.eventId)}`, { small: true });
   go.addEventListener("click", () => dialog.close());
-  const resend = app.write && button("Resend", { small: true, glyph: "send", action: () => again() });
+  const resend = app.write && endpoint && !endpoint.disabled && button("Resend", { small: true, glyph: "send", action: () => again() });
   const again = async () => {
     await app.api.post(path`events/${attempt.eventId}/endpoints/${attempt.endpointId}/resend`);
     toast("Queued for delivery. The result will appear in a moment.");
@@ -127,7 +133,7 @@ function requestHeaders(app, attempt, endpoint) {
       "pre",
       { class: "code-text", tabindex: "0", role: "group", "aria-label": "Request headers" },
       h("span", { class: "t-word" }, "POST "),
-      attempt.url,
+      masked(attempt.url),
       "\n",
       lines.map(([name, value]) => [h("span", { class: "t-key" }, name), `: ${value}\n`]),
     ),

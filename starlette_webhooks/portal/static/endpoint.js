@@ -3,15 +3,16 @@
 import { h } from "./dom.js";
 import { path } from "./api.js";
 import { attemptCard } from "./attempts.js";
-import { chart } from "./charts.js";
 import { confirm } from "./dialogs.js";
 import { disabledWords, statePill } from "./endpoints.js";
-import { ago, number, rate } from "./format.js";
+import { ago, number } from "./format.js";
 import { loader } from "./lists.js";
 import { recover } from "./recover.js";
 import { secretCard } from "./secret.js";
+import { statisticsCard } from "./statistics.js";
 import { testButton } from "./testing.js";
 import { button, card, copyButton, facts, linkButton, notice, pill, toast } from "./ui.js";
+import { masked, urlField, urlText } from "./urls.js";
 
 const REFRESH = 10_000;
 const PAGE = 25;
@@ -28,54 +29,39 @@ export async function endpointPage(app, view) {
 }
 
 function content(app, view, endpoint, catalog, again) {
-  const deliveries = attemptCard(app, view, endpoint, catalog, app.write && button("Recover", { small: true, glyph: "rotate", action: () => recover(app, endpoint, refresh) }));
-  const figures = statistics(app, view, endpoint);
+  const deliveries = attemptCard(app, view, endpoint, catalog, app.write && !endpoint.disabled && button("Recover", { small: true, glyph: "rotate", action: () => recover(app, endpoint, refresh) }));
   const refresh = () => {
     if (view.signal.aborted) return;
     deliveries.reload();
     figures.reload();
   };
-  const timer = setInterval(() => idle(view) && refresh(), REFRESH);
+  const figures = statisticsCard(app, view, endpoint, catalog, refresh);
+  const timer = setInterval(() => idle(view, figures.element) && refresh(), REFRESH);
   view.signal.addEventListener("abort", () => clearInterval(timer));
-  view.title(endpoint.url, { mono: true, badge: statePill(endpoint), text: endpoint.description, actions: app.write && controls(app, endpoint, catalog, again, refresh) });
+  const address = urlField(endpoint.url);
+  view.title(masked(endpoint.url), { mono: true, shown: address.text, badge: [address.tools, statePill(endpoint)], text: endpoint.description, actions: app.write && controls(app, endpoint, catalog, again, refresh) });
   const fresh = view.query.get("created") !== null && app.write;
+  // A bar of the chart leads here.
+  if (view.query.get("show") === "deliveries") requestAnimationFrame(() => deliveries.element.scrollIntoView({ block: "start" }));
   return [
     fresh && notice("good", h("strong", {}, "Endpoint added. "), "Copy its signing secret to your server, then send a test event."),
     endpoint.disabled && notice("warn", h("strong", {}, "This endpoint is disabled. "), disabledWords(endpoint)),
-    h("div", { class: "columns" }, h("div", {}, figures, deliveries.element), h("aside", {}, secretCard(app, endpoint), setup(endpoint, catalog))),
+    h("div", { class: "columns" }, h("div", {}, figures.element, deliveries.element), h("aside", {}, secretCard(app, endpoint), setup(endpoint, catalog))),
   ];
 }
 
 /** Whether the page may refresh by itself: not while someone reads further down, views an attempt, or has the focus in the table. */
-function idle(view) {
+function idle(view, figures) {
   const rows = view.root.querySelector("tbody");
-  if (document.hidden || document.querySelector("dialog[open]") || !getSelection().isCollapsed) return false;
+  if (document.hidden || figures.contains(document.activeElement) || document.querySelector("dialog[open]") || !getSelection().isCollapsed) return false;
   return !rows || (rows.children.length <= PAGE && !rows.contains(document.activeElement));
 }
 
-function statistics(app, view, endpoint) {
-  return loader(app, view, {
-    rows: 2,
-    fetch: () => app.api.get(path`endpoints/${endpoint.id}/stats`, {}, view.signal),
-    render: (stats) => {
-      const tile = (label, value, kind = "") => h("div", { class: `tile ${kind}` }, h("dt", {}, label), h("dd", {}, value));
-      const tiles = h(
-        "dl",
-        { class: "tiles" },
-        tile("Success rate", rate(stats.success, stats.fail)),
-        tile("Succeeded", number(stats.success)),
-        tile("Failed", number(stats.fail), stats.fail ? "bad" : ""),
-        tile("Pending", number(stats.pending)),
-      );
-      return card("Last 24 hours", {}, tiles, chart(stats));
-    },
-  });
-}
-
 function controls(app, endpoint, catalog, again, refresh) {
-  const name = h("strong", { class: "mono break" }, endpoint.url);
+  const name = h("strong", {}, urlText(endpoint.url));
   const toggle = endpoint.disabled
     ? button("Enable", {
+        kind: "primary",
         glyph: "power",
         action: async () => {
           await app.api.patch(path`endpoints/${endpoint.id}`, { disabled: false });
@@ -112,7 +98,7 @@ function controls(app, endpoint, catalog, again, refresh) {
     },
   });
   const edit = linkButton("Edit", `#/endpoints/${encodeURIComponent(endpoint.id)}/edit`, { glyph: "edit" });
-  return [testButton(app, endpoint, catalog, refresh, { kind: "primary" }), edit, toggle, remove];
+  return [!endpoint.disabled && testButton(app, endpoint, catalog, refresh, { kind: "primary" }), toggle, edit, remove];
 }
 
 function setup(endpoint, catalog) {

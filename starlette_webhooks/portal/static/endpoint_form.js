@@ -2,7 +2,7 @@
 
 import { fill, h, uid } from "./dom.js";
 import { path } from "./api.js";
-import { field, formError } from "./forms.js";
+import { field, formError, problemOf } from "./forms.js";
 import { loader } from "./lists.js";
 import { typePicker } from "./type_picker.js";
 import { busy, button, card, iconButton, linkButton, toast } from "./ui.js";
@@ -53,33 +53,33 @@ function form(app, endpoint, catalog, label, home, save) {
   const origin = originOf(endpoint.url);
   url.addEventListener("input", () => headers.moved(origin !== null && ![origin, null].includes(originOf(url.value))));
   const error = h("div", {});
+  const fields = {
+    url: field("URL", url, { hint: "Your server must answer with a 2xx status within seconds, so do slow work afterwards. Redirects are not followed." }),
+    description: field("Description", description, { optional: true }),
+    eventTypes: types,
+    channels: field("Channels", channels, { optional: true, hint: "Send only events in one of these channels. Separate them with commas. Leave empty to send all." }),
+    rateLimit: field("Rate limit", limit, { optional: true, hint: "Maximum number of deliveries per second. Further deliveries wait." }),
+    headers,
+  };
   const submit = h("button", { type: "submit", class: "button primary" }, h("span", {}, label));
   const made = h(
     "form",
     { class: "form", novalidate: true },
     error,
-    card(
-      "Destination",
-      {},
-      field("URL", url, { hint: "Your server must answer with a 2xx status within seconds, so do slow work afterwards. Redirects are not followed." }),
-      field("Description", description, { optional: true }),
-    ),
+    card("Destination", {}, fields.url, fields.description),
     card("Events", { note: "Which events to send here." }, types.element),
-    card(
-      "Delivery",
-      {},
-      field("Channels", channels, { optional: true, hint: "Send only events in one of these channels. Separate them with commas. Leave empty to send all." }),
-      field("Rate limit", limit, { optional: true, hint: "Maximum number of deliveries per second. Further deliveries wait." }),
-      headers.element,
-    ),
+    card("Delivery", {}, fields.channels, fields.rateLimit, headers.element),
     h("div", { class: "form-foot" }, submit, linkButton("Cancel", home)),
   );
   made.addEventListener("submit", (event) => {
     event.preventDefault();
     busy(submit, async () => {
       formError(error, "");
-      const problem = checkUrl(url.value) ?? types.problem() ?? checkLimit(limit) ?? headers.problem();
-      if (problem) return formError(error, problem);
+      for (const one of Object.values(fields)) one.report("");
+      const problems = { headers: headers.problem(), rateLimit: checkLimit(limit), eventTypes: types.problem(), url: checkUrl(url.value) };
+      // The first field comes last, and gets the focus.
+      for (const [name, words] of Object.entries(problems)) if (words) fields[name].report(words);
+      if (Object.values(problems).some(Boolean)) return;
       const body = {
         url: url.value.trim(),
         description: description.value.trim(),
@@ -91,7 +91,8 @@ function form(app, endpoint, catalog, label, home, save) {
       try {
         await save(body);
       } catch (refused) {
-        formError(error, refused.message);
+        if (fields[refused.field]) fields[refused.field].report(refused.message);
+        else formError(error, refused.message);
       }
     });
   });
@@ -151,8 +152,15 @@ function headerEditor(names) {
   }
   const read = () => [...rows.children].map((row) => row.read()).filter(([name, value]) => name || value);
   const id = uid("headers");
+  const group = h("div", { class: "field", role: "group", "aria-labelledby": id, tabindex: "-1" }, h("span", { class: "label", id }, "Custom headers", h("span", { class: "optional" }, " optional")), place, leaving);
+  const problem = problemOf(group);
+  group.append(problem.element);
   return {
-    element: h("div", { class: "field", role: "group", "aria-labelledby": id }, h("span", { class: "label", id }, "Custom headers", h("span", { class: "optional" }, " optional")), place, leaving),
+    element: group,
+    report: (words) => {
+      fill(problem.element, words);
+      if (words) (rows.querySelector("input") ?? group).focus();
+    },
     moved: (away) => {
       const gone = away && names.length > 0 && !editing;
       leaving.textContent = gone ? "Saving removes these headers, because the URL leads to another server. Replace the headers to send some there." : "";

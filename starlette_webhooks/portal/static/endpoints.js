@@ -6,7 +6,8 @@ import { sparkline } from "./charts.js";
 import { count, rate } from "./format.js";
 import { icon } from "./icons.js";
 import { pagedTable } from "./lists.js";
-import { empty, linkButton, pill } from "./ui.js";
+import { copyButton, empty, linkButton, pill, rowLink } from "./ui.js";
+import { urlText } from "./urls.js";
 
 const REASONS = { gone: "Your server answered 410 Gone", failing: "Failed for days", manual: "Disabled manually" };
 const AT_A_TIME = 4;
@@ -63,11 +64,11 @@ function endpointRow(app, view, endpoint, queue) {
     }
   });
   const types = endpoint.eventTypes.length === 0 ? "All events" : count(endpoint.eventTypes.length, "type");
-  const link = h("a", { class: "cover mono break", href: `#/endpoints/${encodeURIComponent(endpoint.id)}` }, endpoint.url);
+  const link = rowLink(`#/endpoints/${encodeURIComponent(endpoint.id)}`, {}, h("span", { class: "above" }, urlText(endpoint.url)));
   return h(
     "tr",
     {},
-    h("td", { class: "grow" }, h("div", {}, link), endpoint.description && h("div", { class: "under" }, endpoint.description), below),
+    h("td", { class: "grow" }, h("div", { class: "row-url" }, link, h("span", { class: "row-id" }, copyButton(endpoint.url, "Copy URL"))), endpoint.description && h("div", { class: "under" }, endpoint.description), below),
     h("td", { class: "wide fit", title: endpoint.eventTypes.join("\n") || null }, types),
     h("td", { class: "middle fit" }, figures),
     h("td", { class: "fit" }, statePill(endpoint)),

@@ -2,12 +2,13 @@
 
 import { fill, h } from "./dom.js";
 import { path } from "./api.js";
-import { attemptPill, showAttempt } from "./attempts.js";
+import { attemptAddress, attemptPill, showAttempt } from "./attempts.js";
 import { periodFilter, periodQuery, typeSelect } from "./forms.js";
 import { ago, count, duration, size, time } from "./format.js";
 import { icon } from "./icons.js";
 import { loader, pagedTable, table } from "./lists.js";
-import { button, card, codeBlock, copyButton, empty, linkButton, pill, toast } from "./ui.js";
+import { button, card, codeBlock, copyButton, empty, linkButton, pill, rowId, rowLink, toast } from "./ui.js";
+import { urlText } from "./urls.js";
 
 const FILTERS = ["type", "channel", "period", "from", "to"];
 
@@ -38,12 +39,12 @@ export async function eventsPage(app, view) {
 }
 
 function eventRow(event) {
-  const link = h("a", { class: "cover strong", href: `#/events/${encodeURIComponent(event.id)}` }, event.eventType);
+  const link = rowLink(`#/events/${encodeURIComponent(event.id)}`, { className: "strong" }, event.eventType);
   return h(
     "tr",
     {},
     h("td", { class: "grow" }, h("div", {}, link), h("div", { class: "under preview" }, preview(event.payload?.data)), h("div", { class: "under small-only" }, time(event.timestamp))),
-    h("td", { class: "wide fit mono faint" }, event.id),
+    h("td", { class: "wide fit" }, rowId(event.id, "event id")),
     h("td", { class: "middle fit end" }, time(event.timestamp)),
     h("td", { class: "wide fit arrow" }, icon("chevron")),
   );
@@ -72,11 +73,16 @@ export async function eventPage(app, view) {
 }
 
 function deliveries(app, view, event) {
+  let wanted = view.query.get("attempt");
   const place = loader(app, view, {
     fetch: () => Promise.all([everyAttempt(app, event, view.signal), app.endpoints(view.signal)]),
     render: ([attempts, endpoints]) => {
       const known = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
       const tried = group(attempts);
+      // The address of an attempt opens it, once.
+      const asked = attempts.find((attempt) => attempt.id === wanted);
+      wanted = null;
+      if (asked) showAttempt(app, asked, known.get(asked.endpointId), () => place.reload());
       const shown = [...tried].map(([id, list]) => delivery(app, event, known.get(id), list, place.reload));
       const others = endpoints.filter((endpoint) => !tried.has(endpoint.id));
       if (shown.length === 0) shown.push(h("p", { class: "note" }, "This event was not delivered to any endpoint."));
@@ -123,7 +129,7 @@ function delivery(app, event, endpoint, attempts, changed) {
     h(
       "tr",
       {},
-      h("td", { class: "fit" }, h("button", { type: "button", class: "cover", on: { click: () => showAttempt(app, attempt, endpoint, changed) }, "aria-label": `Attempt ${attempt.number}` }, `#${attempt.number}`)),
+      h("td", { class: "fit" }, rowLink(attemptAddress(attempt), { show: () => showAttempt(app, attempt, endpoint, changed) }, h("span", { class: "visually-hidden" }, "Attempt "), `#${attempt.number}`)),
       h("td", { class: "fit" }, attemptPill(attempt)),
       h("td", { class: "wide number" }, duration(attempt.durationMs)),
       h("td", { class: "fit end" }, time(attempt.timestamp)),
@@ -131,12 +137,12 @@ function delivery(app, event, endpoint, attempts, changed) {
   return h(
     "article",
     { class: "delivery" },
-    h("div", { class: "delivery-head" }, h("div", {}, h("h3", { class: "mono break" }, endpoint?.url ?? last.url), h("p", { class: "under" }, state, count(attempts.length, "attempt"), waits && [" · next ", ago(last.nextAttemptAt)])), app.write && endpoint && resendButton(app, event, endpoint.id, "Resend", changed)),
+    h("div", { class: "delivery-head" }, h("div", {}, h("h3", {}, urlText(endpoint?.url ?? last.url)), h("p", { class: "under" }, state, count(attempts.length, "attempt"), waits && [" · next ", ago(last.nextAttemptAt)])), app.write && endpoint && !endpoint.disabled && resendButton(app, event, endpoint.id, "Resend", changed)),
     table("Attempts", [["Number", ""], ["Result", ""], ["Duration", "wide number"], ["Time", "end"]], h("tbody", {}, attempts.map(row))),
   );
 }
 
 function rest(app, event, endpoints, changed) {
-  const rows = endpoints.map((endpoint) => h("li", {}, h("span", { class: "mono break" }, endpoint.url), app.write && resendButton(app, event, endpoint.id, "Send", changed)));
+  const rows = endpoints.map((endpoint) => h("li", {}, urlText(endpoint.url), app.write && !endpoint.disabled && resendButton(app, event, endpoint.id, "Send", changed)));
   return h("details", { class: "rest" }, h("summary", {}, `${count(endpoints.length, "endpoint")} without an attempt`), h("ul", {}, rows));
 }

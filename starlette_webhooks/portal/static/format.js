@@ -11,8 +11,12 @@ const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const NUMBER = new Intl.NumberFormat("en");
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
+/** The reader's time zone, such as `Europe/Berlin`. */
+export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
 export const number = (value) => NUMBER.format(value);
 export const hour = (moment) => HOUR.format(moment);
+export const day = (moment) => DAY.format(moment);
 
 /** The moment in the reader's zone: the time if it is today, otherwise the day and the time. The exact time shows on hover. */
 export function time(text) {

@@ -3,18 +3,34 @@
 import { fill, h, uid } from "./dom.js";
 import { since } from "./format.js";
 
-/** A control with its label, and a hint that screen readers read with it. */
+/** A control with its label, and a hint that screen readers read with it. `.report(words)` shows an error at it. */
 export function field(label, control, { hint = null, optional = false } = {}) {
   control.id ||= uid("field");
   const help = hint && h("p", { class: "hint", id: uid("hint") }, hint);
-  if (help) control.setAttribute("aria-describedby", help.id);
-  return h(
+  const problem = problemOf(control, help?.id);
+  const made = h(
     "div",
     { class: "field" },
     h("label", { for: control.id }, label, optional && h("span", { class: "optional" }, " optional")),
     control,
+    problem.element,
     help,
   );
+  made.report = problem.report;
+  return made;
+}
+
+/** The place for an error of a control, or of a group that has `control` as its first one. */
+export function problemOf(control, described = "") {
+  const element = h("p", { class: "field-error", id: uid("error"), role: "alert" });
+  control.setAttribute("aria-describedby", `${described} ${element.id}`.trim());
+  const report = (words) => {
+    fill(element, words);
+    if (!words) return control.removeAttribute("aria-invalid");
+    control.setAttribute("aria-invalid", "true");
+    control.focus();
+  };
+  return { element, report };
 }
 
 /** A drop-down: `[[value, label], ...]`, or `[group, [[value, label], ...]]` for a group. */

@@ -4,8 +4,9 @@ import { h } from "./dom.js";
 
 const JSON_TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null)\b|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)/g;
 const CODE_TOKEN =
-  /(#[^\n]*|\/\/[^\n]*)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`[^`]*`)|\b(from|import|def|async|await|return|try|except|raise|if|else|not|const|let|new|function|throw|catch|export|printf|curl|openssl)\b/g;
+  /((?<!\S)#[^\n]*|(?<!\S)\/\/[^\n]*)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`[^`\n]*`)|\b(from|import|def|async|await|return|try|except|raise|if|elif|else|while|for|in|and|or|not|const|let|var|new|function|throw|catch|export|package|func|struct|range|printf|curl|openssl)\b/g;
 const MAX_COLOURED = 60_000;
+const TAB = 4;
 
 /** Nodes of a JSON text: keys, strings, numbers and words each in a class of their own. */
 export function json(text) {
@@ -28,6 +29,20 @@ export function code(text) {
 
 function tokens(text, pattern, make) {
   if (text.length > MAX_COLOURED) return [text];
+  return text.split("\n").flatMap((line, index) => {
+    const shown = line.trim() ? hanging(line, coloured(line, pattern, make)) : line;
+    return index ? ["\n", shown] : [shown];
+  });
+}
+
+// A long line continues below its own start, not at the margin. The text stays as it is, to be copied.
+function hanging(line, nodes) {
+  const width = line.match(/^\s*/)[0].replaceAll("\t", " ".repeat(TAB)).length;
+  // Tabs end at multiples of their size, measured from where the line continues.
+  return h("span", { class: "line", vars: { "--indent": `${width + TAB}ch` } }, nodes);
+}
+
+function coloured(text, pattern, make) {
   const nodes = [];
   let end = 0;
   for (const match of text.matchAll(pattern)) {

@@ -58,7 +58,27 @@ export function pagedTable(app, view, { label, head, fetch, row, blank }) {
 /** A table: `head` is `[[label, class], ...]`. */
 export function table(label, head, body) {
   const cells = head.map(([text, name]) => h("th", { scope: "col", class: name || null }, text || h("span", { class: "visually-hidden" }, "More")));
-  // The whole row is clickable, even where something covers its link or button.
-  body.addEventListener("click", (event) => event.target.closest("a, button") || event.target.closest("tr").querySelector(".cover")?.click());
+  rowsOpen(body, "tr");
   return h("table", { class: "table", "aria-label": label }, h("thead", {}, h("tr", {}, cells)), body);
+}
+
+/** A row opens by a click anywhere, except on an id. Text in it can be selected without opening it. */
+export function rowsOpen(body, selector) {
+  body.addEventListener(
+    "click",
+    (event) => {
+      const cover = event.target.closest(selector)?.querySelector(".cover");
+      const inside = event.target.closest("a, button, input, label, .row-id");
+      if (!cover || (inside && inside !== cover)) return;
+      // Keyboards and scripts send clicks without a position.
+      if (event.detail > 0 && !getSelection().isCollapsed) {
+        event.preventDefault();
+        event.stopPropagation();
+      } else if (!inside) {
+        const { ctrlKey, metaKey, shiftKey } = event;
+        cover.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, ctrlKey, metaKey, shiftKey }));
+      }
+    },
+    true,
+  );
 }

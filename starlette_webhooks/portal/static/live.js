@@ -5,7 +5,8 @@ import { open } from "./dialogs.js";
 import { preview } from "./events.js";
 import { typeSelect } from "./forms.js";
 import { count, time } from "./format.js";
-import { button, codeBlock, empty, linkButton, notice, pill } from "./ui.js";
+import { rowsOpen } from "./lists.js";
+import { button, codeBlock, copyButton, empty, linkButton, notice, pill, rowLink } from "./ui.js";
 
 const MAX_ROWS = 500;
 const RECENT = 20;
@@ -16,6 +17,7 @@ export async function livePage(app, view) {
   const pause = button("Pause", { glyph: "pause" });
   view.title("Live", { text: "New events appear at the top as they happen.", badge: state, actions: pause });
   const rows = h("ol", { class: "live", "aria-label": "Live events" });
+  rowsOpen(rows, "li");
   const blank = empty({ glyph: "live", title: "Listening", text: "No events since you opened this page." });
   const hint = h("div", {});
   const place = h("div", { class: "card flush" }, hint, rows, blank);
@@ -75,7 +77,8 @@ export async function livePage(app, view) {
 }
 
 function liveRow(event, fresh) {
-  const shown = h("button", { type: "button", class: "cover strong", on: { click: () => showEvent(event) } }, event.eventType);
+  const address = `#/events/${encodeURIComponent(event.id)}`;
+  const shown = rowLink(address, { className: "strong", show: () => showEvent(event) }, event.eventType);
   return h(
     "li",
     { class: fresh ? "fresh" : null, data: { id: event.id } },
@@ -86,7 +89,7 @@ function liveRow(event, fresh) {
 
 function showEvent(event) {
   const go = linkButton("Open event", `#/events/${encodeURIComponent(event.id)}`, { small: true });
-  const describe = h("p", { class: "dialog-note" }, h("span", { class: "mono break" }, event.id), " · ", time(event.timestamp));
+  const describe = h("p", { class: "dialog-note" }, h("span", { class: "mono break" }, event.id), copyButton(event.id, "Copy event id"), " · ", time(event.timestamp));
   const made = open(event.eventType, { className: "sheet", describe }, h("div", { class: "actions" }, go), codeBlock(event.payload, { label: "Payload" }));
   go.addEventListener("click", () => made.close());
 }

@@ -58,13 +58,19 @@ function* fields(root, schema, trail, depth, seen) {
       trail: here,
       type: typeName(root, value),
       required: (node.required ?? []).includes(name),
-      description: value.description ?? value.title ?? "",
+      description: value.description ?? titleOf(name, value),
       limits: LIMITS.filter(([key]) => value[key] !== undefined && value[key] !== null).map(([key, words]) => words(value[key])),
       values: value.enum ?? [],
     };
     yield* fields(root, value, here, depth + 1, inside);
     if (value.items) yield* fields(root, value.items, [...trail, `${name}[]`], depth + 1, inside);
   }
+}
+
+// Pydantic makes a title of each name, which says nothing more: `Invoiceid`, `Amount Paid`.
+function titleOf(name, { title = "" }) {
+  const letters = (text) => String(text).replace(/[^\p{L}\p{N}]/gu, "").toLowerCase();
+  return letters(title) === letters(name) ? "" : title;
 }
 
 const variants = (node) => [...(node.anyOf ?? []), ...(node.oneOf ?? [])];

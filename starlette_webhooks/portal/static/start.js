@@ -6,6 +6,7 @@ import { loader } from "./lists.js";
 import { reading, verification } from "./snippets.js";
 import { testButton } from "./testing.js";
 import { linkButton } from "./ui.js";
+import { urlText } from "./urls.js";
 
 const SAMPLE = { name: "test.ping", example: { hello: "world" } };
 
@@ -32,7 +33,7 @@ function steps(app, endpoints, catalog) {
     { class: "steps" },
     step(Boolean(first), "Add an endpoint", "Enter the URL of your server and choose the events to send there. The endpoint gets its own signing secret.", add),
     step(false, "Verify the signature", "Deliveries are signed according to Standard Webhooks. Put the endpoint's secret into WEBHOOK_SECRET, and verify each request before you trust it.", verification(app, type)),
-    step(false, "Send a test event", first ? ["It is delivered to ", h("code", { class: "break" }, first.url), " like a real event, and you see the response at once."] : "Once you have an endpoint, send it a test event and see its response.", test),
+    step(false, "Send a test event", first ? ["It is delivered to ", urlText(first.url), " like a real event, and you see the response at once."] : "Once you have an endpoint, send it a test event and see its response.", test),
     step(false, "Or read events without a server", "List events, or keep a stream open. Authenticate with an API key.", reading(app)),
   );
 }

@@ -7,6 +7,7 @@ import { field, typeSelect } from "./forms.js";
 import { duration } from "./format.js";
 import { attemptPill } from "./attempts.js";
 import { button, busy, codeBlock, notice } from "./ui.js";
+import { urlText } from "./urls.js";
 
 const PATIENCE = 25_000;
 const PING = "test.ping";
@@ -49,7 +50,7 @@ export function sendTest(app, endpoint, catalog, changed = () => {}) {
       }
     });
   });
-  const describe = h("p", { class: "dialog-note" }, h("span", { class: "mono break" }, endpoint.url));
+  const describe = h("p", { class: "dialog-note" }, urlText(endpoint.url));
   const made = open("Send a test event", { describe }, form, result);
   made.addEventListener("close", () => stop.abort());
 }
@@ -81,6 +82,6 @@ function outcome(attempt) {
 }
 
 /** A button that opens the dialog. */
-export function testButton(app, endpoint, catalog, changed, options = {}) {
-  return button("Send test", { glyph: "send", action: () => sendTest(app, endpoint, catalog, changed), ...options });
+export function testButton(app, endpoint, catalog, changed, { label = "Send test", ...options } = {}) {
+  return button(label, { glyph: "send", action: () => sendTest(app, endpoint, catalog, changed), ...options });
 }

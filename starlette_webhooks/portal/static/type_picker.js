@@ -1,11 +1,11 @@
 // Selecting event types from the catalog, by category and with search.
 
 import { fill, h, uid } from "./dom.js";
-import { byCategory } from "./forms.js";
+import { byCategory, problemOf } from "./forms.js";
 import { count } from "./format.js";
 import { icon } from "./icons.js";
 
-/** `{element, value(), problem()}`; no names mean all events. */
+/** `{element, value(), problem(), report(words)}`; no names mean all events. */
 export function typePicker(catalog, chosen) {
   const picked = new Set(chosen);
   const name = uid("which");
@@ -35,6 +35,7 @@ export function typePicker(catalog, chosen) {
   search.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
   toggle();
   tell();
+  const problem = problemOf(some);
   const element = h(
     "div",
     {},
@@ -45,9 +46,11 @@ export function typePicker(catalog, chosen) {
       h("label", { class: "choice" }, some, h("span", {}, h("strong", {}, "Selected events"), h("small", {}, "Only the event types that you select."))),
     ),
     panel,
+    problem.element,
   );
   return {
     element,
+    report: problem.report,
     value: () => (all.checked ? [] : [...picked]),
     problem: () => (some.checked && picked.size === 0 ? "Select at least one event type, or choose all events." : null),
   };

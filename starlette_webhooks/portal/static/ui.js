@@ -37,6 +37,24 @@ export function linkButton(label, href, { kind = "plain", glyph, small } = {}) {
   return h("a", { class: `button ${kind}${small ? " small" : ""}`, href }, glyph && icon(glyph), h("span", {}, label));
 }
 
+/** A link of a row that shows something in place. A new tab shows its own address. */
+export function rowLink(href, { className = "", show = null } = {}, ...children) {
+  const made = h("a", { class: `cover ${className}`, href, draggable: "false" }, children);
+  if (show) {
+    made.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      show();
+    });
+  }
+  return made;
+}
+
+/** An id in a row: selectable, with a button that copies it. */
+export function rowId(id, what) {
+  return h("span", { class: "row-id" }, h("span", { class: "mono faint break" }, id), copyButton(id, `Copy ${what}`));
+}
+
 /** A button with an icon only; its label is for screen readers and on hover. */
 export function iconButton(label, glyph, action) {
   const made = h("button", { type: "button", class: "icon-button", "aria-label": label, title: label }, icon(glyph));

@@ -1,0 +1,187 @@
+// Receivers for customers to paste into their own code. Anyone can send anything, so malformed headers are answered like
+// wrong ones. Every function returns the text of one file; `prefix` is that of the signature headers.
+
+const library = (prefix) => (prefix === "svix" ? "svix" : "standardwebhooks");
+const imported = (prefix) => `from ${prefix === "svix" ? "svix.webhooks" : "standardwebhooks"} import Webhook, WebhookVerificationError`;
+
+function fastapi(prefix) {
+  return `# pip install ${library(prefix)} "fastapi[standard]"
+import os
+
+from fastapi import FastAPI, Request, Response
+${imported(prefix)}
+
+app = FastAPI()
+webhook = Webhook(os.environ["WEBHOOK_SECRET"])  # whsec_...
+
+
+@app.post("/webhooks")
+async def receive(request: Request) -> Response:
+    try:
+        webhook.verify(await request.body(), dict(request.headers))
+        event = await request.json()
+    except (WebhookVerificationError, ValueError):
+        return Response(status_code=400)
+    print(event["type"], event["data"])
+    return Response(status_code=204)
+`;
+}
+
+function flask(prefix) {
+  return `# pip install ${library(prefix)} flask
+import json
+import os
+
+from flask import Flask, request
+${imported(prefix)}
+
+app = Flask(__name__)
+webhook = Webhook(os.environ["WEBHOOK_SECRET"])  # whsec_...
+
+
+@app.post("/webhooks")
+def receive():
+    try:
+        webhook.verify(request.get_data(), dict(request.headers))
+        event = json.loads(request.get_data())
+    except (WebhookVerificationError, ValueError):
+        return "", 400
+    print(event["type"], event["data"])
+    return "", 204
+`;
+}
+
+function django(prefix) {
+  return `# pip install ${library(prefix)} django
+import json
+import os
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+${imported(prefix)}
+
+webhook = Webhook(os.environ["WEBHOOK_SECRET"])  # whsec_...
+
+
+@csrf_exempt
+@require_POST
+def receive(request: HttpRequest) -> HttpResponse:
+    try:
+        webhook.verify(request.body, dict(request.headers))
+        event = json.loads(request.body)
+    except (WebhookVerificationError, ValueError):
+        return HttpResponse(status=400)
+    print(event["type"], event["data"])
+    return HttpResponse(status=204)
+
+
+urlpatterns = [path("webhooks", receive)]
+`;
+}
+
+function node(prefix) {
+  return `// receiver.mjs, for Node 18 or later, without packages
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { createServer } from "node:http";
+
+const key = Buffer.from(process.env.WEBHOOK_SECRET.replace("whsec_", ""), "base64");
+
+function isGenuine(headers, body) {
+  const id = headers["${prefix}-id"];
+  const timestamp = headers["${prefix}-timestamp"];
+  const age = Math.abs(Date.now() / 1000 - Number(timestamp));
+  if (!id || !(age < 300)) return false;
+  const digest = createHmac("sha256", key).update(\`\${id}.\${timestamp}.\`).update(body).digest("base64");
+  const expected = Buffer.from(\`v1,\${digest}\`);
+  return String(headers["${prefix}-signature"]).split(" ").some((text) => {
+    const given = Buffer.from(text);
+    return given.length === expected.length && timingSafeEqual(given, expected);
+  });
+}
+
+const server = createServer(async (request, response) => {
+  try {
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const body = Buffer.concat(chunks);
+    if (!isGenuine(request.headers, body)) return response.writeHead(400).end();
+    const event = JSON.parse(body);
+    console.log(event.type, event.data);
+    response.writeHead(204).end();
+  } catch {
+    response.writeHead(400).end();
+  }
+});
+
+server.listen(3000);
+`;
+}
+
+function go(prefix) {
+  return `// receiver.go, without packages
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func isGenuine(key []byte, header http.Header, body []byte) bool {
+	id, timestamp := header.Get("${prefix}-id"), header.Get("${prefix}-timestamp")
+	seconds, err := strconv.ParseInt(timestamp, 10, 64)
+	if err != nil || id == "" || time.Since(time.Unix(seconds, 0)).Abs() > 5*time.Minute {
+		return false
+	}
+	mac := hmac.New(sha256.New, key)
+	fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body)
+	expected := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	for _, given := range strings.Fields(header.Get("${prefix}-signature")) {
+		if hmac.Equal([]byte(given), []byte(expected)) {
+			return true
+		}
+	}
+	return false
+}
+
+func main() {
+	secret := strings.TrimPrefix(os.Getenv("WEBHOOK_SECRET"), "whsec_")
+	key, err := base64.StdEncoding.DecodeString(secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.HandleFunc("/webhooks", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+		if err != nil || !isGenuine(key, r.Header, body) {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		var event struct {
+			Type string          \`json:"type"\`
+			Data json.RawMessage \`json:"data"\`
+		}
+		if json.Unmarshal(body, &event) != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		fmt.Println(event.Type, string(event.Data))
+		w.WriteHeader(http.StatusNoContent)
+	})
+	log.Fatal(http.ListenAndServe(":3000", nil))
+}
+`;
+}
+
+/** The receivers by the name of their tab. */
+export const RECEIVERS = { FastAPI: fastapi, Flask: flask, Django: django, Node: node, Go: go };

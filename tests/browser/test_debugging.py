@@ -1,0 +1,158 @@
+"""What somebody needs whose endpoint fails: copies, links to share, charts, and errors in words."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.visitor import Visit, pill
+from tests.eventually import wait_for
+from tests.receivers import Receiver
+
+LONG = f"/{'segment/' * 12}the-end"
+
+
+def test_an_id_in_a_row_is_selected_without_opening_the_row_and_copied(visit: Visit) -> None:
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+    (event,) = visitor.emit("document.created", {})
+    page = visitor.open("events")
+    text = page.get_by_text(event)
+    text.dblclick()
+    assert page.evaluate("getSelection().toString()").strip() == event
+    expect(page.get_by_role("heading", level=1)).to_have_text("Events")
+    page.get_by_role("button", name="Copy event id").click()
+    assert page.evaluate("navigator.clipboard.readText()") == event
+    page.evaluate("getSelection().empty()")
+    page.get_by_role("link", name="document.created").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("document.created")
+
+
+def test_an_attempt_has_an_address_of_its_own(visit: Visit, receiver: Receiver) -> None:
+    visitor = visit()
+    visitor.endpoint(receiver.url)
+    visitor.emit("document.created", {"title": "Plan"})
+    wait_for(lambda: receiver.requests)
+    page = visitor.open("endpoints")
+    page.get_by_role("link", name=receiver.url).click()
+    link = page.locator("table[aria-label=Deliveries] tbody a")
+    link.click()
+    expect(page.get_by_role("dialog")).to_contain_text('"title": "Plan"')
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(receiver.url)
+    address = link.get_attribute("href")
+    assert address is not None
+    page = visitor.open(address.removeprefix("#/"))
+    expect(page.get_by_role("dialog")).to_contain_text("Attempt 1")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", level=1)).to_have_text("document.created")
+
+
+def test_a_url_is_shortened_in_the_middle_and_its_query_is_masked_until_asked(visit: Visit) -> None:
+    visitor = visit()
+    url = f"http://127.0.0.1:9{LONG}?token=hunter2"
+    identifier = visitor.endpoint(url)
+    page = visitor.open("endpoints")
+    row = page.locator("table[aria-label=Endpoints] tbody tr")
+    expect(row).to_contain_text(re.compile(r"http://127\.0\.0\.1:9/segment/.*….*the-end\?••••"))
+    assert "hunter2" not in page.content()
+    visitor.open(f"endpoints/{identifier}")
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_contain_text("the-end?••••")
+    assert "hunter2" not in page.content() + page.title()
+    page.get_by_role("button", name="Show the whole URL").click()
+    expect(heading).to_contain_text(url)
+
+
+def test_a_bar_of_the_chart_opens_its_attempts(visit: Visit, receiver: Receiver) -> None:
+    visitor = visit()
+    identifier = visitor.endpoint(receiver.url)
+    page = visitor.open(f"endpoints/{identifier}")
+    expect(page.get_by_text("Copy the signing secret")).to_be_visible()
+    expect(page.locator(".tile")).to_have_count(0)
+    visitor.emit("document.created", {})
+    wait_for(lambda: visitor.api.get(f"endpoints/{identifier}/stats").json()["success"])
+    page.reload()
+    expect(page.locator(".tile", has_text="Response time")).to_contain_text(re.compile(r"\d m?s"))
+    for period, bars in (("1", 24), ("7", 28), ("30", 30)):
+        page.get_by_label("Period").select_option(period)
+        expect(page.locator(".bar")).to_have_count(bars)
+        expect(page.get_by_role("link", name="1 success, 0 failures")).to_have_count(1)
+    page.get_by_role("link", name="1 success, 0 failures").click()
+    expect(page.get_by_label("Time", exact=True)).to_have_value("custom")
+    expect(page.locator("table[aria-label=Deliveries] tbody tr")).to_have_count(1)
+
+
+def test_an_error_is_at_its_field_in_words_for_people(visit: Visit) -> None:
+    page = visit().open("endpoints/new")
+    page.get_by_label("URL").fill("http://127.0.0.1:9/x")
+    page.get_by_label("Channels").fill("with spaces, ok")
+    page.get_by_role("button", name="Add endpoint").click()
+    channels = page.get_by_label("Channels")
+    expect(channels).to_be_focused()
+    expect(channels).to_have_attribute("aria-invalid", "true")
+    expect(channels).to_have_accessible_description(re.compile("Use at most 10 channels"))
+    channels.fill("")
+    page.get_by_label("Rate limit").fill("20000")
+    page.get_by_role("button", name="Add endpoint").click()
+    expect(page.get_by_label("Rate limit")).to_be_focused()
+    expect(page.get_by_role("alert")).to_have_text("Enter a whole number from 1 to 10,000, or nothing for no limit.")
+
+
+def test_a_form_keeps_event_types_that_were_retired(visit: Visit) -> None:
+    visitor = visit()
+    identifier = visitor.endpoint("http://127.0.0.1:9/x", eventTypes=["invoice.paid", "document.shared"])
+    catalog = visitor.api.get("event-types").json()
+    kept = [one for one in catalog["eventTypes"] if one["name"] != "document.shared"]
+    visitor.page.route("**/event-types", lambda route: route.fulfill(json={"eventTypes": kept}))
+    page = visitor.open(f"endpoints/{identifier}/edit")
+    expect(page.get_by_text("No longer in the catalog")).to_be_visible()
+    page.get_by_label("Description").fill("Changed")
+    page.get_by_role("button", name="Save changes").click()
+    expect(page.get_by_text("Changes saved")).to_be_visible()
+    changed = visitor.api.get(f"endpoints/{identifier}").json()
+    assert (changed["description"], changed["eventTypes"]) == ("Changed", ["invoice.paid", "document.shared"])
+
+
+def test_nothing_is_offered_that_a_disabled_endpoint_would_refuse(visit: Visit, receiver: Receiver) -> None:
+    visitor = visit()
+    identifier = visitor.endpoint(receiver.url)
+    (event,) = visitor.emit("document.created", {})
+    wait_for(lambda: receiver.requests)
+    visitor.api.patch(f"endpoints/{identifier}", json={"disabled": True})
+    page = visitor.open(f"endpoints/{identifier}")
+    expect(pill(page, "Disabled")).to_be_visible()
+    for name in ("Send test", "Recover"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+    visitor.open(f"events/{event}")
+    expect(page.locator(".delivery")).to_be_visible()
+    expect(page.get_by_role("button", name="Resend")).to_have_count(0)
+
+
+def test_an_embedded_portal_leaves_its_navigation_out_and_follows_the_theme_of_the_page_around_it(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.page
+    page.goto(f"{visitor.server.url}/streams")
+    address = "/api/v1/webhooks/dashboard?nav=none&theme=light#/events"
+    page.evaluate(
+        "(src) => document.body.replaceChildren(Object.assign(document.createElement('iframe'), { src }))",
+        address,
+    )
+    inside = page.frame_locator("iframe")
+    expect(inside.get_by_role("heading", name="No events yet")).to_be_visible()
+    expect(inside.get_by_role("navigation")).to_have_count(0)
+    for theme, shown in (("dark", "dark"), ("light", "light")):
+        page.evaluate("(theme) => frames[0].postMessage({ theme }, '*')", theme)
+        expect(inside.locator("html")).to_have_attribute("data-theme", shown)
+    # Of other pages, and of the portal itself, nothing is taken.
+    page.frames[1].evaluate("window.postMessage({ theme: 'dark' }, '*')")
+    page.evaluate("frames[0].postMessage({ theme: 'pink' }, '*')")
+    page.frames[1].evaluate("new Promise((resolve) => setTimeout(resolve))")
+    expect(inside.locator("html")).to_have_attribute("data-theme", "light")
+
+
+def test_the_page_names_the_tenant_and_the_time_zone(visit: Visit) -> None:
+    visitor = visit(timezone_id="Asia/Kathmandu")
+    page = visitor.open("endpoints")
+    expect(page.locator(".tenant")).to_have_text(visitor.tenant)
+    expect(page.get_by_text("Asia/Katmandu").or_(page.get_by_text("Asia/Kathmandu"))).to_be_visible()
