@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +39,7 @@ __all__ = [
     "Recovery",
     "Rotation",
     "TicketRequest",
+    "UndeliveredRetry",
     "check_body",
 ]
 
@@ -225,6 +226,21 @@ class Recovery(Body):
         """Raise `InvalidBody` unless `since` is before `until`."""
         if self.until is not None and self.until <= self.since:
             raise InvalidBody("`since` must be before `until`.", code=_INVALID_TIME)
+
+
+class UndeliveredRetry(Body):
+    """A filter of the undelivered deliveries to retry. All that are exhausted or failing by default."""
+
+    endpoint: Annotated[str, StringConstraints(pattern=r"^ep_[0-9A-Za-z]{22,40}$")] | None = None
+    event_types: Annotated[list[EventTypeName], Field(max_length=20)] = []
+    states: Annotated[list[Literal["exhausted", "failing"]], Field(max_length=2)] = []
+    status_code_class: Annotated[
+        Annotated[int, Field(ge=0, le=5), BeforeValidator(_whole)] | None,
+        Field(description="The class of the last status. 0 for no response."),
+    ] = None
+    before: Annotated[Time | None, Field(description="Only events from before this time.")] = None
+    after: Annotated[Time | None, Field(description="Only events from this time on.")] = None
+    count_only: Annotated[StrictBool, Field(description="Count what would be retried, and retry nothing.")] = False
 
 
 class TicketRequest(Body):

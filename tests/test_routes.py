@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,6 +41,12 @@ def emit(client: TestClient, *events: tuple[str, dict[str, Any]], tenant: str = 
         client.post("/test", json={"eventType": name, "data": data}, headers=bearer(tenant)).json()["id"]
         for name, data in events
     ]
+
+
+def send(client: TestClient, webhooks: Webhooks, tenant: str = "acme") -> None:
+    """Emit an event as the host does, not a test event."""
+    assert client.portal is not None
+    client.portal.call(partial(webhooks.emitter(tenant).send, "invoice.paid", {"amountPaid": 1}))
 
 
 def create(client: TestClient, tenant: str = "acme", **fields: Any) -> dict[str, Any]:
@@ -197,9 +205,10 @@ def test_an_endpoint_is_created_read_changed_and_deleted(client: TestClient) -> 
     assert endpoint["headers"] == ["X-Token"]
     assert (endpoint["disabled"], endpoint["rateLimit"], endpoint["metadata"]) == (False, 5, {"team": "a"})
     path = f"/endpoints/{endpoint['id']}"
-    assert client.get(path, headers=ACME).json() == endpoint
+    read = client.get(path, headers=ACME).json()
+    assert read == {**endpoint, "health": read["health"]}
     assert client.get("/endpoints", headers=ACME).json() == {
-        "endpoints": [endpoint],
+        "endpoints": [read],
         "nextCursor": None,
         "done": True,
     }
@@ -271,6 +280,62 @@ def test_attempts_are_listed_over_all_endpoints_or_of_one(client: TestClient) ->
     assert client.get("/attempts?endpoint=x", headers=ACME).status_code == 400
 
 
+def test_an_endpoint_shows_how_it_is_doing(client: TestClient, webhooks: Webhooks) -> None:
+    made = create(client)
+    assert "health" not in made
+    path = f"/endpoints/{made['id']}"
+    calm = client.get(path, headers=ACME).json()["health"]
+    assert (calm["failingSince"], calm["disablesAt"], calm["waiting"], calm["error"]) == (None, None, 0, "")
+    send(client, webhooks)
+    wait_for(lambda: client.get(path, headers=ACME).json()["health"]["failingSince"])
+    health = client.get(path, headers=ACME).json()["health"]
+    assert (health["statusCode"], health["waiting"]) == (0, 1)
+    assert health["error"]
+    days = datetime.fromisoformat(health["disablesAt"]) - datetime.fromisoformat(health["failingSince"])
+    assert days == timedelta(days=5)
+    (listed,) = client.get("/endpoints", headers=ACME).json()["endpoints"]
+    assert listed["health"]["failingSince"] == health["failingSince"]
+
+
+def test_what_was_not_delivered_is_listed_counted_and_retried(settings: WebhooksSettings) -> None:
+    # What is due within seconds is not retried earlier.
+    webhooks = make_webhooks(settings.model_copy(update={"retry_schedule": (0.0, 3600.0, 3600.0)}))
+    with TestClient(make_app(webhooks), base_url="http://testserver" + MOUNT) as client:
+        made = create(client)
+        create(client, tenant="globex")
+
+        send(client, webhooks)
+        send(client, webhooks, "globex")
+
+        def listed(tenant: str = "acme", **query: str) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = client.get("/undelivered", params=query, headers=bearer(tenant)).json()[
+                "undelivered"
+            ]
+            return found
+
+        wait_for(lambda: listed(state="failing"))
+        (one,) = listed()
+        assert (one["endpointId"], one["attempts"], one["statusCode"]) == (made["id"], 1, 0)
+        assert listed(endpoint=made["id"], status_code_class="0") == [one]
+        assert (
+            listed(state="exhausted")
+            == listed(endpoint=mint("ep_"))
+            == listed(tenant="globex", endpoint=made["id"])
+            == []
+        )
+        filters = {"endpoint": made["id"], "states": ["failing"], "statusCodeClass": 0}
+        path = "/undelivered/retry"
+        counted = client.post(path, json={**filters, "countOnly": True}, headers=ACME)
+        assert (counted.status_code, counted.json()) == (
+            202,
+            {"matching": 1, "exact": True, "queued": 0, "disabled": 0},
+        )
+        assert client.post(path, json=filters, headers=bearer("globex")).json()["matching"] == 0
+        assert client.post(path, json=filters, headers=ACME).json()["queued"] == 1
+        wait_for(lambda: listed()[0]["attempts"] == 2)
+        assert client.post(path, json={"states": ["waiting"]}, headers=ACME).status_code == 422
+
+
 # Tenants and scopes
 
 
@@ -279,6 +344,7 @@ READS = [
     "/events/{event}",
     "/events/{event}/attempts",
     "/attempts",
+    "/undelivered",
     "/event-types",
     "/endpoints",
     "/endpoints/{endpoint}",
@@ -295,6 +361,7 @@ WRITES: list[tuple[str, str, Any]] = [
     ("POST", "/endpoints/{endpoint}/recover", {"since": "2026-01-01T00:00:00Z"}),
     ("POST", "/endpoints/{endpoint}/test", {}),
     ("POST", "/events/{event}/endpoints/{endpoint}/resend", {}),
+    ("POST", "/undelivered/retry", {}),
     ("DELETE", "/endpoints/{endpoint}", None),
 ]
 ALL = [("GET", path, None) for path in READS] + WRITES + [("POST", "/events/stream/ticket", {})]

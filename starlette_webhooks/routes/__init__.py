@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from starlette_webhooks.portal.pages import Portal, portal_routes
-from starlette_webhooks.routes import catalog, endpoints, events, keys, openapi, portal, stream
+from starlette_webhooks.routes import catalog, endpoints, events, keys, openapi, portal, stream, undelivered
 from starlette_webhooks.routes.operations import Operation
 
 __all__ = ["OPERATIONS", "build_routes"]
@@ -22,6 +22,8 @@ OPERATIONS: tuple[Operation, ...] = (
     events.list_event_attempts,
     events.list_all_attempts,
     events.resend_event,
+    undelivered.list_undelivered,
+    undelivered.retry_undelivered,
     events.send_test_event,
     catalog.list_event_types,
     catalog.sync,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from starlette.responses import Response
 
 from starlette_webhooks.audit import actor_of
 from starlette_webhooks.bodies import Body, EndpointChange, EndpointCreation, EventTest, Recovery, Rotation
+from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.management import TenantEndpoints
+from starlette_webhooks.operations import EndpointQuery
+from starlette_webhooks.routes.endpoint_health import read_health
 from starlette_webhooks.routes.events import ATTEMPT_FILTERS, attempt_page, attempt_query
 from starlette_webhooks.routes.messages import json_response, while_connected
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
@@ -59,8 +64,11 @@ def _cost(body: EndpointChange) -> int:
 )
 async def list_endpoints(call: Call[None]) -> Response:
     """Return a page of endpoints."""
-    page = await _endpoints(call).list(limit=call[LIMIT], cursor=call[ENDPOINT_CURSOR])
-    endpoints = [endpoint.document(whole_url=call.writes) for endpoint in page.items]
+    limit, cursor = call[LIMIT], call[ENDPOINT_CURSOR]
+    page = await _endpoints(call).list(limit=limit, cursor=cursor)
+    # As many as on the page, which ends early if its endpoints are large.
+    query = EndpointQuery(tenant=call.tenant, limit=len(page.items), cursor=cursor)
+    endpoints = await _documents(call, page.items, query)
     return json_response({"endpoints": endpoints, "nextCursor": page.next_cursor, "done": page.done})
 
 
@@ -85,7 +93,23 @@ async def create_endpoint(call: Call[EndpointCreation]) -> Response:
 @operation("GET", _ENDPOINT, "One endpoint", scope="read", answer="Endpoint", parameters=(ENDPOINT_ID,))
 async def get_endpoint(call: Call[None]) -> Response:
     """Return one endpoint."""
-    return json_response((await _endpoints(call).get(call[ENDPOINT_ID])).document(whole_url=call.writes))
+    endpoint = await _endpoints(call).get(call[ENDPOINT_ID])
+    query = EndpointQuery(tenant=call.tenant, endpoint_id=endpoint.id, limit=1)
+    (document,) = await _documents(call, [endpoint], query)
+    return json_response(document)
+
+
+async def _documents(call: Call[None], endpoints: Sequence[Endpoint], query: EndpointQuery) -> list[dict[str, Any]]:
+    """Return endpoints with their health, which `query` finds."""
+    if not endpoints:
+        return []
+    services = call.services
+    health = await read_health(services.backend, query, disable_after=services.settings.disable_after)
+    documents = []
+    for endpoint in endpoints:
+        known = {"health": health[endpoint.id]} if endpoint.id in health else {}
+        documents.append({**endpoint.document(whole_url=call.writes), **known})
+    return documents
 
 
 @operation_with_body(

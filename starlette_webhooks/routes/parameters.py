@@ -15,6 +15,7 @@ from starlette_webhooks.exceptions import InvalidRequest, NotFound
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.pagination import LARGEST_PAGE, invalid_cursor
 from starlette_webhooks.times import parse_time
+from starlette_webhooks.undelivered import UndeliveredState
 
 __all__ = [
     "AFTER",
@@ -34,11 +35,13 @@ __all__ = [
     "LIMIT",
     "NAV",
     "SINCE",
+    "STATE",
     "STATUS",
     "STATUS_CODE_CLASS",
     "THEME",
     "TICKET",
     "TOKEN",
+    "UNDELIVERED_CURSOR",
     "UNTIL",
     "Parameter",
     "Schema",
@@ -56,6 +59,7 @@ _ENDPOINT_PATTERN = "ep_[0-9A-Za-z]{22,40}"
 # An id of 20 bytes that starts with `a` or a later letter was minted after 2148, or is too large.
 _EVENT_PATTERN = "msg_[0-9A-Z][0-9A-Za-z]{26}"
 _ATTEMPT_PATTERN = "atmpt_[0-9A-Za-z]{27}"
+_UNDELIVERED_PATTERN = rf"{_ENDPOINT_PATTERN}\.(exhausted|failing|waiting)\.{_EVENT_PATTERN}"
 # In JSON Schema, `5.0` is an integer too.
 _WHOLE = re.compile(r"(\d{1,9})(?:\.0+)?", re.ASCII)
 _UNENCODED_PLUS = re.compile(r" (?=\d\d:\d\d$)")
@@ -234,6 +238,15 @@ ENDPOINT_CURSOR = _cursor("endpointCursor", _ENDPOINT_PATTERN, is_endpoint_id)
 ATTEMPT_CURSOR = _cursor("attemptCursor", _ATTEMPT_PATTERN, _is_attempt_id)
 BEFORE = _time("before", "Only items from before this time.")
 AFTER = _time("after", "Only items from this time on.")
+STATE: Parameter[UndeliveredState | None] = _choice(
+    "state",
+    "Only deliveries in this state: `exhausted` (no attempts left), `failing` (waits for a retry) or `waiting` (for "
+    "its first attempt).",
+    *get_args(UndeliveredState),
+)
+UNDELIVERED_CURSOR = _cursor(
+    "undeliveredCursor", _UNDELIVERED_PATTERN, re.compile(_UNDELIVERED_PATTERN, re.ASCII).fullmatch
+)
 SINCE = _time("since", "The start. By default, one day before `until`.")
 UNTIL = _time("until", "The end. By default, now. At most 31 days after `since`.")
 STATUS: Parameter[AttemptStatus | None] = _choice(

@@ -72,6 +72,7 @@ class Services:
     Attributes:
         sessions: Issues portal sessions and resolves tickets.
         document: The OpenAPI document, for routes at this server: a path or a URL.
+        retries: The tenants whose undelivered deliveries are being retried.
     """
 
     backend: Backend
@@ -87,6 +88,7 @@ class Services:
     limits: TenantLimits = field(repr=False)
     test_quota: DailyQuota = field(repr=False)
     requested: RequestedDeliveries = field(repr=False)
+    retries: set[str] = field(default_factory=set, repr=False)
 
     def scope_name(self, access: Access) -> str:
         """Return the name of a scope from the settings."""

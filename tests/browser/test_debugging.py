@@ -156,3 +156,38 @@ def test_the_page_names_the_tenant_and_the_time_zone(visit: Visit) -> None:
     page = visitor.open("endpoints")
     expect(page.locator(".tenant")).to_have_text(visitor.tenant)
     expect(page.get_by_text("Asia/Katmandu").or_(page.get_by_text("Asia/Kathmandu"))).to_be_visible()
+
+
+def test_a_failing_endpoint_comes_first_says_why_and_what_it_missed_is_retried(
+    visit: Visit, receiver: Receiver
+) -> None:
+    visitor = visit()
+    receiver.status = 503
+    failing = visitor.endpoint(receiver.url)
+    visitor.emit("document.created", {"title": "Plan"})
+    wait_for(lambda: visitor.api.get(f"endpoints/{failing}").json()["health"]["failingSince"])
+    visitor.endpoint("http://127.0.0.1:9/new")
+    page = visitor.open("endpoints")
+    rows = page.locator("table[aria-label=Endpoints] tbody tr")
+    expect(pill(rows.nth(0), "Failing")).to_be_visible()
+    expect(pill(rows.nth(1), "Enabled")).to_be_visible()
+    rows.nth(0).get_by_role("link").click()
+    banner = page.locator(".notice.bad")
+    expect(banner).to_contain_text(
+        re.compile(r"Failing since .* Last answer: HTTP 503\. It will be disabled in [45] days")
+    )
+    expect(banner).to_contain_text("1 delivery is waiting for it.")
+
+    banner.get_by_role("link", name="See what was not delivered").click()
+    missed = page.locator("table[aria-label=Undelivered] tbody tr")
+    expect(missed).to_have_count(1)
+    expect(missed).to_contain_text("HTTP 503")
+    receiver.status = 200
+    page.get_by_role("button", name="Retry all of these").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Retry 1 delivery?")
+    page.get_by_role("button", name="Retry now").click()
+    expect(page.get_by_text("1 queued.")).to_be_visible()
+    page.get_by_label("State").select_option("failing")
+    wait_for(lambda: not visitor.api.get("undelivered").json()["undelivered"])
+    page.get_by_label("State").select_option("")
+    expect(page.get_by_role("heading", name="No matches")).to_be_visible()

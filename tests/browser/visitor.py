@@ -13,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from tests.browser.host import MOUNT
 from tests.servers import Server
 
-PAGES = ["start", "endpoints", "endpoints/new", "events", "live", "catalog", "catalog/invoice.paid"]
+PAGES = ["start", "endpoints", "endpoints/new", "events", "undelivered", "live", "catalog", "catalog/invoice.paid"]
 
 
 HOSTILE = [

@@ -12,8 +12,9 @@ import { icon } from "./icons.js";
 import { livePage } from "./live.js";
 import { startPage } from "./start.js";
 import { button, failure, toast } from "./ui.js";
+import { undeliveredPage } from "./undelivered.js";
 
-const NAVIGATION = [["start", "Getting started"], ["endpoints", "Endpoints"], ["events", "Events"], ["live", "Live"], ["catalog", "Event catalog"]];
+const NAVIGATION = [["start", "Getting started"], ["endpoints", "Endpoints"], ["events", "Events"], ["undelivered", "Undelivered"], ["live", "Live"], ["catalog", "Event catalog"]];
 const ROUTES = [
   [/^start$/, startPage],
   [/^endpoints$/, endpointsPage],
@@ -22,6 +23,7 @@ const ROUTES = [
   [/^endpoints\/([^/]+)\/edit$/, editEndpointPage, "write"],
   [/^events$/, eventsPage],
   [/^events\/([^/]+)$/, eventPage],
+  [/^undelivered$/, undeliveredPage],
   [/^live$/, livePage],
   [/^catalog$/, catalogPage],
   [/^catalog\/([^/]+)$/, eventTypePage],

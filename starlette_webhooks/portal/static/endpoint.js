@@ -4,14 +4,14 @@ import { h } from "./dom.js";
 import { path } from "./api.js";
 import { attemptCard } from "./attempts.js";
 import { confirm } from "./dialogs.js";
-import { disabledWords, statePill } from "./endpoints.js";
 import { ago, number } from "./format.js";
+import { healthNotice, statePill } from "./health.js";
 import { loader } from "./lists.js";
 import { recover } from "./recover.js";
 import { secretCard } from "./secret.js";
 import { statisticsCard } from "./statistics.js";
 import { testButton } from "./testing.js";
-import { button, card, copyButton, facts, linkButton, notice, pill, toast } from "./ui.js";
+import { button, card, copyButton, facts, linkButton, notice, toast } from "./ui.js";
 import { masked, urlField, urlText } from "./urls.js";
 
 const REFRESH = 10_000;
@@ -45,7 +45,7 @@ function content(app, view, endpoint, catalog, again) {
   if (view.query.get("show") === "deliveries") requestAnimationFrame(() => deliveries.element.scrollIntoView({ block: "start" }));
   return [
     fresh && notice("good", h("strong", {}, "Endpoint added. "), "Copy its signing secret to your server, then send a test event."),
-    endpoint.disabled && notice("warn", h("strong", {}, "This endpoint is disabled. "), disabledWords(endpoint)),
+    healthNotice(endpoint),
     h("div", { class: "columns" }, h("div", {}, figures.element, deliveries.element), h("aside", {}, secretCard(app, endpoint), setup(endpoint, catalog))),
   ];
 }
@@ -117,6 +117,5 @@ function setup(endpoint, catalog) {
       ["Added", ago(endpoint.createdAt)],
       ["Updated", ago(endpoint.updatedAt)],
     ),
-    endpoint.disabled ? pill("quiet", "Not delivering") : null,
   );
 }

@@ -6,25 +6,12 @@ import { sparkline } from "./charts.js";
 import { count, rate } from "./format.js";
 import { icon } from "./icons.js";
 import { pagedTable } from "./lists.js";
-import { copyButton, empty, linkButton, pill, rowLink } from "./ui.js";
+import { statePill, urgency } from "./health.js";
+import { copyButton, empty, linkButton, rowLink } from "./ui.js";
 import { urlText } from "./urls.js";
 
-const REASONS = { gone: "Your server answered 410 Gone", failing: "Failed for days", manual: "Disabled manually" };
 const AT_A_TIME = 4;
-
-/** Whether an endpoint receives events, in one word. */
-export function statePill(endpoint) {
-  if (!endpoint.disabled) return pill("good", "Enabled");
-  const failed = endpoint.disabledReason === "gone" || endpoint.disabledReason === "failing";
-  return pill(failed ? "bad" : "quiet", "Disabled", REASONS[endpoint.disabledReason]);
-}
-
-/** Why an endpoint is disabled, in one sentence. */
-export function disabledWords(endpoint) {
-  if (endpoint.disabledReason === "gone") return "Your server answered 410 Gone, which means that it wants no more deliveries.";
-  if (endpoint.disabledReason === "failing") return "Every delivery failed for days, so the endpoint was disabled.";
-  return "Nothing is delivered here. Events are still stored.";
-}
+const SHOWN = 50;
 
 export async function endpointsPage(app, view) {
   view.title("Endpoints", {
@@ -32,9 +19,12 @@ export async function endpointsPage(app, view) {
     actions: app.write && linkButton("Add endpoint", "#/endpoints/new", { kind: "primary", glyph: "plus" }),
   });
   const queue = limited(AT_A_TIME);
-  const fetch = async (cursor) => {
-    const page = await app.api.get("endpoints", { limit: 50, cursor }, view.signal);
-    return { ...page, items: page.endpoints };
+  let all = [];
+  // What needs attention comes first, on whichever page of the API it is.
+  const fetch = async (start) => {
+    if (start === null) all = (await app.endpoints(view.signal)).sort((one, other) => urgency(one) - urgency(other));
+    const end = (start ?? 0) + SHOWN;
+    return { items: all.slice(start ?? 0, end), nextCursor: end, done: end >= all.length };
   };
   const blank = () =>
     empty({

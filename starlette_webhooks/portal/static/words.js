@@ -2,6 +2,9 @@
 
 const WORDS = {
   endpoint_disabled: "This endpoint is disabled. Enable it first.",
+  too_many_deliveries: "That is too much for one go. Choose one endpoint or a shorter time.",
+  retry_running: "A retry is already running. Wait until it has ended.",
+  not_supported: "This is not available with the service that delivers your webhooks.",
   recovery_running: "A recovery of this endpoint is already running. Wait until it has ended.",
   same_secret: "This is already the current secret.",
   too_many_secrets: "Too many earlier secrets of this endpoint are still valid. Wait until some of them have expired.",
