@@ -30,6 +30,7 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 SECRET_NAMES = {"dsn", "headers", "key", "keys", "location", "password", "secret", "secrets", "token", "url"}
 # Fields with such a name that contain no secret, and why.
 HARMLESS = {
+    "starlette_webhooks.client.objects.Endpoint.headers": "names of headers",
     "starlette_webhooks.delivery.client.Reply.headers": "two headers of a response",
     "starlette_webhooks.routes.parameters.Parameter.key": "a name in the OpenAPI document",
     "starlette_webhooks.testing.receiver.Delivery.headers": "what a test received",

@@ -159,11 +159,12 @@ async def _start(rows: UndeliveredRows, cursor: str | None) -> _Position:
     endpoint_id, state, event_id = parts.groups()
     found = await rows.locate(endpoint_id, event_id)
     if found is None:
-        raise invalid_cursor()
+        # The endpoint was deleted meanwhile. Repeating deliveries is better than leaving some out.
+        return _Position()
     number, event, due = found
     rank = next(rank for rank, one in enumerate(STATES) if one == state)
     if event is None or (state == "waiting" and due is None):
-        # It was removed or delivered meanwhile. Repeating deliveries is better than leaving some out.
+        # It was removed or delivered meanwhile.
         return _Position(number, rank)
     return _Position(number, rank, (due or 0, event))
 

@@ -96,7 +96,7 @@ def test_the_page_shows_a_lost_connection_and_then_the_missed_events(visit: Visi
     expect(page.get_by_text("Reconnected")).to_be_visible()
     expect(page.locator(".banner")).to_be_hidden()
     expect(page.get_by_role("heading", name="No endpoints yet")).to_be_visible()
-    page.get_by_role("link", name="Live").click()
+    page.get_by_role("link", name="Live", exact=True).click()
     expect(rows).to_have_count(2)
 
 

@@ -97,7 +97,7 @@ def test_the_page_works_at_any_mount(visit: Visit, receiver: Receiver, at: str) 
     page.get_by_role("button", name="Send test event").click()
     expect(page.locator(".test-result")).to_contain_text("Delivered.")
     page.keyboard.press("Escape")
-    page.get_by_role("link", name="Live").click()
+    page.get_by_role("link", name="Live", exact=True).click()
     expect(pill(page, "Live")).to_be_visible()
 
 

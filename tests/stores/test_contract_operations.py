@@ -189,7 +189,17 @@ async def test_a_page_continues_although_the_delivery_before_it_is_gone(make_sto
         assert {one.event_id for one in rest.items} == {one.id for one in sent} - {page.items[0].event_id}
 
 
-@pytest.mark.parametrize("cursor", ["x", "ep_1.failing", "ep_1.failing.msg_000000000000000000000000000"])
+async def test_a_cursor_of_an_endpoint_that_is_gone_starts_again(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        endpoints = [await add(store) for _ in range(2)]
+        await emit(store)
+        page = await store.find_undelivered(UndeliveredQuery(limit=1))
+        await store.delete_endpoint("acme", page.items[0].endpoint_id)
+        (rest,) = (await store.find_undelivered(UndeliveredQuery(cursor=page.next_cursor))).items
+        assert {rest.endpoint_id, page.items[0].endpoint_id} == {one.id for one in endpoints}
+
+
+@pytest.mark.parametrize("cursor", ["x", "ep_1.failing"])
 async def test_an_invalid_cursor_of_undelivered_deliveries_is_refused(make_store: MakeStore, cursor: str) -> None:
     async with running(make_store) as store:
         with pytest.raises(InvalidRequest, match="Invalid cursor"):
