@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from starlette_webhooks.portal.pages import Portal, portal_routes
-from starlette_webhooks.routes import catalog, endpoints, events, keys, openapi, portal, stream, undelivered
+from starlette_webhooks.routes import browser, catalog, endpoints, events, keys, openapi, portal, stream, undelivered
 from starlette_webhooks.routes.operations import Operation
 
 __all__ = ["OPERATIONS", "build_routes"]
@@ -40,6 +40,8 @@ OPERATIONS: tuple[Operation, ...] = (
     endpoints.test_endpoint,
     openapi.get_openapi,
     keys.get_keys,
+    browser.get_client_module,
+    browser.get_client_types,
     portal.get_portal,
     portal.create_portal,
     portal.show_portal,

@@ -14,19 +14,22 @@ from starlette_webhooks import APIKeys, Webhooks, WebhooksMiddleware
 from tests.browser.host import EVENT_TYPES, MOUNT, by_cookie, by_key
 from tests.pages import DOCS, blocks
 
-SESSION, KEY = blocks(DOCS / "howto" / "stream-to-a-browser.md", "js")
+MODULE, SESSION, KEY = blocks(DOCS / "howto" / "stream-to-a-browser.md", "js")
 RETRY = re.compile(rb"(?<=^retry: )\d{3,}$", re.MULTILINE)
 PAUSE = "1000 + 4000 * Math.random()"
 assert PAUSE in KEY
 PAGES = {
     # What arrives is shown in the title, so that the test can wait for it.
+    "module": MODULE.replace("console.log(", "window.seen.push(") + "\nfollow({ key: location.hash.slice(1) });",
     "session": SESSION.replace("console.log(", "window.seen.push("),
     "key": f"{KEY.replace(PAUSE, '0')}\nfollow(location.hash.slice(1), (event) => window.seen.push(event.eventType));",
 }
 
 
 async def page(request: Request) -> HTMLResponse:
-    return HTMLResponse(f"<script>window.seen = [];\n{PAGES[request.path_params['name']]}</script>")
+    name = request.path_params["name"]
+    kind = ' type="module"' if name == "module" else ""
+    return HTMLResponse(f"<script{kind}>window.seen = [];\n{PAGES.get(name, '')}</script>")
 
 
 async def health(request: Request) -> JSONResponse:

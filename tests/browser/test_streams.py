@@ -42,7 +42,7 @@ def expect_events(page: Page, *event_types: str) -> None:
     page.wait_for_function("(wanted) => JSON.stringify(window.seen) === wanted", arg=wanted, timeout=20_000)
 
 
-@pytest.mark.parametrize("name", ["session", "key"])
+@pytest.mark.parametrize("name", ["module", "session", "key"])
 def test_a_browser_over_the_limit_of_streams_retries_until_there_is_room(
     browser: Browser, tmp_path: Path, name: str
 ) -> None:
