@@ -89,6 +89,7 @@ class Webhooks:
         from starlette_webhooks.environment import load_settings
         from starlette_webhooks.portal.pages import Portal
         from starlette_webhooks.routes import OPERATIONS, build_routes
+        from starlette_webhooks.routes.asyncapi import AsyncAPIDocument
         from starlette_webhooks.routes.document import OpenAPIDocument
         from starlette_webhooks.routes.errors import ERROR_HANDLERS
 
@@ -115,6 +116,7 @@ class Webhooks:
             scopes={"read": settings.read_scope, "write": settings.write_scope},
             title=settings.portal_brand,
         )
+        self._asyncapi = AsyncAPIDocument(self.event_types, title=settings.portal_brand)
         self._services: Services | None = None
         self._errors = RecentErrors()
         self._lifespan = SharedLifespan(self._run)
@@ -192,6 +194,7 @@ class Webhooks:
             sessions=SessionRegister(keys, self.backend.meta, clock=self._now, valid=self._session_valid),
             clock=self._now,
             document=self._document.render,
+            asyncapi=self._asyncapi.render,
             catalog=CatalogRegistration(self.backend, self.event_types),
             limits=TenantLimits(
                 per_second=self.settings.calls_per_second,

@@ -7,10 +7,10 @@ from typing import Any
 
 from starlette_webhooks.event_types import EventType
 
-__all__ = ["event_webhooks"]
+__all__ = ["WEBHOOK_HEADERS", "event_webhooks", "payload_schema"]
 
 _DATA_PATH = "#/webhooks/{}/post/requestBody/content/application~1json/schema/properties/data"
-_HEADERS = {
+WEBHOOK_HEADERS = {
     "webhook-id": "The id of the event. It is the same for each attempt, so you can skip repeats.",
     "webhook-timestamp": "The time of this attempt, in seconds since the epoch.",
     "webhook-signature": "`v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64 (Standard Webhooks); one for each "
@@ -24,8 +24,13 @@ def event_webhooks(event_types: Iterable[EventType]) -> dict[str, Any]:
     return {event_type.name: {"post": _webhook(event_type)} for event_type in event_types}
 
 
-def _webhook(event_type: EventType) -> dict[str, Any]:
-    schema = _relocate(event_type.json_schema or {"type": "object"}, _DATA_PATH.format(event_type.name))
+def payload_schema(event_type: EventType, place: str) -> dict[str, Any]:
+    """Return the schema of what endpoints receive.
+
+    Args:
+        place: Where the schema of `data` is in the document, as a reference.
+    """
+    schema = _relocate(event_type.json_schema or {"type": "object"}, place)
     fields = {
         "type": {"const": event_type.name},
         "timestamp": {"type": "string", "format": "date-time"},
@@ -33,7 +38,11 @@ def _webhook(event_type: EventType) -> dict[str, Any]:
     }
     required = list(fields)
     fields["test"] = {"const": True, "description": "Only in test events, which are sent to try endpoints."}
-    payload = {"type": "object", "properties": fields, "required": required}
+    return {"type": "object", "properties": fields, "required": required}
+
+
+def _webhook(event_type: EventType) -> dict[str, Any]:
+    payload = payload_schema(event_type, _DATA_PATH.format(event_type.name))
     content: dict[str, Any] = {"schema": payload}
     if event_type.example is not None:
         example = {"type": event_type.name, "timestamp": "2026-11-23T21:50:00.000Z", "data": event_type.example}
@@ -45,7 +54,7 @@ def _webhook(event_type: EventType) -> dict[str, Any]:
         "tags": [event_type.category],
         "parameters": [
             {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
-            for name, text in _HEADERS.items()
+            for name, text in WEBHOOK_HEADERS.items()
         ],
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {"2XX": {"description": "Accepted. Anything else is retried. 410 disables the endpoint."}},

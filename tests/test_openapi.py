@@ -37,7 +37,7 @@ class InvoicePaid(BaseModel):
     lines: list[Line]
 
 
-OPEN = {"/openapi.json", "/jwks.json", "/client.js", "/client.d.ts"}
+OPEN = {"/openapi.json", "/asyncapi.json", "/jwks.json", "/client.js", "/client.d.ts"}
 _SCOPED = [operation for operation in OPERATIONS if operation.scope is not None]
 SELF_REFERENCE = {
     "type": "object",

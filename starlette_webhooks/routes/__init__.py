@@ -9,7 +9,18 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from starlette_webhooks.portal.pages import Portal, portal_routes
-from starlette_webhooks.routes import browser, catalog, endpoints, events, keys, openapi, portal, stream, undelivered
+from starlette_webhooks.routes import (
+    asyncapi,
+    browser,
+    catalog,
+    endpoints,
+    events,
+    keys,
+    openapi,
+    portal,
+    stream,
+    undelivered,
+)
 from starlette_webhooks.routes.operations import Operation
 
 __all__ = ["OPERATIONS", "build_routes"]
@@ -39,6 +50,7 @@ OPERATIONS: tuple[Operation, ...] = (
     endpoints.recover_endpoint,
     endpoints.test_endpoint,
     openapi.get_openapi,
+    asyncapi.get_asyncapi,
     keys.get_keys,
     browser.get_client_module,
     browser.get_client_types,

@@ -224,7 +224,7 @@ def _schemas() -> dict[str, Schema]:
         "Recovered": _object(recovered=_WHOLE),
         "Ticket": _object(ticket=_STRING, expiresAt=_TIME),
         "PortalAccess": _object(url={"type": "string", "format": "uri"}, expiresAt=_TIME),
-        "Document": {"type": "object", "description": "An OpenAPI document."},
+        "Document": {"type": "object", "description": "An OpenAPI or AsyncAPI document."},
     }
 
 

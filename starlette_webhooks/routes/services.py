@@ -72,6 +72,7 @@ class Services:
     Attributes:
         sessions: Issues portal sessions and resolves tickets.
         document: The OpenAPI document, for routes at this server: a path or a URL.
+        asyncapi: The AsyncAPI document, for routes at this URL.
         retries: The tenants whose undelivered deliveries are being retried.
     """
 
@@ -84,6 +85,7 @@ class Services:
     sessions: SessionRegister = field(repr=False)
     clock: Clock
     document: Callable[[str], bytes] = field(repr=False)
+    asyncapi: Callable[[str], bytes] = field(repr=False)
     catalog: CatalogRegistration = field(repr=False)
     limits: TenantLimits = field(repr=False)
     test_quota: DailyQuota = field(repr=False)
