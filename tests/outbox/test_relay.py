@@ -22,6 +22,7 @@ from starlette_webhooks import BackendRefused, BackendUnavailable, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.outbox import Outbox
+from starlette_webhooks.outbox.connectors import Busy
 from starlette_webhooks.outbox.drain import Drain, OtherLog
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.submissions import Submission
@@ -302,14 +303,16 @@ async def test_a_database_in_memory_works(settings: WebhooksSettings, shared: bo
     engine = create_engine("sqlite://", **options)
     outbox = Outbox(engine)
     outbox.metadata.create_all(engine)
-    webhooks = make(outbox, settings)
+    webhooks, drain = make(outbox, settings), Drain(outbox)
     async with webhooks.lifespan():
         with Session(engine) as session:
             webhooks.emitter("acme").emit("order.created", within=session)
             session.flush()
-            # The relay looks meanwhile, and must neither see nor commit it.
-            await anyio.sleep(0.1)
+            # The relay must neither see nor commit it.
+            with pytest.raises(Busy):
+                await drain.read(1)
             session.rollback()
+        await drain.close()
         id = commit(webhooks, engine)
         await logged(webhooks, id)
         await eventually(lambda: waiting(engine) == [])
@@ -320,16 +323,18 @@ async def test_an_async_database_in_memory_works(settings: WebhooksSettings) -> 
     outbox = Outbox(engine)
     async with engine.begin() as connection:
         await connection.run_sync(outbox.metadata.create_all)
-    webhooks = make(outbox, settings)
+    webhooks, drain = make(outbox, settings), Drain(outbox)
     async with webhooks.lifespan():
         async with AsyncSession(engine) as session:
             webhooks.emitter("acme").emit("order.created", within=session)
             await session.flush()
-            await anyio.sleep(0.1)
+            with pytest.raises(Busy):
+                await drain.read(1)
             await session.rollback()
             id = webhooks.emitter("acme").emit("order.created", within=session).event.id
             await session.commit()
         await logged(webhooks, id)
+    await drain.close()
     await engine.dispose()
 
 
