@@ -36,7 +36,20 @@ LAYERS = [
     ["times"],
     ["asymmetric", "conflicts", "uncommitted", "database_url", "encryption", "proxy_url", "signing", "tokens"],
     ["concurrency", "file_locks", "lifespans"],
-    ["_version", "browser", "budget", "exceptions", "forks", "health", "meta", "problems", "scope", "types", "waiting"],
+    [
+        "_version",
+        "browser",
+        "budget",
+        "exceptions",
+        "forks",
+        "health",
+        "meta",
+        "named_sql",
+        "problems",
+        "scope",
+        "types",
+        "waiting",
+    ],
 ]
 FRAMEWORKS: dict[str, str | tuple[str, ...]] = {
     "fastapi": "starlette_webhooks.fastapi",

@@ -9,6 +9,7 @@ from uuid import uuid4
 from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.file_locks import FileLock
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.outbox.connectors import Connector, MissingTable, Statement, connect
 from starlette_webhooks.outbox.outbox import Outbox
 from starlette_webhooks.outbox.queries import queries_of
@@ -55,7 +56,7 @@ class Drain:
     def _of_ids(self, name: str, ids: Sequence[str], **values: object) -> Statement:
         named = {f"id{place}": id for place, id in enumerate(ids)}
         marks = ", ".join(f":{name}" for name in named)
-        return self._queries[name].replace("{ids}", marks), {**named, **values}
+        return substitute(self._queries[name], ids=marks), {**named, **values}
 
     async def check(self) -> None:
         """Check with each engine of the outbox that the table exists.
@@ -132,7 +133,7 @@ class Drain:
 
     async def read(self, limit: int) -> list[Row]:
         """Return the first rows, in order."""
-        sql = self._queries["read"].replace("{limit}", str(limit))
+        sql = substitute(self._queries["read"], limit=str(limit))
         return [Row(id, tenant, bytes(body)) for id, tenant, body in await self._connector.run((sql, {}))]
 
     async def delete(self, ids: Sequence[str]) -> None:
@@ -154,7 +155,7 @@ class Drain:
     async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> list[DeadLetter]:
         """See `DeadLetters.dead_letters`."""
         name, values = ("dead_letters", {}) if tenant is None else ("dead_letters_of_tenant", {"tenant": tenant})
-        rows = await self._connector.run((self._queries[name].replace("{limit}", str(limit)), values))
+        rows = await self._connector.run((substitute(self._queries[name], limit=str(limit)), values))
         return [
             DeadLetter(
                 id,

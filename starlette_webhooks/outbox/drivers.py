@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.outbox.places import Tables
 from starlette_webhooks.outbox.queries import queries_of
 from starlette_webhooks.outbox.rows import Row
@@ -38,13 +39,12 @@ def statement_of(tables: Tables, rows: Sequence[Row], paramstyle: str) -> tuple[
     else:
         raise ValueError(f"`paramstyle` must be `qmark`, `format`, `pyformat` or `numeric_dollar`, not {paramstyle!r}.")
     values = [value for row in rows for value in (row.id, row.tenant, row.body)]
-    return queries_of(tables)["insert"].replace("{rows}", ", ".join(groups)), values
+    return substitute(queries_of(tables)["insert"], rows=", ".join(groups)), values
 
 
 def _by_arrays(tables: Tables, marks: tuple[str, str, str], rows: Sequence[Row]) -> tuple[str, list[list[Any]]]:
-    statement = queries_of(tables)["insert_arrays"]
-    for name, mark in zip(("{ids}", "{tenants}", "{bodies}"), marks, strict=True):
-        statement = statement.replace(name, mark)
+    ids, tenants, bodies = marks
+    statement = substitute(queries_of(tables)["insert_arrays"], ids=ids, tenants=tenants, bodies=bodies)
     return statement, [[row.id for row in rows], [row.tenant for row in rows], [row.body for row in rows]]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from types import MappingProxyType
 
+from starlette_webhooks.named_sql import read_queries
 from starlette_webhooks.outbox.places import Tables
 
 __all__ = ["NOW", "queries_of"]
@@ -21,7 +21,7 @@ NOW = {
 
 @cache
 def queries_of(tables: Tables) -> Mapping[str, str]:
-    """Return the statements, with `:name` for parameters. The caller fills in remaining braces."""
+    """Return the statements, with `:name` for parameters. See `substitute` for remaining braces."""
     parts = {
         "{outbox}": tables.quoted(tables.name),
         "{relay}": tables.quoted(tables.relay),
@@ -29,12 +29,10 @@ def queries_of(tables: Tables) -> Mapping[str, str]:
         "{now}": NOW[tables.dialect],
     }
     queries = {}
-    text = files("starlette_webhooks.outbox").joinpath("outbox.sql").read_text("utf-8")
-    for part in text.split("-- name:")[1:]:
-        name, _, statement = part.partition("\n")
+    for name, statement in read_queries("starlette_webhooks.outbox", "outbox.sql").items():
         lines = [line for line in statement.splitlines() if not line.startswith("--")]
         found = "\n".join(lines).strip()
         for mark, value in parts.items():
             found = found.replace(mark, value)
-        queries[name.strip()] = found
+        queries[name] = found
     return MappingProxyType(queries)

@@ -8,11 +8,11 @@ from typing import Any
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.endpoints import EndpointStats
 from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.limits import LIST_BYTES, LOOKED_AT
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.postgresql.database import Database
-from starlette_webhooks.stores.postgresql.queries import substitute
 from starlette_webhooks.stores.ranges import attempt_range
 from starlette_webhooks.stores.rows import text_size, to_attempt, to_stats
 

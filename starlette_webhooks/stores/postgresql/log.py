@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
 from starlette_webhooks.identifiers import is_message_id
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.limits import PAGE_BYTES, REPLAY_EVENTS
 from starlette_webhooks.stores.postgresql.database import Database
-from starlette_webhooks.stores.postgresql.queries import substitute
 from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.ranges import event_range
 from starlette_webhooks.stores.tail import LogEnd, ReplayPage, ReplayStart

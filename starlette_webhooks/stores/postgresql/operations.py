@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette_webhooks.events import Event
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.operations import (
     COUNTED,
     EXHAUSTED_COUNTED,
@@ -16,7 +17,6 @@ from starlette_webhooks.operations import (
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
 from starlette_webhooks.stores.postgresql.database import Database
-from starlette_webhooks.stores.postgresql.queries import substitute
 from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
 from starlette_webhooks.stores.rows import to_header, to_status

@@ -8,10 +8,11 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-__all__ = ["load_all_queries", "load_queries", "qualify", "quote_name", "substitute"]
+from starlette_webhooks.named_sql import read_queries
+
+__all__ = ["load_all_queries", "load_queries", "qualify", "quote_name"]
 
 _PACKAGE = "starlette_webhooks.stores.postgresql"
-_MARK = "-- name:"
 # The files are written for this schema.
 _SCHEMA = re.compile(r"\bwebhooks\.")
 
@@ -29,21 +30,11 @@ def qualify(sql: str, schema: str) -> str:
 @cache
 def load_queries(file: str, schema: str) -> Mapping[str, str]:
     """Return the statements of a `.sql` file by name."""
-    queries = {}
-    for part in files(_PACKAGE).joinpath(file).read_text("utf-8").split(_MARK)[1:]:
-        name, _, statement = part.partition("\n")
-        queries[name.strip()] = qualify(statement.strip().rstrip(";"), schema)
-    return MappingProxyType(queries)
+    queries = read_queries(_PACKAGE, file)
+    return MappingProxyType({name: qualify(statement, schema) for name, statement in queries.items()})
 
 
 def load_all_queries(schema: str) -> Mapping[str, Mapping[str, str]]:
     """The statements of all `.sql` files, by file. On the event loop, reading one when it is needed would block."""
     names = (file.name for file in files(_PACKAGE).iterdir() if file.name.endswith(".sql"))
     return MappingProxyType({name: load_queries(name, schema) for name in names})
-
-
-def substitute(statement: str, **parts: str) -> str:
-    """Replace each `{name}` of a statement with SQL. Never use it for values, which are bound as parameters."""
-    for name, part in parts.items():
-        statement = statement.replace(f"{{{name}}}", part)
-    return statement

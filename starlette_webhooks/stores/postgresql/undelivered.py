@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.stores.limits import SOON_MS
 from starlette_webhooks.stores.postgresql.database import Database
-from starlette_webhooks.stores.postgresql.queries import substitute
 from starlette_webhooks.stores.undelivered import Candidate, Place, Target, UndeliveredRows, to_candidate
 from starlette_webhooks.undelivered import UndeliveredQuery, UndeliveredState
 

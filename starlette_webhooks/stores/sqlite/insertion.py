@@ -11,10 +11,11 @@ from typing import Any, Self
 
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import Entry
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.payloads import implied_event_id
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite.joint import Joint
-from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries, substitute
+from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
 from starlette_webhooks.stores.sqlite.rows import to_event
 
 __all__ = ["Inserted", "Insertion", "Queued"]

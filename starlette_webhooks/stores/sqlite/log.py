@@ -11,10 +11,11 @@ import sqlite3
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
 from starlette_webhooks.identifiers import is_message_id
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.limits import PAGE_BYTES, REPLAY_EVENTS
 from starlette_webhooks.stores.ranges import event_range
-from starlette_webhooks.stores.sqlite.queries import load_queries, substitute
+from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.sqlite.rows import to_event
 from starlette_webhooks.stores.tail import ReplayPage, ReplayStart
 

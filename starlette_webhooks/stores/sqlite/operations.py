@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from starlette_webhooks.events import Event
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.operations import (
     COUNTED,
     EXHAUSTED_COUNTED,
@@ -19,7 +20,7 @@ from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
 from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
 from starlette_webhooks.stores.rows import to_header, to_status
-from starlette_webhooks.stores.sqlite.queries import load_queries, substitute
+from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.sqlite.rows import to_event
 
 __all__ = ["find_endpoints", "find_event", "overview", "recent_events", "report_process"]

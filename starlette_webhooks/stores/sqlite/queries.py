@@ -1,4 +1,4 @@
-"""Named SQL: in the package's `.sql` files, `-- name: x` precedes each statement."""
+"""The SQL of this store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-_MARK = "-- name:"
+from starlette_webhooks.named_sql import read_queries
 
 
 def read_sql(file: str, package: str = "starlette_webhooks.stores.sqlite") -> str:
@@ -19,23 +19,7 @@ def read_sql(file: str, package: str = "starlette_webhooks.stores.sqlite") -> st
 
 def load_queries(file: str, package: str = "starlette_webhooks.stores.sqlite") -> Mapping[str, str]:
     """Return the statements of a `.sql` file by name."""
-    queries: dict[str, str] = {}
-    for part in read_sql(file, package).split(_MARK)[1:]:
-        name, _, statement = part.partition("\n")
-        if name.strip() in queries:
-            raise ValueError(f"{file} names {name.strip()!r} twice.")
-        queries[name.strip()] = statement.strip().rstrip(";")
-    return MappingProxyType(queries)
-
-
-def substitute(statement: str, **parts: str) -> str:
-    """Replace each `{name}` of a statement with SQL. Never use it for values, which are bound as parameters."""
-    for name, part in parts.items():
-        mark = f"{{{name}}}"
-        if mark not in statement:
-            raise ValueError(f"The statement has no {mark}.")
-        statement = statement.replace(mark, part)
-    return statement
+    return MappingProxyType(read_queries(package, file))
 
 
 def in_one_row(connection: sqlite3.Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:

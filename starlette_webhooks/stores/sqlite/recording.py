@@ -14,9 +14,10 @@ from typing import Any, Self
 
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
 from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state, proven_server
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.stores.sqlite.insertion import Insertion
 from starlette_webhooks.stores.sqlite.joint import Joint
-from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries, substitute
+from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
 
 __all__ = ["Recording"]
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.stores.limits import SOON_MS
 from starlette_webhooks.stores.sqlite.database import Database
-from starlette_webhooks.stores.sqlite.queries import load_queries, substitute
+from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.undelivered import Candidate, Place, Target, UndeliveredRows, to_candidate
 from starlette_webhooks.undelivered import STATES, UndeliveredQuery, UndeliveredState
 
