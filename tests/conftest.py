@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tests.databases import (  # noqa: F401  Fixtures.
 )
 from tests.proxies import proxy  # noqa: F401  A fixture.
 from tests.settings import make_settings
+
+# A shell without job control starts processes in the background so that they ignore Ctrl-C, and their children too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

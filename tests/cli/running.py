@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 from tests.servers import ROOT
 
@@ -13,10 +14,18 @@ __all__ = ["popen", "run"]
 COMMAND = [sys.executable, "-m", "starlette_webhooks.cli"]
 
 
+class _Process(subprocess.Popen[str]):
+    """A process that ends with its block."""
+
+    def __exit__(self, *details: Any) -> None:
+        self.kill()
+        super().__exit__(*details)
+
+
 def popen(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start the command in a new process, with only these settings in its environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WEBHOOKS_", "SVIX_"))}
-    return subprocess.Popen(
+    return _Process(
         [*COMMAND, *arguments],
         env={**kept, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,
