@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
@@ -17,6 +16,7 @@ from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend, PortalAccess
 from starlette_webhooks.backends.reencryption import session_key
 from starlette_webhooks.backends.svix.acceptance import Acceptances, AcceptedSubmission, ReportingOutbox
+from starlette_webhooks.backends.svix.client import require_asyncio
 from starlette_webhooks.backends.svix.housekeeping import Housekeeping
 from starlette_webhooks.backends.svix.parts import SvixParts
 from starlette_webhooks.backends.svix.probe import Probe
@@ -139,7 +139,7 @@ class SvixBackend(Backend):
             RuntimeError: The event loop is not asyncio's.
             BackendUnavailable: The outbox cannot be opened.
         """
-        _require_asyncio()
+        require_asyncio()
         self._event_types = event_types
         self._recount = anyio.Event()
         if not self._outbox.shared and self._acceptances is None:
@@ -390,13 +390,3 @@ class SvixBackend(Backend):
             "relay": {"here": self._relay.relaying, "stalled": self._relay.stalled},
             "tails": self._parts.streaming.tails,
         }
-
-
-def _require_asyncio() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        raise RuntimeError(
-            "The Svix backend requires asyncio, because the `svix` SDK does. Run the app on asyncio, or unset "
-            "`SVIX_API_KEY` to use the SQLite backend."
-        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from starlette_webhooks.relay.clock import TimeSource
     from starlette_webhooks.settings import WebhooksSettings
 
-__all__ = ["SvixClient"]
+__all__ = ["SvixClient", "require_asyncio"]
 
 logger = logging.getLogger("starlette_webhooks")
 
@@ -194,3 +195,14 @@ class SvixClient:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, KeyError, TypeError):
             return None
         return "eventTypes" in properties
+
+
+def require_asyncio() -> None:
+    """Raise an error if the event loop is not asyncio's."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "The Svix backend requires asyncio, because the `svix` SDK does. Run the app on asyncio, or unset "
+            "`SVIX_API_KEY` to use the SQLite backend."
+        ) from None

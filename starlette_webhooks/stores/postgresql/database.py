@@ -14,6 +14,7 @@ from anyio import CapacityLimiter, to_thread
 
 from starlette_webhooks.concurrency import run_in_thread
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
+from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.stores.environments import META_ENVIRONMENT, check_environment
 from starlette_webhooks.stores.migrations import Migration
 from starlette_webhooks.stores.postgresql.availability import Availability
@@ -188,6 +189,17 @@ class Database:
             return float(moment)
 
         self.clock.measure(ask)
+
+    def health(self, *, hints: bool) -> DatabaseHealth:
+        """Return the state of the server, and whether its hints arrive."""
+        return {
+            "postgresql": self.version,
+            "server": self.info.description,
+            "schema": self.schema,
+            "problem": self.availability.reason,
+            "clockAheadMs": round(self.clock.ahead * 1000),
+            "hints": hints,
+        }
 
     # Calls
 

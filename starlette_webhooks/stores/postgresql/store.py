@@ -184,14 +184,7 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
 
     def health(self) -> DatabaseHealth:
         """See `Store.health`."""
-        return {
-            "postgresql": self.database.version,
-            "server": self.database.info.description,
-            "schema": self.database.schema,
-            "problem": self.database.availability.reason,
-            "clockAheadMs": round(self.database.clock.ahead * 1000),
-            "hints": self._hints.connected,
-        }
+        return self.database.health(hints=self._hints.connected)
 
     def _committed(self, writes: Sequence[Write[Any]]) -> None:
         appended: list[Appended] = [write.result for write in writes if write.error is None]

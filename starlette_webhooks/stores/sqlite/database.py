@@ -15,12 +15,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
-from starlette_webhooks.concurrency import run_in_thread, running_beside
+from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable, NotRunning
 from starlette_webhooks.file_locks import FileLock
@@ -38,6 +39,7 @@ from starlette_webhooks.stores.sqlite.opening import (
     open_database,
 )
 from starlette_webhooks.stores.sqlite.presence import Presence
+from starlette_webhooks.stores.sqlite.readers import Readers
 from starlette_webhooks.stores.sqlite.transactions import (
     change_nothing,
     concerns_database,
@@ -54,7 +56,6 @@ logger = logging.getLogger("starlette_webhooks")
 T = TypeVar("T")
 Connection = sqlite3.Connection
 
-_READERS = 4
 _BATCH_WRITES = 2000
 # After the lock was not free in time, later writes fail soon, because they would queue behind it.
 _SHORT_WAIT = 0.25
@@ -104,7 +105,7 @@ class Database:
         self._problem = Problem(f"The database {path!r} can be written again.")
         self._connection: Connection | None = None
         self._memory_lock = threading.RLock()
-        self._readers: list[Connection] = []
+        self._readers = Readers(self._open_reader)
         self._inherited: list[Connection | None] = []
         self._lock: FileLock | None = None
         self._presence: Presence | None = None
@@ -129,7 +130,7 @@ class Database:
         Raises:
             BackendUnavailable: The file cannot be opened.
         """
-        self._reading = CapacityLimiter(_READERS)
+        self._readers.start()
         await to_thread.run_sync(self._open)
         try:
             self._writer.start()
@@ -176,9 +177,8 @@ class Database:
         return f"The database {self.path!r} cannot be {verb}: {why.rstrip('.')}."
 
     def _close(self) -> None:
-        for reader in self._readers:
+        for reader in self._readers.take():
             reader.close()
-        self._readers.clear()
         if self._connection is not None:
             # The last connection to close makes a checkpoint, during which no other process may write. If another
             # process holds the lock for too long, it has the file open, so this is not the last connection.
@@ -197,9 +197,8 @@ class Database:
         self._writer.after_fork()
         self._memory_lock = threading.RLock()
         # Neither used nor closed: https://sqlite.org/howtocorrupt.html, section 2.6.
-        self._inherited += [self._connection, *self._readers]
+        self._inherited += [self._connection, *self._readers.take()]
         self._connection = None
-        self._readers = []
         self._lock = self._presence = self._committing_since = None
 
     @contextmanager
@@ -231,7 +230,7 @@ class Database:
         while True:
             await anyio.sleep(self._watch_every)
             with suppress(BackendUnavailable):
-                await run_in_thread(self._check_presence, limiter=self._reading)
+                await self._readers.run(self._check_presence)
             if self._scrub_due:
                 self._scrub_now = True
                 with suppress(BackendUnavailable):
@@ -369,19 +368,9 @@ class Database:
         if self._connection is None:
             raise NotRunning
         try:
-            return await run_in_thread(self._read, fn, limiter=self._reading)
+            return await self._readers.run(partial(self._read, fn))
         except sqlite3.Error as exc:
             raise self._unavailable("read", exc) from exc
-
-    def _open_reader(self) -> Connection:
-        connection = connect(self._location, busy_seconds=self._busy_seconds)
-        try:
-            self._check_files()  # The path might lead to another file by now.
-            connection.execute("PRAGMA query_only = 1")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
         if self.path == MEMORY:
@@ -390,18 +379,17 @@ class Database:
                 return fn(self._connection)
         if self._presence is not None and self._presence.lost:
             self._check_files()
+        return self._readers.read(fn)
+
+    def _open_reader(self) -> Connection:
+        connection = connect(self._location, busy_seconds=self._busy_seconds)
         try:
-            connection = self._readers.pop()
-        except IndexError:
-            connection = self._open_reader()
-        try:
-            connection.execute("BEGIN")
-            return fn(connection)
-        finally:
-            # Some errors have already ended the transaction.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            self._readers.append(connection)
+            # The path might lead to another file by now.
+            self._check_files()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def watcher(self) -> Connection:
         """Return a connection for `PRAGMA data_version` only, which is fast enough for the event loop (3 µs)."""
