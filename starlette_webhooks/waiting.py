@@ -6,6 +6,7 @@ stream, and for every request that waits for its commit.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, ClassVar, Protocol
@@ -116,11 +117,23 @@ class Loop(Protocol):
         """Call a function in the next turn, from any thread and from signal handlers.
 
         Raises:
-            RuntimeError: The loop has ended.
+            RuntimeError: The loop has ended, or belongs to the process from which this one was forked.
         """
 
     def spawn(self, fn: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> object:
         """Run a function as a task without a parent. It must not raise."""
+
+
+def _in_this_process(schedule: Callable[..., object]) -> Callable[..., object]:
+    """Refuse calls in forked children. There, a lock of the loop may be held for ever, and its pipe is the parent's."""
+    own = os.getpid()
+
+    def call(fn: Callable[..., object], *args: Any) -> object:
+        if os.getpid() != own:
+            raise RuntimeError("The event loop belongs to the process from which this one was forked.")
+        return schedule(fn, *args)
+
+    return call
 
 
 class _AsyncioLoop:
@@ -133,7 +146,7 @@ class _AsyncioLoop:
         self._create_task = loop.create_task
         self._create_future = loop.create_future
         self.call_soon = loop.call_soon
-        self.call_soon_threadsafe = loop.call_soon_threadsafe
+        self.call_soon_threadsafe = _in_this_process(loop.call_soon_threadsafe)
 
     def waiter(self) -> Waiter:
         return _FutureWaiter(self._create_future)
@@ -156,7 +169,8 @@ class _TrioLoop:
 
         self._lowlevel = lowlevel
         # Trio has the same function for all threads.
-        self.call_soon = self.call_soon_threadsafe = token.run_sync_soon
+        self.call_soon = token.run_sync_soon
+        self.call_soon_threadsafe = _in_this_process(token.run_sync_soon)
 
     def waiter(self) -> Waiter:
         return _TrioWaiter(self._lowlevel)

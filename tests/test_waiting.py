@@ -6,6 +6,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from starlette_webhooks.waiting import running_loop
+from tests.forking import in_child
 
 
 async def test_a_gate_wakes_all_waiting_tasks_even_if_one_was_cancelled() -> None:
@@ -66,3 +67,21 @@ async def test_a_waiter_can_be_used_again_after_a_cancellation() -> None:
             tasks.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
             waiter.wake()
+
+
+async def test_a_forked_child_does_not_call_the_loop_of_its_parent() -> None:
+    loop = running_loop()
+    called = anyio.Event()
+
+    def call() -> int:
+        try:
+            loop.call_soon_threadsafe(called.set)
+        except RuntimeError:
+            return 0
+        return 1
+
+    assert await anyio.to_thread.run_sync(in_child, call) == 0
+    assert not called.is_set()
+    await anyio.to_thread.run_sync(loop.call_soon_threadsafe, called.set)
+    with anyio.fail_after(5):
+        await called.wait()

@@ -316,7 +316,10 @@ class Store(
         """Notify this listener of committed deliveries: those of this process immediately, others within 50 ms."""
 
     def call_soon(self, fn: Callable[[], None]) -> None:
-        """Call a function on the event loop, from any thread. On the loop's own thread, it is called directly."""
+        """Call a function on the event loop, from any thread. On the loop's own thread, it is called directly.
+
+        Does nothing if the loop has ended, or in a forked child.
+        """
 
     @property
     def on_loop(self) -> bool:

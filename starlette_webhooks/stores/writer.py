@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -141,11 +142,17 @@ class Writer:
         return self._open and threading.get_ident() == self._loop_thread
 
     def call_soon(self, fn: Callable[[], None]) -> None:
-        """Call a function on the event loop, from any thread. On the loop's own thread, it is called directly."""
+        """Call a function on the event loop, from any thread. On the loop's own thread, it is called directly.
+
+        Does nothing if the loop has ended, or in a forked child.
+        """
+        if self._forked:
+            return
         if threading.get_ident() == self._loop_thread:
             fn()
         else:
-            self._soon_threadsafe(fn)
+            with suppress(RuntimeError):
+                self._soon_threadsafe(fn)
 
     def submit(self, kind: type[W], operation: Any, size: int, bounded: bool) -> W:
         """Accept a write of that kind. Thread-safe, and never blocks.
