@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -78,8 +78,12 @@ class Forwarder:
     def __exit__(self, *details: object) -> None:
         self._http.close()
 
-    def forward(self, event: Event) -> Result:
-        """Post an event until it is accepted, or not to be posted again. Prints each attempt."""
+    def forward(self, event: Event, *, done: Callable[[], object] = lambda: None) -> Result:
+        """Post an event until it is accepted, or not to be posted again. Prints each attempt.
+
+        Args:
+            done: Called before the last attempt is printed, so that whoever reads the line may rely on it.
+        """
         backoff = Backoff(first=0.2, longest=_LONGEST_PAUSE)
         waiting = False
         for left in _countdown(self._retries):
@@ -89,6 +93,8 @@ class Forwarder:
                     self._output.note(f"{self._url} cannot be reached: {result.error}. Waiting for it.")
                 time.sleep(backoff.next())
             again = not result.ok and left != 0
+            if not again:
+                done()
             self._print(event, result, again=again)
             if not again:
                 break

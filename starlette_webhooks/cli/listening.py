@@ -108,8 +108,7 @@ def listen(
         def handle(event: Event) -> None:
             nonlocal idle
             idle = False
-            forwarder.forward(event)
-            position.save(event.id)
+            forwarder.forward(event, done=lambda: position.save(event.id))
             idle = True
 
         with events:
