@@ -33,6 +33,7 @@ class Turns:
     @asynccontextmanager
     async def of(self, tenant: str) -> AsyncGenerator[None]:
         """Wait for a turn of this tenant, and have it until the block ends."""
+        # Without `fast_acquire`, a caller that need not wait would wait for a turn of the event loop all the same.
         lock = self._locks.setdefault(tenant, anyio.Lock(fast_acquire=True))
         try:
             async with lock:

@@ -6,10 +6,13 @@ import os
 import resource
 import threading
 import traceback
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
+import anyio
 import pytest
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import checkpoint
 
 
 @contextmanager
@@ -47,3 +50,26 @@ def no_free_threads() -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         yield
+
+
+@asynccontextmanager
+async def no_idle_threads() -> AsyncGenerator[None]:
+    """Let the process start no thread, and keep those busy that the event loop has, until the block ends."""
+    release, refused = threading.Event(), anyio.Event()
+    limiter = CapacityLimiter(1000)
+
+    async def occupy() -> None:
+        try:
+            await to_thread.run_sync(release.wait, limiter=limiter)
+        except RuntimeError:
+            refused.set()
+
+    async with anyio.create_task_group() as tasks:
+        with no_free_threads():
+            while not refused.is_set():
+                tasks.start_soon(occupy)
+                await checkpoint()
+            try:
+                yield
+            finally:
+                release.set()

@@ -14,7 +14,7 @@ from starlette_webhooks import Webhooks
 from starlette_webhooks.concurrency import run_in_thread
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
-from tests.scarcity import no_free_threads
+from tests.scarcity import no_idle_threads
 from tests.settings import make_settings
 
 CALLS = 6
@@ -53,7 +53,7 @@ async def test_without_a_free_thread_calls_get_503_and_streams_end_cleanly_until
     webhooks = make_webhooks(settings)
     async with webhooks.lifespan(), client_of(webhooks) as client:
         first = await webhooks.emitter("acme").emit("invoice.paid", {})
-        with no_free_threads():
+        async with no_idle_threads():
             lists = await at_once(lambda: client.get(f"{MOUNT}/events"))
             streams = await at_once(lambda: client.get(f"{MOUNT}/events/stream", params={"last_event_id": "msg_1"}))
         assert {response.status_code for response in lists} <= {200, 503}

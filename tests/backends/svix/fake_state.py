@@ -50,8 +50,11 @@ class FakeState:
         return application
 
     def messages(self, uid: str) -> list[Message]:
-        """The messages of an application in order of their ids; none if there is no such application."""
-        return [message for known in self.applications.values() if known.uid == uid for message in known.messages]
+        """The messages of an application in the order of their arrival. None if there is no such application.
+
+        Lists are in the order of ids, which is not the same for messages of the same 4 ms.
+        """
+        return [message for known in self.applications.values() if known.uid == uid for message in known.arrived]
 
     def store(self, application: Application, event_type: str, payload: Any, **fields: Any) -> Message:
         """Store a message as if another process had sent it."""

@@ -118,6 +118,7 @@ class Application:
     name: str
     created_at: float
     messages: list[Message] = field(default_factory=list)
+    arrived: list[Message] = field(default_factory=list)
     by_event_id: dict[str, Message] = field(default_factory=dict)
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, list[str]] = field(default_factory=dict)
@@ -127,6 +128,7 @@ class Application:
     def add(self, message: Message) -> None:
         """Store a message."""
         insort(self.messages, message)
+        self.arrived.append(message)
         if message.event_id is not None:
             self.by_event_id[message.event_id] = message
 
