@@ -365,12 +365,12 @@ class Webhooks:
 
     def health_app(self) -> HealthApp:
         """Return an app with `GET /healthz` and `GET /readyz`, to mount: `Mount("/-", webhooks.health_app())`."""
-        return HealthApp(self._health, self.backend, self.settings)
+        return HealthApp(self._health, (self._host_outbox or self.backend).refresh_figures, self.settings)
 
     def _health(self, *, figures: bool) -> Health:
         health = self.backend.health(figures=figures)
         if self._host_outbox is not None:
-            health["hostOutbox"] = found = self._host_outbox.health()
+            health["hostOutbox"] = found = self._host_outbox.health(figures=figures)
             if found["problem"] is not None and health["status"] == "ok":
                 health["status"] = "degraded"
         if self._services is not None and self._lifespan.running:

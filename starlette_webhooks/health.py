@@ -64,7 +64,7 @@ class OutboxHealth(TypedDict):
 class HostOutboxHealth(TypedDict):
     """Events that the host committed: whether this process moves them into the backend, and what keeps it from that.
 
-    The figures are there where the outbox is in the backend's own database.
+    The figures are missing until they were first read. In a database of the host's own, they are counted to 1,000.
     """
 
     here: bool

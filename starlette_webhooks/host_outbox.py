@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.backends.statistics import Statistics
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.health import HostOutboxHealth
 from starlette_webhooks.outbox.connectors import Busy, MissingTable
-from starlette_webhooks.outbox.drain import Drain
+from starlette_webhooks.outbox.drain import Drain, OutboxFigures
 from starlette_webhooks.outbox.outbox import Outbox
 from starlette_webhooks.relay.host import HostRelay
+from starlette_webhooks.waiting import running_loop
 
 __all__ = ["HostOutbox"]
 
@@ -30,6 +32,7 @@ class HostOutbox:
         self._backend = backend
         self._drain: Drain | None = None
         self._relay: HostRelay | None = None
+        self._statistics: Statistics[OutboxFigures] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -38,13 +41,21 @@ class HostOutbox:
         relay = self._relay = HostRelay(
             drain, self._send, mints_ids=self._backend.mints_ids, on_accepted=self._outbox.moved
         )
+        soon = running_loop().call_soon_threadsafe
+
+        def call_soon(fn: Callable[[], None]) -> None:
+            # The loop may have ended, or belong to the parent of a forked child.
+            with suppress(RuntimeError):
+                soon(fn)
+
+        statistics = self._statistics = Statistics(drain.figures, call_soon=call_soon)
         self._outbox.listeners.append(relay.wake)
         try:
-            async with running_beside(relay.run):
+            async with running_beside(relay.run, statistics.run):
                 yield
         finally:
             self._outbox.listeners.remove(relay.wake)
-            self._drain = self._relay = None
+            self._drain = self._relay = self._statistics = None
 
     async def _send(self, events: Sequence[Event]) -> Sequence[Event]:
         return await self._backend.submit(events).wait()
@@ -89,7 +100,22 @@ class HostOutbox:
         """See `DeadLetters.discard`."""
         return await self._running.discard(ids)
 
-    def health(self) -> HostOutboxHealth:
-        """Return whether this process relays, and the problem if it cannot."""
-        relay = self._relay
-        return {"here": relay is not None and relay.relaying, "problem": None if relay is None else relay.problem}
+    async def refresh_figures(self) -> None:
+        """Read the figures of the backend and of the outbox now. See `Backend.refresh_figures`."""
+        await self._backend.refresh_figures()
+        if self._statistics is not None:
+            await self._statistics.refresh()
+
+    def health(self, *, figures: bool) -> HostOutboxHealth:
+        """Return whether this process relays, the problem if it cannot, and the figures that were read last."""
+        relay, statistics = self._relay, self._statistics
+        health: HostOutboxHealth = {
+            "here": relay is not None and relay.relaying,
+            "problem": None if relay is None else relay.problem,
+        }
+        found = statistics.ask() if figures and statistics is not None else None
+        if found is not None:
+            health["waiting"] = found[0].waiting
+            health["oldestSeconds"] = round(found[0].late, 3)
+            health["deadLettered"] = found[0].dead_lettered
+        return health

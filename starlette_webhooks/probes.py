@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,7 +15,6 @@ from starlette_webhooks.health import Health, Reason
 from starlette_webhooks.readiness import has_thresholds, reasons_against
 
 if TYPE_CHECKING:
-    from starlette_webhooks.backends.base import Backend
     from starlette_webhooks.settings import WebhooksSettings
 
 __all__ = ["HealthApp"]
@@ -30,11 +29,14 @@ class HealthApp:
 
     Args:
         health: Returns the state of the process: `(*, figures: bool)`.
+        refresh: Reads the figures that it contains.
     """
 
-    def __init__(self, health: Callable[..., Health], backend: Backend, settings: WebhooksSettings) -> None:
+    def __init__(
+        self, health: Callable[..., Health], refresh: Callable[[], Awaitable[None]], settings: WebhooksSettings
+    ) -> None:
         self._health = health
-        self._backend = backend
+        self._refresh = refresh
         self._settings = settings
         self._router = Router(routes=[Route("/healthz", self._live), Route("/readyz", self._ready)])
 
@@ -51,7 +53,7 @@ class HealthApp:
         if thresholds:
             # If the database does not answer, `health` says so.
             with anyio.move_on_after(_REFRESH_SECONDS):
-                await self._backend.refresh_figures()
+                await self._refresh()
         return _answer(reasons_against(self._health(figures=thresholds), self._settings))
 
 

@@ -12,7 +12,7 @@ from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.health import HostOutboxHealth
 from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.stores.postgresql.dead_letters import OutboxDeadLetters
-from starlette_webhooks.stores.postgresql.moving import OutboxMover
+from starlette_webhooks.stores.postgresql.moving import OutboxMover, identify_server
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class PostgreSQLBackend(StoredBackend):
         outbox = self.outbox
         mover = self._mover = self.store.outbox_mover(due_in=self._first_due_in, on_moved=outbox.moved)
         async with super().lifespan(event_types), running_beside(mover.run):
+            outbox.server.identifier = await identify_server(self.store.database)
             outbox.listeners.append(mover.wake)
             try:
                 yield

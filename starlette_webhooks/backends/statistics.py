@@ -6,13 +6,15 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import anyio
 
 from starlette_webhooks.exceptions import BackendError
-from starlette_webhooks.operations import Overview
 
 __all__ = ["Figures", "Statistics"]
+
+T = TypeVar("T")
 
 _EVERY = 1.5
 # Longer than most monitoring systems pause between two calls.
@@ -22,14 +24,14 @@ _SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """Figures of the store, and when they were read, by the monotonic clock."""
+class Figures(Generic[T]):
+    """Figures of a database, and when they were read, by the monotonic clock."""
 
-    overview: Overview
+    overview: T
     read_at: float
 
 
-class Statistics:
+class Statistics(Generic[T]):
     """Reads figures once at startup, and then while they were asked for within the last minute.
 
     An idle process that nobody monitors therefore makes no calls to its database for them.
@@ -45,7 +47,7 @@ class Statistics:
 
     def __init__(
         self,
-        overview: Callable[[], Awaitable[Overview]],
+        overview: Callable[[], Awaitable[T]],
         *,
         call_soon: Callable[[Callable[[], None]], None],
         every: float = _EVERY,
@@ -60,10 +62,10 @@ class Statistics:
         self._monotonic = monotonic
         self._sleep = sleep
         self._asked_at = -math.inf
-        self._figures: Figures | None = None
+        self._figures: Figures[T] | None = None
         self._wanted: anyio.Event | None = None
 
-    def ask(self) -> tuple[Overview, float] | None:
+    def ask(self) -> tuple[T, float] | None:
         """Return the last figures and their age in seconds, and have newer ones read. From any thread."""
         self._asked_at = self._monotonic()
         if self._wanted is not None:

@@ -37,6 +37,7 @@ from starlette_webhooks.feed import Listener, Replay, StreamFilter
 from starlette_webhooks.health import Health, HostOutboxHealth, Status
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.meta import Meta
+from starlette_webhooks.operations import Overview
 from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.signing import generate_secret
 from starlette_webhooks.stores.base import RecoverCursor, RecoverWindow, Store
@@ -57,7 +58,7 @@ class _Running:
 
     guard: AddressGuard
     dispatcher: Dispatcher | None
-    statistics: Statistics
+    statistics: Statistics[Overview]
 
 
 class StoredBackend(StoredOperations, Backend):

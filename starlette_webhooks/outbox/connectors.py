@@ -207,16 +207,22 @@ class _AsyncEngine:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._connection: AsyncConnection | None = None
+        # The relay and operators use it.
+        self._one_at_a_time = anyio.Lock()
 
     async def run(self, *statements: Statement) -> Rows:
         # An interrupted call would leave the connection in an unknown state.
         with _Translating(), anyio.CancelScope(shield=True):
-            try:
-                rows = await self._run(statements)
-            except BaseException:
-                await self.close()
-                raise
+            async with self._one_at_a_time:
+                rows = await self._run_or_close(statements)
         return rows
+
+    async def _run_or_close(self, statements: Sequence[Statement]) -> Rows:
+        try:
+            return await self._run(statements)
+        except BaseException:
+            await self.close()
+            raise
 
     async def _run(self, statements: Sequence[Statement]) -> Rows:
         from sqlalchemy import text
@@ -281,19 +287,25 @@ class _AsyncMemory:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._taken: AsyncConnection | None = None
+        self._one_at_a_time = anyio.Lock()
 
     async def run(self, *statements: Statement) -> Rows:
-        rows: Rows = []
         with _Translating(), anyio.CancelScope(shield=True):
-            if self._taken is None:
-                self._taken = await self._engine.connect()
-            driver: Any = (await self._taken.get_raw_connection()).driver_connection
-            if driver.in_transaction:
-                raise Busy
-            for sql, values in statements:
-                rows = await driver.execute_fetchall(sql, values)
-            if statements[-1][0].split(maxsplit=1)[0] != "SELECT":
-                await driver.commit()
+            async with self._one_at_a_time:
+                rows = await self._run(statements)
+        return rows
+
+    async def _run(self, statements: Sequence[Statement]) -> Rows:
+        rows: Rows = []
+        if self._taken is None:
+            self._taken = await self._engine.connect()
+        driver: Any = (await self._taken.get_raw_connection()).driver_connection
+        if driver.in_transaction:
+            raise Busy
+        for sql, values in statements:
+            rows = await driver.execute_fetchall(sql, values)
+        if statements[-1][0].split(maxsplit=1)[0] != "SELECT":
+            await driver.commit()
         return rows
 
     async def close(self) -> None:

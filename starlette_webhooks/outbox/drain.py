@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.file_locks import FileLock
 from starlette_webhooks.named_sql import substitute
-from starlette_webhooks.outbox.connectors import Connector, MissingTable, Statement, connect
+from starlette_webhooks.outbox.connectors import Busy, Connector, MissingTable, Statement, connect
 from starlette_webhooks.outbox.outbox import Outbox
 from starlette_webhooks.outbox.queries import queries_of
 from starlette_webhooks.outbox.rows import Row, read_row
 
-__all__ = ["Drain", "OtherLog"]
+__all__ = ["Drain", "OtherLog", "OutboxFigures"]
 
 _DETAIL = 2000
 _DEAD_LETTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxFigures:
+    """What an outbox contains. Numbers are counted to 1,000 at most.
+
+    Attributes:
+        late: How long the oldest event has waited, in seconds.
+    """
+
+    waiting: int
+    late: float
+    dead_lettered: int
 
 
 class OtherLog(BackendUnavailable):
@@ -65,10 +80,12 @@ class Drain:
             MissingTable: It does not. The message says what to do.
         """
         others = self._outbox.engines[0 if self._outbox.url else 1 :]
+        servers = set()
         for engine in (None, *others):
             connector = self._connector if engine is None else connect(engine, self._outbox.place)
             try:
                 await connector.run(self._statement("count"), self._statement("found"))
+                servers.add(await self._identify(connector))
             except MissingTable:
                 self._outbox.missing = (
                     f"There is no table {self._outbox.names.quoted(self._outbox.names.name)} in {self._outbox.place}. "
@@ -80,6 +97,24 @@ class Drain:
                 if engine is not None:
                     await connector.close()
         self._outbox.missing = None
+        known = servers - {""}
+        if len(known) > 1:
+            raise RuntimeError(
+                f"The engines of the outbox in {self._outbox.place} lead to different servers. Pass only "
+                "engines of the same database to `Outbox`."
+            )
+        self._outbox.server.identifier = next(iter(known), "")
+
+    async def _identify(self, connector: Connector) -> str:
+        """Return the identifier of a server of PostgreSQL, or an empty text if it is unknown."""
+        if self._outbox.place.dialect != "postgresql":
+            return ""
+        try:
+            ((identifier,),) = await connector.run(self._statement("server"))
+        except BackendUnavailable:
+            # The role may not read it.
+            return ""
+        return str(identifier)
 
     async def lease(self) -> bool:
         """Become or stay the relaying process. Returns False while another process relays.
@@ -134,7 +169,7 @@ class Drain:
     async def read(self, limit: int) -> list[Row]:
         """Return the first rows, in order."""
         sql = substitute(self._queries["read"], limit=str(limit))
-        return [Row(id, tenant, bytes(body)) for id, tenant, body in await self._connector.run((sql, {}))]
+        return [Row(id, tenant, _to_bytes(body)) for id, tenant, body in await self._connector.run((sql, {}))]
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Delete rows whose events were accepted, unless another process relays now."""
@@ -147,10 +182,17 @@ class Drain:
             self._of_ids("delete", [row.id], term=self.term),
         )
 
-    async def counts(self) -> tuple[int, int]:
-        """Return the number of waiting events and of dead letters, each up to 1,000."""
-        ((waiting, dead),) = await self._connector.run(self._statement("count"))
-        return int(waiting), int(dead)
+    async def figures(self) -> OutboxFigures:
+        """Return what waits and what is dead-lettered.
+
+        Raises:
+            BackendUnavailable: The database is unavailable, or the host is in a transaction on the only connection.
+        """
+        try:
+            ((waiting, late, dead),) = await self._connector.run(self._statement("figures"))
+        except Busy as exc:
+            raise BackendUnavailable("The host uses the only connection.") from exc
+        return OutboxFigures(int(waiting), max(int(late), 0) / 1_000_000, int(dead))
 
     async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> list[DeadLetter]:
         """See `DeadLetters.dead_letters`."""
@@ -160,7 +202,7 @@ class Drain:
             DeadLetter(
                 id,
                 owner,
-                read_row(Row(id, owner, bytes(body))),
+                read_row(Row(id, owner, _to_bytes(body))),
                 code,
                 detail,
                 datetime.fromtimestamp(created_at / 1_000_000, UTC),
@@ -196,3 +238,8 @@ class Drain:
     async def close(self) -> None:
         """Close what is open."""
         await self._connector.close()
+
+
+def _to_bytes(body: Any) -> bytes:
+    # SQLite stores whatever type another program inserts.
+    return bytes(body) if isinstance(body, bytes | memoryview | bytearray) else str(body).encode()

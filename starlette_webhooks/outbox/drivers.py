@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 __all__ = [
+    "address_of_asyncpg",
+    "address_of_psycopg",
     "database_of_asyncpg",
     "statement_of",
     "write_asyncpg",
@@ -42,22 +44,44 @@ def statement_of(tables: Tables, rows: Sequence[Row], paramstyle: str) -> tuple[
     return substitute(queries_of(tables)["insert"], rows=", ".join(groups)), values
 
 
-def _by_arrays(tables: Tables, marks: tuple[str, str, str], rows: Sequence[Row]) -> tuple[str, list[list[Any]]]:
-    ids, tenants, bodies = marks
-    statement = substitute(queries_of(tables)["insert_arrays"], ids=ids, tenants=tenants, bodies=bodies)
-    return statement, [[row.id for row in rows], [row.tenant for row in rows], [row.body for row in rows]]
+def _by_arrays(
+    tables: Tables, marks: tuple[str, str, str, str], rows: Sequence[Row], server: str
+) -> tuple[str, list[Any]]:
+    queries, parts = queries_of(tables), dict(zip(("ids", "tenants", "bodies"), marks, strict=False))
+    values: list[Any] = [[row.id for row in rows], [row.tenant for row in rows], [row.body for row in rows]]
+    if not server:
+        return substitute(queries["insert_arrays"], **parts), values
+    return substitute(queries["insert_arrays_on_server"], **parts, server=marks[3]), [*values, server]
 
 
-def write_psycopg(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:
-    """Insert rows with a connection of psycopg."""
+_FORMAT = ("%s", "%s", "%s", "%s")
+
+
+def write_psycopg(tables: Tables, connection: Any, rows: Sequence[Row], server: str = "") -> bool:
+    """Insert rows with a connection of psycopg.
+
+    Args:
+        server: The identifier that the server must have, if not empty.
+
+    Returns:
+        Whether it has this identifier. If not, nothing was inserted.
+    """
     _check_psycopg(connection)
-    connection.execute(*_by_arrays(tables, ("%s", "%s", "%s"), rows))
+    cursor = connection.execute(*_by_arrays(tables, _FORMAT, rows, server))
+    return bool(cursor.rowcount)
 
 
-async def write_psycopg_async(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:
-    """Insert rows with an async connection of psycopg."""
+async def write_psycopg_async(tables: Tables, connection: Any, rows: Sequence[Row], server: str = "") -> bool:
+    """Insert rows with an async connection of psycopg. See `write_psycopg`."""
     _check_psycopg(connection)
-    await connection.execute(*_by_arrays(tables, ("%s", "%s", "%s"), rows))
+    cursor = await connection.execute(*_by_arrays(tables, _FORMAT, rows, server))
+    return bool(cursor.rowcount)
+
+
+def address_of_psycopg(connection: Any) -> object:
+    """Return where a connection of psycopg leads to."""
+    # A pooler can pass on each name to another server.
+    return connection.info.host, connection.info.port, connection.info.dbname
 
 
 def _check_psycopg(connection: Any) -> None:
@@ -72,12 +96,19 @@ async def database_of_asyncpg(connection: Any) -> str:
     return str(known or await connection.fetchval("SELECT current_database()"))
 
 
-async def write_asyncpg(tables: Tables, connection: Any, rows: Sequence[Row]) -> None:
-    """Insert rows with a connection of asyncpg."""
+def address_of_asyncpg(connection: Any, database: str) -> object:
+    """Return where a connection of asyncpg leads to, or None if it does not say. It has no public name for this."""
+    address = getattr(connection, "_addr", None)
+    return None if address is None else (address, database)
+
+
+async def write_asyncpg(tables: Tables, connection: Any, rows: Sequence[Row], server: str = "") -> bool:
+    """Insert rows with a connection of asyncpg. See `write_psycopg`."""
     if not connection.is_in_transaction():
         refuse("Emit within `async with connection.transaction():`.")
-    statement, values = _by_arrays(tables, ("$1", "$2", "$3"), rows)
-    await connection.execute(statement, *values)
+    statement, values = _by_arrays(tables, ("$1", "$2", "$3", "$4"), rows, server)
+    status: str = await connection.execute(statement, *values)
+    return not status.endswith(" 0")
 
 
 def write_sqlite(tables: Tables, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette_webhooks.events import Event
 from starlette_webhooks.outbox import drivers
+from starlette_webhooks.outbox.identities import ServerIdentity
 from starlette_webhooks.outbox.places import Place, Tables, place_of, place_of_url
 from starlette_webhooks.outbox.rows import Row, to_row
 from starlette_webhooks.outbox.writing import Written, kind_of
@@ -59,6 +60,8 @@ class Outbox:
         self.names = Tables.of(self.place.dialect, schema, table)
         self.missing: str | None = None
         """What to do about tables that are known to be missing; found before an INSERT of the host's would fail."""
+        self.server = ServerIdentity()
+        """The server of PostgreSQL that the tables are on. Known once the relay or the backend runs."""
         self._unseen: dict[str, tuple[Event, OnCommit]] = {}
         self.listeners: list[Callable[[bool], None]] = []
         """Called in any thread with whether rows were committed or may be soon. They must not raise."""
@@ -140,7 +143,8 @@ class Outbox:
             write_connection(within, self._tables.outbox, self._check, rows, written)
         elif kind == "psycopg":
             self._check_name(within.info.dbname)
-            drivers.write_psycopg(self.names, within, rows)
+            at = drivers.address_of_psycopg(within)
+            self._check_server(at, drivers.write_psycopg(self.names, within, rows, self.server.expected_at(at)))
             self._expect(rows, events, on_commit)
         elif kind == "sqlite3":
             self._check_sqlite(within)
@@ -166,11 +170,14 @@ class Outbox:
             await within.run_sync(write_connection, self._tables.outbox, self._check, rows, written)
         elif kind == "async psycopg":
             self._check_name(within.info.dbname)
-            await drivers.write_psycopg_async(self.names, within, rows)
+            at = drivers.address_of_psycopg(within)
+            expected = self.server.expected_at(at)
+            self._check_server(at, await drivers.write_psycopg_async(self.names, within, rows, expected))
             self._expect(rows, events, on_commit)
         else:
-            self._check_name(await drivers.database_of_asyncpg(within))
-            await drivers.write_asyncpg(self.names, within, rows)
+            self._check_name(database := await drivers.database_of_asyncpg(within))
+            at = drivers.address_of_asyncpg(within, database)
+            self._check_server(at, await drivers.write_asyncpg(self.names, within, rows, self.server.expected_at(at)))
             self._expect(rows, events, on_commit)
         return written
 
@@ -204,7 +211,7 @@ class Outbox:
 
     def share(self, other: Outbox) -> None:
         """Announce what is written here to those who empty the other outbox, which is the same table."""
-        self.listeners, self._unseen = other.listeners, other._unseen
+        self.listeners, self._unseen, self.server = other.listeners, other._unseen, other.server
 
     def is_same(self, other: Outbox) -> bool:
         """Whether both are the same table, as far as their URLs show."""
@@ -248,6 +255,14 @@ class Outbox:
                 "of the outbox. If both are one database, for example because a pooler has another name for it, give "
                 "an engine with this name to the outbox, too: `Outbox(url, engine)`."
             )
+
+    def _check_server(self, address: object, wrote: bool) -> None:
+        if not wrote:
+            raise RuntimeError(
+                "`within` leads to another server than that of the outbox, with a database of the same name. The "
+                f"outbox is in {self.place}. Emit within the database of the outbox."
+            )
+        self.server.is_proven(address)
 
     def _check_sqlite(self, connection: Any) -> None:
         self._check_dialect("sqlite")

@@ -4,6 +4,14 @@ INSERT INTO {outbox} (id, tenant, body) VALUES {rows}
 -- name: insert_arrays
 INSERT INTO {outbox} (id, tenant, body) SELECT * FROM unnest({ids}::text[], {tenants}::text[], {bodies}::bytea[])
 
+-- name: insert_arrays_on_server
+-- Inserts nothing on another server of PostgreSQL.
+INSERT INTO {outbox} (id, tenant, body) SELECT * FROM unnest({ids}::text[], {tenants}::text[], {bodies}::bytea[])
+WHERE {server}::text = (SELECT CAST(system_identifier AS text) FROM pg_control_system())
+
+-- name: server
+SELECT CAST(system_identifier AS text) FROM pg_control_system()
+
 -- name: read
 -- The first rows, as far as their bodies fit into memory.
 SELECT id, tenant, body FROM (
@@ -46,6 +54,11 @@ WHERE id IN ({ids}) AND NOT EXISTS (SELECT 1 FROM {outbox} AS queued WHERE queue
 
 -- name: count
 SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {outbox} LIMIT 1000) AS waiting),
+    (SELECT COUNT(*) FROM (SELECT 1 FROM {dead_letters} LIMIT 1000) AS dead)
+
+-- name: figures
+SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM {outbox} LIMIT 1000) AS waiting),
+    COALESCE({now} - (SELECT MIN(created_at) FROM {outbox}), 0),
     (SELECT COUNT(*) FROM (SELECT 1 FROM {dead_letters} LIMIT 1000) AS dead)
 
 -- name: found

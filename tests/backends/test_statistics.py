@@ -49,7 +49,7 @@ def call(function: Callable[[], None]) -> None:
 
 
 @asynccontextmanager
-async def reading(database: Database) -> AsyncGenerator[Statistics]:
+async def reading(database: Database) -> AsyncGenerator[Statistics[Overview]]:
     """Statistics that have read once."""
     statistics = Statistics(database.overview, call_soon=call, monotonic=lambda: database.now, sleep=database.sleep)
     async with running_beside(statistics.run):

@@ -15,7 +15,7 @@ from starlette_webhooks.relay.wakes import Wakes
 from starlette_webhooks.stores.postgresql.connection import CallFailed
 from starlette_webhooks.stores.postgresql.database import Database
 
-__all__ = ["Moved", "OutboxMover", "erase_outbox"]
+__all__ = ["Moved", "OutboxMover", "erase_outbox", "identify_server"]
 
 logger = logging.getLogger("starlette_webhooks")
 
@@ -122,6 +122,16 @@ class OutboxMover:
                 await self._database.call(self._queries["bury"], (id, "invalid", str(exc)))
                 done = True
         return done
+
+
+async def identify_server(database: Database) -> str:
+    """Return what PostgreSQL calls this server, or an empty text if the role may not read it. See `ServerIdentity`."""
+    queries = database.queries(_FILE)
+    ((allowed,),) = await database.call(queries["may_identify"])
+    if not allowed:
+        return ""
+    ((identifier,),) = await database.call(queries["server"])
+    return str(identifier)
 
 
 async def erase_outbox(database: Database, tenant: str) -> None:

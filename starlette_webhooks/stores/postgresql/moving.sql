@@ -29,6 +29,12 @@ SELECT count(*) FROM chosen
 WITH discarded AS (DELETE FROM webhooks.outbox_dead_letter WHERE id = ANY (%s::text[]) RETURNING 1)
 SELECT count(*) FROM discarded
 
+-- name: may_identify
+SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+
+-- name: server
+SELECT system_identifier::text FROM pg_control_system()
+
 -- name: erase
 DELETE FROM webhooks.outbox WHERE tenant = %s
 
