@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -27,9 +26,12 @@ from starlette_webhooks.health import Health
 from starlette_webhooks.host_outbox import HostOutbox
 from starlette_webhooks.lifespans import SharedLifespan
 from starlette_webhooks.middleware import WebhooksMiddleware
+from starlette_webhooks.operational_events import catalog_of
+from starlette_webhooks.operational_reader import make_reader
 from starlette_webhooks.probes import HealthApp
 from starlette_webhooks.readiness import reasons_against
 from starlette_webhooks.recent_errors import RecentErrors
+from starlette_webhooks.redaction import redact
 from starlette_webhooks.scope import DEFERRED, SERVICES
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from starlette_webhooks.backends.base import Backend
     from starlette_webhooks.management import TenantEndpoints
+    from starlette_webhooks.operational_reader import OperationalCallback
     from starlette_webhooks.outbox import Outbox
     from starlette_webhooks.portal.pages import Portal
     from starlette_webhooks.routes.services import Services
@@ -46,8 +49,6 @@ if TYPE_CHECKING:
     from starlette_webhooks.types import Clock, TenantResolver
 
 __all__ = ["Webhooks"]
-
-_SECRET = frozenset({"ticket", "token"})
 
 
 class Webhooks:
@@ -68,6 +69,8 @@ class Webhooks:
             at most once a minute per principal and process.
         outbox: A table in your own database, for `emit(..., within=session)`. By default, the table of the PostgreSQL
             backend, for hosts whose tables are in the same database.
+        operational: Called with each operational event, in one process at a time: `async (event) -> None`. Requires
+            `WEBHOOKS_OPERATOR_TENANT`. A crash repeats one event and skips none.
 
     Raises:
         ValueError: An event type is registered twice, or a setting is not valid.
@@ -83,6 +86,7 @@ class Webhooks:
         backend: Backend | None = None,
         session_valid: SessionValid | None = None,
         outbox: Outbox | None = None,
+        operational: OperationalCallback | None = None,
     ) -> None:
         # Imported here, because importing Pydantic takes a tenth of a second.
         from starlette_webhooks.backends import default_backend
@@ -104,6 +108,7 @@ class Webhooks:
                 outbox.share(own)
             else:
                 self._host_outbox = HostOutbox(outbox, self.backend)
+        self._operational = make_reader(operational, self.backend, settings)
         self._emit_context = EmitContext(
             self.backend, self.event_types, settings.max_event_bytes, tenant or resolve_user, self.outbox
         )
@@ -137,7 +142,7 @@ class Webhooks:
         scope.setdefault("app", self)
         deferred: list[StreamResponse] = []
         inner = {**scope, SERVICES: self._running_services(), DEFERRED: deferred}
-        await self._app(_redact(inner, scope), receive, send)
+        await self._app(redact(inner, scope), receive, send)
         if deferred:
             # While a stream is open, this frame keeps its variables in memory.
             del inner
@@ -172,7 +177,9 @@ class Webhooks:
             keys = await self.backend.secret_keys()
             services = self._make_services(hub, keys)
             relaying = nullcontext() if self._host_outbox is None else self._host_outbox.running()
-            async with relaying, hub.running(), running_beside(partial(services.sessions.watch, hub)):
+            reading = nullcontext() if self._operational is None else running_beside(self._operational.run)
+            watching = running_beside(partial(services.sessions.watch, hub))
+            async with relaying, hub.running(), watching, reading:
                 self._services = services
                 try:
                     yield
@@ -234,9 +241,8 @@ class Webhooks:
         """Manage a tenant's endpoints from code, with the rules of the routes: `await endpoints.create(url)`."""
         from starlette_webhooks.management import TenantEndpoints
 
-        return TenantEndpoints(
-            self.backend, self.event_types, str(tenant), max_event_bytes=self.settings.max_event_bytes
-        )
+        catalog = catalog_of(str(tenant), self.event_types, self.settings.operator_tenant)
+        return TenantEndpoints(self.backend, catalog, str(tenant), max_event_bytes=self.settings.max_event_bytes)
 
     def request_emitter(self, scope: Scope, pending: Pending | None = None) -> Emitter:
         """Return the emitter of a request or websocket. `WebhooksMiddleware` stores it as `request.state.webhooks`."""
@@ -385,15 +391,3 @@ class Webhooks:
         if self._lifespan.error is not None:
             health["error"] = f"The backend ended unexpectedly: {self._lifespan.error!r}. Restart the process."
         return health
-
-
-def _redact(inner: Scope, outer: Scope) -> Scope:
-    # Once the response starts, servers log the query string of their scope.
-    query: bytes = outer.get("query_string", b"")
-    # A name may be percent-encoded, as in `%74oken=`.
-    if b"ticket" in query or b"token" in query or b"%" in query:
-        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-        if any(name in _SECRET for name, _ in pairs):
-            kept = [(name, "redacted" if name in _SECRET else value) for name, value in pairs]
-            outer["query_string"] = urlencode(kept).encode("latin-1")
-    return inner

@@ -17,7 +17,16 @@ from starlette_webhooks.schemas import DataSchema, schema_of
 if TYPE_CHECKING:
     from starlette_webhooks.types import EventData, JSONObject
 
-__all__ = ["ENDPOINT_DISABLED", "TEST_PING", "EventType", "EventTypes", "SyncResult", "is_event_type_name"]
+__all__ = [
+    "ENDPOINT_DISABLED",
+    "ENDPOINT_FAILING",
+    "RESERVED",
+    "TEST_PING",
+    "EventType",
+    "EventTypes",
+    "SyncResult",
+    "is_event_type_name",
+]
 
 # Standard Webhooks allows `[a-zA-Z0-9_]` groups separated by full stops; Svix allows 256 characters.
 _NAME = re.compile(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*", re.ASCII)
@@ -142,6 +151,23 @@ ENDPOINT_DISABLED = EventType(
 )
 
 
+ENDPOINT_FAILING = EventType(
+    "endpoint.failing",
+    label="Endpoint failing",
+    category="Webhooks",
+    description="An endpoint has been failing for days, and will be disabled unless an attempt succeeds.",
+    example={
+        "endpointId": "ep_2xYbnVn4gvBVd3z7qjHqSAPrGvi",
+        "url": "https://example.com/hooks",
+        "failingSince": "2026-11-20T08:00:00.000Z",
+        "disabledAt": "2026-11-25T08:00:00.000Z",
+    },
+)
+
+RESERVED = frozenset((ENDPOINT_DISABLED.name, ENDPOINT_FAILING.name))
+"""The types that only real events have: customers cannot send tests of them."""
+
+
 def _parts(name: str) -> frozenset[str]:
     return frozenset(name[at : at + 3] for at in range(len(name) - 2))
 
@@ -155,10 +181,11 @@ class _PartsOfNames(dict[str, frozenset[str]]):
 
 
 class EventTypes:
-    """The catalog: all event types by name. Always contains `test.ping` and `endpoint.disabled`."""
+    """The catalog: all event types by name. Always contains `test.ping`, `endpoint.disabled` and `endpoint.failing`."""
 
     def __init__(self, event_types: Iterable[EventType | str] = ()) -> None:
-        self._types: dict[str, EventType] = {TEST_PING.name: TEST_PING, ENDPOINT_DISABLED.name: ENDPOINT_DISABLED}
+        own_types = (TEST_PING, ENDPOINT_DISABLED, ENDPOINT_FAILING)
+        self._types: dict[str, EventType] = {event_type.name: event_type for event_type in own_types}
         self._by_model: dict[type, EventType] = {}
         self._parts = _PartsOfNames()
         own: set[str] = set()

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from starlette_webhooks.events import Event
+from starlette_webhooks.meta import Meta
 
-__all__ = ["REPLAY_BYTES", "Entry", "Gap", "Listener", "Replay", "StreamFilter"]
+__all__ = ["REPLAY_BYTES", "CommittedEvents", "Entry", "Gap", "Listener", "Replay", "StreamFilter"]
 
 
 REPLAY_BYTES = 262_144
@@ -44,6 +45,19 @@ class Gap:
 
     requested: str
     oldest: str | None
+
+
+class CommittedEvents(Meta, Protocol):
+    """The log for a reader that continues where it, or another process, has stopped."""
+
+    def now(self) -> int:
+        """Return the time by the store's clock, in milliseconds since the epoch."""
+
+    async def read_committed(self, tenant: str, after: int, limit: int) -> Sequence[Entry]:
+        """Return the tenant's events after a position, in order of commits."""
+
+    async def swap_meta(self, name: str, old: bytes, new: bytes) -> bool:
+        """Replace a value if it still is the old one. Returns whether it was."""
 
 
 class Listener(Protocol):

@@ -13,7 +13,7 @@ from starlette_webhooks.bodies import EndpointChange, EndpointCreation, EventTes
 from starlette_webhooks.delivery.origins import shown_origin
 from starlette_webhooks.endpoints import SECRET_OVERLAP, UNSET, Endpoint, EndpointStats, Unset
 from starlette_webhooks.event_type_names import check_in_catalog, describe_unknown
-from starlette_webhooks.event_types import ENDPOINT_DISABLED, EventType, EventTypes
+from starlette_webhooks.event_types import RESERVED, EventType, EventTypes
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import EventTooLarge, InvalidBody, InvalidEvent, InvalidRequest, NotFound
 from starlette_webhooks.pagination import Page, check_limit
@@ -243,7 +243,7 @@ def type_and_data(catalog: EventTypes, body: EventTest) -> tuple[EventType, dict
     event_type = catalog.get(body.event_type)
     if event_type is None:
         raise InvalidBody(describe_unknown(catalog, body.event_type), code="unknown_event_type")
-    if event_type.name == ENDPOINT_DISABLED.name:
+    if event_type.name in RESERVED:
         raise InvalidBody(f"`{event_type.name}` is for real events only. Test with another type.", code="reserved_type")
     return event_type, (event_type.example or {}) if body.data is None else body.data
 

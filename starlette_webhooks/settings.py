@@ -129,6 +129,20 @@ class WebhooksSettings(BaseSettings):
         default=30, ge=1, le=36_500, description="Days for which events and attempts are stored."
     )
 
+    operator_tenant: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="The tenant that gets operational events about the endpoints and deliveries of all other tenants: "
+        "on its stream, in its list, and at its endpoints.",
+    )
+
+    alive_dispatcher_age: float = Field(
+        default=60.0,
+        ge=0,
+        le=31_536_000,
+        description="Seconds that the dispatcher may stand still before `/healthz` answers 503. 0 means no limit.",
+    )
     ready_backlog_age: float = Field(
         default=0.0,
         ge=0,

@@ -16,7 +16,7 @@ from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.feed import Listener, Replay, StreamFilter
+from starlette_webhooks.feed import CommittedEvents, Listener, Replay, StreamFilter
 from starlette_webhooks.health import Health
 from starlette_webhooks.meta import Meta
 from starlette_webhooks.outbox import Outbox
@@ -110,6 +110,11 @@ class Backend(Operations, ABC):
                 behind. None starts from now on, with an empty replay that still `covers` everything that was committed
                 before.
         """
+
+    @property
+    def committed(self) -> CommittedEvents | None:
+        """The log for readers that continue where they stopped. None for backends without one."""
+        return None
 
     # Endpoints
 

@@ -15,7 +15,7 @@ import anyio
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend
-from starlette_webhooks.backends.figures import add_figures
+from starlette_webhooks.backends.figures import add_figures, dispatchers_health
 from starlette_webhooks.backends.heartbeat import Heartbeat
 from starlette_webhooks.backends.pruner import Pruner
 from starlette_webhooks.backends.reencryption import check_keys, reencrypt, session_key
@@ -83,6 +83,7 @@ class StoredBackend(StoredOperations, Backend):
         lookups: Lookups | None = None,
     ) -> None:
         self.store = store
+        store.operator = settings.operator_tenant
         self._lookups = lookups
         self.settings = settings
         self._box = SecretBox(settings.encryption_keys)
@@ -381,11 +382,7 @@ class StoredBackend(StoredOperations, Backend):
             return health
         found = running.statistics.ask() if figures else None
         dispatcher = running.dispatcher
-        health["dispatchers"] = {
-            "here": dispatcher is not None,
-            "busy": self.busy,
-            "problem": None if dispatcher is None else dispatcher.problem,
-        }
+        health["dispatchers"] = dispatchers_health(dispatcher)
         outbox = self._host_outbox_health()
         if outbox is not None:
             health["hostOutbox"] = outbox

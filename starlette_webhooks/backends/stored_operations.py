@@ -12,6 +12,7 @@ import anyio
 
 from starlette_webhooks.backends.operations import Operations, RetryProgress
 from starlette_webhooks.events import Event
+from starlette_webhooks.feed import CommittedEvents
 from starlette_webhooks.identifiers import is_endpoint_id
 from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
 from starlette_webhooks.pagination import Page, check_cursor
@@ -32,7 +33,14 @@ _PAUSE = 0.1
 
 
 class StoredOperations(Operations):
-    """Implements `Operations` over a store."""
+    """Implements `Operations` over a store, and gives access to its log."""
+
+    store: Store
+
+    @property
+    def committed(self) -> CommittedEvents:
+        """See `Backend.committed`."""
+        return self.store
 
     @property
     @abstractmethod

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
+from starlette_webhooks.delivery.deliveries import Outcome
 from starlette_webhooks.delivery.pacing import server_of
-from starlette_webhooks.event_types import ENDPOINT_DISABLED
-from starlette_webhooks.events import Event
-from starlette_webhooks.payloads import new_event
 
-__all__ = ["EndpointState", "disabled_event", "is_finished", "next_state", "proven_server"]
+__all__ = ["EndpointState", "is_finished", "next_state", "proven_server"]
 
 _GONE = 410
+_WARNED_AHEAD = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +25,14 @@ class EndpointState:
         disabled_reason: None while it is enabled.
         paused_at: When its receiver asked for a pause.
         paused_until: When that pause ends.
+        warned_at: When its tenant was last warned that it will be disabled.
     """
 
     failing_since: int | None
     disabled_reason: str | None
     paused_at: int
     paused_until: int
+    warned_at: int | None = None
 
 
 def is_finished(outcome: Outcome) -> bool:
@@ -63,13 +63,17 @@ def next_state(outcome: Outcome, state: EndpointState, *, disable_after: int) ->
             reason = "gone"
         elif disable_after and outcome.ended - failing_since >= disable_after:
             reason = "failing"
-    after = replace(state, failing_since=failing_since, disabled_reason=reason)
+    warned_at = state.warned_at
+    if reason is None and _is_time_to_warn(outcome.ended, failing_since, warned_at, disable_after):
+        warned_at = outcome.ended
+    after = replace(state, failing_since=failing_since, disabled_reason=reason, warned_at=warned_at)
     if outcome.pause_until and (outcome.pause_until > state.paused_until or state.paused_at > outcome.ended):
         after = replace(after, paused_at=outcome.ended, paused_until=outcome.pause_until)
     return after
 
 
-def disabled_event(endpoint: DisabledEndpoint, *, milliseconds: int | None = None) -> Event:
-    """Return the event that tells a tenant that an endpoint was disabled. `milliseconds` as for `new_event`."""
-    data = {"endpointId": endpoint.id, "url": endpoint.url, "reason": endpoint.reason}
-    return new_event(ENDPOINT_DISABLED.name, data, tenant=endpoint.tenant, milliseconds=milliseconds)
+def _is_time_to_warn(now: int, failing_since: int, warned_at: int | None, disable_after: int) -> bool:
+    # Once for each period of failure, a day ahead, or when half of a shorter period has passed.
+    if not disable_after or (warned_at is not None and warned_at >= failing_since):
+        return False
+    return now - failing_since >= disable_after - min(_WARNED_AHEAD, disable_after // 2)

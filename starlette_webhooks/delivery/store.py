@@ -58,8 +58,8 @@ class DeliveryStore(Protocol):
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """Record an attempt, and remove or reschedule its delivery if its lease is still held.
 
-        Drops records of endpoints that have been deleted. If the outcome disables an endpoint, its `endpoint.disabled`
-        event is stored in the same transaction (see `delivery.records.disabled_event`).
+        Drops records of endpoints that have been deleted. The events that the outcome makes, such as
+        `endpoint.disabled`, are stored in the same transaction (see `delivery.notices`).
 
         Args:
             disable_after: Milliseconds without a success after which a failing endpoint is disabled. 0 means never.

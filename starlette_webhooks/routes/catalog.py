@@ -14,7 +14,7 @@ __all__ = ["list_event_types", "sync"]
 @operation("GET", "/event-types", "The catalog of event types", scope="read", answer="EventTypes")
 async def list_event_types(call: Call[None]) -> Response:
     """The catalog of event types."""
-    return json_response(call.services.catalog.document())
+    return json_response(call.services.catalog.document(call.services.event_types_of(call.tenant)))
 
 
 @operation_with_body("POST", "/sync", "Register the event types", Nothing, scope="write", answer="Synced")

@@ -41,7 +41,7 @@ def _endpoints(call: Call[Body | None]) -> TenantEndpoints:
     services = call.services
     return TenantEndpoints(
         services.backend,
-        services.event_types,
+        services.event_types_of(call.tenant),
         call.tenant,
         max_event_bytes=services.settings.max_event_bytes,
         actor=actor_of(call.request, call.principal),

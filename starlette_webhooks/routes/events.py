@@ -175,7 +175,7 @@ async def send_test_event(call: Call[EventTest]) -> Response:
     services, body = call.services, call.body
     services.requested.take(call.tenant)
     most = services.settings.max_event_bytes
-    event_type, data = type_and_data(services.event_types, body)
+    event_type, data = type_and_data(services.event_types_of(call.tenant), body)
     try:
         event = make_event(
             event_type.name,

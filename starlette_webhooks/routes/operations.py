@@ -128,7 +128,7 @@ class Operation:
         if caller is not None and parameters.get(EVENT_TYPES):
             await check_in_log(
                 parameters[EVENT_TYPES],
-                services.event_types,
+                services.event_types_of(caller.tenant),
                 backend=services.backend,
                 tenant=caller.tenant,
                 error=InvalidRequest,

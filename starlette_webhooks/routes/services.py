@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection, Request
 
 from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin, sends_key
 from starlette_webhooks.exceptions import Forbidden, Unauthorized
+from starlette_webhooks.operational_events import catalog_of
 from starlette_webhooks.portal.session import SESSION_COOKIE
 from starlette_webhooks.routes.limits import DailyQuota, RequestedDeliveries, TenantLimits
 from starlette_webhooks.routes.messages import encode_json
@@ -58,11 +59,17 @@ class CatalogRegistration:
         if not self._done:
             await self.register()
 
-    def document(self) -> bytes:
-        """Return the catalog as the routes show it. It is encoded once."""
+    def document(self, catalog: EventTypes) -> bytes:
+        """Return a tenant's catalog as the routes show it. That of the host is encoded once."""
+        if catalog is not self._event_types:
+            return _document(catalog)
         if not self._document:
-            self._document = encode_json({"eventTypes": [event_type.document() for event_type in self._event_types]})
+            self._document = _document(catalog)
         return self._document
+
+
+def _document(catalog: EventTypes) -> bytes:
+    return encode_json({"eventTypes": [event_type.document() for event_type in catalog]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,10 @@ class Services:
     test_quota: DailyQuota = field(repr=False)
     requested: RequestedDeliveries = field(repr=False)
     retries: set[str] = field(default_factory=set, repr=False)
+
+    def event_types_of(self, tenant: str) -> EventTypes:
+        """Return the catalog of a tenant."""
+        return catalog_of(tenant, self.event_types, self.settings.operator_tenant)
 
     def scope_name(self, access: Access) -> str:
         """Return the name of a scope from the settings."""

@@ -85,7 +85,9 @@ async def create_ticket(call: Call[TicketRequest]) -> Response:
     """Create a ticket for a tenant and a filter. It is valid for any number of connections until it expires."""
     services, body = call.services, call.body
     types = tuple(dict.fromkeys(body.event_types))
-    await check_in_log(types, services.event_types, backend=services.backend, tenant=call.tenant, error=InvalidBody)
+    await check_in_log(
+        types, services.event_types_of(call.tenant), backend=services.backend, tenant=call.tenant, error=InvalidBody
+    )
     expires = services.clock() + services.settings.ticket_max_age
     # A ticket must not outlive its session.
     session = await services.sessions.open(call.principal, expires, within=call.session)

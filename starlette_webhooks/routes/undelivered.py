@@ -80,7 +80,9 @@ async def retry_undelivered(call: Call[UndeliveredRetry]) -> Response:
     """Count the deliveries that a filter matches, and retry them. Ends early if the client goes away."""
     services, body = call.services, call.body
     types = tuple(dict.fromkeys(body.event_types))
-    await check_in_log(types, services.event_types, backend=services.backend, tenant=call.tenant, error=InvalidBody)
+    await check_in_log(
+        types, services.event_types_of(call.tenant), backend=services.backend, tenant=call.tenant, error=InvalidBody
+    )
     query = UndeliveredQuery(
         tenant=call.tenant,
         endpoint_id=body.endpoint,

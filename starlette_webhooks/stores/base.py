@@ -17,7 +17,7 @@ from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.delivery.store import DeliveryListener, DeliveryStore
 from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.feed import Listener, Replay, StreamFilter
+from starlette_webhooks.feed import CommittedEvents, Listener, Replay, StreamFilter
 from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.meta import Meta
 from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
@@ -295,15 +295,18 @@ class Store(
     Operations,
     Maintenance,
     SecretStore,
+    CommittedEvents,
     Protocol,
 ):
     """A database that implements all of these interfaces.
 
     Attributes:
         clock: Returns seconds since the epoch. Tests replace it before `lifespan`.
+        operator: The tenant that gets operational events. None for none. Set before `lifespan`.
     """
 
     clock: Clock
+    operator: str | None
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Open the database, migrate its schema, and follow it until the block ends. Then commit what waits.

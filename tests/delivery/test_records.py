@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from starlette_webhooks.delivery.deliveries import DisabledEndpoint, LeasedDelivery, Outcome
-from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state, proven_server
+from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
+from starlette_webhooks.delivery.records import EndpointState, is_finished, next_state, proven_server
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
@@ -98,16 +97,6 @@ def test_a_pause_never_ends_earlier_than_it_was_asked_for_unless_it_came_from_th
     assert (longer.paused_at, longer.paused_until) == (NOW, NOW + 20 * MINUTE)
     wrong = EndpointState(NOW, None, NOW + 60 * MINUTE, NOW + 90 * MINUTE)
     assert next_state(shorter, wrong, disable_after=0).paused_until == NOW + MINUTE
-
-
-def test_the_event_of_a_disabled_endpoint_names_it_and_the_reason() -> None:
-    event = disabled_event(DisabledEndpoint("ep_1", "acme", "https://example.com/", "gone"))
-    assert (event.tenant, event.type) == ("acme", "endpoint.disabled")
-    assert json.loads(event.payload)["data"] == {
-        "endpointId": "ep_1",
-        "url": "https://example.com/",
-        "reason": "gone",
-    }
 
 
 def test_the_first_success_proves_the_server_that_the_attempt_was_made_to() -> None:

@@ -80,10 +80,21 @@ SELECT count(*) FROM moved
 DELETE FROM webhooks.delivery WHERE event = ANY (%s::bigint[]) AND leased_until = %s
 
 -- name: endpoint_states
-SELECT no, failing_since, disabled_reason, paused_at, paused_until FROM webhooks.endpoint WHERE no = ANY (%s::bigint[])
+SELECT no, failing_since, disabled_reason, paused_at, paused_until, warned_at
+FROM webhooks.endpoint WHERE no = ANY (%s::bigint[])
 
 -- name: record
-SELECT webhooks.record_1(%s, %s, %s::bigint[], %s, %s)
+SELECT webhooks.record_7(%s, %s, %s::bigint[], %s, %s)
+
+-- name: recovered
+-- Of these attempts, those that are the first success after enough failures, or after one without another attempt.
+SELECT given.attempt
+FROM unnest(%(attempts)s::text[], %(events)s::bigint[], %(endpoints)s::bigint[]) AS given (attempt, event, endpoint)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS failures, bool_or(ok) AS any_success, bool_or(next_attempt_at IS NULL) AS exhausted
+    FROM webhooks.attempt WHERE attempt.event = given.event AND attempt.endpoint = given.endpoint
+) AS earlier
+WHERE NOT any_success AND (failures >= %(failing)s OR exhausted)
 
 -- name: prove
 -- An endpoint that is locked just now proves itself with its next success.

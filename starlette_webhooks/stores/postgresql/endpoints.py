@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from starlette_webhooks.conflicts import endpoint_limit, same_secret, too_many_secrets
@@ -10,10 +11,12 @@ from starlette_webhooks.delivery.origins import bound_to_origin
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges, Unset
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.identifiers import mint
+from starlette_webhooks.operational_events import endpoint_event
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
 from starlette_webhooks.stores.limits import LIST_BYTES, LIVE_SECRETS
 from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.telling import encode_notices
 from starlette_webhooks.stores.rows import text_size, to_endpoint
 
 __all__ = [
@@ -59,7 +62,7 @@ async def number_of(database: Database, tenant: str, identifier: str) -> int | N
 
 
 async def create_endpoint(
-    database: Database, tenant: str, changes: EndpointChanges, *, now: int, limit: int
+    database: Database, tenant: str, changes: EndpointChanges, *, now: int, limit: int, operator: str | None = None
 ) -> Endpoint:
     """Create an endpoint with a secret, unless the tenant already has `limit` endpoints."""
     given = changes.given()
@@ -77,7 +80,14 @@ async def create_endpoint(
         "headers": dict(given.get("headers", {})),
     }
     secret = given.get("secret") or generate_secret()
-    ((count,),) = await database.call(database.queries(_FILE)["create"], (json.dumps(document), secret, limit, now))
+    values = {
+        "document": json.dumps(document),
+        "secret": secret,
+        "limit": limit,
+        "now": now,
+        "notices": encode_notices(endpoint_event("created", identifier, tenant=tenant, operator=operator)),
+    }
+    ((count, _),) = await database.call(database.queries(_FILE)["create"], values)
     if count is not None:
         raise endpoint_limit(count)
     return await _existing(database, tenant, identifier)
@@ -91,26 +101,45 @@ async def _existing(database: Database, tenant: str, identifier: str) -> Endpoin
 
 
 async def update_endpoint(
-    database: Database, tenant: str, identifier: str, changes: EndpointChanges, *, now: int
+    database: Database, tenant: str, identifier: str, changes: EndpointChanges, *, now: int, operator: str | None = None
 ) -> Endpoint | None:
     """See `EndpointStore.update_endpoint`."""
+    update = partial(_update, database, tenant, identifier, now=now, operator=operator)
     if isinstance(changes.url, Unset):
-        return await _update(database, tenant, identifier, changes, now)
+        return await update(changes)
     while (before := await get_endpoint(database, tenant, identifier)) is not None:
         bound = bound_to_origin(before, changes)
         # Only if the URL has not changed since it was compared: another call may have moved the endpoint.
-        updated = await _update(database, tenant, identifier, bound, now, url=before.url)
+        updated = await update(bound, url=before.url)
         if updated is not None:
             return updated
     return None
 
 
 async def _update(
-    database: Database, tenant: str, identifier: str, changes: EndpointChanges, now: int, *, url: str | None = None
+    database: Database,
+    tenant: str,
+    identifier: str,
+    changes: EndpointChanges,
+    *,
+    now: int,
+    operator: str | None,
+    url: str | None = None,
 ) -> Endpoint | None:
     given: dict[str, Any] = {name: _plain(value) for name, value in changes.given().items() if name != "secret"}
     text = json.dumps(given)
-    values = {"tenant": tenant, "id": identifier, "url": url, "changes": text, "now": now}
+    event = partial(endpoint_event, endpoint_id=identifier, tenant=tenant, operator=operator)
+    updated = event("updated")
+    disabled = event("disabled", reason="manual") if changes.disabled is True else []
+    values = {
+        "tenant": tenant,
+        "id": identifier,
+        "url": url,
+        "changes": text,
+        "now": now,
+        "notices": encode_notices(updated),
+        "notices_if_enabled": encode_notices([*updated, *disabled]),
+    }
     found = await database.call(database.queries(_FILE)["update"], values)
     return await get_endpoint(database, tenant, identifier) if found else None
 
@@ -119,9 +148,11 @@ def _plain(value: Any) -> Any:
     return dict(value) if hasattr(value, "items") else value
 
 
-async def delete_endpoint(database: Database, tenant: str, identifier: str) -> bool:
+async def delete_endpoint(database: Database, tenant: str, identifier: str, *, operator: str | None = None) -> bool:
     """Delete an endpoint with everything that depends on it. Returns False if there is none."""
-    ((number,),) = await database.call(database.queries(_FILE)["delete"], (tenant, identifier))
+    notices = encode_notices(endpoint_event("deleted", identifier, tenant=tenant, operator=operator))
+    values = {"tenant": tenant, "id": identifier, "notices": notices}
+    ((number, _),) = await database.call(database.queries(_FILE)["delete"], values)
     if number is None:
         return False
     while await delete_leftovers(database, number):

@@ -15,20 +15,36 @@ SELECT no FROM webhooks.endpoint WHERE tenant = %s AND id = %s
 SELECT id FROM webhooks.endpoint WHERE tenant = %s LIMIT 1
 
 -- name: create
-SELECT webhooks.create_endpoint_1(%s, %s, %s, %s)
+WITH done AS MATERIALIZED (
+    SELECT webhooks.create_endpoint_1(%(document)s, %(secret)s, %(limit)s, %(now)s) AS too_many
+), told AS MATERIALIZED (
+    SELECT webhooks.tell_7(%(notices)s) FROM done WHERE too_many IS NULL
+)
+SELECT too_many, (SELECT count(*) FROM told) FROM done
 
 -- name: update
 -- With a URL, only if the endpoint still has this URL.
 WITH locked AS MATERIALIZED (
-    SELECT FROM webhooks.endpoint
+    SELECT disabled_reason FROM webhooks.endpoint
     WHERE tenant = %(tenant)s AND id = %(id)s AND (%(url)s::text IS NULL OR url = %(url)s) FOR UPDATE
+), done AS MATERIALIZED (
+    SELECT disabled_reason, webhooks.update_endpoint_1(
+        %(tenant)s, %(id)s, %(changes)s::text::jsonb, %(changes)s::text::json, %(now)s
+    ) AS found FROM locked
+), told AS MATERIALIZED (
+    SELECT webhooks.tell_7(
+        CASE WHEN disabled_reason IS NULL THEN %(notices_if_enabled)s::json ELSE %(notices)s::json END
+    ) FROM done WHERE found
 )
-SELECT webhooks.update_endpoint_1(
-    %(tenant)s, %(id)s, %(changes)s::text::jsonb, %(changes)s::text::json, %(now)s
-) FROM locked
+SELECT found, (SELECT count(*) FROM told) FROM done
 
 -- name: delete
-SELECT webhooks.delete_endpoint_1(%s, %s)
+WITH done AS MATERIALIZED (
+    SELECT webhooks.delete_endpoint_1(%(tenant)s, %(id)s) AS number
+), told AS MATERIALIZED (
+    SELECT webhooks.tell_7(%(notices)s) FROM done WHERE number IS NOT NULL
+)
+SELECT number, (SELECT count(*) FROM told) FROM done
 
 -- name: delete_leftovers
 SELECT webhooks.delete_leftovers_1(%s, %s)

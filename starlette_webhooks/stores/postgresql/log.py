@@ -16,7 +16,16 @@ from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.ranges import event_range
 from starlette_webhooks.stores.tail import LogEnd, ReplayPage, ReplayStart
 
-__all__ = ["TailPage", "get_event", "high_water", "list_events", "read_replay", "read_tail", "start_replay"]
+__all__ = [
+    "TailPage",
+    "get_event",
+    "high_water",
+    "list_events",
+    "read_committed",
+    "read_replay",
+    "read_tail",
+    "start_replay",
+]
 
 _FILE = "log.sql"
 
@@ -77,6 +86,12 @@ async def high_water(database: Database) -> tuple[LogEnd, str]:
     """Return the position of the last stored event, and the log."""
     ((position, identifier, log),) = await database.call(database.queries(_FILE)["high_water"])
     return LogEnd(position, identifier), log
+
+
+async def read_committed(database: Database, tenant: str, after: int, limit: int) -> list[Entry]:
+    """Return the tenant's events after a position, in order of commits."""
+    rows = await database.call(database.queries(_FILE)["committed"], (tenant, after, limit))
+    return [Entry(row[0], to_event(row)) for row in rows]
 
 
 async def start_replay(database: Database, tenant: str, after: str | int | None) -> tuple[ReplayStart, str]:

@@ -63,6 +63,10 @@ SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, foun
     FROM (SELECT * FROM webhooks.event WHERE seq > %(after)s ORDER BY seq LIMIT %(limit)s) AS page
 ) AS measured ON bytes_before <= %(bytes)s ORDER BY seq
 
+-- name: committed
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM webhooks.event
+WHERE tenant = %s AND seq > %s ORDER BY seq LIMIT %s
+
 -- name: start_replay
 SELECT
     (SELECT coalesce(max(seq), 0) FROM webhooks.event),

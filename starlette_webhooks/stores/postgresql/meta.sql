@@ -9,6 +9,9 @@ SELECT value FROM given UNION ALL SELECT value FROM webhooks.meta WHERE name = %
 INSERT INTO webhooks.meta (name, value) VALUES (%(name)s, %(value)b)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value RETURNING name
 
+-- name: swap
+UPDATE webhooks.meta SET value = %(new)b WHERE name = %(name)s AND value = %(old)b RETURNING name
+
 -- name: find
 SELECT name, value FROM webhooks.meta WHERE name = ANY (%(names)s::text[])
 

@@ -6,11 +6,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from starlette_webhooks.events import Event
+from starlette_webhooks.feed import CommittedEvents, Entry
 from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import Operations, UndeliveredStore
 from starlette_webhooks.stores.limits import LOOKED_AT
-from starlette_webhooks.stores.postgresql import operations
+from starlette_webhooks.stores.postgresql import log, operations
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.undelivered import PostgreSQLUndeliveredRows, requeue
 from starlette_webhooks.stores.undelivered import find_undelivered
@@ -19,8 +20,8 @@ from starlette_webhooks.undelivered import Undelivered, UndeliveredQuery
 __all__ = ["StoredOperations"]
 
 
-class StoredOperations(UndeliveredStore, Operations):
-    """Implements `UndeliveredStore` and `Operations`."""
+class StoredOperations(UndeliveredStore, Operations, CommittedEvents):
+    """Implements `UndeliveredStore`, `Operations` and `CommittedEvents`."""
 
     database: Database
 
@@ -55,3 +56,12 @@ class StoredOperations(UndeliveredStore, Operations):
     async def report_process(self, name: str) -> None:
         """See `Operations.report_process`."""
         await operations.report_process(self.database, name, now=self.now())
+
+    async def read_committed(self, tenant: str, after: int, limit: int) -> Sequence[Entry]:
+        """See `CommittedEvents.read_committed`."""
+        return await log.read_committed(self.database, tenant, after, limit)
+
+    async def swap_meta(self, name: str, old: bytes, new: bytes) -> bool:
+        """See `CommittedEvents.swap_meta`."""
+        values = {"name": name, "old": old, "new": new}
+        return bool(await self.database.call(self.database.queries("meta.sql")["swap"], values))

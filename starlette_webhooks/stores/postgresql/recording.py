@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
-from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state, proven_server
+from starlette_webhooks.delivery.notices import FAILING_ATTEMPTS, endpoint_notices, may_have_recovered, message_notice
+from starlette_webhooks.delivery.records import EndpointState, is_finished, next_state, proven_server
+from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
-from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.postgresql.connection import CallFailed, CallLost, Link
 from starlette_webhooks.stores.postgresql.database import Database
+from starlette_webhooks.stores.postgresql.telling import notice
 from starlette_webhooks.stores.writes import Batch, Write
 
-__all__ = ["Recorder", "Recording"]
+__all__ = ["Recorded", "Recorder", "Recording"]
 
 _ATTEMPTS = 500
 _PAUSE = 0.1
@@ -31,30 +33,43 @@ _AGAIN = ("40", "55P03")
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An outcome to record. See `DeliveryStore.record`."""
+    """An outcome to record. See `DeliveryStore.record`.
+
+    Attributes:
+        operator: The tenant that gets operational events. None for none.
+    """
 
     outcome: Outcome
     disable_after: int
+    operator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What else a recording did: it stored events, and may have disabled the endpoint."""
+
+    disabled: DisabledEndpoint | None = None
 
 
 @dataclass(slots=True)
 class _Decision:
-    """The state of an endpoint after its outcomes, in order."""
+    """The state of an endpoint after its outcomes, in order, and the events that its changes make."""
 
     before: EndpointState
     after: EndpointState
     disabled_by: Outcome | None = None
+    notices: list[Event] = field(default_factory=list)
 
 
 class Recorder:
-    """Commits batches of `Recording` on its own connection. The results are the endpoints that were disabled."""
+    """Commits batches of `Recording` on its own connection. The results are None, or a `Recorded`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._link = Link(database.info)
         queries = database.queries("deliveries.sql")
         self._record, self._states = queries["record"], queries["endpoint_states"]
-        self._prove = queries["prove"]
+        self._prove, self._recovered = queries["prove"], queries["recovered"]
 
     def commit(self, batch: Batch) -> None:
         """Record a batch, and store results and errors in its writes."""
@@ -83,9 +98,11 @@ class Recorder:
     def _write(self, writes: Sequence[Write[Any]], deadline: float) -> None:
         waiting = list(writes)
         for _ in range(_TURNS):
-            decisions = self._decide([write.operation for write in waiting], deadline)
+            recordings = [write.operation for write in waiting]
+            decisions = self._decide(recordings, deadline)
+            notices = self._notices(recordings, decisions, deadline)
             try:
-                stale = self._call([write.operation.outcome for write in waiting], decisions, deadline)
+                stale = self._call([one.outcome for one in recordings], decisions, notices, deadline)
             except CallLost:
                 # It may have been recorded. The next call finds out by the ids of the attempts.
                 if time.monotonic() + _PAUSE > deadline:
@@ -96,10 +113,7 @@ class Recorder:
                 if not exc.sqlstate.startswith(_AGAIN) or time.monotonic() > deadline:
                     raise
                 continue
-            for write in waiting:
-                decision = decisions.get(write.operation.outcome.delivery.endpoint)
-                if decision is not None and decision.disabled_by is write.operation.outcome:
-                    write.result = _disabled(decision)
+            _report(waiting, decisions, any_events=bool(notices))
             waiting = [write for write in waiting if write.operation.outcome.delivery.endpoint in stale]
             if not waiting:
                 return
@@ -120,17 +134,68 @@ class Recorder:
             if decision is not None:
                 state = decision.after
                 decision.after = next_state(one.outcome, state, disable_after=one.disable_after)
+                decision.notices += endpoint_notices(
+                    one.outcome,
+                    state,
+                    decision.after,
+                    operator=one.operator,
+                    disable_after=one.disable_after,
+                    milliseconds=self._now(),
+                )
                 if state.disabled_reason is None and decision.after.disabled_reason is not None:
                     decision.disabled_by = one.outcome
         return decisions
 
-    def _call(self, outcomes: Sequence[Outcome], decisions: dict[int, _Decision], deadline: float) -> set[int]:
+    def _now(self) -> int:
+        return int(self._database.clock() * 1000)
+
+    def _notices(
+        self, recordings: Sequence[Recording], decisions: dict[int, _Decision], deadline: float
+    ) -> list[dict[str, Any]]:
+        """Return the events to store. Those with an attempt are stored if the attempt still held its lease."""
+        found = [
+            {**notice(event), "endpoint": number}
+            for number, decision in decisions.items()
+            for event in decision.notices
+        ]
+        if all(one.operator is None for one in recordings):
+            return found
+        recovered = self._find_recovered(recordings, deadline)
+        for one in recordings:
+            outcome = one.outcome
+            event = message_notice(
+                outcome,
+                operator=one.operator,
+                recovered=outcome.attempt_id in recovered,
+                milliseconds=self._now(),
+            )
+            if event is not None:
+                found.append({**notice(event), "endpoint": outcome.delivery.endpoint, "attempt": outcome.attempt_id})
+        return found
+
+    def _find_recovered(self, recordings: Sequence[Recording], deadline: float) -> set[str]:
+        asked = [one.outcome for one in recordings if may_have_recovered(one.outcome, operator=one.operator)]
+        if not asked:
+            return set()
+        values = {
+            "attempts": [one.attempt_id for one in asked],
+            "events": [one.delivery.event for one in asked],
+            "endpoints": [one.delivery.endpoint for one in asked],
+            "failing": FAILING_ATTEMPTS,
+        }
+        return {row[0] for row in self._link.call(self._recovered, values, deadline=deadline)}
+
+    def _call(
+        self,
+        outcomes: Sequence[Outcome],
+        decisions: dict[int, _Decision],
+        notices: Sequence[dict[str, Any]],
+        deadline: float,
+    ) -> set[int]:
         attempts = [_attempt(outcome, decisions) for outcome in outcomes]
         states = [_state(number, decision) for number, decision in decisions.items()]
         working = {outcome.delivery.endpoint for outcome in outcomes if outcome.ok} - decisions.keys()
-        now = int(self._database.clock() * 1000)
-        notices = [_notice(decision, now) for decision in decisions.values() if decision.disabled_by is not None]
-        values = (_json(attempts), _json(states), list(working), _json(notices), now)
+        values = (_json(attempts), _json(states), list(working), _json(notices), self._now())
         ((stale,),) = self._link.call(self._record, values, deadline=deadline)
         servers = {one.delivery.endpoint: server for one in outcomes if (server := proven_server(one)) is not None}
         if servers:
@@ -177,6 +242,8 @@ def _state(number: int, decision: _Decision) -> list[Any]:
         after.failing_since,
         after.disabled_reason,
         *((after.paused_at, after.paused_until) if after.paused_until != before.paused_until else (None, None)),
+        after.warned_at,
+        before.warned_at,
     ]
 
 
@@ -187,18 +254,13 @@ def _disabled(decision: _Decision) -> DisabledEndpoint:
     return DisabledEndpoint(delivery.endpoint_id, delivery.tenant, delivery.url, reason)
 
 
-def _notice(decision: _Decision, now: int) -> dict[str, Any]:
-    disabled = _disabled(decision)
-    event = disabled_event(disabled, milliseconds=now)
-    assert decision.disabled_by is not None
-    return {
-        "endpoint": decision.disabled_by.delivery.endpoint,
-        "id": event.id,
-        "tenant": event.tenant,
-        "type": event.type,
-        "timestamp": str(to_ms(event.timestamp)),
-        "payload": event.payload.decode(),
-    }
+def _report(writes: Sequence[Write[Any]], decisions: dict[int, _Decision], *, any_events: bool) -> None:
+    for write in writes:
+        decision = decisions.get(write.operation.outcome.delivery.endpoint)
+        if decision is not None and decision.disabled_by is write.operation.outcome:
+            write.result = Recorded(_disabled(decision))
+        elif any_events:
+            write.result = Recorded()
 
 
 def _fail(writes: Sequence[Write[Any]], error: Exception) -> None:

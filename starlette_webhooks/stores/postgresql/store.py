@@ -15,7 +15,7 @@ from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
 from starlette_webhooks.delivery.store import DeliveryListener
-from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.endpoints import EndpointStats
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.feed import Listener, StreamFilter
@@ -24,11 +24,12 @@ from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Store
 from starlette_webhooks.stores.moments import to_ms
-from starlette_webhooks.stores.postgresql import attempts, deliveries, endpoints, log, maintenance, redelivery
+from starlette_webhooks.stores.postgresql import attempts, deliveries, log, maintenance, redelivery
 from starlette_webhooks.stores.postgresql.appending import Append, Appended, Appender, endpoints_of
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.deliveries import release
+from starlette_webhooks.stores.postgresql.endpoint_store import StoredEndpoints
 from starlette_webhooks.stores.postgresql.floors import Floors
 from starlette_webhooks.stores.postgresql.followed import FollowedLog
 from starlette_webhooks.stores.postgresql.hints import Hints
@@ -36,7 +37,7 @@ from starlette_webhooks.stores.postgresql.meta import StoredValues
 from starlette_webhooks.stores.postgresql.moving import Moved, OutboxMover, erase_outbox
 from starlette_webhooks.stores.postgresql.operating import StoredOperations
 from starlette_webhooks.stores.postgresql.polling import Polling
-from starlette_webhooks.stores.postgresql.recording import Recorder, Recording
+from starlette_webhooks.stores.postgresql.recording import Recorded, Recorder, Recording
 from starlette_webhooks.stores.tail import LogReplay, Tail
 from starlette_webhooks.stores.writer import Writer
 from starlette_webhooks.stores.writes import Submitted, Write
@@ -50,7 +51,7 @@ _POLL_WITH_HINTS = 1.0
 _SPACING_WITH_HINTS = 0.01
 
 
-class PostgreSQLStore(StoredValues, StoredOperations, Store):
+class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
     """A store in PostgreSQL. See `Store`.
 
     Args:
@@ -77,6 +78,7 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
     ) -> None:
         self.database = Database(parse_url(url), **options)
         self.clock: Clock = clock or self.database.clock
+        self.operator: str | None = None
         self._poll = poll
         self._floors = Floors()
         self._polling = Polling(
@@ -205,9 +207,12 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
 
     def _recorded(self, writes: Sequence[Write[Any]]) -> None:
         if any(write.result is not None for write in writes):
-            # The event about it is also in the log, and endpoints of the tenant may subscribe to it.
-            self._wake_tail()
-            self._wake_dispatcher()
+            self._events_were_stored()
+
+    def _events_were_stored(self) -> None:
+        # Endpoints of the tenant or of the operator may subscribe to the events about it.
+        self._wake_tail()
+        self._wake_dispatcher()
 
     def outbox_mover(self, *, due_in: int, on_moved: Callable[[Collection[str]], None]) -> OutboxMover:
         """Return what moves events from the outbox of hosts into the log, while it runs.
@@ -283,43 +288,11 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
             raise NotRunning
         return self._tail
 
-    # Endpoints
-
-    async def list_endpoints(self, tenant: str, *, limit: int, cursor: str | None) -> Page[Endpoint]:
-        """See `EndpointStore.list_endpoints`."""
-        return await endpoints.list_endpoints(self.database, tenant, limit, cursor)
-
-    async def get_endpoint(self, tenant: str, endpoint_id: str) -> Endpoint | None:
-        """See `EndpointStore.get_endpoint`."""
-        return await endpoints.get_endpoint(self.database, tenant, endpoint_id)
-
-    async def endpoint_number(self, tenant: str, endpoint_id: str) -> int | None:
-        """See `EndpointStore.endpoint_number`."""
-        return await endpoints.number_of(self.database, tenant, endpoint_id)
-
-    async def create_endpoint(self, tenant: str, changes: EndpointChanges, *, limit: int) -> Endpoint:
-        """See `EndpointStore.create_endpoint`."""
-        return await endpoints.create_endpoint(self.database, tenant, changes, now=self.now(), limit=limit)
-
-    async def update_endpoint(self, tenant: str, endpoint_id: str, changes: EndpointChanges) -> Endpoint | None:
-        """See `EndpointStore.update_endpoint`."""
-        return await endpoints.update_endpoint(self.database, tenant, endpoint_id, changes, now=self.now())
-
-    async def delete_endpoint(self, tenant: str, endpoint_id: str) -> bool:
-        """See `EndpointStore.delete_endpoint`."""
-        return await endpoints.delete_endpoint(self.database, tenant, endpoint_id)
-
-    async def get_secret(self, tenant: str, endpoint_id: str) -> str | None:
-        """See `EndpointStore.get_secret`."""
-        return await endpoints.get_secret(self.database, tenant, endpoint_id)
-
-    async def rotate_secret(
-        self, tenant: str, endpoint_id: str, key: str, *, overlap: int = SECRET_OVERLAP
-    ) -> str | None:
-        """See `EndpointStore.rotate_secret`."""
-        now = self.now()
-        expiry = now + overlap * 1000
-        return await endpoints.rotate_secret(self.database, tenant, endpoint_id, key, expiry=expiry, now=now)
+    async def _told(self) -> None:
+        """See `StoredEndpoints._told`."""
+        if self.operator is not None:
+            self._events_were_stored()
+            await self._polling.hand_over()
 
     # Attempts
 
@@ -360,8 +333,10 @@ class PostgreSQLStore(StoredValues, StoredOperations, Store):
 
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """See `DeliveryStore.record`."""
-        write: Write[DisabledEndpoint | None] = self._records.submit(Write, Recording(outcome, disable_after), 0, False)
-        return await write.wait()
+        recording = Recording(outcome, disable_after, self.operator)
+        write: Write[Recorded | None] = self._records.submit(Write, recording, 0, False)
+        recorded = await write.wait()
+        return None if recorded is None else recorded.disabled
 
     async def resend(self, tenant: str, event_id: str, endpoint_id: str) -> bool:
         """See `Redelivery.resend`."""

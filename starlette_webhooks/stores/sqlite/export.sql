@@ -13,7 +13,7 @@ SELECT tenant, channel, type, id, seq FROM event_channel
 
 -- name: endpoint
 SELECT no, id, tenant, url, description, event_types, channels, disabled_reason, rate_limit, metadata, headers,
-    created_at, updated_at, failing_since, paced_until, paused_at, paused_until, proven_server
+    created_at, updated_at, failing_since, paced_until, paused_at, paused_until, proven_server, warned_at
 FROM endpoint
 
 -- name: endpoint_secret

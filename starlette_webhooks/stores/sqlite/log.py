@@ -19,7 +19,7 @@ from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.sqlite.rows import to_event
 from starlette_webhooks.stores.tail import ReplayPage, ReplayStart
 
-__all__ = ["get_event", "high_water", "list_events", "read_replay", "read_tail", "start_replay"]
+__all__ = ["get_event", "high_water", "list_events", "read_committed", "read_replay", "read_tail", "start_replay"]
 
 _QUERIES = load_queries("log.sql")
 
@@ -87,6 +87,12 @@ def start_replay(connection: sqlite3.Connection, tenant: str, after: str | int |
         newest = _id(connection, "newest_event", tenant)
         return ReplayStart(high, high, newest=newest, missing=True, oldest=oldest)
     return ReplayStart(first - 1, high, missing=True, oldest=oldest)
+
+
+def read_committed(connection: sqlite3.Connection, tenant: str, after: int, limit: int) -> list[Entry]:
+    """Return the tenant's events after a position, in order of commits."""
+    rows = connection.execute(_QUERIES["committed"], (tenant, after, limit))
+    return [Entry(row[0], to_event(row)) for row in rows]
 
 
 def _id(connection: sqlite3.Connection, statement: str, tenant: str) -> str | None:

@@ -39,6 +39,10 @@ SELECT min(seq) FROM event WHERE tenant = ? AND id > ?
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event
 WHERE tenant = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?
 
+-- name: committed
+SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event
+WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?
+
 -- name: tail
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event
 WHERE seq > ? ORDER BY seq LIMIT ?

@@ -11,7 +11,7 @@ from starlette_webhooks.stores.environments import META_ENVIRONMENT, check_envir
 from starlette_webhooks.stores.moves import META_MOVED_TO, check_moved
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
-__all__ = ["check_meta", "drop_meta", "find_meta", "get_meta", "read_meta", "set_meta", "write_meta"]
+__all__ = ["check_meta", "drop_meta", "find_meta", "get_meta", "read_meta", "set_meta", "swap_meta", "write_meta"]
 
 _QUERIES = load_queries("meta.sql")
 
@@ -54,6 +54,11 @@ def check_meta(connection: sqlite3.Connection, path: str, environment: str | Non
 def write_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:
     """Store a value, and replace an existing one."""
     connection.execute(_QUERIES["replace_meta"], (name, value))
+
+
+def swap_meta(connection: sqlite3.Connection, name: str, old: bytes, new: bytes) -> bool:
+    """Replace a value if it still is the old one. Returns whether it was."""
+    return connection.execute(_QUERIES["swap_meta"], {"name": name, "old": old, "new": new}).rowcount == 1
 
 
 def find_meta(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, bytes]:

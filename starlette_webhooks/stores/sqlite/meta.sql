@@ -7,6 +7,9 @@ INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING
 -- name: replace_meta
 INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
+-- name: swap_meta
+UPDATE meta SET value = :new WHERE name = :name AND value = :old
+
 -- name: find_meta
 SELECT name, value FROM meta WHERE name IN (SELECT value FROM json_each(?))
 

@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 
 from starlette_webhooks.database_url import MEMORY
-from starlette_webhooks.delivery.deliveries import DisabledEndpoint
 from starlette_webhooks.delivery.store import DeliveryListener
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.problems import Problem
@@ -19,7 +18,9 @@ from starlette_webhooks.stores.sqlite import deliveries
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.insertion import Inserted, Queued
 from starlette_webhooks.stores.sqlite.queries import load_queries
+from starlette_webhooks.stores.sqlite.recording import Recorded
 from starlette_webhooks.stores.sqlite.redelivery import Resent
+from starlette_webhooks.stores.sqlite.telling import Told
 from starlette_webhooks.stores.tail import Tail
 from starlette_webhooks.stores.writes import Write
 
@@ -76,8 +77,8 @@ class Notifier:
             self.listener.wake_urgent(urgent)
         if due:
             self.listener.wake(due)
-        if any(isinstance(result, DisabledEndpoint) for result in results):
-            # Other endpoints of the tenant may subscribe to the event about it.
+        if any(isinstance(result, Recorded) or (isinstance(result, Told) and result.any_events) for result in results):
+            # Endpoints of the tenant or of the operator may subscribe to the events about it.
             self.listener.wake(())
 
     def _publish(self, inserted: Iterable[Inserted]) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from starlette_webhooks.events import Event
+from starlette_webhooks.feed import CommittedEvents, Entry
 from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import Operations, UndeliveredStore
 from starlette_webhooks.stores.limits import LOOKED_AT
-from starlette_webhooks.stores.sqlite import operations
+from starlette_webhooks.stores.sqlite import log, meta, operations
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.undelivered import SQLiteUndeliveredRows, requeue
 from starlette_webhooks.stores.undelivered import find_undelivered
@@ -20,8 +21,8 @@ from starlette_webhooks.undelivered import Undelivered, UndeliveredQuery
 __all__ = ["StoredOperations"]
 
 
-class StoredOperations(UndeliveredStore, Operations):
-    """Implements `UndeliveredStore` and `Operations`."""
+class StoredOperations(UndeliveredStore, Operations, CommittedEvents):
+    """Implements `UndeliveredStore`, `Operations` and `CommittedEvents`."""
 
     database: Database
 
@@ -56,3 +57,11 @@ class StoredOperations(UndeliveredStore, Operations):
     async def report_process(self, name: str) -> None:
         """See `Operations.report_process`."""
         await self.database.write(partial(operations.report_process, name=name, now=self.now()))
+
+    async def read_committed(self, tenant: str, after: int, limit: int) -> Sequence[Entry]:
+        """See `CommittedEvents.read_committed`."""
+        return await self.database.read(partial(log.read_committed, tenant=tenant, after=after, limit=limit))
+
+    async def swap_meta(self, name: str, old: bytes, new: bytes) -> bool:
+        """See `CommittedEvents.swap_meta`."""
+        return await self.database.write(partial(meta.swap_meta, name=name, old=old, new=new))

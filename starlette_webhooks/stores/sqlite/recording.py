@@ -9,33 +9,48 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
 from starlette_webhooks.delivery.deliveries import DisabledEndpoint, Outcome
-from starlette_webhooks.delivery.records import EndpointState, disabled_event, is_finished, next_state, proven_server
+from starlette_webhooks.delivery.notices import FAILING_ATTEMPTS, endpoint_notices, may_have_recovered, message_notice
+from starlette_webhooks.delivery.records import EndpointState, is_finished, next_state, proven_server
+from starlette_webhooks.events import Event
 from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.stores.sqlite.insertion import Insertion
 from starlette_webhooks.stores.sqlite.joint import Joint
 from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
 
-__all__ = ["Recording"]
+__all__ = ["Recorded", "Recording"]
 
 _QUERIES = load_queries("recording.sql")
 _HOUR = 3_600_000
 _ROWS = 128
 
 
-class Recording(Joint["DisabledEndpoint | None"]):
-    """Records an attempt. Returns the endpoint if the attempt has disabled it. See `DeliveryStore.record`."""
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What else a `Recording` did: it stored events, and may have disabled the endpoint."""
 
-    __slots__ = ("disable_after", "outcome")
+    disabled: DisabledEndpoint | None
 
-    def __init__(self, outcome: Outcome, *, disable_after: int) -> None:
+
+class Recording(Joint["Recorded | None"]):
+    """Records an attempt. Returns None if that was all. See `DeliveryStore.record`.
+
+    Args:
+        operator: The tenant that gets operational events. None for none.
+    """
+
+    __slots__ = ("disable_after", "operator", "outcome")
+
+    def __init__(self, outcome: Outcome, *, disable_after: int, operator: str | None = None) -> None:
         self.outcome = outcome
         self.disable_after = disable_after
+        self.operator = operator
 
-    def __call__(self, connection: sqlite3.Connection) -> DisabledEndpoint | None:
+    def __call__(self, connection: sqlite3.Connection) -> Recorded | None:
         outcome = self.outcome
         delivery = outcome.delivery
         row = connection.execute(_QUERIES["endpoint_state"], (delivery.endpoint,)).fetchone()
@@ -45,22 +60,46 @@ class Recording(Joint["DisabledEndpoint | None"]):
         after = next_state(outcome, before, disable_after=self.disable_after)
         disabled = after.disabled_reason is not None and before.disabled_reason is None
         held = _settle(connection, outcome)
+        # Before this attempt is logged: earlier ones tell whether the delivery has recovered.
+        notices = self._notices(connection, before, after, held=held)
         if after != before:
-            state = (after.failing_since, after.disabled_reason, after.paused_at, after.paused_until)
+            state = (after.failing_since, after.disabled_reason, after.paused_at, after.paused_until, after.warned_at)
             connection.execute(_QUERIES["set_endpoint_state"], (*state, delivery.endpoint))
         _prove(connection, [outcome])
         _log(connection, outcome, outcome.next_due if held and not disabled else None)
-        return _disable(connection, outcome, str(after.disabled_reason)) if disabled else None
+        if disabled:
+            _disable(connection, outcome)
+        if notices:
+            Insertion(notices)(connection)
+        reason = str(after.disabled_reason)
+        endpoint = DisabledEndpoint(delivery.endpoint_id, delivery.tenant, delivery.url, reason) if disabled else None
+        return Recorded(endpoint) if disabled or notices else None
+
+    def _notices(
+        self, connection: sqlite3.Connection, before: EndpointState, after: EndpointState, *, held: bool
+    ) -> list[Event]:
+        outcome, operator = self.outcome, self.operator
+        notices = endpoint_notices(outcome, before, after, operator=operator, disable_after=self.disable_after)
+        if held:
+            recovered = may_have_recovered(outcome, operator=operator) and _has_recovered(connection, outcome)
+            notice = message_notice(outcome, operator=operator, recovered=recovered)
+            if notice is not None:
+                notices.append(notice)
+        return notices
 
     @classmethod
-    def run_together(cls, connection: sqlite3.Connection, operations: Sequence[Self]) -> list[DisabledEndpoint | None]:
+    def run_together(cls, connection: sqlite3.Connection, operations: Sequence[Self]) -> list[Recorded | None]:
         """See `Joint`. A few statements record all successes of working endpoints."""
-        outcomes = [recording.outcome for recording in operations]
+        # An attempt that ends the trouble of a delivery is recorded with the event about it.
+        outcomes = [one.outcome for one in operations if not may_have_recovered(one.outcome, operator=one.operator)]
         working = _working(connection, outcomes)
         if working:
             _record_successes(connection, [one for one in outcomes if one.delivery.endpoint in working])
         return [
-            None if recording.outcome.delivery.endpoint in working else recording(connection)
+            None
+            if recording.outcome.delivery.endpoint in working
+            and not may_have_recovered(recording.outcome, operator=recording.operator)
+            else recording(connection)
             for recording in operations
         ]
 
@@ -79,13 +118,17 @@ def _prove(connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
         connection.execute(_QUERIES["prove"], (server, endpoint))
 
 
-def _disable(connection: sqlite3.Connection, outcome: Outcome, reason: str) -> DisabledEndpoint:
+def _disable(connection: sqlite3.Connection, outcome: Outcome) -> None:
     delivery = outcome.delivery
     connection.execute(_QUERIES["touch"], (outcome.ended, delivery.endpoint))
     connection.execute(_QUERIES["unsubscribe"], (delivery.endpoint,))
-    disabled = DisabledEndpoint(delivery.endpoint_id, delivery.tenant, delivery.url, reason)
-    Insertion([disabled_event(disabled)])(connection)
-    return disabled
+
+
+def _has_recovered(connection: sqlite3.Connection, outcome: Outcome) -> bool:
+    delivery = outcome.delivery
+    values = {"event": delivery.event, "endpoint": delivery.endpoint, "failing": FAILING_ATTEMPTS}
+    ((recovered,),) = connection.execute(_QUERIES["has_recovered"], values)
+    return bool(recovered)
 
 
 def _log(connection: sqlite3.Connection, outcome: Outcome, next_due: int | None) -> None:

@@ -1,5 +1,5 @@
 -- name: endpoint_state
-SELECT failing_since, disabled_reason, paused_at, paused_until FROM endpoint WHERE no = ?
+SELECT failing_since, disabled_reason, paused_at, paused_until, warned_at FROM endpoint WHERE no = ?
 
 -- name: finish
 DELETE FROM delivery WHERE id = :id AND attempt = :number AND leased = 1
@@ -11,7 +11,12 @@ SET due = :next_due, stamped = :now, leased = 0, urgent = 0, step = step + 1,
 WHERE id = :id AND attempt = :number AND leased = 1
 
 -- name: set_endpoint_state
-UPDATE endpoint SET failing_since = ?, disabled_reason = ?, paused_at = ?, paused_until = ? WHERE no = ?
+UPDATE endpoint SET failing_since = ?, disabled_reason = ?, paused_at = ?, paused_until = ?, warned_at = ? WHERE no = ?
+
+-- name: has_recovered
+-- Whether a success is the first one, after enough failures, or after one without another attempt.
+SELECT ifnull(max(ok), 0) = 0 AND (count(*) >= :failing OR ifnull(max(next_attempt_at IS NULL), 0))
+FROM attempt WHERE event = :event AND endpoint = :endpoint
 
 -- name: prove
 UPDATE endpoint SET proven_server = ? WHERE no = ?

@@ -1,4 +1,4 @@
--- Version 5. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
+-- Version 6. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -49,7 +49,8 @@ CREATE TABLE endpoint (
     paced_until REAL NOT NULL DEFAULT 0,    -- when the rate limit lets the next attempt go
     paused_at INTEGER NOT NULL DEFAULT 0,   -- when the receiver asked for a pause (Retry-After)
     paused_until INTEGER NOT NULL DEFAULT 0,
-    proven_server TEXT              -- the server that has accepted a delivery, NULL before the first 2xx
+    proven_server TEXT,             -- the server that has accepted a delivery, NULL before the first 2xx
+    warned_at INTEGER               -- when the tenant was last warned that it will be disabled
 );
 CREATE UNIQUE INDEX endpoint_by_tenant ON endpoint (tenant, id);
 CREATE INDEX endpoint_troubled ON endpoint (id) WHERE failing_since IS NOT NULL OR disabled_reason IS NOT NULL;

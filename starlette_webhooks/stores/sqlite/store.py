@@ -27,7 +27,17 @@ from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow, Replacement, Store, StoredSecrets
 from starlette_webhooks.stores.moments import to_ms
-from starlette_webhooks.stores.sqlite import attempts, deliveries, endpoints, log, meta, redelivery, retention, secrets
+from starlette_webhooks.stores.sqlite import (
+    attempts,
+    deliveries,
+    endpoints,
+    log,
+    meta,
+    redelivery,
+    retention,
+    secrets,
+    telling,
+)
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.deliveries import release, set_aside
 from starlette_webhooks.stores.sqlite.insertion import Insertion
@@ -78,6 +88,7 @@ class SQLiteStore(StoredOperations, Store):
         **options: Any,
     ) -> None:
         self.clock = clock
+        self.operator: str | None = None
         self.database = Database(path, max_writes=max_writes, max_bytes=max_bytes, lock_seconds=lock_seconds, **options)
         self._poll = poll
         self._listener: Listener | None = None
@@ -209,20 +220,23 @@ class SQLiteStore(StoredOperations, Store):
 
     async def create_endpoint(self, tenant: str, changes: EndpointChanges, *, limit: int) -> Endpoint:
         """See `EndpointStore.create_endpoint`."""
-        create = partial(endpoints.create_endpoint, tenant=tenant, changes=changes, now=self.now(), limit=limit)
-        return await self.database.write(create)
+        create = partial(telling.create_endpoint, tenant=tenant, changes=changes, now=self.now(), limit=limit)
+        return (await self.database.write(partial(create, operator=self.operator))).result
 
     async def update_endpoint(self, tenant: str, endpoint_id: str, changes: EndpointChanges) -> Endpoint | None:
         """See `EndpointStore.update_endpoint`."""
-        updated = await self.database.write(
-            partial(endpoints.update_endpoint, tenant=tenant, identifier=endpoint_id, changes=changes, now=self.now())
-        )
+        update = partial(telling.update_endpoint, tenant=tenant, identifier=endpoint_id, changes=changes)
+        updated = await self.database.write(partial(update, now=self.now(), operator=self.operator))
         self.database.scrub_soon()
-        return updated
+        return updated.result
 
     async def delete_endpoint(self, tenant: str, endpoint_id: str) -> bool:
         """See `EndpointStore.delete_endpoint`."""
-        no = await self.database.write(partial(endpoints.delete_endpoint, tenant=tenant, identifier=endpoint_id))
+        return await self._delete_endpoint(tenant, endpoint_id, operator=self.operator)
+
+    async def _delete_endpoint(self, tenant: str, endpoint_id: str, *, operator: str | None) -> bool:
+        delete = partial(telling.delete_endpoint, tenant=tenant, identifier=endpoint_id, operator=operator)
+        no = (await self.database.write(delete)).result
         if no is None:
             return False
         self.database.scrub_soon()
@@ -286,7 +300,9 @@ class SQLiteStore(StoredOperations, Store):
 
     async def record(self, outcome: Outcome, *, disable_after: int) -> DisabledEndpoint | None:
         """See `DeliveryStore.record`."""
-        return await self.database.write(Recording(outcome, disable_after=disable_after))
+        recording = Recording(outcome, disable_after=disable_after, operator=self.operator)
+        recorded = await self.database.write(recording)
+        return None if recorded is None else recorded.disabled
 
     async def set_aside(self, delivery: LeasedDelivery) -> None:
         """See `DeliveryStore.set_aside`."""
@@ -353,6 +369,7 @@ class SQLiteStore(StoredOperations, Store):
     async def erase(self, tenant: str) -> None:
         """See `Maintenance.erase`."""
         while (id := await self.database.read(partial(endpoints.any_endpoint, tenant=tenant))) is not None:
-            await self.delete_endpoint(tenant, id)
+            # Without events: they would name the erased tenant.
+            await self._delete_endpoint(tenant, id, operator=None)
         while await self.database.write(partial(retention.erase_events, tenant=tenant)):
             pass

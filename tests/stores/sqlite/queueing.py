@@ -61,7 +61,8 @@ def outcome(
 
 
 def record(db: sqlite3.Connection, outcome: Outcome, *, disable_after: int = 0) -> DisabledEndpoint | None:
-    return Recording(outcome, disable_after=disable_after)(db)
+    recorded = Recording(outcome, disable_after=disable_after)(db)
+    return None if recorded is None else recorded.disabled
 
 
 def attempt(db: sqlite3.Connection, *, ok: bool = True, at: int = NOW + 1000, **values: Any) -> None:

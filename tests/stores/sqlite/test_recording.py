@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from starlette_webhooks.delivery.deliveries import DisabledEndpoint, LeasedDelivery, Outcome
+from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
 from starlette_webhooks.stores.sqlite import endpoints
 from starlette_webhooks.stores.sqlite.queries import read_sql
-from starlette_webhooks.stores.sqlite.recording import Recording
+from starlette_webhooks.stores.sqlite.recording import Recorded, Recording
 from tests.delivery.delivering import add_endpoint, emit
 from tests.stores.sqlite.queueing import MINUTE, NOW, outcome, rows, take
 
@@ -85,7 +85,7 @@ PLANS = st.lists(
 )
 
 
-def record_together(db: sqlite3.Connection, recordings: Sequence[Recording]) -> list[DisabledEndpoint | None]:
+def record_together(db: sqlite3.Connection, recordings: Sequence[Recording]) -> list[Recorded | None]:
     return Recording.run_together(db, recordings) if recordings else []
 
 
