@@ -24,7 +24,7 @@ __all__ = [
 Status: TypeAlias = Literal["ok", "degraded", "stopped"]
 """`degraded` means that something prevents or delays the work of the backend."""
 
-Reason: TypeAlias = Literal["stopped", "draining", "database", "backlog", "outbox", "dead_letters"]
+Reason: TypeAlias = Literal["stopped", "dispatcher", "draining", "database", "backlog", "outbox", "dead_letters"]
 """Why a process is not ready. The last three depend on settings."""
 
 
@@ -93,11 +93,15 @@ class EndpointsHealth(TypedDict):
 
 
 class DispatchersHealth(TypedDict):
-    """The dispatcher of this process, and how many processes with one are alive."""
+    """The dispatcher of this process, and how many processes with one are alive.
+
+    `lateSeconds` says for how long its loop has stood still. It is there where there is one.
+    """
 
     here: bool
     busy: int
     problem: str | None
+    lateSeconds: NotRequired[float]
     alive: NotRequired[int]
 
 

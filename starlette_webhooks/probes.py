@@ -12,7 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from starlette_webhooks.health import Health, Reason
-from starlette_webhooks.readiness import has_thresholds, reasons_against
+from starlette_webhooks.readiness import has_thresholds, reasons_against, stands_still
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
@@ -45,8 +45,10 @@ class HealthApp:
         await self._router(scope, receive, send)
 
     async def _live(self, request: Request) -> Response:
-        stopped = self._health(figures=False)["status"] == "stopped"
-        return _answer(["stopped"] if stopped else [])
+        health = self._health(figures=False)
+        if health["status"] == "stopped":
+            return _answer(["stopped"])
+        return _answer(["dispatcher"] if stands_still(health, self._settings) else [])
 
     async def _ready(self, request: Request) -> Response:
         thresholds = has_thresholds(self._settings)

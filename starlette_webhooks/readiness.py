@@ -9,12 +9,20 @@ from starlette_webhooks.health import Health, Reason
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
 
-__all__ = ["has_thresholds", "reasons_against"]
+__all__ = ["has_thresholds", "reasons_against", "stands_still"]
 
 
 def has_thresholds(settings: WebhooksSettings) -> bool:
     """Return whether readiness depends on figures."""
     return bool(settings.ready_backlog_age or settings.ready_outbox_age or settings.ready_dead_letters)
+
+
+def stands_still(health: Health, settings: WebhooksSettings) -> bool:
+    """Return whether the dispatcher of this process has stood still for too long, so that a restart may help."""
+    if not settings.alive_dispatcher_age or health.get("database", {}).get("problem"):
+        # While the database is unavailable, it waits, and a restart would not help.
+        return False
+    return "dispatchers" in health and health["dispatchers"].get("lateSeconds", 0.0) > settings.alive_dispatcher_age
 
 
 def reasons_against(health: Health, settings: WebhooksSettings) -> list[Reason]:
@@ -25,7 +33,7 @@ def reasons_against(health: Health, settings: WebhooksSettings) -> list[Reason]:
     """
     if health["status"] == "stopped":
         return ["stopped"]
-    reasons: list[Reason] = []
+    reasons: list[Reason] = ["dispatcher"] if stands_still(health, settings) else []
     if "streams" in health and health["streams"]["draining"]:
         reasons.append("draining")
     outbox = health.get("outbox")

@@ -13,7 +13,9 @@ import pytest
 from starlette_webhooks import EventType, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.health import Health
+from starlette_webhooks.probes import HealthApp
 from starlette_webhooks.readiness import reasons_against
+from tests.clock import Clock
 from tests.eventually import eventually
 from tests.settings import make_settings
 
@@ -82,6 +84,10 @@ async def test_a_late_backlog_counts_if_there_is_a_threshold(tmp_path: Path) -> 
             {"ready_outbox_age": 60, "ready_dead_letters": 3},
             ["dead_letters"],
         ),
+        ({"dispatchers": {"here": True, "lateSeconds": 59.0}}, {}, []),
+        ({"dispatchers": {"here": True, "lateSeconds": 61.0}}, {}, ["dispatcher"]),
+        ({"dispatchers": {"here": True, "lateSeconds": 61.0}}, {"alive_dispatcher_age": 0}, []),
+        ({"dispatchers": {"here": True, "lateSeconds": 61.0}, "database": {"problem": "Full."}}, {}, ["database"]),
         ({"deliveries": {"oldestDueSeconds": 59.0}}, {"ready_backlog_age": 60}, []),
         ({"deliveries": {"oldestDueSeconds": 61.0}}, {"ready_backlog_age": 60}, ["backlog"]),
     ],
@@ -91,6 +97,22 @@ def test_thresholds_decide_what_counts(
 ) -> None:
     health: Health = {"status": "ok", "backend": "sqlite", **found}  # type: ignore[typeddict-item]
     assert reasons_against(health, make_settings(tmp_path, **settings)) == reasons
+
+
+async def test_a_process_whose_dispatcher_stands_still_is_to_be_restarted(tmp_path: Path) -> None:
+    webhooks, clock = make_webhooks(tmp_path), Clock()
+    webhooks.backend.set_clock(clock, clock.monotonic)
+    async with webhooks.lifespan():
+        # It looks for deliveries every second, so its next turn is late.
+        clock.advance(70)
+        stalled = webhooks.health()
+        assert (stalled["status"], stalled["reasons"]) == ("degraded", ["dispatcher"])
+        webhooks.backend.wake()
+        await eventually(lambda: webhooks.health()["reasons"] == [])
+    app = HealthApp(lambda *, figures: stalled, webhooks.backend, webhooks.settings)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://host") as client:
+        response = await client.get("/healthz")
+    assert (response.status_code, response.json()["reasons"]) == (503, ["dispatcher"])
 
 
 async def test_health_tells_the_last_warnings_and_errors(tmp_path: Path) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from starlette_webhooks.health import Health
+from starlette_webhooks.delivery.dispatcher import Dispatcher
+from starlette_webhooks.health import DispatchersHealth, Health
 from starlette_webhooks.operations import Overview
 
-__all__ = ["add_figures"]
+__all__ = ["add_figures", "dispatchers_health"]
+
+
+def dispatchers_health(dispatcher: Dispatcher | None) -> DispatchersHealth:
+    """Return the state of this process's dispatcher, if it has one."""
+    if dispatcher is None:
+        return {"here": False, "busy": 0, "problem": None}
+    late = round(dispatcher.late, 3)
+    return {"here": True, "busy": dispatcher.busy, "problem": dispatcher.problem, "lateSeconds": late}
 
 
 def add_figures(health: Health, overview: Overview, age: float) -> None:

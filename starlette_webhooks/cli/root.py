@@ -10,6 +10,7 @@ from starlette_webhooks._version import __version__
 from starlette_webhooks.cli.adopting import adopt
 from starlette_webhooks.cli.backups import backup, restore
 from starlette_webhooks.cli.checking import check
+from starlette_webhooks.cli.dead_letters import dead_letters
 from starlette_webhooks.cli.encrypting import encrypt
 from starlette_webhooks.cli.endpoints import disable, enable, endpoints
 from starlette_webhooks.cli.events import events
@@ -50,7 +51,7 @@ def root(context: click.Context, database: str | None, app: str | None) -> None:
     context.obj = Target(database, app)
 
 
-_OPERATING = (status, endpoints, events, undelivered, retry, disable, enable, erase, prune, sync)
+_OPERATING = (status, endpoints, events, undelivered, retry, dead_letters, disable, enable, erase, prune, sync)
 _ADMINISTERING = (check, backup, restore, migrate, move, adopt, encrypt)
 _CONSUMING = (listen, tail, resend, trigger)
 

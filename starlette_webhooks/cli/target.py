@@ -40,6 +40,11 @@ class Target:
         self._app = app
 
     @property
+    def has_app(self) -> bool:
+        """Whether there is an `--app`."""
+        return self._app is not None
+
+    @property
     def webhooks(self) -> Webhooks:
         """The object that `--app` names."""
         if self._app is None:

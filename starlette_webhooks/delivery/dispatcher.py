@@ -104,6 +104,12 @@ class Dispatcher:
         self._wakeup: anyio.Event | None = None
         self._clock = ClockWatch(store.now, monotonic)
         self._resting_until = -math.inf
+        self._turn_due = monotonic()
+
+    @property
+    def late(self) -> float:
+        """How many seconds it has stood still: its next turn was due then. From any thread."""
+        return max(0.0, self._monotonic() - self._turn_due)
 
     @property
     def problem(self) -> str | None:
@@ -180,6 +186,7 @@ class Dispatcher:
         await self._fix_times()
         while True:
             self._wakeup = anyio.Event()
+            self._turn_due = self._monotonic()
             try:
                 if self._may_claim:
                     await self._work(attempts)
@@ -192,13 +199,17 @@ class Dispatcher:
                 logger.exception("Deliveries could not be claimed. Trying again.")
                 self._agenda.scan_soon()
                 await sleep(self._pause)
-            with move_on_after(self._idle_seconds()):
+            idle = self._idle_seconds()
+            self._turn_due = self._monotonic() + idle
+            with move_on_after(idle):
                 await self._wakeup.wait()
 
     async def _work(self, attempts: TaskGroup) -> None:
         await self._look(attempts)
         while self._may_claim and (requests := self._agenda.take()):
             await self._claim(attempts, requests)
+            # A backlog may keep it here for long.
+            self._turn_due = self._monotonic()
             await checkpoint_if_cancelled()
             await self._look(attempts)
 
