@@ -109,7 +109,7 @@ async def test_a_process_whose_dispatcher_stands_still_is_to_be_restarted(tmp_pa
         assert (stalled["status"], stalled["reasons"]) == ("degraded", ["dispatcher"])
         webhooks.backend.wake()
         await eventually(lambda: webhooks.health()["reasons"] == [])
-    app = HealthApp(lambda *, figures: stalled, webhooks.backend, webhooks.settings)
+    app = HealthApp(lambda *, figures: stalled, webhooks.backend.refresh_figures, webhooks.settings)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://host") as client:
         response = await client.get("/healthz")
     assert (response.status_code, response.json()["reasons"]) == (503, ["dispatcher"])
