@@ -20,7 +20,7 @@ import anyio
 from starlette_webhooks.authentication import Principal, call_function
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.meta import Meta
-from starlette_webhooks.tokens import read_token, sign_token
+from starlette_webhooks.tokens import read_token, sign_token, verify_token
 from starlette_webhooks.types import Clock
 
 __all__ = ["LONGEST_SESSION", "Session", "SessionRegister", "SessionValid"]
@@ -183,6 +183,11 @@ class SessionRegister:
     async def read(self, token: str) -> Session | None:
         """Return the session of a cookie. None if it was signed out, revoked or changed, or has expired."""
         return await self._current_session(_SESSION, token)
+
+    def has_expired(self, token: str) -> bool:
+        """Return whether this is the cookie of a session that has expired. It may have been ended before."""
+        claims = verify_token(self.keys, _SESSION, token)
+        return claims is not None and claims["exp"] <= self.clock()
 
     async def _current_session(self, purpose: str, token: str) -> Session | None:
         claims = read_token(self.keys, purpose, token, now=self.clock())

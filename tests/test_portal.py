@@ -323,6 +323,8 @@ def test_a_link_for_an_api_key_opens_a_session_with_the_rights_of_the_key(host: 
     assert entered.status_code == 303
     cookie = entered.headers["set-cookie"]
     assert f"Path={MOUNT}; Max-Age=" in cookie
+    # A day longer than the session, so that streams can learn that it has expired.
+    assert 86_400 < int(re.findall("Max-Age=([0-9]+)", cookie)[0]) <= 86_400 + 600
     assert "HttpOnly; SameSite=Lax" in cookie
     assert urljoin(str(entered.url), entered.headers["location"]) == f"http://testserver{MOUNT}/dashboard/"
     assert Page(host.get(f"{MOUNT}/dashboard").text).body()["data-write"] == "false"

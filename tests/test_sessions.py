@@ -67,8 +67,10 @@ async def test_a_session_ends_when_it_expires_and_under_another_key() -> None:
     assert await register(meta, clock, key=b"x" * 32).read(opened[0]) is None
     clock.advance(1059.0 - clock())
     assert await sessions.read(opened[0]) is not None
+    assert not sessions.has_expired(opened[0])
     clock.advance(1060.0 - clock())
     assert await sessions.read(opened[0]) is None
+    assert [sessions.has_expired(token) for token in (opened[0], f"{opened[0]}A", "")] == [True, False, False]
 
 
 @pytest.mark.parametrize("expires_in", [0, -1, 7 * 86_400 + 1])

@@ -182,6 +182,29 @@ def test_a_ticket_that_has_expired_is_answered_by_a_stream_that_says_so(webhooks
     )
 
 
+def test_a_session_that_has_expired_is_answered_by_a_stream_that_says_so(
+    webhooks: Webhooks, client: TestClient
+) -> None:
+    session = {"Cookie": session_of(client, "acme")}
+    changed = {"Cookie": session["Cookie"][:-2] + "AA"}
+    webhooks.set_clock(lambda: 4_000_000_000.0)
+    for headers in (session, {**session, "Authorization": "Basic dXNlcjpwYXNz"}):
+        assert (
+            refusal(client.get(STREAM, headers=headers)) == "session_expired: The session has expired. Sign in again."
+        )
+
+    def refused(path: str, headers: dict[str, str]) -> str:
+        response = client.get(path, headers=headers)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+        return str(response.json()["code"])
+
+    assert refused(STREAM, {**session, "Accept": "text/event-stream, application/json"}) == "session_expired"
+    assert refused(f"{MOUNT}/events", session) == "session_expired"
+    assert refused(STREAM, {**session, **bearer("unknown")}) == "unauthorized"
+    assert refused(STREAM, changed) == "unauthorized"
+
+
 def test_a_ticket_does_not_outlive_the_session_that_it_came_from(client: TestClient) -> None:
     link = client.post(f"{MOUNT}/portal", json={"expiresIn": 60}, headers=ACME).json()
     cookie = enter(client, link["url"]).headers["set-cookie"].partition(";")[0]
@@ -221,7 +244,8 @@ def test_revoking_the_sessions_of_a_tenant_ends_its_tickets_and_their_open_strea
     assert webhooks.health()["streams"]["closed"]["revoked"] == 2
     refused = client.get(STREAM, params={"ticket": ticket})
     assert (refused.status_code, refused.json()["code"]) == (401, "ticket_revoked")
-    assert client.get(f"{MOUNT}/events", headers=session).status_code == 401
+    for path in (STREAM, f"{MOUNT}/events"):
+        assert client.get(path, headers=session).status_code == 401
     assert client.get(f"{MOUNT}/events", headers=other).status_code == 200
     assert client.get(f"{MOUNT}/events", headers=ACME).status_code == 200
 
@@ -281,6 +305,8 @@ def test_a_browser_above_the_limit_gets_a_stream_that_says_when_to_retry(
             assert refusal(client.get(STREAM, **call)).startswith("too_many_streams: 1 streams are open")
             assert client.get(STREAM, headers={**COOKIE, **ACME}).status_code == 429, "a key wins over a cookie"
             assert client.get(STREAM, headers={"X-User": "acme"}).status_code == 429, "no cookie, no browser"
+            call["headers"] = {**call.get("headers", {}), "Accept": "application/json"}
+            assert client.get(STREAM, **call).status_code == 429, "an `EventSource` accepts no JSON"
 
 
 def test_drain_ends_streams_and_refuses_new_ones(webhooks: Webhooks, client: TestClient) -> None:

@@ -31,7 +31,7 @@ export interface StreamOptions {
   signal?: AbortSignal;
 }
 
-/** Events, each of which it yields once. It reconnects and resumes for ever. */
+/** Events, each of which it yields once. It reconnects and resumes forever. */
 export interface EventStream<Event extends WebhookEvent = WebhookEvent> extends AsyncIterableIterator<Event> {
   /** What to pass as `after` to continue later. `null` before the first connection. */
   readonly lastEventId: string | null;
@@ -48,6 +48,7 @@ export function stream<Event extends WebhookEvent = WebhookEvent>(options?: Stre
 
 /** The server refused a call permanently. */
 export class APIError extends Error {
+  constructor(status: number, error?: { code?: string; detail?: string });
   readonly status: number;
   readonly code: string;
   readonly detail: string;
@@ -55,6 +56,7 @@ export class APIError extends Error {
 
 /** Events are missing, because the one to resume after is no longer stored. Iterate again to continue. */
 export class Gap extends Error {
+  constructor(gap: { requested: string; oldest: string | null });
   readonly requested: string;
   readonly oldest: string | null;
 }

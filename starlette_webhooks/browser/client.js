@@ -5,6 +5,10 @@ const BEGINNING = `msg_${"0".repeat(27)}`;
 const FIRST_DELAY = 1000;
 const LONGEST_DELAY = 30_000;
 const LONGEST_WAIT = 300_000;
+// A connection that was open for as long has worked, even without an event. Some proxies cut streams every few seconds.
+const WORKED = 2000;
+// An `EventSource` accepts a stream only, and then gets a stream for some errors. We read statuses.
+const ACCEPT = "text/event-stream, application/json";
 const REMEMBERED = 4096;
 
 /** The server refused a call permanently. */
@@ -31,7 +35,7 @@ export class Gap extends Error {
 /** The URL of the API, if this module was loaded from it. */
 export const API = new URL(".", import.meta.url).href.replace(/\/$/, "");
 
-/** Returns a stream of events, which reconnects and resumes for ever: `for await (const event of stream())`. */
+/** Returns a stream of events, which reconnects and resumes forever: `for await (const event of stream())`. */
 export function stream(options = {}) {
   return new EventStream(options);
 }
@@ -67,9 +71,9 @@ class EventStream {
 
   async next() {
     for (;;) {
+      if (this.#closed) return { done: true, value: undefined };
       const event = this.#take();
       if (event) return { done: false, value: event };
-      if (this.#closed) return { done: true, value: undefined };
       if (this.#isHidden()) {
         this.#disconnect();
         await this.#sleep(Infinity, document, "visibilitychange");
@@ -137,7 +141,7 @@ class EventStream {
     const query = new URLSearchParams();
     if (eventTypes.length) query.set("event_type", eventTypes.join(","));
     if (channel) query.set("channel", channel);
-    const response = await this.#call(`/events/stream?${query}`, { "Last-Event-ID": this.lastEventId });
+    const response = await this.#call(`/events/stream?${query}`, { Accept: ACCEPT, "Last-Event-ID": this.lastEventId });
     if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
       throw new APIError(response.status, { detail: "The answer did not come from the API. Check `url`." });
     }
@@ -151,6 +155,8 @@ class EventStream {
     for (let again = typeof key === "function"; ; again = false) {
       if (typeof key !== "function") this.#key = key;
       else if (this.#key === undefined) this.#key = await key();
+      // `close` cannot interrupt a key function.
+      if (this.#closed) throw new Unavailable();
       const authorization = this.#key ? { Authorization: `Bearer ${this.#key}` } : {};
       this.#connection = new AbortController();
       const { signal } = this.#connection;
@@ -182,7 +188,7 @@ class EventStream {
 
   #disconnect() {
     this.#connection?.abort();
-    if (this.#reader !== null && Date.now() - this.#connectedAt > LONGEST_DELAY) this.#failures = 0;
+    if (this.#reader !== null && Date.now() - this.#connectedAt >= WORKED) this.#failures = 0;
     this.#connection = this.#reader = null;
   }
 

@@ -35,6 +35,9 @@ __all__ = ["Portal", "PortalHost", "portal_routes"]
 _METHODS = ("GET", "HEAD")
 _FORMS = ("/enter", "/sign-out")
 _MAX_FORM = 8192
+# Seconds for which a browser sends the cookie of a session that has expired. Its streams learn the reason, and continue
+# after the next sign-in.
+_REMEMBERED = 86_400
 _LOOK = {"theme": ("light", "dark"), "nav": ("none",)}
 _STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "pages")
 
@@ -171,7 +174,7 @@ class Portal:
             await host.sign_out(before)
         look = urlencode({name: form[name] for name, known in _LOOK.items() if form.get(name) in known})
         left = max(1, int(session.expires - host.sessions.clock()))
-        return self._redirect(visit, f"./?{look}" if look else "./", token, left)
+        return self._redirect(visit, f"./?{look}" if look else "./", token, left + _REMEMBERED)
 
     async def _sign_out(self, visit: _Visit, host: PortalHost) -> Response:
         check_same_origin(visit.request, self._settings.public_url)

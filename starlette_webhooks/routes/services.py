@@ -26,9 +26,16 @@ if TYPE_CHECKING:
     from starlette_webhooks.streams import StreamHub
     from starlette_webhooks.types import Clock
 
-__all__ = ["Access", "CatalogRegistration", "Services", "authorize", "services_of"]
+__all__ = ["Access", "CatalogRegistration", "Services", "SessionExpired", "authorize", "services_of"]
 
 Access = Literal["read", "write"]
+
+
+class SessionExpired(Unauthorized):
+    """Raised for the cookie of a portal session that has expired."""
+
+    message = "The session has expired. Sign in again."
+    default_code = "session_expired"
 
 
 class CatalogRegistration:
@@ -123,6 +130,11 @@ class Services:
         token = connection.cookies.get(SESSION_COOKIE)
         return await self.sessions.read(token) if token else None
 
+    def has_expired_session(self, connection: HTTPConnection) -> bool:
+        """Return whether a request without a key has the cookie of a portal session that has expired."""
+        token = connection.cookies.get(SESSION_COOKIE)
+        return token is not None and not sends_key(connection) and self.sessions.has_expired(token)
+
     async def sign_out(self, session: Session) -> None:
         """End a session and the streams that it opened."""
         await self.sessions.end(session)
@@ -151,13 +163,14 @@ async def authorize(request: Request, access: Access) -> Principal:
     """Return the principal of a request that has this scope.
 
     Raises:
+        SessionExpired: The caller's portal session has expired.
         Unauthorized: The caller is unknown.
         Forbidden: The caller lacks the scope, or calls from another origin.
     """
     services = services_of(request)
     principal = await services.find_principal(request)
     if principal is None:
-        raise Unauthorized
+        raise SessionExpired if services.has_expired_session(request) else Unauthorized
     check_same_origin(request, services.settings.public_url)
     scope = services.scope_name(access)
     if scope not in principal.scopes:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from starlette_webhooks.authentication import sends_key
 from starlette_webhooks.bodies import TicketRequest
 from starlette_webhooks.event_type_names import check_in_log
 from starlette_webhooks.events import format_time
@@ -33,6 +34,7 @@ from starlette_webhooks.routes.parameters import (
     LAST_EVENT_ID_HEADER,
     TICKET,
 )
+from starlette_webhooks.routes.services import SessionExpired
 from starlette_webhooks.sessions import Session
 from starlette_webhooks.streams import StreamResponse, TemporaryRefusal
 from starlette_webhooks.tokens import sign_token, verify_token
@@ -55,12 +57,9 @@ class _ExpiredTicket(Unauthorized):
 
 def _refuse(request: Request, error: WebhooksError) -> ASGIApp | None:
     """Return a temporary refusal for browsers, whose `EventSource` would give up for good at any status except 200."""
-    if TICKET.name not in request.query_params and (
-        "authorization" in request.headers or "cookie" not in request.headers
-    ):
-        # The client is not an `EventSource`, and handles statuses.
+    if not _gives_up(request):
         return None
-    if isinstance(error, _ExpiredTicket):
+    if isinstance(error, (_ExpiredTicket, SessionExpired)):
         return TemporaryRefusal(f"{error.code}: {error.detail}", retry_after=_EXPIRED)
     if isinstance(error, RequestError) and error.status_code in (429, 503):
         return TemporaryRefusal(
@@ -70,6 +69,14 @@ def _refuse(request: Request, error: WebhooksError) -> ASGIApp | None:
         logger.warning("A stream could not be opened: %s", error)
         return TemporaryRefusal("unavailable: The service is unavailable.", retry_after=_UNAVAILABLE)
     return None
+
+
+def _gives_up(request: Request) -> bool:
+    """Return whether the client may be an `EventSource`, which authenticates by a ticket or a cookie."""
+    if "application/json" in request.headers.get("accept", ""):
+        # An `EventSource` accepts nothing except a stream.
+        return False
+    return TICKET.name in request.query_params or ("cookie" in request.headers and not sends_key(request))
 
 
 @operation_with_body(

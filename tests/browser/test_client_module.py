@@ -120,6 +120,29 @@ def test_closing_ends_the_iteration_wherever_it_is(page: Page, host: Server) -> 
     wait_for(lambda: streams(host)["streams"] == 0)
 
 
+def test_closing_while_a_key_is_fetched_opens_no_connection(page: Page) -> None:
+    asked = """async () => {
+      const { stream } = await import("/api/v1/webhooks/client.js");
+      const events = stream({ key: () => new Promise((resolve) => (window.resolve = resolve)) });
+      const next = events.next();
+      events.close();
+      window.resolve("acme");
+      return (await next).done;
+    }"""
+    requests = script(page)
+    page.on("request", lambda request: requests.append({"url": request.url}))
+    assert page.evaluate(asked) is True
+    assert [request["url"] for request in requests if "/client.js" not in request["url"]] == []
+
+
+def test_a_session_that_has_expired_is_thrown(page: Page) -> None:
+    requests = script(page, Answer(401, {}, b'{"code":"session_expired","detail":"Sign in again."}'))
+    page.evaluate(FOLLOW, {"after": IDS[0]})
+    expect(page, "APIError 401")
+    # Without it, the server would take the page for an `EventSource`, and answer with a stream.
+    assert requests[0]["accept"] == "text/event-stream, application/json"
+
+
 def test_a_hidden_page_disconnects_and_misses_nothing(page: Page, host: Server) -> None:
     show = """(hidden) => {
       Object.defineProperty(document, "hidden", { value: hidden, configurable: true });

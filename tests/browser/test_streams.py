@@ -12,7 +12,11 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.host import MOUNT
+from starlette_webhooks import Principal
+from starlette_webhooks.portal.session import SESSION_COOKIE
+from starlette_webhooks.sessions import Session
+from starlette_webhooks.tokens import sign_token
+from tests.browser.host import MOUNT, READ
 from tests.eventually import wait_for
 from tests.servers import Server, serving
 
@@ -20,10 +24,11 @@ ACME = {"Authorization": "Bearer acme"}
 
 
 @contextmanager
-def opening(browser: Browser, server: Server) -> Generator[Page]:
-    """A page of a user of acme."""
+def opening(browser: Browser, server: Server, *, by_session: bool = False) -> Generator[Page]:
+    """A page of a user of acme, who has signed in to the host, or will have a session of the portal."""
     context = browser.new_context()
-    context.add_cookies([{"name": "user", "value": "acme:write", "url": server.url}])
+    if not by_session:
+        context.add_cookies([{"name": "user", "value": "acme:write", "url": server.url}])
     yield context.new_page()
     context.close()
 
@@ -54,6 +59,31 @@ def test_a_browser_over_the_limit_of_streams_retries_until_there_is_room(
             page.goto(f"{server.url}/page/{name}#acme")
             wait_for(lambda: streams(server)["rejected"])
         wait_for(lambda: streams(server)["opened"] == 2 and streams(server)["streams"] == 1, timeout=20)
+        emit(server, "invoice.paid")
+        expect_events(page, "invoice.paid")
+
+
+def test_a_browser_continues_after_the_next_sign_in(browser: Browser, tmp_path: Path) -> None:
+    key = "k" * 32
+    with (
+        serving(tmp_path, app="tests.browser.streaming:app", secret_key=key) as server,
+        opening(browser, server, by_session=True) as page,
+    ):
+
+        def sign_in(expires: int) -> None:
+            claims = Session(Principal("acme", [READ]), expires, str(expires), "").claims()
+            token = sign_token([key.encode()], "portal session", claims)
+            page.context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": server.url}])
+
+        sign_in(1)
+        with page.expect_response("**/events/stream*"):
+            page.goto(f"{server.url}/page/session")
+        with page.expect_response("**/events/stream*") as again:
+            pass
+        assert again.value.status == 200
+        assert streams(server)["opened"] == 0
+        sign_in(4_000_000_000)
+        wait_for(lambda: streams(server)["streams"] == 1)
         emit(server, "invoice.paid")
         expect_events(page, "invoice.paid")
 

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from starlette_webhooks import BackendUnavailable, Webhooks
 from starlette_webhooks.settings import WebhooksSettings
-from tests.hosts import MOUNT, bearer, enter
+from tests.hosts import MOUNT, bearer, enter, session_of
 from tests.integrations.apps import HOSTS, Host, webhooks_for
 from tests.settings import make_settings
 
@@ -225,6 +225,26 @@ def test_the_urls_it_gives_out_work_under_any_mount_and_root_path(
 
 
 # Streams
+
+
+def test_an_event_source_that_is_refused_gets_a_stream_that_says_why_and_a_key_gets_a_status(
+    client: TestClient, webhooks: Webhooks
+) -> None:
+    stream = f"{MOUNT}/events/stream"
+    session = {"Cookie": session_of(client, "acme")}
+    ticket = {"ticket": client.post(f"{stream}/ticket", headers=bearer("acme")).json()["ticket"]}
+
+    def reason(**call: Any) -> str:
+        response = client.get(stream, **call)
+        assert (response.status_code, response.headers["content-type"].split(";")[0]) == (200, "text/event-stream")
+        return str(response.text.partition("\n: ")[2].partition(":")[0])
+
+    webhooks.drain()
+    assert [reason(headers=session), reason(params=ticket)] == ["unavailable", "unavailable"]
+    assert client.get(stream, headers=bearer("acme")).status_code == 503
+    webhooks.set_clock(lambda: 4_000_000_000.0)
+    assert [reason(headers=session), reason(params=ticket)] == ["session_expired", "ticket_expired"]
+    assert client.get(stream, headers=bearer("unknown")).status_code == 401
 
 
 async def test_the_stream_carries_what_a_request_emits(host: Host, webhooks: Webhooks) -> None:

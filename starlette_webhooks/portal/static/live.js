@@ -125,6 +125,8 @@ function follow(app, view, take, gap, tell) {
     source.addEventListener("gap", () => gap("Some events in between are no longer stored."));
     source.onerror = () => {
       say("warn", "Reconnecting…");
+      // A stream does not say whether the session has ended. This call does.
+      app.api.get("events", { limit: 1 }, view.signal).catch(() => {});
       if (source.readyState !== EventSource.CLOSED) return;
       timer = setTimeout(connect, BACKOFF[Math.min(failures, BACKOFF.length - 1)]);
       failures += 1;
