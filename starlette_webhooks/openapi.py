@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette_webhooks.event_types import EventType
 
-__all__ = ["WEBHOOK_HEADERS", "event_webhooks", "payload_schema"]
+__all__ = ["WEBHOOK_HEADERS", "data_reference", "event_webhooks", "payload_schema"]
 
 _DATA_PATH = "#/webhooks/{}/post/requestBody/content/application~1json/schema/properties/data"
 WEBHOOK_HEADERS = {
@@ -22,6 +22,11 @@ _VERBATIM = frozenset({"const", "default", "enum", "example", "examples"})
 def event_webhooks(event_types: Iterable[EventType]) -> dict[str, Any]:
     """Return the `webhooks` of an OpenAPI 3.1 document: what endpoints receive for each event type."""
     return {event_type.name: {"post": _webhook(event_type)} for event_type in event_types}
+
+
+def data_reference(event_type: EventType) -> str:
+    """Return a reference to the schema of `data` in a document with these `webhooks`."""
+    return _DATA_PATH.format(event_type.name)
 
 
 def payload_schema(event_type: EventType, place: str) -> dict[str, Any]:
@@ -42,7 +47,7 @@ def payload_schema(event_type: EventType, place: str) -> dict[str, Any]:
 
 
 def _webhook(event_type: EventType) -> dict[str, Any]:
-    payload = payload_schema(event_type, _DATA_PATH.format(event_type.name))
+    payload = payload_schema(event_type, data_reference(event_type))
     content: dict[str, Any] = {"schema": payload}
     if event_type.example is not None:
         example = {"type": event_type.name, "timestamp": "2026-11-23T21:50:00.000Z", "data": event_type.example}

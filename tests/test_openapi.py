@@ -51,6 +51,8 @@ def webhooks(settings: WebhooksSettings) -> Webhooks:
     models = [
         EventType("invoice.lines", schema=InvoicePaid, example={"lines": [{"price": 1, "currency": "eur"}]}),
         EventType("tree.grown", schema=SELF_REFERENCE, example={"child": {"child": {}}}),
+        EventType("note.written", schema={"type": "object", "required": ["text"]}),
+        EventType("note.read", schema={"type": "object", "required": ["text"]}, validate=False),
     ]
     return make_webhooks(settings, event_types=[*EVENT_TYPES, *models])
 
@@ -114,6 +116,34 @@ def test_every_route_names_its_scope_its_errors_and_its_parameters(client: TestC
             assert {"401", "403", "503"} <= set(operation["responses"]), where
             assert ("404" in operation["responses"]) == ("{" in path), where
             assert ("422" in operation["responses"]) == ("requestBody" in operation), where
+
+
+TEST_BODIES: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"data": {"any": "thing"}}, True),
+    ({"eventType": "unknown.type"}, False),
+    ({"eventType": "endpoint.disabled"}, False),
+    ({"eventType": "endpoint.failing"}, False),
+    ({"eventType": "document.created"}, True),
+    ({"eventType": "document.created", "data": None}, True),
+    ({"eventType": "document.created", "data": {}}, False),
+    ({"eventType": "document.created", "data": {"title": "Plan"}}, True),
+    ({"eventType": "note.written"}, False),
+    ({"eventType": "note.written", "data": {"text": ""}}, True),
+    ({"eventType": "note.read", "data": {}}, True),
+    ({"eventType": "invoice.lines", "data": {"lines": [{"price": 1, "currency": "eur"}]}}, True),
+    ({"eventType": "invoice.lines", "data": {"lines": [{"price": 1, "currency": "dm"}]}}, False),
+    ({"eventType": "tree.grown", "data": {"child": {"title": 1}}}, False),
+]
+
+
+@pytest.mark.parametrize(("body", "fits"), TEST_BODIES)
+def test_a_test_event_is_refused_exactly_if_the_document_says_so(
+    client: TestClient, body: dict[str, Any], fits: bool
+) -> None:
+    validator = Draft202012Validator({**document_of(client), "$ref": "#/components/schemas/EventTest"})
+    assert validator.is_valid(body) is fits
+    assert client.post(f"{MOUNT}/test", json=body, headers=bearer("acme")).status_code == (202 if fits else 422)
 
 
 @pytest.mark.parametrize(

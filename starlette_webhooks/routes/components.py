@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from starlette_webhooks.bodies import Body, EndpointChange
+from starlette_webhooks.bodies import Body, EndpointChange, EventTest
+from starlette_webhooks.event_types import RESERVED, TEST_PING, EventType
+from starlette_webhooks.exceptions import InvalidEvent
+from starlette_webhooks.openapi import data_reference
 from starlette_webhooks.portal.session import SESSION_COOKIE
 from starlette_webhooks.routes.operations import Operation
 from starlette_webhooks.routes.parameters import Parameter, Schema
@@ -48,13 +51,13 @@ _ERROR_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After
 _PAGES = (401, 403, 503)
 
 
-def components(operations: Sequence[Operation], event_types: Sequence[str]) -> dict[str, Any]:
+def components(operations: Sequence[Operation], event_types: Sequence[EventType]) -> dict[str, Any]:
     """Return the `components` of the document.
 
     Args:
-        event_types: The names in the catalog.
+        event_types: The catalog.
     """
-    names: Schema = {"type": "string", "enum": sorted(event_types)}
+    names: Schema = {"type": "string", "enum": sorted(event_type.name for event_type in event_types)}
     responses = {str(status): _error(status, "application/json") for status in _ERRORS}
     bodies = {operation.body for operation in operations if operation.body is not None}
     parameters = dict.fromkeys(parameter for operation in operations for parameter in operation.parameters)
@@ -62,6 +65,7 @@ def components(operations: Sequence[Operation], event_types: Sequence[str]) -> d
         "schemas": {
             **_schemas(),
             **{model.__name__: _body(model, names) for model in sorted(bodies, key=lambda model: model.__name__)},
+            EventTest.__name__: _test_body(event_types),
         },
         "parameters": {parameter.key or parameter.name: _parameter(parameter, names) for parameter in parameters},
         "responses": {**responses, **{f"{status}Page": _error(status, "text/html") for status in _PAGES}},
@@ -90,6 +94,37 @@ def _body(model: type[Body], names: Schema) -> Schema:
         elif name == "eventTypes":
             field["items"] = names
     return schema
+
+
+def _test_body(event_types: Sequence[EventType]) -> Schema:
+    tested = [event_type for event_type in event_types if event_type.name not in RESERVED]
+    names: Schema = {"type": "string", "enum": sorted(event_type.name for event_type in tested)}
+    rules = [_data_rule(event_type) for event_type in tested if event_type.json_schema and event_type.validate]
+    return {**_body(EventTest, names), **({"allOf": rules} if rules else {})}
+
+
+def _data_rule(event_type: EventType) -> Schema:
+    """Return a schema that applies the schema of an event type to the data of its test events."""
+    data: Schema = {"$ref": data_reference(event_type)}
+    if _has_valid_default(event_type):
+        rule: Schema = {"properties": {"data": {"anyOf": [data, {"type": "null"}]}}}
+    else:
+        rule = {"properties": {"data": data}, "required": ["data"]}
+    matches: Schema = {"properties": {"eventType": {"const": event_type.name}}}
+    # Without a type, it is a ping.
+    return {
+        "if": matches if event_type.name == TEST_PING.name else {**matches, "required": ["eventType"]},
+        "then": rule,
+    }
+
+
+def _has_valid_default(event_type: EventType) -> bool:
+    """Return whether a test event without data is valid: with the example, or else without any fields."""
+    try:
+        event_type.encode(event_type.example or {})
+    except InvalidEvent:
+        return False
+    return True
 
 
 def _object(**properties: Schema) -> Schema:

@@ -65,7 +65,7 @@ def build_document(
         "info": {"title": title, "version": __version__, "description": _DESCRIPTION},
         "paths": paths,
         "webhooks": event_webhooks(event_types),
-        "components": components(operations, [event_type.name for event_type in event_types]),
+        "components": components(operations, list(event_types)),
     }
 
 
