@@ -49,6 +49,8 @@ class EventStream(AsyncIterator[Event]):
         self._on_retry = on_retry
         self._response: httpx.Response | None = None
         self._chunks: AsyncIterator[bytes] | None = None
+        self._step: anyio.CancelScope | None = None
+        self._stepped: anyio.Event
         self._closed = False
 
     @property
@@ -61,8 +63,8 @@ class EventStream(AsyncIterator[Event]):
 
     async def __aenter__(self) -> Self:
         try:
-            while self._chunks is None:
-                await self._connect()
+            while self._chunks is None and not self._closed:
+                await self._advance()
         except BaseException:
             await self.aclose()
             raise
@@ -76,20 +78,36 @@ class EventStream(AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         while True:
+            if self._closed:
+                raise StopAsyncIteration
             event = self._following.take()
             if event is not None:
                 return event
-            if self._closed:
-                raise StopAsyncIteration
-            if self._chunks is None:
-                await self._connect()
-            else:
-                await self._receive(self._chunks)
+            await self._advance()
 
     async def aclose(self) -> None:
-        """Disconnect, and end the iteration."""
+        """Disconnect, and end the iteration. Another task may be waiting for an event."""
         self._closed = True
+        if self._step is not None:
+            # That task disconnects, because a generator cannot be closed while it runs.
+            self._step.cancel()
+            await self._stepped.wait()
         await self._disconnect()
+
+    async def _advance(self) -> None:
+        """Try to connect, or receive what has arrived. `aclose` interrupts it."""
+        if self._step is not None:
+            raise RuntimeError("Another task waits for the next event of this stream. Open a stream for each task.")
+        self._stepped = anyio.Event()
+        try:
+            with anyio.CancelScope() as self._step:
+                if self._chunks is None:
+                    await self._connect()
+                else:
+                    await self._receive(self._chunks)
+        finally:
+            self._step = None
+            self._stepped.set()
 
     async def _connect(self) -> None:
         """Try to connect once."""

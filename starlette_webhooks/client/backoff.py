@@ -25,8 +25,8 @@ class Backoff:
     def __init__(
         self, *, first: float = 1.0, longest: float = 30.0, uniform: Callable[[float, float], float] = random.uniform
     ) -> None:
-        self.longest = longest
         self._first = first
+        self._longest = longest
         self._uniform = uniform
         self._failures = 0
 
@@ -40,7 +40,7 @@ class Backoff:
         Args:
             at_least: The seconds that the server has asked for.
         """
-        delay = min(self.longest, self._first * 2.0 ** min(self._failures, 30)) * self._uniform(0.5, 1.0)
+        delay = min(self._longest, self._first * 2.0 ** min(self._failures, 30)) * self._uniform(0.5, 1.0)
         self._failures += 1
         return max(delay, min(at_least, _LONGEST_WAIT))
 

@@ -22,6 +22,8 @@ OnRetry: TypeAlias = Callable[[ClientError | None, float], None]
 """Is called before each new attempt of a stream to connect."""
 
 _PREFIX = "msg_"
+# Seconds after which a connection has worked, even without an event. Some proxies cut streams every few seconds.
+_WORKED = 2.0
 # Svix may show an event again. That happens within seconds.
 _REMEMBERED = 4096
 
@@ -146,8 +148,7 @@ class Following:
         """Note that the connection has ended. Returns the seconds until the next one."""
         if self._parser.retry is not None:
             self._retry = self._parser.retry / 1000
-        if now - self._connected_at >= self._backoff.longest:
-            # A stream without events that was open for long has worked.
+        if now - self._connected_at >= _WORKED:
             self._backoff.reset()
         return self._backoff.next(self._retry)
 

@@ -53,7 +53,7 @@ class SyncEventStream(Iterator[Event]):
 
     def __enter__(self) -> Self:
         try:
-            while self._chunks is None:
+            while self._chunks is None and not self._closed:
                 self._connect()
         except BaseException:
             self.close()
@@ -68,11 +68,11 @@ class SyncEventStream(Iterator[Event]):
 
     def __next__(self) -> Event:
         while True:
+            if self._closed:
+                raise StopIteration
             event = self._following.take()
             if event is not None:
                 return event
-            if self._closed:
-                raise StopIteration
             if self._chunks is None:
                 self._connect()
             else:

@@ -15,9 +15,11 @@ import httpx
 import pytest
 from anyio import to_thread
 
-from starlette_webhooks.client import APIError, ClientError, ConnectionFailed, Event, KeyRefused, NotFound
+from starlette_webhooks.client import APIError, ClientError, ConnectionFailed, Event, Gap, KeyRefused, NotFound
+from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.signing import generate_secret
 from tests.client.conftest import MakeClient
+from tests.client.cutting import cutting_proxy
 from tests.client.scripted import Answer, Api, event_of
 from tests.hosts import MOUNT
 from tests.receivers import receiving
@@ -190,6 +192,33 @@ async def test_nothing_is_lost_or_repeated_when_the_server_is_killed(tmp_path: P
                     with anyio.fail_after(20):
                         received += [(await anext(events)).id for _ in range(10)]
     assert received == emitted
+
+
+async def test_nothing_is_lost_or_repeated_behind_a_proxy_that_cuts_streams(
+    server: Server, make_client: MakeClient
+) -> None:
+    with cutting_proxy(server.port) as proxy:
+        async with make_client(proxy.url + MOUNT, "globex", max_delay=0.01) as client:
+            async with client.stream() as events:
+                emitted = await to_thread.run_sync(emit, server, 30, "globex")
+                with anyio.fail_after(20):
+                    received = [(await anext(events)).id for _ in emitted]
+    assert received == emitted
+    assert proxy.cuts > 3
+
+
+async def test_an_event_that_is_no_longer_stored_is_a_gap(server: Server, url: str, make_client: MakeClient) -> None:
+    await to_thread.run_sync(emit, server, 2, "globex")
+    # Older than all events. An id that ends with zeros would be a time to start from.
+    unknown = first_id("msg_", 1_700_000_000_000)[:-1] + "1"
+    async with make_client(url, "globex") as client:
+        ids = [event.id async for event in client.list()][::-1]
+        events = client.stream(after=unknown)
+        with anyio.fail_after(10):
+            with pytest.raises(Gap) as raised:
+                await anext(events)
+            assert (raised.value.requested, raised.value.oldest) == (unknown, ids[0])
+            assert [(await anext(events)).id for _ in ids] == ids
 
 
 def test_the_client_does_not_import_the_server() -> None:

@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from starlette_webhooks.client import APIError, ClientError, Event, Gap, KeyRefused, NotFound
+from starlette_webhooks.client.backoff import Backoff
+from starlette_webhooks.client.following import Following
 from starlette_webhooks.identifiers import first_id, mint
 from tests.client.conftest import MakeClient
 from tests.client.scripted import Answer, Api, event_of, frame, stream
@@ -183,6 +186,17 @@ async def test_it_waits_as_long_as_the_server_asks(
     assert least <= delays[0] <= max(least, 0.01)
 
 
+def test_a_connection_that_was_open_for_seconds_ends_the_back_off_even_without_an_event() -> None:
+    backoff = Backoff(uniform=lambda low, high: high)
+    following = Following(after=START, since=None, event_types=(), channel=None, backoff=backoff)
+
+    def pause_after(seconds: float) -> float:
+        following.connected(100.0)
+        return following.ended(100.0 + seconds)
+
+    assert [pause_after(seconds) for seconds in (5, 5, 1, 1, 5)] == [1, 1, 2, 4, 1]
+
+
 async def test_it_connects_when_it_is_entered_and_disconnects_at_the_end(api: Api, make_client: MakeClient) -> None:
     api.then(Answer(502), stream(end="hold"))
     async with make_client(api.url, **QUICK) as client:
@@ -215,6 +229,49 @@ async def test_a_cancelled_stream_disconnects_and_goes_on_without_loss(api: Api,
         await eventually(api.left.is_set)
         assert numbers(await take(events, 3)) == [2, 3, 4]
     assert asked_after(api) == [START, IDS[1]]
+
+
+@pytest.mark.parametrize("flavour", ["asyncio", "trio"], indirect=True)
+@pytest.mark.parametrize(
+    ("answer", "count"), [(stream(*FRAMES[:2], end="hold"), 2), (Answer(503, {"Retry-After": "300"}), 0)]
+)
+async def test_another_task_may_close_a_stream_that_waits(
+    api: Api, make_client: MakeClient, answer: Answer, count: int
+) -> None:
+    api.then(answer)
+    received: list[Event] = []
+    async with make_client(api.url, **QUICK) as client:
+        events = client.stream(after=START)
+
+        async def follow() -> None:
+            async for event in events:
+                received.append(event)  # noqa: PERF401  The test looks at it meanwhile.
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(follow)
+                await eventually(lambda: api.to() and len(received) == count)
+                with pytest.raises(RuntimeError, match="Another task"):
+                    await anext(events)
+                await events.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+    if answer.end == "hold":
+        await eventually(api.left.is_set)
+
+
+@pytest.mark.parametrize("flavour", ["asyncio", "trio"], indirect=True)
+async def test_an_async_key_is_fetched_anew_by_a_stream(api: Api, make_client: MakeClient) -> None:
+    keys = iter(["old", "new"])
+
+    async def key() -> str:
+        await anyio.lowlevel.checkpoint()
+        return next(keys)
+
+    api.then(Answer(401), stream(FRAMES[0], end="hold"))
+    async with make_client(api.url, key, **QUICK) as client:
+        assert numbers(await take(client.stream(after=START), 1)) == [0]
+    assert [request.headers["authorization"] for request in api.to()] == ["Bearer old", "Bearer new"]
 
 
 @pytest.mark.parametrize(

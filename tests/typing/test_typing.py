@@ -18,7 +18,7 @@ from tests.typing import fastapi_app, litestar_app
 
 FILES = [
     str(Path(__file__).with_name(name))
-    for name in ("starlette_app.py", "fastapi_app.py", "litestar_app.py", "testing_tools.py")
+    for name in ("starlette_app.py", "fastapi_app.py", "litestar_app.py", "testing_tools.py", "consumer.py")
 ]
 PYRIGHT = {
     "typeCheckingMode": "strict",
