@@ -33,6 +33,7 @@ from starlette_webhooks.readiness import reasons_against
 from starlette_webhooks.recent_errors import RecentErrors
 from starlette_webhooks.redaction import redact
 from starlette_webhooks.scope import DEFERRED, SERVICES
+from starlette_webhooks.telemetry import find_telemetry, watching
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from starlette_webhooks.sessions import SessionValid
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.streams import StreamHub, StreamResponse
+    from starlette_webhooks.telemetry import Telemetry
     from starlette_webhooks.types import Clock, TenantResolver
 
 __all__ = ["Webhooks"]
@@ -71,6 +73,7 @@ class Webhooks:
             backend, for hosts whose tables are in the same database.
         operational: Called with each operational event, in one process at a time: `async (event) -> None`. Requires
             `WEBHOOKS_OPERATOR_TENANT`. A crash repeats one event and skips none.
+        telemetry: Spans and metrics. By default, with the global providers of OpenTelemetry if its API is installed.
 
     Raises:
         ValueError: An event type is registered twice, or a setting is not valid.
@@ -87,6 +90,7 @@ class Webhooks:
         session_valid: SessionValid | None = None,
         outbox: Outbox | None = None,
         operational: OperationalCallback | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         # Imported here, because importing Pydantic takes a tenth of a second.
         from starlette_webhooks.backends import default_backend
@@ -108,9 +112,10 @@ class Webhooks:
                 outbox.share(own)
             else:
                 self._host_outbox = HostOutbox(outbox, self.backend)
+        self.backend.telemetry = telemetry = telemetry or find_telemetry()
         self._operational = make_reader(operational, self.backend, settings)
         self._emit_context = EmitContext(
-            self.backend, self.event_types, settings.max_event_bytes, tenant or resolve_user, self.outbox
+            self.backend, self.event_types, settings.max_event_bytes, tenant or resolve_user, self.outbox, telemetry
         )
         self._authenticate = authenticate or default_authenticate
         self._session_valid = session_valid
@@ -167,7 +172,7 @@ class Webhooks:
 
         hub = StreamHub(self.backend, self.settings)
         self.backend.listen(hub)
-        with self._errors.watching():
+        with self._errors.watching(), watching(self._emit_context.telemetry, self.health):
             async with self._open(hub):
                 yield
 
@@ -246,7 +251,9 @@ class Webhooks:
 
     def request_emitter(self, scope: Scope, pending: Pending | None = None) -> Emitter:
         """Return the emitter of a request or websocket. `WebhooksMiddleware` stores it as `request.state.webhooks`."""
-        return Emitter(self._emit_context, scope=scope, pending=Pending() if pending is None else pending)
+        pending = Pending() if pending is None else pending
+        pending.telemetry = self._emit_context.telemetry
+        return Emitter(self._emit_context, scope=scope, pending=pending)
 
     def install(self, app: Starlette, *, path: str = "/api/v1/webhooks") -> None:
         """Mount at `path` and add `WebhooksMiddleware`, on a Starlette or FastAPI app.

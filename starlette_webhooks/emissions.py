@@ -13,6 +13,7 @@ from starlette_webhooks.exceptions import WebhooksError
 from starlette_webhooks.submissions import Submission
 
 if TYPE_CHECKING:
+    from starlette_webhooks.telemetry import Telemetry
     from starlette_webhooks.types import EventData, TenantId, TypedData
 
 __all__ = ["Emission", "Emissions", "NewEvent", "Pending", "Transactional"]
@@ -79,11 +80,12 @@ class Transactional(Protocol):
 class Pending(list[Submission]):
     """The events of a request that may not be durable yet."""
 
-    __slots__ = ("_within",)
+    __slots__ = ("_within", "telemetry")
 
     def __init__(self) -> None:
         super().__init__()
         self._within: list[Transactional] | None = None
+        self.telemetry: Telemetry | None = None
 
     def within(self, written: Transactional) -> None:
         """Add events within a transaction of the host. Does not wait for its commit."""
@@ -110,6 +112,12 @@ class Pending(list[Submission]):
         Raises:
             BackendError: Some events could not be stored.
         """
+        if self.telemetry is None or not self.telemetry.active or not self:
+            return await self._flush()
+        with self.telemetry.committing(len(self)):
+            await self._flush()
+
+    async def _flush(self) -> None:
         while self:
             submission = self[0]
             try:

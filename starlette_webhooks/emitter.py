@@ -22,6 +22,7 @@ from starlette_webhooks.submissions import Submission
 
 if TYPE_CHECKING:
     from starlette_webhooks.outbox import Outbox
+    from starlette_webhooks.telemetry import Telemetry
     from starlette_webhooks.types import EventData, TenantId, TenantResolver, TypedData
 
 __all__ = [
@@ -53,6 +54,7 @@ class EmitContext:
 
     Attributes:
         outbox: The outbox for events that are emitted within a transaction of the host, or None.
+        telemetry: Spans and metrics, or None.
     """
 
     backend: Backend
@@ -60,6 +62,7 @@ class EmitContext:
     max_bytes: int
     resolve_tenant: TenantResolver
     outbox: Outbox | None = None
+    telemetry: Telemetry | None = None
 
 
 class Emitter:
@@ -244,7 +247,12 @@ class Emitter:
             if events:
                 self._note(await self._outbox.write_async(within, events, self._observer))
             return events
-        accepted = await self._context.backend.send(events)
+        telemetry = self._context.telemetry
+        if telemetry is None or not telemetry.active:
+            accepted = await self._context.backend.send(events)
+        else:
+            with telemetry.committing(len(events)):
+                accepted = await self._context.backend.send(events)
         self._observe(accepted)
         return accepted
 
@@ -264,9 +272,12 @@ class Emitter:
 
     @property
     def _observer(self) -> Callable[[Sequence[Event]], None] | None:
-        return self._observe if observers else None
+        return self._observe if observers or self._context.telemetry is not None else None
 
     def _observe(self, events: Sequence[Event]) -> None:
+        telemetry = self._context.telemetry
+        if telemetry is not None and telemetry.active:
+            telemetry.emitted(events)
         for observe in observers:
             observe(events, self._context.event_types)
 
@@ -300,7 +311,7 @@ class Emitter:
             if data is not None:
                 raise InvalidEvent("Pass either an instance of a class, or a name with `data`, not both.")
             data = event_type
-        return make_event(
+        event = make_event(
             kind.name,
             kind.encode(data),
             tenant=self._tenant_of(tenant),
@@ -310,6 +321,8 @@ class Emitter:
             mint_id=context.backend.mints_ids,
             milliseconds=context.backend.event_time(),
         )
+        telemetry = context.telemetry
+        return telemetry.emitting(event) if telemetry is not None and telemetry.active else event
 
     def _tenant_of(self, tenant: TenantId | None) -> str:
         if tenant is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class Event:
         event_id: The host's key for idempotency, unique within the tenant.
         channels: Labels that endpoints and streams can filter by.
         test: Whether it is a test event. Its payload then has `"test": true`.
+        trace: The trace context in which it was emitted, as `traceparent`, to be stored with it. Not read back.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Event:
     event_id: str
     channels: tuple[str, ...] = ()
     test: bool = False
+    trace: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def data(self) -> Any:

@@ -250,6 +250,10 @@ class WebhooksSettings(BaseSettings):
         description="Signs deliveries with ed25519 too, as `v1a`: `whsk_...`. For rotation several, separated by "
         "commas: each of them signs. The public keys are at `GET /jwks.json`. Needs the extra `encryption`.",
     )
+    send_traceparent: bool = Field(
+        default=False,
+        description="Whether receivers get the trace context of each attempt, as `traceparent`. Needs OpenTelemetry.",
+    )
     allow_http: bool = Field(default=True, description="Whether endpoints may have `http:` URLs.")
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),

@@ -43,7 +43,9 @@ LAYERS = [
     ["attempts", "dead_letters", "endpoints", "feed", "operations", "undelivered"],
     ["operational_events"],
     ["event_types", "payloads", "schemas"],
-    ["emissions", "encoding", "events", "identifiers", "pagination", "recent_errors", "submissions"],
+    ["emissions"],
+    ["telemetry"],
+    ["encoding", "events", "identifiers", "pagination", "recent_errors", "submissions"],
     ["times"],
     ["asymmetric", "conflicts", "uncommitted", "database_url", "encryption", "proxy_url", "signing", "tokens"],
     ["concurrency", "file_locks", "lifespans"],
@@ -73,6 +75,7 @@ FRAMEWORKS: dict[str, str | tuple[str, ...]] = {
     "asyncpg": "starlette_webhooks.outbox",
     "svix": "starlette_webhooks.backends.svix",
     "click": "starlette_webhooks.cli",
+    "opentelemetry": "starlette_webhooks.telemetry",
     "rich": "starlette_webhooks.cli",
     # AnyIO supports both event loops, but does not offer what these two do.
     "asyncio": "starlette_webhooks.backends.svix",

@@ -22,6 +22,7 @@ from starlette_webhooks.meta import Meta
 from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.submissions import Submission
+from starlette_webhooks.telemetry import Telemetry
 from starlette_webhooks.types import Clock
 
 __all__ = ["Backend", "PortalAccess"]
@@ -52,6 +53,9 @@ class Backend(Operations, ABC):
 
     outbox: Outbox | None = None
     """The outbox for `emit(..., within=)` that the backend has in its own database, and empties itself."""
+
+    telemetry: Telemetry | None = None
+    """Spans and metrics of attempts, or None. Set before `lifespan`."""
 
     @abstractmethod
     def lifespan(self, event_types: EventTypes) -> AbstractAsyncContextManager[None]:

@@ -134,6 +134,7 @@ class StoredBackend(StoredOperations, Backend):
             scan_every=self._scan_every,
             pause=self._pause,
             box=self._box,
+            telemetry=self.telemetry,
         )
 
     @property

@@ -44,6 +44,7 @@ class LeasedDelivery:
         lease: When the lease ends.
         secrets: The keys to sign with, the current one first.
         proven: Whether the server of the URL had accepted a delivery before.
+        trace: The trace context in which the event was emitted, as `traceparent`, if it was stored.
     """
 
     id: int
@@ -62,6 +63,7 @@ class LeasedDelivery:
     headers: Mapping[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
     proven: bool = True
+    trace: str | None = None
 
 
 @dataclass(slots=True)

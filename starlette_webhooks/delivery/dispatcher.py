@@ -41,6 +41,7 @@ from starlette_webhooks.problems import Problem
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
+    from starlette_webhooks.telemetry import Telemetry
 
 __all__ = ["Dispatcher"]
 
@@ -61,6 +62,7 @@ class Dispatcher:
         scan_every: Seconds between two scans for due deliveries of all endpoints.
         pause: Seconds to wait after an error of the store, or if resources for an attempt are missing.
         box: Opens what is encrypted in the store.
+        telemetry: Spans and metrics, or None.
         unproven: The pace of endpoints whose servers have never accepted a delivery. None for no pace.
     """
 
@@ -75,6 +77,7 @@ class Dispatcher:
         scan_every: float = 1.0,
         pause: float = 1.0,
         box: SecretBox = NOT_ENCRYPTED,
+        telemetry: Telemetry | None = None,
         unproven: Pace | None = UNPROVEN,
     ) -> None:
         self._store = store
@@ -92,6 +95,8 @@ class Dispatcher:
             random=random,
             signing_keys=settings.signing_keys,
             box=box,
+            telemetry=telemetry,
+            sends_trace=settings.send_traceparent,
         )
         self._recorder = Recorder(store, pause=pause, settled=self._go_on)
         self._limits = Limits(settings.concurrency, settings.endpoint_concurrency, random)

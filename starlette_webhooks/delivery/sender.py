@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from starlette_webhooks._version import __version__
 from starlette_webhooks.asymmetric import SigningKey
@@ -16,6 +16,9 @@ from starlette_webhooks.delivery.retry import next_attempt, parse_retry_after
 from starlette_webhooks.encryption import NOT_ENCRYPTED, CannotDecrypt, SecretBox
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.signing import parse_secret, signature_headers
+
+if TYPE_CHECKING:
+    from starlette_webhooks.telemetry import Telemetry
 
 __all__ = ["Sender"]
 
@@ -38,6 +41,8 @@ class Sender:
         random: A number from 0 to 1, for the jitter of retries.
         signing_keys: Keys that also sign, with ed25519.
         box: Opens secrets and headers that are encrypted in the store.
+        telemetry: Spans and metrics, or None.
+        sends_trace: Whether receivers get the trace context of the attempt.
     """
 
     def __init__(
@@ -50,8 +55,12 @@ class Sender:
         random: Callable[[], float],
         signing_keys: Sequence[SigningKey] = (),
         box: SecretBox = NOT_ENCRYPTED,
+        telemetry: Telemetry | None = None,
+        sends_trace: bool = False,
     ) -> None:
         self._client = client
+        self._telemetry = telemetry
+        self._sends_trace = sends_trace
         self._now = now
         self._schedule = schedule
         self._signature_headers = headers
@@ -68,10 +77,26 @@ class Sender:
             OutOfResources: This process has no resources for the attempt.
             CannotDecrypt: It has no key for what the attempt needs.
         """
+        telemetry = self._telemetry
+        if telemetry is None or not telemetry.active:
+            return await self._attempt(delivery)
+        with telemetry.attempting(delivery.event_type, delivery.event_id, delivery.number, delivery.trace) as span:
+            outcome = await self._attempt(delivery, span.traceparent if self._sends_trace else "")
+            span.end(
+                ok=outcome.ok,
+                status_code=outcome.status_code,
+                error=outcome.error,
+                duration_ms=outcome.duration_ms,
+            )
+            return outcome
+
+    async def _attempt(self, delivery: LeasedDelivery, traceparent: str = "") -> Outcome:
         started = self._now()
         outcome = partial(Outcome, delivery=delivery, attempt_id=mint("atmpt_", started), started=started)
         try:
             headers = self._headers(delivery, started // 1000)
+            if traceparent:
+                headers.append((b"traceparent", traceparent.encode()))
             reply = await self._client.post(delivery.url, headers, delivery.payload, tenant=delivery.tenant)
         except (OutOfResources, CannotDecrypt):
             raise

@@ -23,7 +23,7 @@ class Target:
 
     def delivery(
         self,
-        event: tuple[int, str, str, bytes],
+        event: tuple[int, str, str, bytes, str | None],
         *,
         id: int,
         endpoint: int,
@@ -35,9 +35,9 @@ class Target:
         """Return a delivery to this endpoint.
 
         Args:
-            event: Its position in the log, its id, its type and its payload.
+            event: Its position in the log, its id, its type, its payload and its trace context.
         """
-        position, event_id, event_type, payload = event
+        position, event_id, event_type, payload, trace = event
         return LeasedDelivery(
             id=id,
             event=position,
@@ -55,4 +55,5 @@ class Target:
             headers=self.headers,
             secrets=self.secrets,
             proven=self.proven,
+            trace=trace,
         )

@@ -97,8 +97,11 @@ class Appender:
         self._link = Link(database.info)
         queries = database.queries("log.sql")
         self._append, self._events_at = queries["append"], queries["events_at"]
+        self._append_traced = queries["append_traced"]
         if not delivers:
-            self._append += f" {database.queries('polling.sql')['and_hand_over']}"
+            hand_over = database.queries("polling.sql")["and_hand_over"]
+            self._append += f" {hand_over}"
+            self._append_traced += f" {hand_over}"
 
     def commit(self, batch: Batch) -> None:
         """Commit a batch, and store results and errors in its writes."""
@@ -140,9 +143,12 @@ class Appender:
             try:
                 values = (*_pack(events, keyed or again), append.due_in, keyed or again, again, append.endpoint)
                 values += (self._process, self._delivers)
-                rows = self._link.call(self._append, values, deadline=deadline)
+                statement = self._append
+                if any(event.trace for event in events):
+                    statement, values = self._append_traced, values + _traces(events)
+                rows = self._link.call(statement, values, deadline=deadline)
                 self._database.availability.is_there(self._append)
-                ((positions, *told),) = rows
+                ((positions, *told),) = [row[:5] for row in rows]
                 return self._results(appends, positions, told, deadline)
             except BackendUnavailable as exc:
                 self._database.learn(exc, self._append)
@@ -215,6 +221,16 @@ def _parts(writes: Sequence[Write[Any]]) -> list[list[Write[Any]]]:
 
 def _is_plain(event: Event) -> bool:
     return not event.channels and event.event_id == implied_event_id(event.id) and not event.test
+
+
+def _traces(events: Sequence[Event]) -> tuple[str, str, str]:
+    """Return what `append_traced` needs to note the trace contexts of events."""
+    join = _SEPARATOR.join
+    return (
+        join([event.id for event in events]),
+        join([event.tenant for event in events]),
+        join([event.trace or "" for event in events]),
+    )
 
 
 def _pack(events: Sequence[Event], keyed: bool) -> tuple[Any, ...]:

@@ -140,14 +140,14 @@ def _lease_values(plan: ClaimPlan, slots: Mapping[int, int], floors: Floors, lea
 
 def _leased(rows: Sequence[Row], targets: Mapping[int, Target], lease: int) -> dict[int, list[LeasedDelivery]]:
     leased: dict[int, list[LeasedDelivery]] = {}
-    for seq, event_id, event_type, payload, leases in sorted(rows):
+    for seq, event_id, event_type, payload, leases, trace in sorted(rows):
         if event_id is None:
             continue
         for one in leases.split(","):
             number, attempt, step, trigger = one.split(":")
             endpoint = int(number)
             delivery = targets[endpoint].delivery(
-                (seq, event_id, event_type, payload),
+                (seq, event_id, event_type, payload, trace),
                 # Event and endpoint together identify a row. This combines both in one number.
                 id=seq << 64 | endpoint,
                 endpoint=endpoint,

@@ -30,12 +30,13 @@ WITH given AS MATERIALIZED (
 )
 SELECT
     no, id, tenant, url, headers, failing, due, keys, proven_server, rate_limit, paced_until, paused_at, paused_until,
-    no = ANY (free.numbers) AS is_free, NULL::bigint, NULL::text, NULL::text, NULL::bytea, NULL::text
+    no = ANY (free.numbers) AS is_free, NULL::bigint, NULL::text, NULL::text, NULL::bytea, NULL::text, NULL::text
 FROM candidate CROSS JOIN free
 UNION ALL
 SELECT
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    leased.seq, leased.id, leased.type, leased.payload, leased.leases
+    leased.seq, leased.id, leased.type, leased.payload, leased.leases,
+    (SELECT event.trace FROM webhooks.event WHERE event.seq = leased.seq)
 FROM free
 CROSS JOIN LATERAL webhooks.lease_1(
     free.numbers, free.floors, free.slots, NULL::float8[], NULL::float8[], NULL::float8[], %(now)s, %(lease)s
@@ -47,11 +48,14 @@ SELECT
 FROM webhooks.candidates_6(%s::bigint[], %s::bigint[], %s, %s)
 
 -- name: lease
-SELECT seq, id, type, payload, leases
-FROM webhooks.lease_1(%s::bigint[], %s::bigint[], %s::integer[], %s::float8[], %s::float8[], %s::float8[], %s, %s)
+SELECT seq, id, type, payload, leases, (SELECT event.trace FROM webhooks.event WHERE event.seq = leased.seq)
+FROM webhooks.lease_1(
+    %s::bigint[], %s::bigint[], %s::integer[], %s::float8[], %s::float8[], %s::float8[], %s, %s
+) AS leased
 
 -- name: lease_urgent
-SELECT seq, id, type, payload, leases FROM webhooks.lease_urgent_1(%s::bigint[], %s::integer[], %s, %s)
+SELECT seq, id, type, payload, leases, (SELECT event.trace FROM webhooks.event WHERE event.seq = leased.seq)
+FROM webhooks.lease_urgent_1(%s::bigint[], %s::integer[], %s, %s) AS leased
 
 -- name: release
 UPDATE webhooks.delivery SET due = %s, stamped = %s, leased_until = 0, attempt = delivery.attempt - 1

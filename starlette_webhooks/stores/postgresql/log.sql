@@ -2,6 +2,17 @@
 SELECT positions, endpoints, asked, heard, webhooks.log_1()
 FROM webhooks.append_1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s)
 
+-- name: append_traced
+-- The traces are noted once the events are stored.
+WITH appended AS MATERIALIZED (
+    SELECT positions, endpoints, asked, heard
+    FROM webhooks.append_1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %b, %s, %s, %s, %s, %s, %s)
+), noted AS MATERIALIZED (
+    SELECT webhooks.note_traces_8(%s, %s, %s) FROM appended
+)
+SELECT positions, endpoints, asked, heard, webhooks.log_1(), (SELECT count(*) FROM noted)
+FROM appended
+
 -- name: events_at
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM webhooks.event WHERE seq = ANY (%s::bigint[])
 

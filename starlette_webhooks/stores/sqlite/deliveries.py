@@ -114,14 +114,14 @@ def _deliveries(
     return deliveries
 
 
-def _events(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, tuple[str, str, bytes]]:
+def _events(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, tuple[str, str, bytes, str | None]]:
     events = {}
     for start in range(0, len(seqs), _EVENTS_AT_ONCE):
         part = json.dumps(seqs[start : start + _EVENTS_AT_ONCE])
         ((heads, payloads),) = connection.execute(_QUERIES["events"], (part,))
         at = 0
-        for seq, identifier, event_type, length in json.loads(heads):
-            events[seq] = (identifier, event_type, payloads[at : at + length])
+        for seq, identifier, event_type, length, trace in json.loads(heads):
+            events[seq] = (identifier, event_type, payloads[at : at + length], trace)
             at += length
     return events
 

@@ -80,7 +80,7 @@ WHERE id IN (SELECT value FROM json_each(:ids) AS given)
 -- name: events
 -- The concatenated payloads, and their lengths.
 SELECT
-    json_group_array(json_array(event.seq, event.id, event.type, length(event.payload))),
+    json_group_array(json_array(event.seq, event.id, event.type, length(event.payload), event.trace)),
     CAST(group_concat(CAST(event.payload AS TEXT), '') AS BLOB)
 FROM json_each(?) AS given CROSS JOIN event ON event.seq = given.value
 

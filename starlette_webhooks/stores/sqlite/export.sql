@@ -5,7 +5,7 @@ SELECT name, value FROM meta WHERE name NOT IN ('moved_to', 'move_id')
 
 -- name: event
 SELECT seq, id, tenant, type, timestamp, event_id,
-    (SELECT group_concat(value, ',') FROM json_each(channels)) AS channels, CAST(payload AS BLOB) AS payload, test
+    (SELECT group_concat(value, ',') FROM json_each(channels)) AS channels, CAST(payload AS BLOB) AS payload, test, trace
 FROM event ORDER BY seq
 
 -- name: event_channel

@@ -24,6 +24,7 @@ _QUERIES = load_queries("insertion.sql")
 _INSERT = _QUERIES["insert_event"]
 _DELIVER = _QUERIES["insert_deliveries"]
 _INSERT_ROW = "(?, ?, ?, ?, NULL, NULL, ?)"
+_INSERT_TRACED_ROW = "(?, ?, ?, ?, NULL, NULL, ?, ?)"
 _ROWS = 64
 
 
@@ -102,8 +103,8 @@ class Insertion(Joint[Inserted]):
         channels = json.dumps(event.channels) if event.channels else None
         # Events for one endpoint only are never recovered, like tests.
         test = event.test or self.endpoint is not None
-        values = (event.id, event.tenant, event.type, to_ms(event.timestamp), event_id, channels, event.payload, test)
-        cursor = connection.execute(_INSERT, values)
+        head = (event.id, event.tenant, event.type, to_ms(event.timestamp))
+        cursor = connection.execute(_INSERT, (*head, event_id, channels, event.payload, test, event.trace))
         if cursor.rowcount == 0:
             row = connection.execute(_QUERIES["event_of_event_id"], (event.tenant, event_id)).fetchone()
             if row is None:
@@ -160,17 +161,22 @@ def _insert_rows(connection: sqlite3.Connection, events: Sequence[Event]) -> int
     first = 0
     for start in range(0, len(events), _ROWS):
         rows = events[start : start + _ROWS]
+        traced = any(event.trace for event in rows)
         values: list[Any] = []
         for event in rows:
             values += (event.id, event.tenant, event.type, to_ms(event.timestamp), event.payload)
-        last = connection.execute(_insert_statement(len(rows)), values).lastrowid
+            if traced:
+                values.append(event.trace)
+        last = connection.execute(_insert_statement(len(rows), traced), values).lastrowid
         assert last is not None
         first = first or last - len(rows) + 1
     return first
 
 
 @cache
-def _insert_statement(rows: int) -> str:
+def _insert_statement(rows: int, traced: bool) -> str:
+    if traced:
+        return substitute(_QUERIES["insert_traced_events"], rows=", ".join([_INSERT_TRACED_ROW] * rows))
     return substitute(_QUERIES["insert_events"], rows=", ".join([_INSERT_ROW] * rows))
 
 

@@ -1,9 +1,13 @@
 -- name: insert_event
-INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload, test) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload, test, trace)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 
 -- name: insert_events
 INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload) VALUES {rows}
+
+-- name: insert_traced_events
+INSERT INTO event (id, tenant, type, timestamp, event_id, channels, payload, trace) VALUES {rows}
 
 -- name: event_by_id
 SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test FROM event WHERE tenant = ? AND id = ?

@@ -1,4 +1,4 @@
--- Version 6. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
+-- Version 7. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -13,7 +13,8 @@ CREATE TABLE event (
     event_id TEXT,                  -- NULL where the host gave none: then it is `evt_` and the KSUID of `id`
     channels TEXT,                  -- JSON array, NULL for none
     payload BLOB NOT NULL,
-    test INTEGER NOT NULL DEFAULT 0 -- 1 for a test event, which is never recovered
+    test INTEGER NOT NULL DEFAULT 0, -- 1 for a test event, which is never recovered
+    trace TEXT                      -- the trace context in which it was emitted, as `traceparent`
 );
 CREATE UNIQUE INDEX event_by_id ON event (tenant, id);
 CREATE INDEX event_by_type ON event (tenant, type, id);
