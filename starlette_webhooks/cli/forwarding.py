@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import click
 import httpx
@@ -18,10 +19,23 @@ from starlette_webhooks.client import Event
 from starlette_webhooks.client.backoff import Backoff
 from starlette_webhooks.signing import parse_secret, signature_headers
 
-__all__ = ["FOREVER", "Forwarder", "Result"]
+__all__ = ["FOREVER", "Forwarder", "Result", "check_target"]
 
 FOREVER = -1
 _LONGEST_PAUSE = 5.0
+
+
+def check_target(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return the URL to forward to. Anything else would look like an app that is not running."""
+    if value is not None:
+        try:
+            parts = urlsplit(value)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise click.BadParameter(f"{value!r} is not an HTTP URL. Use one such as http://localhost:3000/hooks.")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from starlette_webhooks.cli.forwarding import FOREVER, Forwarder
+from starlette_webhooks.cli.forwarding import FOREVER, Forwarder, check_target
 from starlette_webhooks.cli.listen_state import ListenState, default_path
 from starlette_webhooks.cli.output import Output
 from starlette_webhooks.cli.remote import filter_options, note_retry, remote_command
@@ -57,7 +57,13 @@ def state_path(state: Path | None, forward_to: str) -> Path:
 
 
 @remote_command
-@click.option("--forward-to", required=True, metavar="URL", help="Where to post events, such as your app on localhost.")
+@click.option(
+    "--forward-to",
+    callback=check_target,
+    required=True,
+    metavar="URL",
+    help="Where to post events, such as your app on localhost.",
+)
 @filter_options
 @click.option(
     "--retries",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from starlette_webhooks.cli.forwarding import Forwarder
+from starlette_webhooks.cli.forwarding import Forwarder, check_target
 from starlette_webhooks.cli.listen_state import ListenState
 from starlette_webhooks.cli.listening import forward_options, state_path
 from starlette_webhooks.cli.output import Output
@@ -25,7 +25,12 @@ class ForwardFailed(ClientError):
 @remote_command
 @click.argument("event_id", metavar="ID")
 @click.option("--endpoint", "endpoints", multiple=True, metavar="ID", help="Deliver it to this endpoint. Repeatable.")
-@click.option("--forward-to", metavar="URL", help="Post it to this URL instead, signed as by `listen`.")
+@click.option(
+    "--forward-to",
+    callback=check_target,
+    metavar="URL",
+    help="Post it to this URL instead, signed as by `listen`.",
+)
 @forward_options
 def resend(
     client: SyncClient,

@@ -194,6 +194,9 @@ def test_trigger_and_resend(server: Server, app: Receiver, tmp_path: Path, capsy
     [
         (["tail", "example.com"], "must be that of the API"),
         (["tail", "https://example.com", "--since", "yesterday"], "is not a time"),
+        (["listen", "https://example.com", "--forward-to", "localhost:3000"], "is not an HTTP URL"),
+        (["listen", "https://example.com", "--forward-to", "http://localhost:port/"], "is not an HTTP URL"),
+        (["resend", "https://example.com", "msg_1", "--forward-to", "/hooks"], "is not an HTTP URL"),
         (["listen", "https://example.com", "--forward-to", "http://a", "--retries", "some"], "`forever`"),
         (["listen", "https://example.com", "--forward-to", "http://a", "--secret", "some"], "secret"),
     ],
