@@ -19,6 +19,7 @@ from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendError
 from starlette_webhooks.feed import CommittedEvents
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.operational_events import OPERATIONAL_TYPES
 
 if TYPE_CHECKING:
@@ -188,7 +189,10 @@ class OperationalReader:
                 return await self._callback(event)
             except Exception:
                 logger.exception(
-                    "The callback for operational events failed with %s. It is called again in %g s.", event.id, pause
+                    "The callback for operational events failed with %s. It is called again in %g s.",
+                    event.id,
+                    pause,
+                    extra=log_fields("operational.failed", eventId=event.id),
                 )
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -8,6 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from starlette_webhooks.log_fields import log_fields
+
 __all__ = ["Problem"]
 
 logger = logging.getLogger("starlette_webhooks")
@@ -48,11 +50,11 @@ class Problem:
         if not self._logged and (now := self._monotonic()) - self._logged_at[0] >= _WITHIN:
             self._logged = True
             self._logged_at.append(now)
-            logger.log(self._level, "%s", text)
+            logger.log(self._level, "%s", text, extra=log_fields("problem.began"))
 
     def end(self) -> None:
         """End the problem. Logged if its beginning was."""
         if self.text is not None:
             self.text = None
             if self._logged:
-                logger.info("%s", self._over)
+                logger.info("%s", self._over, extra=log_fields("problem.ended"))

@@ -56,6 +56,7 @@ LAYERS = [
         "exceptions",
         "forks",
         "health",
+        "log_fields",
         "meta",
         "named_sql",
         "problems",

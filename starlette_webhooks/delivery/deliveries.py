@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from starlette_webhooks.log_fields import log_fields
 
 __all__ = ["Claim", "DisabledEndpoint", "DueEndpoint", "DuePage", "LeasedDelivery", "Outcome"]
 
@@ -64,6 +67,17 @@ class LeasedDelivery:
     secrets: tuple[str, ...] = field(repr=False)
     proven: bool = True
     trace: str | None = None
+
+    def log_fields(self, action: str, **details: str | int | None) -> dict[str, Any]:
+        """Return the fields of a log record about this delivery. See `log_fields`."""
+        return log_fields(
+            action,
+            tenant=self.tenant,
+            endpointId=self.endpoint_id,
+            eventId=self.event_id,
+            number=self.number,
+            **details,
+        )
 
 
 @dataclass(slots=True)

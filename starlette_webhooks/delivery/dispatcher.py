@@ -331,11 +331,20 @@ class Dispatcher:
         except OutOfResources as exc:
             await self._put_off(delivery, exc)
         except CannotDecrypt as exc:
-            logger.error("Nothing can be delivered to the endpoint %s. %s", delivery.endpoint_id, exc)
+            logger.error(
+                "Nothing can be delivered to the endpoint %s. %s",
+                delivery.endpoint_id,
+                exc,
+                extra=delivery.log_fields("delivery.unreadable"),
+            )
             await self._release(delivery, _UNREADABLE_PAUSE)
         except Exception:
             # One delivery must not end all others. If it was not recorded, it is repeated after its lease ends.
-            logger.exception("A delivery to the endpoint %s failed unexpectedly.", delivery.endpoint_id)
+            logger.exception(
+                "A delivery to the endpoint %s failed unexpectedly.",
+                delivery.endpoint_id,
+                extra=delivery.log_fields("delivery.error"),
+            )
         finally:
             self.busy -= 1
 
@@ -365,7 +374,8 @@ class Dispatcher:
         disable_after = self._disable_after_ms if self._clock.settled else 0
         disabled = await self._recorder.record(outcome, disable_after=disable_after)
         if disabled is not None:
-            logger.warning("The endpoint %s was disabled: %s.", disabled.id, disabled.reason)
+            fields = outcome.delivery.log_fields("endpoint.disabled", reason=disabled.reason)
+            logger.warning("The endpoint %s was disabled: %s.", disabled.id, disabled.reason, extra=fields)
         if outcome.next_due is not None:
             self._agenda.ask_for(outcome.next_due, outcome.delivery.endpoint)
             self._go_on()

@@ -60,6 +60,7 @@ class Recorder:
                 outcome.attempt_id,
                 delivery.event_id,
                 delivery.endpoint_id,
+                extra=delivery.log_fields("attempt.not_recorded", attemptId=outcome.attempt_id),
             )
         try:
             return await self._keep_trying(partial(self._store.record, _bare(outcome), disable_after=0))
@@ -70,6 +71,7 @@ class Recorder:
                 delivery.event_id,
                 delivery.endpoint_id,
                 outcome.status_code,
+                extra=delivery.log_fields("delivery.set_aside", statusCode=outcome.status_code),
             )
         await self._keep_trying(partial(self._store.set_aside, delivery))
         return None

@@ -103,7 +103,12 @@ class Sender:
         except DeliveryFailed as exc:
             return self._unanswered(delivery, exc.reason, exc.duration_ms, outcome)
         except Exception:
-            logger.exception("The event %s cannot be sent to the endpoint %s.", delivery.event_id, delivery.endpoint_id)
+            logger.exception(
+                "The event %s cannot be sent to the endpoint %s.",
+                delivery.event_id,
+                delivery.endpoint_id,
+                extra=delivery.log_fields("attempt.error"),
+            )
             return self._unanswered(delivery, "internal error of the sender", 0, outcome)
         return self._answered(delivery, reply, outcome)
 
