@@ -40,7 +40,7 @@ LAYERS = [
     ["delivery", "relay", "outbox"],
     ["readiness"],
     ["environment", "setting_values", "settings"],
-    ["attempts", "dead_letters", "endpoints", "feed", "operations", "undelivered"],
+    ["attempts", "dead_letters", "endpoints", "event_states", "feed", "operations", "undelivered"],
     ["operational_events"],
     ["event_types", "payloads", "schemas"],
     ["emissions"],

@@ -336,13 +336,44 @@ def test_what_was_not_delivered_is_listed_counted_and_retried(settings: Webhooks
         assert client.post(path, json={"states": ["waiting"]}, headers=ACME).status_code == 422
 
 
+def test_events_are_searched_by_state_and_text_and_tell_their_deliveries(
+    client: TestClient, webhooks: Webhooks
+) -> None:
+    (unsent,) = emit(client, ("invoice.paid", {"customer": "ada"}))
+    made = create(client)
+    (sent,) = emit(client, ("invoice.paid", {"customer": "zoe"}))
+
+    def found(**query: Any) -> list[dict[str, Any]]:
+        page = client.get("/events/search", params=query, headers=ACME).json()
+        assert page["done"] is (page["nextCursor"] is None)
+        events: list[dict[str, Any]] = page["events"]
+        return events
+
+    wait_for(lambda: found(state="failing"))
+    assert [(one["id"], one["failing"], one["waiting"]) for one in found()] == [(sent, 1, 0), (unsent, 0, 0)]
+    assert [one["id"] for one in found(state="unsent")] == [unsent]
+    assert [one["preview"] for one in found(text="zoe")] == ['{"customer":"zoe"}']
+    assert [one["failing"] for one in found(endpoint=made["id"], event_type="invoice.paid")] == [1, 0]
+    assert client.get("/events/search", params={"state": "lost"}, headers=ACME).status_code == 400
+    assert client.get("/events/search", params={"text": "x" * 201}, headers=ACME).status_code == 400
+    (delivery,) = client.get(f"/events/{sent}/deliveries", headers=ACME).json()["deliveries"]
+    assert (delivery["endpointId"], delivery["state"], delivery["attempts"]) == (made["id"], "failing", 1)
+    assert delivery["nextAttemptAt"]
+    (delivery,) = client.get(f"/events/{unsent}/deliveries", headers=ACME).json()["deliveries"]
+    # An endpoint of the same millisecond is not later.
+    assert delivery["state"] == "unsent"
+    assert delivery["reason"] in ("added_later", "test")
+
+
 # Tenants and scopes
 
 
 READS = [
     "/events",
+    "/events/search",
     "/events/{event}",
     "/events/{event}/attempts",
+    "/events/{event}/deliveries",
     "/attempts",
     "/undelivered",
     "/event-types",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
+from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import NotSupported
 from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
@@ -79,6 +80,16 @@ class Operations:
         Deliveries that wait for their first attempt need no retry. Those of disabled endpoints are skipped and counted.
         Those that fail again meanwhile are not retried twice.
         """
+        raise self._not_supported()
+
+    async def search_events(self, query: EventSearch) -> Page[EventSummary]:
+        """Return a page of events with the states of their deliveries. See `EventSearch`."""
+        raise self._not_supported()
+
+    async def event_deliveries(
+        self, tenant: str, id: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[EventDelivery] | None:
+        """Return a page of a tenant's endpoints with the delivery of an event to each. None without such an event."""
         raise self._not_supported()
 
     @abstractmethod

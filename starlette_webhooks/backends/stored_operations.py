@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 import anyio
 
 from starlette_webhooks.backends.operations import Operations, RetryProgress
+from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import CommittedEvents
-from starlette_webhooks.identifiers import is_endpoint_id
+from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
 from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.stores.base import Store
@@ -68,6 +69,20 @@ class StoredOperations(Operations):
     async def recent_events(self, query: RecentEvents) -> Page[EventHeader]:
         """See `Operations.recent_events`."""
         return await self._open_store.recent_events(query)
+
+    async def search_events(self, query: EventSearch) -> Page[EventSummary]:
+        """See `Operations.search_events`."""
+        store = self._open_store
+        check_cursor(query.cursor, is_message_id)
+        return await store.search_events(query)
+
+    async def event_deliveries(
+        self, tenant: str, id: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[EventDelivery] | None:
+        """See `Operations.event_deliveries`."""
+        store = self._open_store
+        check_cursor(cursor, is_endpoint_id)
+        return await store.event_deliveries(tenant, id, limit=limit, cursor=cursor)
 
     async def find_undelivered(self, query: UndeliveredQuery) -> Page[Undelivered]:
         """See `Operations.find_undelivered`."""

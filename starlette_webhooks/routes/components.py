@@ -17,6 +17,7 @@ __all__ = ["components"]
 
 _STRING: Schema = {"type": "string"}
 _WHOLE: Schema = {"type": "integer", "minimum": 0}
+_COUNTED: Schema = {**_WHOLE, "description": "Endpoints, counted to 100 at most."}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _TEST: Schema = {"const": True, "description": "Only in test events, which are sent to try endpoints."}
 _SECURITY: dict[str, Schema] = {
@@ -211,6 +212,35 @@ def _schemas() -> dict[str, Schema]:
             nextAttemptAt=_or_null(_TIME),
         ),
         "UndeliveredPage": _page("undelivered", "Undelivered"),
+        "EventState": _object(
+            id=_STRING,
+            eventType=_STRING,
+            timestamp=_TIME,
+            test={"type": "boolean"},
+            preview={"type": "string", "description": "The start of the data, in JSON."},
+            delivered=_COUNTED,
+            waiting=_COUNTED,
+            failing=_COUNTED,
+            exhausted=_COUNTED,
+        ),
+        "EventStatePage": _page("events", "EventState"),
+        "EventDelivery": _object(
+            endpointId=_STRING,
+            endpointDisabled={"type": "boolean"},
+            url=_STRING,
+            state={"enum": ["delivered", "waiting", "failing", "exhausted", "unsent"]},
+            reason={
+                "enum": ["event_type", "channel", "added_later", "disabled", "test", "changed_since", None],
+                "description": "Why it is unsent.",
+            },
+            attempts=_WHOLE,
+            lastAttemptAt=_or_null(_TIME),
+            statusCode={"type": "integer", "description": "0 for no response."},
+            error=_STRING,
+            nextAttemptAt=_or_null(_TIME),
+            running={"type": "boolean", "description": "Whether an attempt is running."},
+        ),
+        "EventDeliveryPage": _page("deliveries", "EventDelivery"),
         "Retried": _object(
             matching=_WHOLE,
             exact={"type": "boolean", "description": "False if more match."},

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 from starlette.requests import Request
 
 from starlette_webhooks.attempts import AttemptStatus
+from starlette_webhooks.event_states import EventState
 from starlette_webhooks.exceptions import InvalidRequest, NotFound
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
 from starlette_webhooks.pagination import LARGEST_PAGE, invalid_cursor
@@ -28,6 +29,7 @@ __all__ = [
     "ENDPOINT_ID",
     "EVENT_CURSOR",
     "EVENT_ID",
+    "EVENT_STATE",
     "EVENT_TYPES",
     "LAST_EVENT_ID",
     "LAST_EVENT_ID_CAMEL",
@@ -39,6 +41,7 @@ __all__ = [
     "STATUS",
     "STATUS_CODE_CLASS",
     "THEME",
+    "TEXT",
     "TICKET",
     "TOKEN",
     "UNDELIVERED_CURSOR",
@@ -117,7 +120,7 @@ def _text(name: str, description: str, schema: Schema = _STRING, **options: Any)
     return Parameter(name, description, schema, lambda values: _once(name, values), **options)
 
 
-def _choice(name: str, description: str, *choices: W) -> Parameter[W | None]:
+def _choice(name: str, description: str, *choices: W, **options: Any) -> Parameter[W | None]:
     words = {str(choice): choice for choice in choices}
 
     def read(values: Sequence[str]) -> W | None:
@@ -126,7 +129,7 @@ def _choice(name: str, description: str, *choices: W) -> Parameter[W | None]:
             raise InvalidRequest(f"`{name}` must be one of {', '.join(f'`{word}`' for word in words)}.")
         return None if text is None else words[text]
 
-    return Parameter(name, description, {"type": "string", "enum": list(choices)}, read)
+    return Parameter(name, description, {"type": "string", "enum": list(choices)}, read, **options)
 
 
 def _integer(name: str, description: str, low: int, high: int) -> Parameter[int | None]:
@@ -214,14 +217,14 @@ def _event_types(most: int) -> Parameter[tuple[str, ...]]:
     )
 
 
-def _channel(longest: int) -> Parameter[str | None]:
+def _bounded(name: str, description: str, longest: int) -> Parameter[str | None]:
     def read(values: Sequence[str]) -> str | None:
-        text = _once("channel", values)
+        text = _once(name, values)
         if text is not None and not 1 <= len(text) <= longest:
-            raise InvalidRequest(f"`channel` must have 1 to {longest} characters.")
+            raise InvalidRequest(f"`{name}` must have 1 to {longest} characters.")
         return text
 
-    return Parameter("channel", "Only events with this label.", {**_FILLED, "maxLength": longest}, read)
+    return Parameter(name, description, {**_FILLED, "maxLength": longest}, read)
 
 
 _is_attempt_id = re.compile(_ATTEMPT_PATTERN, re.ASCII).fullmatch
@@ -231,7 +234,8 @@ ENDPOINT_ID = _id("id", "endpointId", "endpoint", _ENDPOINT_PATTERN, is_endpoint
 ENDPOINT = _id("endpoint", "endpoint", "endpoint", _ENDPOINT_PATTERN, is_endpoint_id)
 ENDPOINT_FILTER = _optional_id("endpoint", "endpointFilter", "endpoint", _ENDPOINT_PATTERN, is_endpoint_id)
 EVENT_TYPES = _event_types(20)
-CHANNEL = _channel(128)
+CHANNEL = _bounded("channel", "Only events with this label.", 128)
+TEXT = _bounded("text", "Only events whose payload contains this text, exactly.", 200)
 LIMIT = _limit(50, LARGEST_PAGE)
 EVENT_CURSOR = _cursor("eventCursor", _EVENT_PATTERN, is_message_id)
 ENDPOINT_CURSOR = _cursor("endpointCursor", _ENDPOINT_PATTERN, is_endpoint_id)
@@ -243,6 +247,13 @@ STATE: Parameter[UndeliveredState | None] = _choice(
     "Only deliveries in this state: `exhausted` (no attempts left), `failing` (waits for a retry) or `waiting` (for "
     "its first attempt).",
     *get_args(UndeliveredState),
+)
+EVENT_STATE: Parameter[EventState | None] = _choice(
+    "state",
+    "Only events with a delivery in this state: `delivered`, `waiting` (for its first attempt), `failing` (waits for a "
+    "retry) or `exhausted` (no attempts left). `unsent`: only events without deliveries.",
+    *get_args(EventState),
+    key="eventState",
 )
 UNDELIVERED_CURSOR = _cursor(
     "undeliveredCursor", _UNDELIVERED_PATTERN, re.compile(_UNDELIVERED_PATTERN, re.ASCII).fullmatch

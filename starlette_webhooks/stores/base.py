@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.delivery.store import DeliveryListener, DeliveryStore
 from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
+from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import CommittedEvents, Listener, Replay, StreamFilter
 from starlette_webhooks.health import DatabaseHealth
@@ -31,6 +32,7 @@ __all__ = [
     "AttemptStore",
     "EndpointStore",
     "EventLog",
+    "EventStateStore",
     "Feed",
     "Maintenance",
     "Operations",
@@ -249,6 +251,25 @@ class UndeliveredStore(Protocol):
         """
 
 
+class EventStateStore(Protocol):
+    """The states of the deliveries of events."""
+
+    async def search_events(self, query: EventSearch, *, looked_at: int = LOOKED_AT) -> Page[EventSummary]:
+        """Return a page of events with the states of their deliveries. Empty if there is no such endpoint.
+
+        Args:
+            looked_at: How many events the page looks at, at most.
+        """
+
+    async def event_deliveries(
+        self, tenant: str, event_id: str, *, limit: int, cursor: str | None
+    ) -> Page[EventDelivery] | None:
+        """Return a page of the tenant's endpoints, newest first, with the delivery of an event to each of them.
+
+        Returns None if there is no such event.
+        """
+
+
 class Operations(Protocol):
     """What operators look at, over all tenants."""
 
@@ -292,6 +313,7 @@ class Store(
     DeliveryStore,
     Redelivery,
     UndeliveredStore,
+    EventStateStore,
     Operations,
     Maintenance,
     SecretStore,

@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 
 from starlette_webhooks.attempts import AttemptQuery
+from starlette_webhooks.event_states import EventSearch
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.pagination import invalid_cursor
@@ -16,7 +17,7 @@ __all__ = ["attempt_range", "event_range"]
 _ATTEMPT = re.compile(r"atmpt_[0-9A-Za-z]{27}", re.ASCII)
 
 
-def event_range(query: EventQuery) -> tuple[str, str]:
+def event_range(query: EventQuery | EventSearch) -> tuple[str, str]:
     """Return the upper bound of event ids, exclusive, and the lower bound, inclusive."""
     return _range("msg_", query.cursor, query.before, query.after)
 

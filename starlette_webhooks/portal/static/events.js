@@ -1,41 +1,97 @@
-// The list of events, and one event with its deliveries.
+// The list of events, with the states of their deliveries, filters and a search.
 
 import { fill, h } from "./dom.js";
-import { path } from "./api.js";
-import { attemptAddress, attemptPill, showAttempt } from "./attempts.js";
-import { periodFilter, periodQuery, typeSelect } from "./forms.js";
-import { ago, count, duration, size, time } from "./format.js";
+import { periodFilter, periodQuery, select, typeSelect } from "./forms.js";
+import { time } from "./format.js";
 import { icon } from "./icons.js";
-import { loader, pagedTable, table } from "./lists.js";
-import { button, card, codeBlock, copyButton, empty, linkButton, pill, rowId, rowLink, toast } from "./ui.js";
-import { urlText } from "./urls.js";
+import { pagedTable, unlessNotSupported } from "./lists.js";
+import { EVENT_STATES, eventPills } from "./states.js";
+import { button, empty, linkButton, pill, rowId, rowLink } from "./ui.js";
+import { masked, shortened } from "./urls.js";
 
-const FILTERS = ["type", "channel", "period", "from", "to"];
+const FILTERS = ["text", "state", "endpoint", "type", "channel", "period", "from", "to"];
+const PAGE = 50;
+// One call looks at a few thousand events. So many of them are made until some match.
+const CALLS = 10;
+const ENOUGH = 10;
+const IDS = [[/^msg_[0-9A-Za-z]{27}$/, "/events/"], [/^ep_[0-9A-Za-z]{22,40}$/, "/endpoints/"]];
 
 export async function eventsPage(app, view) {
-  view.title("Events", { text: "Everything that happened, whether it was delivered or not.", actions: linkButton("Watch live", "#/live", { glyph: "live" }) });
+  view.title("Events", { text: "Everything that happened, and whether it was delivered.", actions: linkButton("Watch live", "#/live", { glyph: "live" }) });
   const filters = Object.fromEntries(FILTERS.map((name) => [name, view.query.get(name) ?? ""]));
   const change = (changes) => {
     Object.assign(filters, changes);
     view.setQuery(filters);
     list.reload();
   };
+  const tools = toolbar(app, view, filters, change, () => list.reload());
   const fetch = async (cursor) => {
-    const query = { event_type: filters.type, channel: filters.channel, limit: 50, cursor, ...periodQuery(filters) };
-    const page = await app.api.get("events", query, view.signal);
-    return { ...page, items: page.events };
+    const found = await search(app, view, filters, cursor);
+    tools.states.forEach((one) => (one.hidden = !found.states));
+    return found;
   };
   const blank = () =>
     Object.values(filters).some(Boolean)
       ? empty({ glyph: "search", title: "No matches", text: "No events match these filters." })
       : empty({ glyph: "events", title: "No events yet", text: "Events appear here as soon as they happen.", action: linkButton("Getting started", "#/start") });
-  const list = pagedTable(app, view, { label: "Events", head: [["Event", ""], ["Id", "wide"], ["Time", "middle end"], ["", "wide"]], fetch, row: eventRow, blank });
-  const types = h("span", { class: "slot" }, typeSelect("Event type", [], "", () => {}));
+  const head = [["Event", ""], ["State", ""], ["Id", "wide"], ["Time", "middle end"], ["", "wide"]];
+  const list = pagedTable(app, view, { label: "Events", head, fetch, row: eventRow, blank });
+  view.root.append(tools.element, h("div", { class: "card flush" }, list));
+}
+
+function toolbar(app, view, filters, change, reload) {
+  const text = searchField("Search in payloads, or an event id", filters.text, (value) => {
+    const [, address] = IDS.find(([pattern]) => pattern.test(value)) ?? [];
+    if (address) app.go(`${address}${value}`);
+    else change({ text: value });
+  });
+  const state = select("State", EVENT_STATES, filters.state, (value) => change({ state: value }));
+  const endpoint = h("span", { class: "slot" }, select("Endpoint", [["", "All endpoints"]], ""));
+  app
+    .endpoints(view.signal)
+    .then((endpoints) => fill(endpoint, endpointSelect(endpoints, filters.endpoint, (value) => change({ endpoint: value }))))
+    .catch(() => {});
+  const types = h("span", { class: "slot" }, typeSelect("Event type", [], ""));
   app.catalog().then((catalog) => fill(types, typeSelect("Event type", catalog, filters.type, (type) => change({ type })))).catch(() => {});
   const channel = h("input", { class: "input", type: "search", placeholder: "Any channel", "aria-label": "Channel", value: filters.channel });
   channel.addEventListener("change", () => change({ channel: channel.value.trim() }));
-  const reload = button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: () => list.reload() });
-  view.root.append(h("div", { class: "filters" }, types, channel, periodFilter(filters, change), reload), h("div", { class: "card flush" }, list));
+  const refresh = button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: reload });
+  const element = h("div", { class: "filters" }, text, state, endpoint, types, channel, periodFilter(filters, change), refresh);
+  return { element, states: [text, state, endpoint] };
+}
+
+/** A drop-down of endpoints. */
+export function endpointSelect(endpoints, value, change) {
+  const names = endpoints.map((endpoint) => [endpoint.id, endpoint.description || shortened(masked(endpoint.url), 40)]);
+  return select("Endpoint", [["", "All endpoints"], ...names], value, change);
+}
+
+/** A field that searches when Enter is pressed, or when it is left. */
+export function searchField(label, value, change) {
+  const input = h("input", { class: "input", type: "search", placeholder: label, "aria-label": label, maxlength: 200, autocomplete: "off", value });
+  input.addEventListener("change", () => change(input.value.trim()));
+  return h("div", { class: "search" }, icon("search"), input);
+}
+
+/** Some events that match. `states` says whether the server knows the states of deliveries. */
+async function search(app, view, filters, cursor) {
+  const { text, state, endpoint } = filters;
+  const query = { event_type: filters.type, channel: filters.channel, limit: PAGE, ...periodQuery(filters) };
+  const items = [];
+  for (let call = 0; call < CALLS; call += 1) {
+    const page = await unlessNotSupported(app.api.get("events/search", { ...query, text, state, endpoint, cursor }, view.signal));
+    if (page === null) return withoutStates(app, view, { ...query, cursor });
+    items.push(...page.events);
+    cursor = page.nextCursor;
+    if (page.done || items.length >= ENOUGH) return { items, nextCursor: cursor, done: page.done, states: true };
+  }
+  return { items, nextCursor: cursor, done: false, states: true };
+}
+
+async function withoutStates(app, view, query) {
+  const page = await app.api.get("events", query, view.signal);
+  const items = page.events.map((event) => ({ ...event, preview: preview(event.payload?.data) }));
+  return { items, nextCursor: page.nextCursor, done: page.done, states: false };
 }
 
 function eventRow(event) {
@@ -43,7 +99,8 @@ function eventRow(event) {
   return h(
     "tr",
     {},
-    h("td", { class: "grow" }, h("div", {}, link), h("div", { class: "under preview" }, preview(event.payload?.data)), h("div", { class: "under small-only" }, time(event.timestamp))),
+    h("td", { class: "grow" }, h("div", {}, link, event.test && pill("quiet", "Test")), h("div", { class: "under preview" }, event.preview), h("div", { class: "under small-only" }, time(event.timestamp))),
+    h("td", { class: "fit" }, h("div", { class: "pills" }, eventPills(event))),
     h("td", { class: "wide fit" }, rowId(event.id, "event id")),
     h("td", { class: "middle fit end" }, time(event.timestamp)),
     h("td", { class: "wide fit arrow" }, icon("chevron")),
@@ -54,95 +111,4 @@ function eventRow(event) {
 export function preview(data) {
   const text = JSON.stringify(data ?? {}, (key, value) => (typeof value === "string" && value.length > 80 ? `${value.slice(0, 80)}…` : value));
   return text.length > 160 ? `${text.slice(0, 160)}…` : text;
-}
-
-export async function eventPage(app, view) {
-  view.back("Events", "#/events");
-  view.title("Event");
-  const id = view.params[0];
-  view.root.append(
-    loader(app, view, {
-      rows: 8,
-      fetch: () => app.api.get(path`events/${id}`, {}, view.signal),
-      render: (event) => {
-        view.title(event.eventType, { badge: time(event.timestamp), text: [h("span", { class: "mono break" }, event.id), copyButton(event.id, "Copy event id")] });
-        return h("div", { class: "columns even" }, card("Payload", {}, codeBlock(event.payload, { label: "Payload", title: `JSON · ${size(JSON.stringify(event.payload))}` })), deliveries(app, view, event));
-      },
-    }),
-  );
-}
-
-function deliveries(app, view, event) {
-  let wanted = view.query.get("attempt");
-  const place = loader(app, view, {
-    fetch: () => Promise.all([everyAttempt(app, event, view.signal), app.endpoints(view.signal)]),
-    render: ([attempts, endpoints]) => {
-      const known = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
-      const tried = group(attempts);
-      // The address of an attempt opens it, once.
-      const asked = attempts.find((attempt) => attempt.id === wanted);
-      wanted = null;
-      if (asked) showAttempt(app, asked, known.get(asked.endpointId), () => place.reload());
-      const shown = [...tried].map(([id, list]) => delivery(app, event, known.get(id), list, place.reload));
-      const others = endpoints.filter((endpoint) => !tried.has(endpoint.id));
-      if (shown.length === 0) shown.push(h("p", { class: "note" }, "This event was not delivered to any endpoint."));
-      return [shown, others.length > 0 && rest(app, event, others, place.reload)];
-    },
-  });
-  return card("Deliveries", { actions: button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: () => place.reload() }) }, place);
-}
-
-async function everyAttempt(app, event, signal) {
-  const attempts = [];
-  let cursor = null;
-  do {
-    const page = await app.api.get(path`events/${event.id}/attempts`, { limit: 250, cursor }, signal);
-    attempts.push(...page.attempts);
-    cursor = page.done ? null : page.nextCursor;
-  } while (cursor && attempts.length < 1000);
-  return attempts;
-}
-
-function group(attempts) {
-  const groups = new Map();
-  for (const attempt of attempts) groups.set(attempt.endpointId, [...(groups.get(attempt.endpointId) ?? []), attempt]);
-  return groups;
-}
-
-function resendButton(app, event, id, label, changed) {
-  return button(label, {
-    small: true,
-    glyph: "send",
-    action: async () => {
-      await app.api.post(path`events/${event.id}/endpoints/${id}/resend`);
-      toast("Queued for delivery. The result will appear in a moment.");
-      setTimeout(changed, 1200);
-    },
-  });
-}
-
-function delivery(app, event, endpoint, attempts, changed) {
-  const last = attempts[0];
-  const waits = last.status === "fail" && last.nextAttemptAt;
-  const state = last.status === "success" ? pill("good", "Delivered") : waits ? pill("warn", "Retrying") : pill("bad", "Failed");
-  const row = (attempt) =>
-    h(
-      "tr",
-      {},
-      h("td", { class: "fit" }, rowLink(attemptAddress(attempt), { show: () => showAttempt(app, attempt, endpoint, changed) }, h("span", { class: "visually-hidden" }, "Attempt "), `#${attempt.number}`)),
-      h("td", { class: "fit" }, attemptPill(attempt)),
-      h("td", { class: "wide number" }, duration(attempt.durationMs)),
-      h("td", { class: "fit end" }, time(attempt.timestamp)),
-    );
-  return h(
-    "article",
-    { class: "delivery" },
-    h("div", { class: "delivery-head" }, h("div", {}, h("h3", {}, urlText(endpoint?.url ?? last.url)), h("p", { class: "under" }, state, count(attempts.length, "attempt"), waits && [" · next ", ago(last.nextAttemptAt)])), app.write && endpoint && !endpoint.disabled && resendButton(app, event, endpoint.id, "Resend", changed)),
-    table("Attempts", [["Number", ""], ["Result", ""], ["Duration", "wide number"], ["Time", "end"]], h("tbody", {}, attempts.map(row))),
-  );
-}
-
-function rest(app, event, endpoints, changed) {
-  const rows = endpoints.map((endpoint) => h("li", {}, urlText(endpoint.url), app.write && !endpoint.disabled && resendButton(app, event, endpoint.id, "Send", changed)));
-  return h("details", { class: "rest" }, h("summary", {}, `${count(endpoints.length, "endpoint")} without an attempt`), h("ul", {}, rows));
 }

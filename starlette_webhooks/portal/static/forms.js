@@ -64,17 +64,22 @@ export function byCategory(catalog) {
   return [...groups];
 }
 
-const PERIODS = [["", "Any time"], ["3600", "Last hour"], ["86400", "Last 24 hours"], ["604800", "Last 7 days"], ["custom", "Between…"]];
+const PERIODS = [["", "Any time"], ["3600", "Last hour"], ["86400", "Last 24 hours"], ["604800", "Last 7 days"], ["until", "Up to a date…"], ["custom", "Between…"]];
 
-/** A filter by time: a period up to now, or a range in the reader's time zone. Calls `change({period, from, to})`. */
+/** A filter by time: a period up to now, everything up to a moment, or a range in the reader's time zone. Calls `change({period, from, to})`. */
 export function periodFilter(value, change) {
   const from = h("input", { class: "input", type: "datetime-local", "aria-label": "From", value: value.from ?? "" });
   const to = h("input", { class: "input", type: "datetime-local", "aria-label": "To", value: value.to ?? "" });
-  const range = h("div", { class: "range" }, from, h("span", { "aria-hidden": "true" }, "–"), to);
-  range.hidden = value.period !== "custom";
+  const dash = h("span", { "aria-hidden": "true" }, "–");
+  const range = h("div", { class: "range" }, from, dash, to);
+  const show = (chosen) => {
+    range.hidden = !["custom", "until"].includes(chosen);
+    from.hidden = dash.hidden = chosen === "until";
+  };
+  show(value.period);
   const tell = () => change({ period: period.value, from: from.value, to: to.value });
   const period = select("Time", PERIODS, value.period, () => {
-    range.hidden = period.value !== "custom";
+    show(period.value);
     tell();
   });
   from.addEventListener("change", tell);
@@ -84,6 +89,7 @@ export function periodFilter(value, change) {
 
 /** The query parameters for such a filter: `after` and `before`. */
 export function periodQuery({ period, from, to }) {
+  if (period === "until") return { before: moment(to) };
   if (period === "custom") return { after: moment(from), before: moment(to) };
   return period ? { after: since(Number(period)) } : {};
 }

@@ -29,28 +29,44 @@ export function loader(app, view, { fetch, render, rows = 4 }) {
   return place;
 }
 
+/** The answer to a call, or null if the service behind the server does not support it. */
+export async function unlessNotSupported(answer) {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error.status === 501) return null;
+    throw error;
+  }
+}
+
 /** A table that loads page by page, newest first. `fetch(cursor)` gets `{items, nextCursor, done}`. */
 export function pagedTable(app, view, { label, head, fetch, row, blank }) {
   const render = (page) => {
-    if (page.items.length === 0) return blank();
+    if (page.items.length === 0 && (page.done || !page.nextCursor)) return blank();
     const body = h("tbody", {}, page.items.map(row));
+    const made = table(label, head, body);
     const foot = h("div", { class: "table-foot" });
     const extend = (last) => {
-      if (last.done || !last.nextCursor) return fill(foot);
-      const more = button("Load more", { small: true });
+      made.hidden = body.children.length === 0;
+      if (last.done || !last.nextCursor) {
+        if (made.hidden) made.replaceWith(blank());
+        return fill(foot);
+      }
+      // A page of a list with filters may be empty before the last one.
+      const more = button(made.hidden ? "Keep looking" : "Load more", { small: true });
       more.addEventListener("click", () =>
         busy(more, async () => {
           const next = await fetch(last.nextCursor);
           const rows = next.items.map(row);
           body.append(...rows);
           extend(next);
-          rows[0]?.querySelector("a, button")?.focus();
+          (rows[0] ?? foot).querySelector("a, button")?.focus();
         }),
       );
-      return fill(foot, more);
+      return fill(foot, made.hidden && h("span", { class: "note" }, "Nothing found so far. "), more);
     };
     extend(page);
-    return [table(label, head, body), foot];
+    return [made, foot];
   };
   return loader(app, view, { fetch: () => fetch(null), render, rows: 6 });
 }

@@ -5,12 +5,12 @@ import { confirm } from "./dialogs.js";
 import { periodFilter, periodQuery, select, typeSelect } from "./forms.js";
 import { ago, count, number, time } from "./format.js";
 import { pagedTable } from "./lists.js";
+import { UNDELIVERED, statePillOf } from "./states.js";
 import { button, empty, pill, rowId, rowLink, toast } from "./ui.js";
 import { masked, shortened, urlText } from "./urls.js";
 
 const FILTERS = ["endpoint", "state", "type", "code", "period", "from", "to"];
-const STATES = [["", "Any state"], ["exhausted", "Given up"], ["failing", "Retrying"], ["waiting", "Waiting"]];
-const PILLS = { exhausted: ["bad", "Given up"], failing: ["warn", "Retrying"], waiting: ["quiet", "Waiting"] };
+const STATES = [["", "Any state"], ...UNDELIVERED];
 const CLASSES = [["", "Any response"], ["2", "2xx"], ["3", "3xx"], ["4", "4xx"], ["5", "5xx"], ["0", "No response"]];
 
 export async function undeliveredPage(app, view) {
@@ -49,12 +49,11 @@ export async function undeliveredPage(app, view) {
 }
 
 function undeliveredRow(one) {
-  const [kind, label] = one.endpointDisabled ? ["quiet", "Disabled"] : PILLS[one.state];
   const last = one.attempts === 0 ? "No attempt yet" : one.statusCode ? `HTTP ${one.statusCode}` : one.error || "No response";
   return h(
     "tr",
     {},
-    h("td", { class: "fit" }, pill(kind, label)),
+    h("td", { class: "fit" }, one.endpointDisabled ? pill("quiet", "Disabled") : statePillOf(one.state)),
     h("td", {}, h("div", {}, rowLink(`#/events/${encodeURIComponent(one.eventId)}`, { className: "strong" }, one.eventType)), h("div", { class: "under" }, rowId(one.eventId, "event id"), time(one.timestamp))),
     h("td", { class: "wide" }, h("div", {}, urlText(one.url)), h("div", { class: "under" }, `${last} · ${count(one.attempts, "attempt")}`)),
     h("td", { class: "middle fit end" }, one.nextAttemptAt && !one.endpointDisabled ? ago(one.nextAttemptAt) : "None"),

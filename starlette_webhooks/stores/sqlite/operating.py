@@ -1,4 +1,4 @@
-"""The part of the SQLite store for operators: figures, endpoints, events and deliveries of all tenants."""
+"""The part of the SQLite store that shows what is going on: figures, endpoints, events and deliveries."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 
+from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import CommittedEvents, Entry
 from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.base import Operations, UndeliveredStore
+from starlette_webhooks.stores.base import EventStateStore, Operations, UndeliveredStore
 from starlette_webhooks.stores.limits import LOOKED_AT
-from starlette_webhooks.stores.sqlite import log, meta, operations
+from starlette_webhooks.stores.sqlite import event_states, log, meta, operations
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.undelivered import SQLiteUndeliveredRows, requeue
 from starlette_webhooks.stores.undelivered import find_undelivered
@@ -21,8 +22,8 @@ from starlette_webhooks.undelivered import Undelivered, UndeliveredQuery
 __all__ = ["StoredOperations"]
 
 
-class StoredOperations(UndeliveredStore, Operations, CommittedEvents):
-    """Implements `UndeliveredStore`, `Operations` and `CommittedEvents`."""
+class StoredOperations(UndeliveredStore, EventStateStore, Operations, CommittedEvents):
+    """Implements `UndeliveredStore`, `EventStateStore`, `Operations` and `CommittedEvents`."""
 
     database: Database
 
@@ -37,6 +38,17 @@ class StoredOperations(UndeliveredStore, Operations, CommittedEvents):
     async def requeue(self, deliveries: Sequence[tuple[int, int]]) -> Sequence[int]:
         """See `UndeliveredStore.requeue`."""
         return await self.database.write(partial(requeue, deliveries=deliveries, now=self.now()))
+
+    async def search_events(self, query: EventSearch, *, looked_at: int = LOOKED_AT) -> Page[EventSummary]:
+        """See `EventStateStore.search_events`."""
+        return await self.database.read(partial(event_states.search_events, query=query, looked_at=looked_at))
+
+    async def event_deliveries(
+        self, tenant: str, event_id: str, *, limit: int, cursor: str | None
+    ) -> Page[EventDelivery] | None:
+        """See `EventStateStore.event_deliveries`."""
+        read = partial(event_states.event_deliveries, tenant=tenant, identifier=event_id, limit=limit, cursor=cursor)
+        return await self.database.read(read)
 
     async def overview(self) -> Overview:
         """See `Operations.overview`."""

@@ -1,0 +1,150 @@
+// One event, with its delivery to each endpoint.
+
+import { h } from "./dom.js";
+import { path } from "./api.js";
+import { attemptAddress, attemptPill, showAttempt } from "./attempts.js";
+import { count, duration, size, time } from "./format.js";
+import { loader, table, unlessNotSupported } from "./lists.js";
+import { deliveryState, reasonOf } from "./states.js";
+import { button, card, codeBlock, copyButton, rowLink, toast } from "./ui.js";
+import { urlText } from "./urls.js";
+
+const FIRST = 20;
+const MOST_ATTEMPTS = 1000;
+const ORDER = ["exhausted", "failing", "waiting", "delivered"];
+
+export async function eventPage(app, view) {
+  view.back("Events", "#/events");
+  view.title("Event");
+  const id = view.params[0];
+  view.root.append(
+    loader(app, view, {
+      rows: 8,
+      fetch: () => app.api.get(path`events/${id}`, {}, view.signal),
+      render: (event) => {
+        view.title(event.eventType, { badge: time(event.timestamp), text: [h("span", { class: "mono break" }, event.id), copyButton(event.id, "Copy event id")] });
+        return h("div", { class: "columns even" }, card("Payload", {}, codeBlock(event.payload, { label: "Payload", title: `JSON · ${size(JSON.stringify(event.payload))}` })), deliveries(app, view, event));
+      },
+    }),
+  );
+}
+
+function deliveries(app, view, event) {
+  let wanted = view.query.get("attempt");
+  const place = loader(app, view, {
+    fetch: () => Promise.all([everyAttempt(app, event, view.signal), app.endpoints(view.signal), everyDelivery(app, event, view.signal)]),
+    render: ([attempts, endpoints, known]) => {
+      const found = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+      const tried = group(attempts);
+      // The address of an attempt opens it, once.
+      const asked = attempts.find((attempt) => attempt.id === wanted);
+      wanted = null;
+      if (asked) showAttempt(app, asked, found.get(asked.endpointId), () => place.reload());
+      const all = known ?? guessed(endpoints, tried);
+      const made = all.filter(({ state }) => state !== "unsent").sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
+      const row = (delivery) => article(app, event, delivery, found.get(delivery.endpointId), tried.get(delivery.endpointId) ?? [], place.reload);
+      const shown = made.length > 0 ? inParts(made, row) : h("p", { class: "note" }, "This event was not delivered to any endpoint.");
+      return [shown, rest(app, event, all.filter(({ state }) => state === "unsent"), place.reload)];
+    },
+  });
+  return card("Deliveries", { actions: button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: () => place.reload() }) }, place);
+}
+
+/** The first few, and a button for the rest: an event may go to a thousand endpoints. */
+function inParts(items, row) {
+  const more = h("div", { class: "table-foot" });
+  const place = h("div", {}, items.slice(0, FIRST).map(row), more);
+  if (items.length > FIRST) {
+    const show = button(`Show all ${count(items.length, "delivery", "deliveries")}`, { small: true, action: () => more.replaceWith(...items.slice(FIRST).map(row)) });
+    more.append(show);
+  }
+  return place;
+}
+
+async function everyAttempt(app, event, signal) {
+  const attempts = [];
+  let cursor = null;
+  do {
+    const page = await app.api.get(path`events/${event.id}/attempts`, { limit: 250, cursor }, signal);
+    attempts.push(...page.attempts);
+    cursor = page.done ? null : page.nextCursor;
+  } while (cursor && attempts.length < MOST_ATTEMPTS);
+  return attempts;
+}
+
+/** The delivery to each endpoint, or null if the server does not know them. */
+async function everyDelivery(app, event, signal) {
+  const found = [];
+  let cursor = null;
+  do {
+    const page = await unlessNotSupported(app.api.get(path`events/${event.id}/deliveries`, { limit: 250, cursor }, signal));
+    if (page === null) return null;
+    found.push(...page.deliveries);
+    cursor = page.done ? null : page.nextCursor;
+  } while (cursor);
+  return found;
+}
+
+function group(attempts) {
+  const groups = new Map();
+  for (const attempt of attempts) groups.set(attempt.endpointId, [...(groups.get(attempt.endpointId) ?? []), attempt]);
+  return groups;
+}
+
+/** Deliveries as far as attempts tell of them. */
+function guessed(endpoints, tried) {
+  const known = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+  const stateOf = ([last]) => (last.status === "success" ? "delivered" : last.nextAttemptAt ? "failing" : "exhausted");
+  const made = [...tried].map(([endpointId, attempts]) => ({
+    endpointId,
+    url: known.get(endpointId)?.url ?? attempts[0].url,
+    state: stateOf(attempts),
+    attempts: attempts.length,
+    nextAttemptAt: attempts[0].nextAttemptAt,
+    endpointDisabled: known.get(endpointId)?.disabled ?? false,
+  }));
+  const others = endpoints.filter((endpoint) => !tried.has(endpoint.id));
+  return [...made, ...others.map((endpoint) => ({ endpointId: endpoint.id, url: endpoint.url, state: "unsent", endpointDisabled: endpoint.disabled }))];
+}
+
+function resendButton(app, event, id, label, changed) {
+  return button(label, {
+    small: true,
+    glyph: "send",
+    action: async () => {
+      await app.api.post(path`events/${event.id}/endpoints/${id}/resend`);
+      toast("Queued for delivery. The result will appear in a moment.");
+      setTimeout(changed, 1200);
+    },
+  });
+}
+
+function article(app, event, delivery, endpoint, attempts, changed) {
+  const [state, words] = deliveryState(delivery);
+  const row = (attempt) =>
+    h(
+      "tr",
+      {},
+      h("td", { class: "fit" }, rowLink(attemptAddress(attempt), { show: () => showAttempt(app, attempt, endpoint, changed) }, h("span", { class: "visually-hidden" }, "Attempt "), `#${attempt.number}`)),
+      h("td", { class: "fit" }, attemptPill(attempt)),
+      h("td", { class: "wide number" }, duration(attempt.durationMs)),
+      h("td", { class: "fit end" }, time(attempt.timestamp)),
+    );
+  return h(
+    "article",
+    { class: "delivery" },
+    h("div", { class: "delivery-head" }, h("div", {}, h("h3", {}, urlText(delivery.url)), h("p", { class: "under" }, state, h("span", {}, words))), app.write && !delivery.endpointDisabled && resendButton(app, event, delivery.endpointId, "Resend", changed)),
+    attempts.length > 0 && table("Attempts", [["Number", ""], ["Result", ""], ["Duration", "wide number"], ["Time", "end"]], h("tbody", {}, attempts.map(row))),
+  );
+}
+
+function rest(app, event, deliveries, changed) {
+  if (deliveries.length === 0) return null;
+  const row = (delivery) =>
+    h("li", {}, h("div", {}, urlText(delivery.url), h("div", { class: "under" }, reasonOf(delivery))), app.write && !delivery.endpointDisabled && resendButton(app, event, delivery.endpointId, "Send", changed));
+  const list = h("ul", {});
+  const made = h("details", { class: "rest" }, h("summary", {}, `Not sent to ${count(deliveries.length, "endpoint")}`), list);
+  // Made when they are first shown: there may be a thousand.
+  made.addEventListener("toggle", () => list.append(...deliveries.map(row)), { once: true });
+  return made;
+}
