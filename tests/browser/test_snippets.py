@@ -177,6 +177,13 @@ def test_the_receiver_in_go_accepts_genuine_webhooks_only(snippets: dict[str, st
     run_server([str(program)], port, generate_secret(), "webhook")
 
 
+@pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed.")
+def test_the_receiver_in_java_accepts_genuine_webhooks_only(snippets: dict[str, str], tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "Receiver.java"
+    file.write_text(snippets["Java webhook"].replace("InetSocketAddress(3000)", f"InetSocketAddress({port})"))
+    run_server(["java", "-XX:TieredStopAtLevel=1", str(file)], port, generate_secret(), "webhook")
+
+
 @pytest.mark.parametrize("name", ["Python", "JavaScript"])
 def test_a_reader_follows_the_stream(snippets: dict[str, str], server: Server, tmp_path: Path, name: str) -> None:
     command = [sys.executable] if name == "Python" else ["node"]

@@ -183,5 +183,68 @@ func main() {
 `;
 }
 
+function java(prefix) {
+  return `// Receiver.java, for Java 17 or later, without packages: java Receiver.java
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.time.Instant;
+import java.util.Base64;
+import java.util.concurrent.Executors;
+import javax.crypto.Mac;
+import javax.crypto.spec.SecretKeySpec;
+
+public class Receiver {
+    static final byte[] KEY = Base64.getDecoder().decode(System.getenv("WEBHOOK_SECRET").replaceFirst("^whsec_", ""));
+
+    public static void main(String[] args) throws IOException {
+        HttpServer server = HttpServer.create(new InetSocketAddress(3000), 0);
+        server.setExecutor(Executors.newCachedThreadPool());
+        server.createContext("/webhooks", Receiver::receive);
+        server.start();
+    }
+
+    static void receive(HttpExchange exchange) throws IOException {
+        try (exchange) {
+            int status = 400;
+            try {
+                byte[] body = exchange.getRequestBody().readAllBytes();
+                if (isGenuine(exchange, body)) {
+                    // Parse it with the JSON library of your choice.
+                    System.out.println(StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(body)));
+                    status = 204;
+                }
+            } catch (Exception malformed) {
+                // Answered like a wrong signature.
+            }
+            exchange.sendResponseHeaders(status, -1);
+        }
+    }
+
+    static boolean isGenuine(HttpExchange exchange, byte[] body) throws Exception {
+        String id = exchange.getRequestHeaders().getFirst("${prefix}-id");
+        String timestamp = exchange.getRequestHeaders().getFirst("${prefix}-timestamp");
+        String signatures = exchange.getRequestHeaders().getFirst("${prefix}-signature");
+        if (id == null || id.isEmpty() || timestamp == null || signatures == null) return false;
+        long seconds = Long.parseLong(timestamp);
+        long now = Instant.now().getEpochSecond();
+        if (seconds < now - 300 || seconds > now + 300) return false;
+        Mac mac = Mac.getInstance("HmacSHA256");
+        mac.init(new SecretKeySpec(KEY, "HmacSHA256"));
+        mac.update((id + "." + timestamp + ".").getBytes(StandardCharsets.UTF_8));
+        byte[] expected = ("v1," + Base64.getEncoder().encodeToString(mac.doFinal(body))).getBytes(StandardCharsets.UTF_8);
+        for (String given : signatures.split(" ")) {
+            if (MessageDigest.isEqual(given.getBytes(StandardCharsets.UTF_8), expected)) return true;
+        }
+        return false;
+    }
+}
+`;
+}
+
 /** The receivers by the name of their tab. */
-export const RECEIVERS = { FastAPI: fastapi, Flask: flask, Django: django, Node: node, Go: go };
+export const RECEIVERS = { FastAPI: fastapi, Flask: flask, Django: django, Node: node, Go: go, Java: java };
