@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -10,9 +12,14 @@ from starlette_webhooks.endpoints import without_query
 from starlette_webhooks.events import format_time
 from starlette_webhooks.pagination import Page
 
-__all__ = ["Attempt", "AttemptPage", "AttemptQuery", "AttemptStatus"]
+__all__ = ["MASK", "Attempt", "AttemptPage", "AttemptQuery", "AttemptStatus"]
 
 AttemptStatus = Literal["success", "fail"]
+
+MASK = "••••••"
+"""Stands for a value that is not shown."""
+
+_SIGNATURE = "-signature"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +36,8 @@ class Attempt:
         duration_ms: From start to end, in milliseconds.
         trigger: `scheduled`, `manual` (resent or recovered by hand) or `test`.
         next_attempt_at: When the next attempt is due, as known when this one was recorded. None means never.
+        headers: Those of the request and the response as JSON: `{"request": [[name, value], ...], "response": ...}`.
+            Empty if they were not stored, as for scheduled attempts that succeeded.
     """
 
     id: str
@@ -45,9 +54,15 @@ class Attempt:
     error: str = ""
     trigger: str = "scheduled"
     next_attempt_at: datetime | None = None
+    headers: str = field(default="", repr=False)
 
     def document(self, *, whole_url: bool = True) -> dict[str, Any]:
-        """Return the attempt as the routes show it; for those who may only read without the query of its URL."""
+        """Return the attempt as the routes show it.
+
+        Args:
+            whole_url: False for those who may only read: they see the URL without its query, and no signatures.
+        """
+        headers = json.loads(self.headers) if self.headers else {}
         return {
             "id": self.id,
             "eventId": self.event_id,
@@ -63,7 +78,18 @@ class Attempt:
             "error": self.error,
             "trigger": self.trigger,
             "nextAttemptAt": None if self.next_attempt_at is None else format_time(self.next_attempt_at),
+            "requestHeaders": _document(headers.get("request"), signatures=whole_url),
+            "responseHeaders": _document(headers.get("response"), signatures=True),
         }
+
+
+def _document(headers: Sequence[tuple[str, str]] | None, *, signatures: bool) -> list[dict[str, str]] | None:
+    if headers is None:
+        return None
+    return [
+        {"name": name, "value": value if signatures or not name.endswith(_SIGNATURE) else MASK}
+        for name, value in headers
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

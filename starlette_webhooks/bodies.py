@@ -55,6 +55,7 @@ _SECRET = f"^(whsec_)?(({_QUAD}){{8,20}}({_TWO}|{_THREE})?|({_QUAD}){{21}}({_TWO
 # The same three bytes eight times, as in a placeholder.
 _REPEATING = re.compile(r"^(whsec_)?(.{4})\2{7}")
 _INVALID_TIME = "invalid_time"
+_MOST_NAMED = 250
 
 
 def _canonical_secret(text: str) -> str:
@@ -80,6 +81,8 @@ def _time(value: Any) -> Any:
 
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,128}$")]
 EventTypeName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+EndpointId = Annotated[str, StringConstraints(pattern=r"^ep_[0-9A-Za-z]{22,40}$")]
+EventId = Annotated[str, StringConstraints(pattern=r"^msg_[0-9A-Z][0-9A-Za-z]{26}$")]
 Headers = Annotated[
     dict[str, Annotated[str, StringConstraints(max_length=4096)]],
     Field(max_length=20),
@@ -231,7 +234,7 @@ class Recovery(Body):
 class UndeliveredRetry(Body):
     """A filter of the undelivered deliveries to retry. All that are exhausted or failing by default."""
 
-    endpoint: Annotated[str, StringConstraints(pattern=r"^ep_[0-9A-Za-z]{22,40}$")] | None = None
+    endpoint: EndpointId | None = None
     event_types: Annotated[list[EventTypeName], Field(max_length=20)] = []
     states: Annotated[list[Literal["exhausted", "failing"]], Field(max_length=2)] = []
     status_code_class: Annotated[
@@ -240,7 +243,29 @@ class UndeliveredRetry(Body):
     ] = None
     before: Annotated[Time | None, Field(description="Only events from before this time.")] = None
     after: Annotated[Time | None, Field(description="Only events from this time on.")] = None
+    deliveries: Annotated[
+        dict[EndpointId, Annotated[list[EventId], Field(min_length=1, max_length=250)]] | None,
+        Field(
+            max_length=250,
+            description="Instead of a filter: the ids of events by the ids of endpoints, 250 events at most.",
+        ),
+    ] = None
     count_only: Annotated[StrictBool, Field(description="Count what would be retried, and retry nothing.")] = False
+
+    def named(self) -> list[tuple[str, str]] | None:
+        """Return the ids of the given events and endpoints, or None for a filter.
+
+        Raises:
+            InvalidBody: There are too many, or there is a filter too.
+        """
+        if self.deliveries is None:
+            return None
+        if self.model_fields_set - {"deliveries", "count_only"}:
+            raise InvalidBody("`deliveries` replaces the other fields. Leave them out.")
+        named = [(event, endpoint) for endpoint, events in self.deliveries.items() for event in dict.fromkeys(events)]
+        if len(named) > _MOST_NAMED:
+            raise InvalidBody(f"`deliveries` may name {_MOST_NAMED} events at most.")
+        return named
 
 
 class TicketRequest(Body):

@@ -11,6 +11,7 @@ from starlette_webhooks.events import format_time
 
 __all__ = [
     "STATES",
+    "FoundDelivery",
     "Retried",
     "Undelivered",
     "UndeliveredCount",
@@ -100,6 +101,14 @@ class UndeliveredQuery:
     attempted_before: datetime | None = None
     limit: int = 50
     cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDelivery:
+    """An event and an endpoint that exist, by their numbers in the store."""
+
+    numbers: tuple[int, int]
+    endpoint_disabled: bool
 
 
 @dataclass(frozen=True, slots=True)

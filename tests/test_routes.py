@@ -334,6 +334,21 @@ def test_what_was_not_delivered_is_listed_counted_and_retried(settings: Webhooks
         assert client.post(path, json=filters, headers=ACME).json()["queued"] == 1
         wait_for(lambda: listed()[0]["attempts"] == 2)
         assert client.post(path, json={"states": ["waiting"]}, headers=ACME).status_code == 422
+        # Named one by one. Those of other tenants do not exist.
+        (foreign,) = [one["eventId"] for one in listed("globex")]
+        named = {"deliveries": {made["id"]: [one["eventId"], foreign]}}
+        counted = client.post(path, json={**named, "countOnly": True}, headers=ACME)
+        assert (counted.json()["matching"], counted.json()["queued"]) == (1, 0)
+        assert client.post(path, json=named, headers=bearer("globex")).json()["matching"] == 0
+        wait_for(lambda: listed()[0]["nextAttemptAt"])
+        assert client.post(path, json=named, headers=ACME).json()["queued"] == 1
+        wait_for(lambda: listed()[0]["attempts"] == 3)
+        assert client.post(path, json={**named, **filters}, headers=ACME).status_code == 422
+        many = {mint("ep_"): [one["eventId"]] * 1, made["id"]: [mint("msg_") for _ in range(250)]}
+        assert client.post(path, json={"deliveries": many}, headers=ACME).status_code == 422
+        client.patch(f"/endpoints/{made['id']}", json={"disabled": True}, headers=ACME)
+        refused = client.post(path, json=named, headers=ACME).json()
+        assert (refused["queued"], refused["disabled"]) == (0, 1)
 
 
 def test_events_are_searched_by_state_and_text_and_tell_their_deliveries(

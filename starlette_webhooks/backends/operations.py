@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
@@ -12,7 +12,7 @@ from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import NotSupported
 from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.undelivered import Retried, Undelivered, UndeliveredCount, UndeliveredQuery
+from starlette_webhooks.undelivered import FoundDelivery, Retried, Undelivered, UndeliveredCount, UndeliveredQuery
 
 __all__ = ["Operations", "RetryProgress"]
 
@@ -80,6 +80,14 @@ class Operations:
         Deliveries that wait for their first attempt need no retry. Those of disabled endpoints are skipped and counted.
         Those that fail again meanwhile are not retried twice.
         """
+        raise self._not_supported()
+
+    async def find_deliveries(self, tenant: str, named: Sequence[tuple[str, str]]) -> Sequence[FoundDelivery]:
+        """Return those of these pairs of an event's and an endpoint's id that a tenant has."""
+        raise self._not_supported()
+
+    async def retry_deliveries(self, found: Sequence[FoundDelivery]) -> Retried:
+        """Make these deliveries due now, unless the endpoint has confirmed them or is disabled."""
         raise self._not_supported()
 
     async def search_events(self, query: EventSearch) -> Page[EventSummary]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import anyio
 
 from starlette_webhooks.backends.operations import Operations, RetryProgress
+from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import CommittedEvents
@@ -20,6 +21,7 @@ from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.stores.base import Store
 from starlette_webhooks.undelivered import (
     STATES,
+    FoundDelivery,
     Retried,
     Undelivered,
     UndeliveredCount,
@@ -52,6 +54,10 @@ class StoredOperations(Operations):
     def _resume_all(self, numbers: Iterable[int]) -> None:
         """Deliver to these endpoints immediately, even if they are paused because of failures."""
 
+    @abstractmethod
+    def _opened(self, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint with its headers, which may be encrypted in the store."""
+
     async def overview(self) -> Overview:
         """See `Operations.overview`."""
         return await self._open_store.overview()
@@ -60,7 +66,9 @@ class StoredOperations(Operations):
         """See `Operations.find_endpoints`."""
         store = self._open_store
         check_cursor(query.cursor, is_endpoint_id)
-        return await store.find_endpoints(query)
+        page = await store.find_endpoints(query)
+        items = [replace(one, endpoint=self._opened(one.endpoint)) for one in page.items]
+        return Page(items, page.next_cursor, page.done)
 
     async def find_event(self, id: str) -> Event | None:
         """See `Operations.find_event`."""
@@ -121,6 +129,17 @@ class StoredOperations(Operations):
             # Others commit as much as this does.
             await anyio.sleep(min(time.monotonic() - started, _PAUSE))
         return done
+
+    async def find_deliveries(self, tenant: str, named: Sequence[tuple[str, str]]) -> Sequence[FoundDelivery]:
+        """See `Operations.find_deliveries`."""
+        return await self._open_store.find_deliveries(tenant, named)
+
+    async def retry_deliveries(self, found: Sequence[FoundDelivery]) -> Retried:
+        """See `Operations.retry_deliveries`."""
+        numbers = [one.numbers for one in found if not one.endpoint_disabled]
+        queued = await self._open_store.requeue(numbers) if numbers else ()
+        self._resume_all(set(queued))
+        return Retried(len(queued), len(found) - len(numbers))
 
 
 def _retried(states: tuple[UndeliveredState, ...]) -> tuple[UndeliveredState, ...]:

@@ -67,12 +67,14 @@ class Reply:
     Attributes:
         body: As it was received, up to the client's limit.
         headers: `content-type` and `retry-after`, if present.
+        raw_headers: All headers, as they were received.
     """
 
     status: int
     body: bytes
     headers: Mapping[str, str]
     duration_ms: int
+    raw_headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 class DeliveryClient(AsyncContextManagerMixin):
@@ -162,7 +164,7 @@ class DeliveryClient(AsyncContextManagerMixin):
                     for name, value in head.headers
                     if name in _KEPT_HEADERS
                 }
-                return Reply(head.status_code, content, kept, _elapsed_ms(started))
+                return Reply(head.status_code, content, kept, _elapsed_ms(started), head.headers.raw_items())
             except DeliveryFailed as exc:
                 failure = exc
             except Exception as exc:

@@ -106,6 +106,8 @@ class Outcome:
         started, ended: When the attempt started and ended.
         next_due: When to retry after a failure. None means never.
         pause_until: Until when the receiver wants no attempts, or 0.
+        headers: Those of the request and the response as JSON. See `encode_headers`. Empty for scheduled attempts that
+            succeeded, which nobody looks into.
     """
 
     delivery: LeasedDelivery
@@ -119,6 +121,7 @@ class Outcome:
     error: str = ""
     next_due: int | None = None
     pause_until: int = 0
+    headers: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,4 +108,5 @@ def _bare(outcome: Outcome) -> Outcome:
         response="",
         error="" if outcome.ok else "the attempt could not be recorded",
         pause_until=0,
+        headers="",
     )

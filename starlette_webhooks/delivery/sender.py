@@ -12,6 +12,7 @@ from starlette_webhooks.asymmetric import SigningKey
 from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed, OutOfResources, Reply
 from starlette_webhooks.delivery.custom_headers import is_refused
 from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
+from starlette_webhooks.delivery.exchanges import Headers, encode_headers
 from starlette_webhooks.delivery.retry import next_attempt, parse_retry_after
 from starlette_webhooks.encryption import NOT_ENCRYPTED, CannotDecrypt, SecretBox
 from starlette_webhooks.identifiers import mint
@@ -92,6 +93,7 @@ class Sender:
 
     async def _attempt(self, delivery: LeasedDelivery, traceparent: str = "") -> Outcome:
         started = self._now()
+        headers: Headers = ()
         outcome = partial(Outcome, delivery=delivery, attempt_id=mint("atmpt_", started), started=started)
         try:
             headers = self._headers(delivery, started // 1000)
@@ -101,6 +103,7 @@ class Sender:
         except (OutOfResources, CannotDecrypt):
             raise
         except DeliveryFailed as exc:
+            outcome = partial(outcome, headers=encode_headers(headers, ()))
             return self._unanswered(delivery, exc.reason, exc.duration_ms, outcome)
         except Exception:
             logger.exception(
@@ -110,6 +113,8 @@ class Sender:
                 extra=delivery.log_fields("attempt.error"),
             )
             return self._unanswered(delivery, "internal error of the sender", 0, outcome)
+        if not 200 <= reply.status < 300 or delivery.trigger != "scheduled":
+            outcome = partial(outcome, headers=encode_headers(headers, reply.raw_headers))
         return self._answered(delivery, reply, outcome)
 
     def _unanswered(

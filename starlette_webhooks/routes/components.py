@@ -195,6 +195,8 @@ def _schemas() -> dict[str, Schema]:
             error=_STRING,
             trigger={"enum": ["scheduled", "manual", "test"]},
             nextAttemptAt=_or_null(_TIME),
+            requestHeaders=_or_null(_list(_object(name=_STRING, value=_STRING))),
+            responseHeaders=_or_null(_list(_object(name=_STRING, value=_STRING))),
         ),
         "AttemptPage": _page("attempts", "Attempt"),
         "Undelivered": _object(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from starlette.responses import Response
@@ -25,6 +26,7 @@ from starlette_webhooks.undelivered import Retried, UndeliveredQuery
 
 __all__ = ["list_undelivered", "retry_undelivered"]
 
+_NAMED_PER_CALL = 10
 _MOST = 10_000
 """The maximum of deliveries that one call retries."""
 
@@ -79,6 +81,9 @@ async def list_undelivered(call: Call[None]) -> Response:
 async def retry_undelivered(call: Call[UndeliveredRetry]) -> Response:
     """Count the deliveries that a filter matches, and retry them. Ends early if the client goes away."""
     services, body = call.services, call.body
+    named = body.named()
+    if named is not None:
+        return await _retry_named(call, named)
     types = tuple(dict.fromkeys(body.event_types))
     await check_in_log(
         types, services.event_types_of(call.tenant), backend=services.backend, tenant=call.tenant, error=InvalidBody
@@ -103,6 +108,14 @@ async def retry_undelivered(call: Call[UndeliveredRetry]) -> Response:
         done = await _retry(call, query)
     document = {"matching": count.count, "exact": count.exact, "queued": done.queued, "disabled": done.disabled}
     return json_response(document, 202)
+
+
+async def _retry_named(call: Call[UndeliveredRetry], named: Sequence[tuple[str, str]]) -> Response:
+    call.charge(len(named) // _NAMED_PER_CALL)
+    backend = call.services.backend
+    found = await backend.find_deliveries(call.tenant, named)
+    done = Retried() if call.body.count_only else await backend.retry_deliveries(found)
+    return json_response({"matching": len(found), "exact": True, "queued": done.queued, "disabled": done.disabled}, 202)
 
 
 async def _retry(call: Call[UndeliveredRetry], query: UndeliveredQuery) -> Retried:

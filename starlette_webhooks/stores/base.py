@@ -26,7 +26,7 @@ from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.limits import LOOKED_AT
 from starlette_webhooks.submissions import Submission
 from starlette_webhooks.types import Clock
-from starlette_webhooks.undelivered import Undelivered, UndeliveredQuery
+from starlette_webhooks.undelivered import FoundDelivery, Undelivered, UndeliveredQuery
 
 __all__ = [
     "AttemptStore",
@@ -239,6 +239,9 @@ class UndeliveredStore(Protocol):
         Args:
             looked_at: How many deliveries the page looks at, at most.
         """
+
+    async def find_deliveries(self, tenant: str, named: Sequence[tuple[str, str]]) -> Sequence[FoundDelivery]:
+        """Return those of these pairs of an event's and an endpoint's id that the tenant has."""
 
     async def requeue(self, deliveries: Sequence[tuple[int, int]]) -> Sequence[int]:
         """Make deliveries due now, given as `Undelivered.numbers`, in one commit.

@@ -11,10 +11,15 @@ from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.endpoints import Endpoint, EndpointStats
 from starlette_webhooks.events import Event
 from starlette_webhooks.operations import EndpointStatus, EventHeader
+from starlette_webhooks.pagination import Page
 from starlette_webhooks.payloads import implied_event_id
+from starlette_webhooks.stores.limits import LIST_BYTES
 from starlette_webhooks.stores.moments import from_ms
 
-__all__ = ["text_size", "to_attempt", "to_endpoint", "to_event", "to_header", "to_stats", "to_status"]
+__all__ = ["text_size", "to_attempt", "to_endpoint", "to_event", "to_header", "to_stats", "to_statuses"]
+
+
+_ENDPOINT_COLUMNS = 12
 
 
 def text_size(row: Sequence[Any]) -> int:
@@ -54,7 +59,19 @@ def to_header(row: Sequence[Any]) -> EventHeader:
     )
 
 
-def to_status(row: Sequence[Any], *, now: int) -> EndpointStatus:
+def to_statuses(rows: Sequence[Sequence[Any]], limit: int, *, now: int) -> Page[EndpointStatus]:
+    """Return a page of endpoints and how they are doing. It ends early as `EndpointStore.list_endpoints` does."""
+    items: list[EndpointStatus] = []
+    size = 0
+    for row in rows:
+        if len(items) == limit or size > LIST_BYTES:
+            return Page(items, items[-1].endpoint.id, False)
+        items.append(_to_status(row, now=now))
+        size += text_size(row[:_ENDPOINT_COLUMNS])
+    return Page(items, None, True)
+
+
+def _to_status(row: Sequence[Any], *, now: int) -> EndpointStatus:
     """Return an endpoint and how it is doing from the columns that `operations.sql` selects, without its number."""
     *endpoint, failing_since, paused_until, waiting, failed_at, status_code, error = row
     return EndpointStatus(
@@ -91,7 +108,7 @@ def to_endpoint(row: Sequence[Any]) -> Endpoint:
 def to_attempt(row: Sequence[Any]) -> Attempt:
     """Return an attempt from the columns that `attempts.sql` selects."""
     (identifier, event_id, event_type, endpoint_id, url, number, timestamp, ok, *rest) = row
-    status_code, duration_ms, response, error, trigger, next_attempt_at = rest
+    status_code, duration_ms, response, error, trigger, next_attempt_at, headers = rest
     return Attempt(
         id=identifier,
         event_id=event_id,
@@ -107,6 +124,7 @@ def to_attempt(row: Sequence[Any]) -> Attempt:
         error=error,
         trigger=trigger,
         next_attempt_at=None if next_attempt_at is None else from_ms(next_attempt_at),
+        headers=headers or "",
     )
 
 

@@ -20,6 +20,7 @@ from starlette_webhooks.encryption import CannotDecrypt, SecretBox
 from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.exceptions import Conflict
+from starlette_webhooks.operations import EndpointQuery
 from tests.backends.contract.support import KEY, Ear, attempted, create, send
 from tests.eventually import eventually
 from tests.settings import make_settings
@@ -92,6 +93,8 @@ async def test_secrets_and_headers_are_unreadable_in_the_database_and_still_work
         assert found is not None
         assert found.headers == HEADERS
         assert (await backend.list_endpoints("acme", limit=1, cursor=None)).items[0].headers == HEADERS
+        (status,) = (await backend.find_endpoints(EndpointQuery())).items
+        assert status.document()["headers"] == list(HEADERS)
         assert await backend.get_secret("acme", made.id) == KEY
         with pytest.raises(Conflict) as conflict:
             await backend.rotate_secret("acme", made.id, KEY)

@@ -91,11 +91,23 @@ def test_a_new_customer_goes_from_nothing_to_recovered_deliveries(visit: Visit, 
     # The receiver works again. One event is resent, the others are recovered.
     receiver.answer = lambda got: 204 if verifies(verifier, got.body, got.headers) else 400
     sheet.get_by_role("button", name="Resend").click()
-    wait_for(lambda: len(receiver.requests) == 4)
-    expect(page.get_by_text("Queued for delivery.")).to_be_visible()
+    # The answer is shown, with the headers as they went.
+    expect(sheet).to_contain_text("HTTP 204")
+    expect(sheet).to_contain_text("Attempt 2")
+    sent = page.get_by_role("group", name="Request headers")
+    expect(sent).to_contain_text(f"webhook-signature: {receiver.requests[-1].headers['webhook-signature']}")
+    expect(page.get_by_role("group", name="Response headers")).to_contain_text("HTTP 204")
+    assert len(receiver.requests) == 4
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Recover").click()
-    page.get_by_role("dialog").get_by_role("button", name="Recover").click()
+    page.get_by_label("Period").last.select_option("custom")
+    page.get_by_label("Until").fill("2020-01-01T00:00")
+    page.get_by_role("button", name="Count them").click()
+    expect(page.get_by_role("dialog")).to_contain_text("The start must be before the end.")
+    page.get_by_label("Until").fill("")
+    page.get_by_role("button", name="Count them").click()
+    expect(page.get_by_role("dialog")).to_contain_text("1 failed delivery since")
+    page.get_by_role("button", name="Recover them").click()
     expect(page.get_by_role("dialog")).to_contain_text("All deliveries succeeded.")
     expect(page.get_by_role("dialog")).to_contain_text("1 of 1 delivery sent again: 1 succeeded, 0 failed.")
     page.keyboard.press("Escape")

@@ -43,10 +43,55 @@ def test_events_are_listed_filtered_paged_and_resent(visit: Visit, receiver: Rec
     expect(delivery).to_contain_text(IN_AN_HOUR)
     receiver.status = 200
     delivery.get_by_role("button", name="Resend").click()
+    # The attempt is shown as soon as it was made.
+    expect(page.get_by_role("dialog")).to_contain_text("Manual")
+    page.keyboard.press("Escape")
     expect(pill(delivery, "Delivered")).to_be_visible()
     expect(delivery.locator("tbody tr")).to_have_count(2)
     delivery.get_by_role("link", name="Attempt #2").click()
     expect(page.get_by_role("dialog")).to_contain_text("Manual")
+
+
+def test_events_are_found_by_state_text_and_id_and_say_why_they_were_not_sent(visit: Visit, receiver: Receiver) -> None:
+    visitor = visit()
+    receiver.status = 500
+    visitor.endpoint(receiver.url, eventTypes=["invoice.failed"], description="Here")
+    visitor.endpoint("http://127.0.0.1:9/off", description="Off", disabled=True)
+    (unsent,) = visitor.emit("document.created", {"title": "Ada's plan"})
+    visitor.emit("invoice.failed", {"reason": "declined"})
+    wait_for(lambda: visitor.api.get("events/search", params={"state": "failing"}).json()["events"])
+    page = visitor.open("events")
+    rows = page.locator("table[aria-label=Events] tbody tr")
+    expect(pill(rows.nth(0), "Retrying")).to_be_visible()
+    expect(pill(rows.nth(1), "Not sent")).to_be_visible()
+    page.get_by_label("State").select_option("failing")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text('{"reason":"declined"}')
+    page.get_by_label("Endpoint").select_option("Here")
+    expect(rows).to_have_count(1)
+    page.get_by_label("Endpoint").select_option("Off")
+    expect(page.get_by_role("heading", name="No matches")).to_be_visible()
+    page.get_by_label("Endpoint").select_option("")
+    page.get_by_label("State").select_option("")
+    search = page.get_by_label("Search in payloads, or an event id")
+    search.fill("Ada's plan")
+    search.press("Enter")
+    expect(rows).to_have_count(1)
+    assert "text=Ada" in page.url
+    search.fill(unsent)
+    search.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("document.created")
+    expect(page.get_by_text("This event was not delivered to any endpoint.")).to_be_visible()
+    page.get_by_text("Not sent to 2 endpoints").click()
+    expect(page.get_by_text("Not subscribed to this event type")).to_be_visible()
+    expect(page.locator(".rest")).to_contain_text("Disabled")
+    # Up to a date there is nothing.
+    visitor.open("events")
+    page.get_by_label("Time", exact=True).select_option("until")
+    expect(page.get_by_label("From")).to_be_hidden()
+    page.get_by_label("To", exact=True).fill("2020-01-01T00:00")
+    page.get_by_label("To", exact=True).blur()
+    expect(page.get_by_role("heading", name="No matches")).to_be_visible()
 
 
 def test_live_view_shows_events_as_they_happen_and_collects_them_while_paused(visit: Visit) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -643,6 +644,31 @@ async def test_a_failure_reschedules_the_delivery_until_the_schedule_is_exhauste
             from_ms(later),
         )
         assert (last.status, last.status_code, last.error, last.next_attempt_at) == ("fail", 0, "timeout", None)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_the_headers_of_an_attempt_are_kept(make_store: MakeStore, status: int) -> None:
+    async with running(make_store) as store:
+        await add(store)
+        for headers in ('{"request":[],"response":[["x-é","1"]]}', ""):
+            await emit(store)
+            await attempt(store, status, headers=headers)
+            assert (await attempts(store))[0].headers == headers
+
+
+async def test_attempts_with_and_without_headers_are_recorded_together(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        await add(store)
+        for _ in range(4):
+            await emit(store)
+        leased = (await claim(store)).deliveries
+        kept = ["", "{}", "", "{}"]
+        async with anyio.create_task_group() as tasks:
+            for delivery, headers in zip(leased, kept, strict=True):
+                tasks.start_soon(partial(record, store, delivery, headers=headers))
+        found = {one.event_id: one.headers for one in await attempts(store)}
+        assert [found[one.event_id] for one in leased] == kept
+        assert await due(store) == {}
 
 
 @pytest.mark.parametrize("late_one_succeeds", [True, False])

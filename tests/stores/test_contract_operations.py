@@ -306,6 +306,22 @@ async def test_endpoints_of_all_tenants_are_found_by_their_state(make_store: Mak
         assert await found(cursor=first.next_cursor) == [working.id]
 
 
+async def test_pages_of_large_endpoints_end_early_like_the_list_of_a_tenant(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        large: dict[str, Any] = {
+            "headers": {"x-large": "a" * 4096},
+            "metadata": {"note": "b" * 3000},
+            "description": "c" * 1000,
+        }
+        endpoints = [await add(store, **large) for _ in range(40)]
+        page = await store.find_endpoints(EndpointQuery(tenant="acme", limit=100))
+        listed = await store.list_endpoints("acme", limit=100, cursor=None)
+        assert [one.endpoint.id for one in page.items] == [one.id for one in listed.items]
+        assert 0 < len(page.items) < len(endpoints)
+        rest = await store.find_endpoints(EndpointQuery(tenant="acme", limit=100, cursor=page.next_cursor))
+        assert (len(page.items) + len(rest.items), rest.done) == (len(endpoints), True)
+
+
 async def test_an_event_is_found_whoever_it_belongs_to(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         for tenant in ("acme", "globex", "initech"):

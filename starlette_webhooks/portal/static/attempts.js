@@ -4,10 +4,10 @@ import { h } from "./dom.js";
 import { path } from "./api.js";
 import { open } from "./dialogs.js";
 import { periodFilter, periodQuery, select, typeSelect } from "./forms.js";
+import { requestHead, resend, response } from "./exchange.js";
 import { ago, duration, time } from "./format.js";
 import { pagedTable, loader } from "./lists.js";
 import { button, card, codeBlock, copyButton, empty, facts, linkButton, notice, pill, rowId, rowLink, toast } from "./ui.js";
-import { masked } from "./urls.js";
 
 const STATUSES = [["", "Any result"], ["success", "Succeeded"], ["fail", "Failed"]];
 const CLASSES = [["", "Any response"], ["2", "2xx"], ["3", "3xx"], ["4", "4xx"], ["5", "5xx"], ["0", "No response"]];
@@ -78,15 +78,11 @@ export function showAttempt(app, attempt, endpoint, changed = () => {}) {
   const view = { signal: closer.signal };
   const go = linkButton("Open event", `#/events/${encodeURIComponent(attempt.eventId)}`, { small: true });
   go.addEventListener("click", () => dialog.close());
-  const resend = app.write && endpoint && !endpoint.disabled && button("Resend", { small: true, glyph: "send", action: () => again() });
-  const again = async () => {
-    await app.api.post(path`events/${attempt.eventId}/endpoints/${attempt.endpointId}/resend`);
-    toast("Queued for delivery. The result will appear in a moment.");
-    setTimeout(changed, 1200);
-  };
-  const response = attempt.response
-    ? codeBlock(attempt.response, { language: looksJson(attempt.response) ? "json" : "text", label: "Response body" })
-    : h("p", { class: "note" }, attempt.statusCode ? "The response had no body." : "There was no response.");
+  const again = () => resendAndShow(app, attempt, endpoint, closer.signal, () => {
+    dialog.close();
+    changed();
+  });
+  const resendButton = app.write && endpoint && !endpoint.disabled && button("Resend", { small: true, glyph: "send", action: again });
   const request = loader(app, view, {
     rows: 2,
     fetch: () => app.api.get(path`events/${attempt.eventId}`, {}, view.signal).catch((error) => (error.status === 404 ? null : Promise.reject(error))),
@@ -94,15 +90,22 @@ export function showAttempt(app, attempt, endpoint, changed = () => {}) {
       event ? codeBlock(event.payload, { label: "Request body" }) : h("p", { class: "note" }, "This event is no longer stored."),
   });
   dialog.body.append(
-    h("div", { class: "actions" }, resend, go),
+    h("div", { class: "actions" }, resendButton, go),
     attempt.error ? notice("bad", h("strong", {}, "No response. "), attempt.error) : "",
     outcome(attempt),
     h("h3", {}, "Response"),
-    response,
+    h("div", { class: "exchange" }, response(attempt)),
     h("h3", {}, "Request"),
-    requestHeaders(app, attempt, endpoint),
-    request,
+    h("div", { class: "exchange" }, requestHead(app, attempt, endpoint), request),
   );
+}
+
+/** Deliver the event of a delivery or an attempt again, and show the attempt. `done` is called when it was made. */
+export async function resendAndShow(app, { eventId, endpointId }, endpoint, signal, done) {
+  const made = await resend(app, eventId, endpointId, signal);
+  done();
+  if (made) showAttempt(app, made, endpoint, done);
+  else toast("Queued for delivery. No response yet: the attempt will appear in the list.");
 }
 
 function outcome(attempt) {
@@ -116,31 +119,6 @@ function outcome(attempt) {
   made.classList.add("pairs");
   return made;
 }
-
-function requestHeaders(app, attempt, endpoint) {
-  const seconds = Math.floor(Date.parse(attempt.timestamp) / 1000);
-  const styles = app.signature === "both" ? ["webhook", "svix"] : [app.signature];
-  const lines = [
-    ["content-type", "application/json"],
-    ...styles.flatMap((style) => [[`${style}-id`, attempt.eventId], [`${style}-timestamp`, seconds], [`${style}-signature`, "v1,… (computed for each attempt, not stored)"]]),
-    ...(endpoint?.headers ?? []).map((name) => [name, "•••••• (your value)"]),
-  ];
-  return h(
-    "div",
-    { class: "code" },
-    h("div", { class: "code-head" }, h("span", {}, "Request headers")),
-    h(
-      "pre",
-      { class: "code-text", tabindex: "0", role: "group", "aria-label": "Request headers" },
-      h("span", { class: "t-word" }, "POST "),
-      masked(attempt.url),
-      "\n",
-      lines.map(([name, value]) => [h("span", { class: "t-key" }, name), `: ${value}\n`]),
-    ),
-  );
-}
-
-const looksJson = (text) => /^\s*[[{"]/.test(text);
 
 /** A card with the attempts of an endpoint. */
 export function attemptCard(app, view, endpoint, catalog, actions) {

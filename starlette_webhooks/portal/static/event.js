@@ -2,11 +2,11 @@
 
 import { h } from "./dom.js";
 import { path } from "./api.js";
-import { attemptAddress, attemptPill, showAttempt } from "./attempts.js";
+import { attemptAddress, attemptPill, resendAndShow, showAttempt } from "./attempts.js";
 import { count, duration, size, time } from "./format.js";
 import { loader, table, unlessNotSupported } from "./lists.js";
 import { deliveryState, reasonOf } from "./states.js";
-import { button, card, codeBlock, copyButton, rowLink, toast } from "./ui.js";
+import { button, card, codeBlock, copyButton, rowLink } from "./ui.js";
 import { urlText } from "./urls.js";
 
 const FIRST = 20;
@@ -42,9 +42,9 @@ function deliveries(app, view, event) {
       if (asked) showAttempt(app, asked, found.get(asked.endpointId), () => place.reload());
       const all = known ?? guessed(endpoints, tried);
       const made = all.filter(({ state }) => state !== "unsent").sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
-      const row = (delivery) => article(app, event, delivery, found.get(delivery.endpointId), tried.get(delivery.endpointId) ?? [], place.reload);
+      const row = (delivery) => article(app, view, event, delivery, found.get(delivery.endpointId), tried.get(delivery.endpointId) ?? [], place.reload);
       const shown = made.length > 0 ? inParts(made, row) : h("p", { class: "note" }, "This event was not delivered to any endpoint.");
-      return [shown, rest(app, event, all.filter(({ state }) => state === "unsent"), place.reload)];
+      return [shown, rest(app, view, event, all.filter(({ state }) => state === "unsent"), found, place.reload)];
     },
   });
   return card("Deliveries", { actions: button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: () => place.reload() }) }, place);
@@ -107,19 +107,12 @@ function guessed(endpoints, tried) {
   return [...made, ...others.map((endpoint) => ({ endpointId: endpoint.id, url: endpoint.url, state: "unsent", endpointDisabled: endpoint.disabled }))];
 }
 
-function resendButton(app, event, id, label, changed) {
-  return button(label, {
-    small: true,
-    glyph: "send",
-    action: async () => {
-      await app.api.post(path`events/${event.id}/endpoints/${id}/resend`);
-      toast("Queued for delivery. The result will appear in a moment.");
-      setTimeout(changed, 1200);
-    },
-  });
+function resendButton(app, view, event, endpoint, label, changed) {
+  const delivery = { eventId: event.id, endpointId: endpoint.id };
+  return button(label, { small: true, glyph: "send", action: () => resendAndShow(app, delivery, endpoint, view.signal, changed) });
 }
 
-function article(app, event, delivery, endpoint, attempts, changed) {
+function article(app, view, event, delivery, endpoint, attempts, changed) {
   const [state, words] = deliveryState(delivery);
   const row = (attempt) =>
     h(
@@ -133,15 +126,18 @@ function article(app, event, delivery, endpoint, attempts, changed) {
   return h(
     "article",
     { class: "delivery" },
-    h("div", { class: "delivery-head" }, h("div", {}, h("h3", {}, urlText(delivery.url)), h("p", { class: "under" }, state, h("span", {}, words))), app.write && !delivery.endpointDisabled && resendButton(app, event, delivery.endpointId, "Resend", changed)),
+    h("div", { class: "delivery-head" }, h("div", {}, h("h3", {}, urlText(delivery.url)), h("p", { class: "under" }, state, h("span", {}, words))), app.write && endpoint && !endpoint.disabled && resendButton(app, view, event, endpoint, "Resend", changed)),
     attempts.length > 0 && table("Attempts", [["Number", ""], ["Result", ""], ["Duration", "wide number"], ["Time", "end"]], h("tbody", {}, attempts.map(row))),
   );
 }
 
-function rest(app, event, deliveries, changed) {
+function rest(app, view, event, deliveries, endpoints, changed) {
   if (deliveries.length === 0) return null;
-  const row = (delivery) =>
-    h("li", {}, h("div", {}, urlText(delivery.url), h("div", { class: "under" }, reasonOf(delivery))), app.write && !delivery.endpointDisabled && resendButton(app, event, delivery.endpointId, "Send", changed));
+  const row = (delivery) => {
+    const endpoint = endpoints.get(delivery.endpointId);
+    const send = app.write && endpoint && !endpoint.disabled && resendButton(app, view, event, endpoint, "Send", changed);
+    return h("li", {}, h("div", {}, urlText(delivery.url), h("div", { class: "under" }, reasonOf(delivery))), send);
+  };
   const list = h("ul", {});
   const made = h("details", { class: "rest" }, h("summary", {}, `Not sent to ${count(deliveries.length, "endpoint")}`), list);
   // Made when they are first shown: there may be a thousand.

@@ -1,53 +1,53 @@
-// Redelivering what failed since a given time, with progress.
+// Redelivering what failed in a period: counted, confirmed, then followed.
 
 import { fill, h } from "./dom.js";
 import { path } from "./api.js";
 import { open } from "./dialogs.js";
 import { field } from "./forms.js";
-import { count, localInput, number } from "./format.js";
-import { busy, notice } from "./ui.js";
+import { count, localInput, time } from "./format.js";
+import { unlessNotSupported } from "./lists.js";
+import { attemptsBefore, follow } from "./progress.js";
+import { busy, button, notice } from "./ui.js";
 
-const PERIODS = [["3600", "The last hour"], ["86400", "The last 24 hours"], ["604800", "The last 7 days"], ["custom", "A date and time…"]];
-const PATIENCE = 600_000;
-const PAGE = 250;
+const PERIODS = [["3600", "The last hour"], ["86400", "The last 24 hours"], ["604800", "The last 7 days"], ["custom", "Between two times…"]];
 
 /** The dialog that recovers an endpoint. `changed` is called while and after deliveries go out. */
 export function recover(app, endpoint, changed = () => {}) {
-  const period = h("select", { class: "input" }, PERIODS.map(([value, label]) => h("option", { value }, label)));
-  period.value = "86400";
-  const moment = h("input", { class: "input", type: "datetime-local", value: localInput(new Date(Date.now() - 86_400_000)) });
-  const custom = field("Since", moment, { hint: "In your time zone." });
-  custom.hidden = true;
-  period.addEventListener("change", () => (custom.hidden = period.value !== "custom"));
-  const missing = h("input", { type: "checkbox" });
-  const go = h("button", { type: "submit", class: "button primary" }, h("span", {}, "Recover"));
+  const stop = new AbortController();
   const result = h("div", { class: "test-result", "aria-live": "polite" });
+  const chosen = periodFields();
+  const missing = h("input", { type: "checkbox" });
+  const next = h("button", { type: "submit", class: "button primary" }, h("span", {}, "Count them"));
   const form = h(
     "form",
     {},
     h("p", { class: "prose" }, "Sends every event again whose delivery failed in this period and has not succeeded since."),
-    field("Period", period),
-    custom,
+    chosen.elements,
     h("label", { class: "check" }, missing, h("span", {}, "Also events that were never sent here", h("small", {}, "For example, from before this endpoint existed, or while it was disabled."))),
-    h("div", { class: "dialog-foot" }, go),
+    h("div", { class: "dialog-foot" }, next),
   );
-  const stop = new AbortController();
-  const start = async () => {
-    const from = period.value === "custom" ? new Date(moment.value) : new Date(Date.now() - Number(period.value) * 1000);
-    if (Number.isNaN(from.getTime())) return void fill(result, notice("bad", "Enter a date and a time."));
-    try {
-      const before = await app.api.get(path`endpoints/${endpoint.id}/attempts`, { limit: PAGE }, stop.signal);
-      const answer = await app.api.post(path`endpoints/${endpoint.id}/recover`, { since: from.toISOString(), missing: missing.checked });
-      if (answer.recovered === 0) return void fill(result, notice("good", "Nothing to recover: no deliveries failed in this period."));
-      form.hidden = true;
-      await follow(app, endpoint, answer.recovered, before.attempts, result, stop.signal, changed);
-    } catch (error) {
-      if (error.name !== "AbortError") fill(result, notice("bad", error.message));
-    }
+  const ask = async () => {
+    const window = chosen.read();
+    if (!window) return void fill(result, notice("bad", "Enter valid times. The start must be before the end."));
+    const found = await counted(app, endpoint, window, stop.signal);
+    if (found?.matching === 0 && !missing.checked) return void fill(result, notice("good", "Nothing to recover: no deliveries failed in this period."));
+    form.hidden = true;
+    const back = button("Back", { action: () => [fill(result), (form.hidden = false)] });
+    const go = button("Recover them", { kind: "primary", action: () => start({ ...window, missing: missing.checked }).catch(show) });
+    fill(result, h("div", { class: "prose" }, question(found, window, missing.checked)), h("div", { class: "dialog-foot" }, back, go));
+    go.focus();
   };
+  const start = async (body) => {
+    const address = path`endpoints/${endpoint.id}/attempts`;
+    const before = await attemptsBefore(app, address, {}, stop.signal);
+    const { recovered } = await app.api.post(path`endpoints/${endpoint.id}/recover`, body, stop.signal);
+    if (recovered === 0) return void fill(result, notice("good", "Nothing to recover: these are attempted again within half a minute."));
+    await follow(app, { address, total: recovered, before, place: result, signal: stop.signal, changed });
+  };
+  const show = (error) => error.name !== "AbortError" && fill(result, notice("bad", error.message));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    busy(go, start);
+    busy(next, () => ask().catch(show));
   });
   const made = open("Recover failed deliveries", { className: "narrow" }, form, result);
   made.addEventListener("close", () => {
@@ -56,40 +56,34 @@ export function recover(app, endpoint, changed = () => {}) {
   });
 }
 
-async function follow(app, endpoint, total, before, place, signal, changed) {
-  const bar = h("progress", { class: "progress", max: total, value: 0, "aria-label": "Recovered deliveries" });
-  const words = h("p", { class: "dialog-note" });
-  fill(place, bar, words);
-  const end = Date.now() + PATIENCE;
-  // New attempts are recognised by their ids, because the browser's clock may differ from the server's.
-  const known = new Set(before.map((attempt) => attempt.id));
-  const after = before[0]?.timestamp;
-  while (Date.now() < end) {
-    const results = await manual(app, endpoint, after, known, total, signal);
-    const good = [...results.values()].filter((status) => status === "success").length;
-    bar.value = Math.min(results.size, total);
-    fill(words, `${number(bar.value)} of ${count(total, "delivery", "deliveries")} sent again: ${number(good)} succeeded, ${number(results.size - good)} failed.`);
-    if (results.size >= total) {
-      const failed = results.size - good;
-      place.append(failed ? notice("warn", `${count(failed, "delivery", "deliveries")} failed again and will be retried on schedule.`) : notice("good", "All deliveries succeeded."));
-      break;
-    }
-    changed();
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    signal.throwIfAborted();
-  }
-  changed();
+function periodFields() {
+  const period = h("select", { class: "input" }, PERIODS.map(([value, label]) => h("option", { value }, label)));
+  period.value = "86400";
+  const from = h("input", { class: "input", type: "datetime-local", value: localInput(new Date(Date.now() - 86_400_000)) });
+  const to = h("input", { class: "input", type: "datetime-local" });
+  const custom = h("div", { class: "field" }, field("Since", from, { hint: "In your time zone." }), field("Until", to, { optional: true, hint: "Leave it empty for now." }));
+  custom.hidden = true;
+  period.addEventListener("change", () => (custom.hidden = period.value !== "custom"));
+  const read = () => {
+    if (period.value !== "custom") return { since: new Date(Date.now() - Number(period.value) * 1000).toISOString() };
+    const [start, end] = [new Date(from.value), to.value ? new Date(to.value) : null];
+    if (Number.isNaN(start.getTime()) || (end && !(end > start))) return null;
+    return { since: start.toISOString(), ...(end && { until: end.toISOString() }) };
+  };
+  return { elements: [field("Period", period), custom], read };
 }
 
-async function manual(app, endpoint, after, known, total, signal) {
-  const results = new Map();
-  let cursor = null;
-  do {
-    const page = await app.api.get(path`endpoints/${endpoint.id}/attempts`, { after, limit: PAGE, cursor }, signal);
-    for (const attempt of page.attempts) {
-      if (attempt.trigger === "manual" && !known.has(attempt.id) && !results.has(attempt.eventId)) results.set(attempt.eventId, attempt.status);
-    }
-    cursor = page.done ? null : page.nextCursor;
-  } while (cursor && results.size < total);
-  return results;
+/** How many deliveries failed in a period, or null if the server cannot count them. */
+function counted(app, endpoint, { since, until }, signal) {
+  const body = { endpoint: endpoint.id, after: since, ...(until && { before: until }), countOnly: true };
+  return unlessNotSupported(app.api.post("undelivered/retry", body, signal));
+}
+
+function question(found, { since, until }, missing) {
+  const many = found === null ? "What failed" : `${found.exact ? "" : "More than "}${count(found.matching, "failed delivery", "failed deliveries")}`;
+  const period = [" since ", time(since), until && [" and before ", time(until)]];
+  return [
+    h("p", {}, many, period, missing ? ", and the events that were never sent here, will be sent now." : " will be sent again now."),
+    h("p", {}, "Deliveries that are due within half a minute anyway are left as they are."),
+  ];
 }

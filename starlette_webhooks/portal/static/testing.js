@@ -3,13 +3,13 @@
 import { fill, h } from "./dom.js";
 import { path } from "./api.js";
 import { open } from "./dialogs.js";
+import { requestHead, response, waitFor } from "./exchange.js";
 import { field, typeSelect } from "./forms.js";
 import { duration } from "./format.js";
 import { attemptPill } from "./attempts.js";
 import { button, busy, codeBlock, notice } from "./ui.js";
 import { urlText } from "./urls.js";
 
-const PATIENCE = 25_000;
 const PING = "test.ping";
 
 /** The dialog that sends a test event to one endpoint. `changed` is called after an attempt was made. */
@@ -43,7 +43,7 @@ export function sendTest(app, endpoint, catalog, changed = () => {}) {
       try {
         const sent = await app.api.post(path`endpoints/${endpoint.id}/test`, body, stop.signal);
         fill(result, waiting("Sent. Waiting for your endpoint to answer…"));
-        await follow(app, endpoint, sent.id, result, stop.signal);
+        await follow(app, endpoint, sent, result, stop.signal);
         changed();
       } catch (error) {
         if (error.name !== "AbortError") fill(result, notice("bad", error.message));
@@ -57,27 +57,22 @@ export function sendTest(app, endpoint, catalog, changed = () => {}) {
 
 const waiting = (text) => h("p", { class: "waiting" }, h("span", { class: "spinner", "aria-hidden": "true" }), text);
 
-async function follow(app, endpoint, id, place, signal) {
-  const end = Date.now() + PATIENCE;
-  while (Date.now() < end) {
-    await new Promise((resolve) => setTimeout(resolve, 400));
-    signal.throwIfAborted();
-    const page = await app.api.get(path`events/${id}/attempts`, { limit: 10 }, signal);
-    const attempt = page.attempts.find((one) => one.endpointId === endpoint.id);
-    if (attempt) return void fill(place, outcome(attempt));
-  }
-  fill(place, notice("warn", "No response yet. The attempt will appear in the list of deliveries."));
+async function follow(app, endpoint, sent, place, signal) {
+  const attempt = await waitFor(app, sent.id, (one) => one.endpointId === endpoint.id, signal);
+  fill(place, attempt ? outcome(app, endpoint, sent, attempt) : notice("warn", "No response yet. The attempt will appear in the list of deliveries."));
 }
 
-function outcome(attempt) {
+function outcome(app, endpoint, sent, attempt) {
   const good = attempt.status === "success";
   const words = good ? "Your endpoint accepted the event." : attempt.error || `Your endpoint answered ${attempt.statusCode}. Only 2xx counts as success.`;
+  const request = h("div", { class: "exchange" }, requestHead(app, attempt, endpoint), codeBlock(sent.payload, { label: "Request body" }));
   return h(
     "div",
     {},
     notice(good ? "good" : "bad", h("strong", {}, good ? "Delivered. " : "Not delivered. "), words),
     h("p", { class: "dialog-note" }, attemptPill(attempt), ` in ${duration(attempt.durationMs)}`),
-    attempt.response ? codeBlock(attempt.response, { language: "text", label: "Response body" }) : null,
+    h("div", { class: "exchange" }, attempt.statusCode ? response(attempt) : null),
+    h("details", { class: "rest" }, h("summary", {}, "The request"), request),
   );
 }
 

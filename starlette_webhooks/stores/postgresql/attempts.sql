@@ -1,7 +1,8 @@
 -- name: attempts_of_keys
 -- The attempts of a batch, newest first: the contents of the first ones that match, and only the ids of the others.
 SELECT id, passes, event_id, event_type, endpoint_id, url, number, timestamp, ok, status_code, duration_ms,
-    CASE WHEN passes AND place <= %(limit)s THEN response END, error, trigger, next_attempt_at
+    CASE WHEN passes AND place <= %(limit)s THEN response END, error, trigger, next_attempt_at,
+    CASE WHEN passes AND place <= %(limit)s THEN headers END
 FROM (
     SELECT judged.*, count(*) FILTER (WHERE passes) OVER (ORDER BY id DESC) AS place FROM (
         SELECT keys.*, event.id AS event_id, event.type AS event_type, endpoint.id AS endpoint_id,

@@ -100,6 +100,12 @@ CROSS JOIN LATERAL (
 ) AS earlier
 WHERE NOT any_success AND (failures >= %(failing)s OR exhausted)
 
+-- name: keep_headers
+-- Of failures and of what a person asked for, right after these were recorded.
+UPDATE webhooks.attempt SET headers = given.headers
+FROM unnest(%s::text[], %s::bigint[], %s::boolean[], %s::text[]) AS given (id, endpoint, ok, headers)
+WHERE attempt.endpoint = given.endpoint AND attempt.ok = given.ok AND attempt.id = given.id
+
 -- name: prove
 -- An endpoint that is locked just now proves itself with its next success.
 WITH locked AS MATERIALIZED (

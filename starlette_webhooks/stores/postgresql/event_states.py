@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary, needles
@@ -110,7 +109,7 @@ async def event_deliveries(
     if not found:
         return None
     event = to_event(found[0])
-    values: Mapping[str, Any] = {
+    values = {
         "event": found[0][0],
         "tenant": tenant,
         "cursor": cursor or AFTER_ALL_IDS,

@@ -32,7 +32,15 @@ SELECT page.id, page.passes, page.found, page.type, page.timestamp, page.test,
                 WHERE delivery.event = page.seq AND delivery.endpoint = attempt.endpoint
                     AND delivery.due < 9007199254740991
             )
-        GROUP BY attempt.endpoint HAVING NOT bool_or(attempt.ok) LIMIT %(counted)s
+        GROUP BY attempt.endpoint HAVING NOT bool_or(attempt.ok)
+        UNION
+        SELECT delivery.endpoint FROM webhooks.delivery
+        WHERE delivery.event = page.seq AND {delivery} AND delivery.due >= 9007199254740991
+            AND NOT EXISTS (
+                SELECT FROM webhooks.attempt
+                WHERE attempt.event = page.seq AND attempt.endpoint = delivery.endpoint AND attempt.ok
+            )
+        LIMIT %(counted)s
     ) AS counted) END
 FROM (
     SELECT measured.*, {matches} AS passes FROM (

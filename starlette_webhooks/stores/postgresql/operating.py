@@ -14,9 +14,9 @@ from starlette_webhooks.stores.base import EventStateStore, Operations, Undelive
 from starlette_webhooks.stores.limits import LOOKED_AT
 from starlette_webhooks.stores.postgresql import event_states, log, operations
 from starlette_webhooks.stores.postgresql.database import Database
-from starlette_webhooks.stores.postgresql.undelivered import PostgreSQLUndeliveredRows, requeue
+from starlette_webhooks.stores.postgresql.undelivered import PostgreSQLUndeliveredRows, find_deliveries, requeue
 from starlette_webhooks.stores.undelivered import find_undelivered
-from starlette_webhooks.undelivered import Undelivered, UndeliveredQuery
+from starlette_webhooks.undelivered import FoundDelivery, Undelivered, UndeliveredQuery
 
 __all__ = ["StoredOperations"]
 
@@ -33,6 +33,10 @@ class StoredOperations(UndeliveredStore, EventStateStore, Operations, CommittedE
     async def find_undelivered(self, query: UndeliveredQuery, *, looked_at: int = LOOKED_AT) -> Page[Undelivered]:
         """See `UndeliveredStore.find_undelivered`."""
         return await find_undelivered(PostgreSQLUndeliveredRows(self.database, self.now()), query, looked_at=looked_at)
+
+    async def find_deliveries(self, tenant: str, named: Sequence[tuple[str, str]]) -> Sequence[FoundDelivery]:
+        """See `UndeliveredStore.find_deliveries`."""
+        return await find_deliveries(self.database, tenant, named)
 
     async def requeue(self, deliveries: Sequence[tuple[int, int]]) -> Sequence[int]:
         """See `UndeliveredStore.requeue`."""

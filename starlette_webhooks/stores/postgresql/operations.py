@@ -19,7 +19,7 @@ from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
-from starlette_webhooks.stores.rows import to_header, to_status
+from starlette_webhooks.stores.rows import to_header, to_statuses
 
 __all__ = ["find_endpoints", "find_event", "overview", "recent_events", "report_process"]
 
@@ -68,9 +68,7 @@ async def find_endpoints(database: Database, query: EndpointQuery, *, now: int) 
         "limit": query.limit + 1,
     }
     rows = await database.call(substitute(queries["statuses"], page=page), values)
-    items = [to_status(row, now=now) for row in rows[: query.limit]]
-    done = len(rows) <= query.limit
-    return Page(items, None if done else items[-1].endpoint.id, done)
+    return to_statuses(rows, query.limit, now=now)
 
 
 async def find_event(database: Database, identifier: str) -> Event | None:

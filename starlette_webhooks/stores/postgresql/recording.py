@@ -70,6 +70,7 @@ class Recorder:
         queries = database.queries("deliveries.sql")
         self._record, self._states = queries["record"], queries["endpoint_states"]
         self._prove, self._recovered = queries["prove"], queries["recovered"]
+        self._keep_headers = queries["keep_headers"]
 
     def commit(self, batch: Batch) -> None:
         """Record a batch, and store results and errors in its writes."""
@@ -200,6 +201,10 @@ class Recorder:
         servers = {one.delivery.endpoint: server for one in outcomes if (server := proven_server(one)) is not None}
         if servers:
             self._link.call(self._prove, (list(servers), list(servers.values())), deadline=deadline)
+        shown = [one for one in outcomes if one.headers]
+        if shown:
+            columns = [(one.attempt_id, one.delivery.endpoint, one.ok, one.headers) for one in shown]
+            self._link.call(self._keep_headers, tuple(map(list, zip(*columns, strict=True))), deadline=deadline)
         return set(stale or ())
 
     def close(self) -> None:

@@ -8,9 +8,9 @@ from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.stores.limits import SOON_MS
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.undelivered import Candidate, Place, Target, UndeliveredRows, to_candidate
-from starlette_webhooks.undelivered import UndeliveredQuery, UndeliveredState
+from starlette_webhooks.undelivered import FoundDelivery, UndeliveredQuery, UndeliveredState
 
-__all__ = ["PostgreSQLUndeliveredRows", "requeue"]
+__all__ = ["PostgreSQLUndeliveredRows", "find_deliveries", "requeue"]
 
 _FILE = "undelivered.sql"
 
@@ -48,6 +48,17 @@ class PostgreSQLUndeliveredRows(UndeliveredRows):
         values = {"endpoint": endpoint_id, "event": event_id}
         rows = await self._database.call(self._database.queries(_FILE)["locate"], values)
         return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+
+
+async def find_deliveries(database: Database, tenant: str, named: Sequence[tuple[str, str]]) -> list[FoundDelivery]:
+    """See `UndeliveredStore.find_deliveries`."""
+    values = {
+        "tenant": tenant,
+        "events": [event for event, _ in named],
+        "endpoints": [endpoint for _, endpoint in named],
+    }
+    rows = await database.call(database.queries(_FILE)["named"], values)
+    return [FoundDelivery((event, endpoint), disabled) for event, endpoint, disabled in rows]
 
 
 async def requeue(database: Database, deliveries: Sequence[tuple[int, int]], *, now: int) -> list[int]:

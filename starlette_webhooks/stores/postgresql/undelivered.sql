@@ -68,6 +68,12 @@ SELECT event, due AS place FROM webhooks.delivery
 WHERE endpoint = %(endpoint)s AND (due, event) < (%(place)s, %(event)s)
 ORDER BY due DESC, event DESC LIMIT %(limit)s
 
+-- name: named
+SELECT event.seq, endpoint.no, endpoint.disabled_reason IS NOT NULL
+FROM unnest(%(events)s::text[], %(endpoints)s::text[]) AS given (event, endpoint)
+JOIN webhooks.endpoint ON endpoint.tenant = %(tenant)s AND endpoint.id = given.endpoint
+JOIN webhooks.event ON event.tenant = %(tenant)s AND event.id = given.event
+
 -- name: requeue
 -- Deliveries that are due soon or leased stay unchanged.
 INSERT INTO webhooks.delivery AS waiting (event, endpoint, due, stamped, attempt, trigger)

@@ -20,7 +20,8 @@ ORDER BY attempt.id DESC
 -- name: attempt
 SELECT
     attempt.id, event.id, event.type, endpoint.id, attempt.url, attempt.number, attempt.timestamp, attempt.ok,
-    attempt.status_code, attempt.duration_ms, attempt.response, attempt.error, attempt.trigger, attempt.next_attempt_at
+    attempt.status_code, attempt.duration_ms, attempt.response, attempt.error, attempt.trigger,
+    attempt.next_attempt_at, attempt.headers
 FROM attempt JOIN event ON event.seq = attempt.event JOIN endpoint ON endpoint.no = attempt.endpoint
 WHERE attempt.no = ?
 

@@ -43,11 +43,14 @@ SELECT
         LIMIT :counted
     )),
     (SELECT count(*) FROM (
-        SELECT DISTINCT endpoint FROM attempt AS tried WHERE event = :event AND {endpoint} AND ok = 0
+        SELECT endpoint FROM attempt AS tried WHERE event = :event AND {endpoint} AND ok = 0
             AND NOT EXISTS (SELECT 1 FROM attempt WHERE event = :event AND endpoint = tried.endpoint AND ok = 1)
             AND NOT EXISTS (
                 SELECT 1 FROM delivery WHERE event = :event AND endpoint = tried.endpoint AND due < 9007199254740991
             )
+        UNION
+        SELECT endpoint FROM delivery WHERE event = :event AND {endpoint} AND due >= 9007199254740991
+            AND NOT EXISTS (SELECT 1 FROM attempt WHERE event = :event AND endpoint = delivery.endpoint AND ok = 1)
         LIMIT :counted
     ))
 

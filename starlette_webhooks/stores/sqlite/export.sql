@@ -28,7 +28,7 @@ SELECT event, endpoint, due, 0 AS leased_until, attempt, step, trigger, stamped,
 
 -- name: attempt
 SELECT id, event, endpoint, ok, number, timestamp, status_code, duration_ms, url, response, error, trigger,
-    next_attempt_at
+    next_attempt_at, headers
 FROM attempt ORDER BY no
 
 -- name: endpoint_hour

@@ -19,7 +19,7 @@ from starlette_webhooks.operations import (
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
 from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
-from starlette_webhooks.stores.rows import to_header, to_status
+from starlette_webhooks.stores.rows import to_header, to_statuses
 from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.sqlite.rows import to_event
 
@@ -63,9 +63,7 @@ def find_endpoints(connection: sqlite3.Connection, *, query: EndpointQuery, now:
         "limit": query.limit + 1,
     }
     rows = connection.execute(substitute(_QUERIES["statuses"], page=page), values).fetchall()
-    items = [to_status(row[1:], now=now) for row in rows[: query.limit]]
-    done = len(rows) <= query.limit
-    return Page(items, None if done else items[-1].endpoint.id, done)
+    return to_statuses([row[1:] for row in rows], query.limit, now=now)
 
 
 def find_event(connection: sqlite3.Connection, *, identifier: str) -> Event | None:

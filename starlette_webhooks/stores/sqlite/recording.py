@@ -93,15 +93,10 @@ class Recording(Joint["Recorded | None"]):
         # An attempt that ends the trouble of a delivery is recorded with the event about it.
         outcomes = [one.outcome for one in operations if not may_have_recovered(one.outcome, operator=one.operator)]
         working = _working(connection, outcomes)
-        if working:
-            _record_successes(connection, [one for one in outcomes if one.delivery.endpoint in working])
-        return [
-            None
-            if recording.outcome.delivery.endpoint in working
-            and not may_have_recovered(recording.outcome, operator=recording.operator)
-            else recording(connection)
-            for recording in operations
-        ]
+        together = {id(one) for one in outcomes if one.delivery.endpoint in working and not one.headers}
+        if together:
+            _record_successes(connection, [one for one in outcomes if id(one) in together])
+        return [None if id(recording.outcome) in together else recording(connection) for recording in operations]
 
 
 def _settle(connection: sqlite3.Connection, outcome: Outcome) -> bool:
@@ -147,6 +142,7 @@ def _log(connection: sqlite3.Connection, outcome: Outcome, next_due: int | None)
         "error": outcome.error,
         "trigger": delivery.trigger,
         "next_due": next_due,
+        "headers": outcome.headers or None,
         "hour": outcome.started - outcome.started % _HOUR,
     }
     connection.execute(_QUERIES["insert_attempt"], values)

@@ -29,11 +29,12 @@ DELETE FROM subscription WHERE endpoint = ?
 
 -- name: insert_attempt
 INSERT INTO attempt (
-    id, event, endpoint, ok, number, timestamp, status_code, duration_ms, url, response, error, trigger, next_attempt_at
+    id, event, endpoint, ok, number, timestamp, status_code, duration_ms, url, response, error, trigger,
+    next_attempt_at, headers
 )
 SELECT
     :attempt_id, seq, :endpoint, :ok, :number, :started, :status_code, :duration_ms, :url, :response, :error, :trigger,
-    :next_due
+    :next_due, :headers
 FROM event WHERE seq = :event
 
 -- name: count_attempt

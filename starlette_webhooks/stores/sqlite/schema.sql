@@ -1,4 +1,4 @@
--- Version 7. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
+-- Version 8. A later change goes into migrations/NNNN.sql and here: new columns and tables at the end.
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
@@ -109,7 +109,8 @@ CREATE TABLE attempt (
     response TEXT NOT NULL,
     error TEXT NOT NULL,
     trigger TEXT NOT NULL,
-    next_attempt_at INTEGER
+    next_attempt_at INTEGER,
+    headers TEXT                    -- JSON, NULL if they are not stored
 );
 CREATE INDEX attempt_by_event ON attempt (event, endpoint, ok);
 CREATE INDEX attempt_by_endpoint ON attempt (endpoint, ok, id);

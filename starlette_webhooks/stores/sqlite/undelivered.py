@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from functools import partial
@@ -12,9 +13,9 @@ from starlette_webhooks.stores.limits import SOON_MS
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.undelivered import Candidate, Place, Target, UndeliveredRows, to_candidate
-from starlette_webhooks.undelivered import STATES, UndeliveredQuery, UndeliveredState
+from starlette_webhooks.undelivered import STATES, FoundDelivery, UndeliveredQuery, UndeliveredState
 
-__all__ = ["SQLiteUndeliveredRows", "requeue"]
+__all__ = ["SQLiteUndeliveredRows", "find_deliveries", "requeue"]
 
 _QUERIES = load_queries("undelivered.sql")
 _CANDIDATES = {state: substitute(_QUERIES["candidates"], keys=_QUERIES[state]) for state in STATES}
@@ -52,6 +53,14 @@ class SQLiteUndeliveredRows(UndeliveredRows):
 
 def _fetch(connection: sqlite3.Connection, statement: str, values: dict[str, Any]) -> list[Any]:
     return connection.execute(statement, values).fetchall()
+
+
+def find_deliveries(
+    connection: sqlite3.Connection, *, tenant: str, named: Sequence[tuple[str, str]]
+) -> list[FoundDelivery]:
+    """See `UndeliveredStore.find_deliveries`."""
+    rows = connection.execute(_QUERIES["named"], {"tenant": tenant, "named": json.dumps(named)})
+    return [FoundDelivery((event, endpoint), bool(disabled)) for event, endpoint, disabled in rows]
 
 
 def requeue(connection: sqlite3.Connection, *, deliveries: Sequence[tuple[int, int]], now: int) -> list[int]:

@@ -72,6 +72,12 @@ SELECT event, due AS place FROM delivery
 WHERE endpoint = :endpoint AND due <= :place AND (due < :place OR event < :event)
 ORDER BY due DESC, event DESC LIMIT :limit
 
+-- name: named
+SELECT event.seq, endpoint.no, endpoint.disabled_reason IS NOT NULL
+FROM json_each(:named) AS given
+CROSS JOIN endpoint ON endpoint.tenant = :tenant AND endpoint.id = json_extract(given.value, '$[1]')
+CROSS JOIN event ON event.tenant = :tenant AND event.id = json_extract(given.value, '$[0]')
+
 -- name: requeue
 -- Deliveries that are due soon or leased stay unchanged.
 INSERT INTO delivery (event, endpoint, due, stamped, attempt, trigger)
