@@ -10,6 +10,7 @@ __all__ = [
     "PAGE_BYTES",
     "REPLAY_EVENTS",
     "SOON_MS",
+    "STAMPED_AHEAD",
 ]
 
 DUE_ENDPOINTS = 1000
@@ -26,3 +27,6 @@ REPLAY_EVENTS = 500
 """The maximum of events that one read of a replay looks at."""
 SOON_MS = 30_000
 """Recovery leaves a retry unchanged if it is due within this time."""
+STAMPED_AHEAD = 10_000
+"""Milliseconds by which a stored time may be later than now, although no clock was ahead: a statement that waits for a
+connection or a lock uses the time at which it began to wait."""

@@ -528,6 +528,15 @@ async def test_deliveries_stored_while_the_clock_was_ahead_are_moved_back_with_i
         )
 
 
+async def test_deliveries_stored_while_the_check_waited_are_not_moved(make_store: MakeStore, clock: Clock) -> None:
+    async with running(make_store) as store:
+        await add(store)
+        await emit(store)
+        # For the check, it is as early as when it began to wait for a connection.
+        clock.set_by(ms=-5000)
+        assert await store.fix_times() == 0
+
+
 async def test_a_retry_that_is_hours_away_is_not_moved(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         number = await number_of(store, await add(store))

@@ -23,7 +23,7 @@ from starlette_webhooks.delivery.claims import (
     plan_claim,
 )
 from starlette_webhooks.delivery.deliveries import Claim, DuePage, LeasedDelivery
-from starlette_webhooks.stores.limits import DUE_ENDPOINTS
+from starlette_webhooks.stores.limits import DUE_ENDPOINTS, STAMPED_AHEAD
 from starlette_webhooks.stores.postgresql.connection import Row
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.floors import Floors
@@ -175,8 +175,9 @@ async def set_aside(database: Database, delivery: LeasedDelivery) -> None:
 async def fix_times(database: Database, now: int, batch: int = _FIXED_AT_ONCE) -> int:
     """Move times that were stored while the clock was ahead. See `DeliveryStore`."""
     total = 0
+    values = {"now": now, "later": now + STAMPED_AHEAD, "batch": batch}
     while True:
-        ((moved,),) = await database.call(database.queries(_FILE)["fix_times"], {"now": now, "batch": batch})
+        ((moved,),) = await database.call(database.queries(_FILE)["fix_times"], values)
         total += int(moved)
         if moved < batch:
             return total

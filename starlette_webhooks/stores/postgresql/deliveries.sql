@@ -74,7 +74,7 @@ WITH moved AS (
         due = due - stamped + %(now)s, stamped = %(now)s,
         leased_until = CASE WHEN leased_until > 0 THEN leased_until - stamped + %(now)s ELSE 0 END
     WHERE (event, endpoint) IN (
-        SELECT event, endpoint FROM webhooks.delivery WHERE stamped > %(now)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+        SELECT event, endpoint FROM webhooks.delivery WHERE stamped > %(later)s LIMIT %(batch)s FOR UPDATE SKIP LOCKED
     )
     RETURNING 1
 )

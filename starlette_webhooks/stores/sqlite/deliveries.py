@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, ClaimRequest, Holds, due_page, plan_claim
 from starlette_webhooks.delivery.deliveries import Claim, DuePage, LeasedDelivery
-from starlette_webhooks.stores.limits import DUE_ENDPOINTS
+from starlette_webhooks.stores.limits import DUE_ENDPOINTS, STAMPED_AHEAD
 from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
 from starlette_webhooks.stores.targets import Target
 
@@ -149,7 +149,7 @@ def set_aside(connection: sqlite3.Connection, *, delivery: LeasedDelivery) -> No
 
 def fix_times(connection: sqlite3.Connection, *, after: int, now: int, batch: int = _FIXED_AT_ONCE) -> list[int]:
     """Move a batch of times that were stored while the clock was ahead. Returns the numbers of the deliveries."""
-    values = {"after": after, "now": now, "batch": batch}
+    values = {"after": after, "later": now + STAMPED_AHEAD, "batch": batch}
     ids = [id for (id,) in connection.execute(_QUERIES["stamped_later"], values)]
     connection.execute(_QUERIES["fix_times"], {"ids": json.dumps(ids), "now": now})
     return ids

@@ -71,7 +71,7 @@ WHERE id = :id AND attempt = :number AND leased = 1
 UPDATE delivery SET due = 9007199254740991, step = max(step, 1), leased = 0, urgent = 0 WHERE id = :id AND attempt = :number AND leased = 1
 
 -- name: stamped_later
-SELECT id FROM delivery WHERE id > :after AND stamped > :now ORDER BY id LIMIT :batch
+SELECT id FROM delivery WHERE id > :after AND stamped > :later ORDER BY id LIMIT :batch
 
 -- name: fix_times
 UPDATE delivery SET due = due - stamped + :now, stamped = :now
