@@ -19,6 +19,8 @@ __all__ = [
     "PACED_MS",
     "Overview",
     "RecentEvents",
+    "TenantQuery",
+    "TenantStatus",
 ]
 
 COUNTED = 10_000
@@ -175,6 +177,39 @@ class RecentEvents:
 
     limit: int = 50
     cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantQuery:
+    """A query for tenants that have endpoints or events, by name.
+
+    Attributes:
+        starts_with: Only tenants whose names start with this.
+        failing: Only tenants with failing endpoints. `COUNTED` failing endpoints are looked at, at most.
+        cursor: Only tenants after this one.
+    """
+
+    starts_with: str = ""
+    failing: bool = False
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantStatus:
+    """A tenant and how its endpoints are doing.
+
+    Attributes:
+        waiting: Deliveries that wait, counted to 1,000 at most.
+        last_event_at: When its last event happened. None if none is stored.
+    """
+
+    tenant: str
+    endpoints: int = 0
+    endpoints_failing: int = 0
+    endpoints_disabled: int = 0
+    waiting: int = 0
+    last_event_at: datetime | None = None
 
 
 def _text(moment: datetime | None) -> str | None:

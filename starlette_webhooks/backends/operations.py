@@ -10,7 +10,15 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import NotSupported
-from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
+from starlette_webhooks.operations import (
+    EndpointQuery,
+    EndpointStatus,
+    EventHeader,
+    Overview,
+    RecentEvents,
+    TenantQuery,
+    TenantStatus,
+)
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.undelivered import FoundDelivery, Retried, Undelivered, UndeliveredCount, UndeliveredQuery
 
@@ -33,6 +41,10 @@ class Operations:
 
     async def overview(self) -> Overview:
         """Return figures of the store. See `Overview`."""
+        raise self._not_supported()
+
+    async def find_tenants(self, query: TenantQuery) -> Page[TenantStatus]:
+        """Return a page of tenants and how their endpoints are doing, by name."""
         raise self._not_supported()
 
     async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
@@ -70,8 +82,14 @@ class Operations:
         """Return a page of deliveries that were never answered with 2xx. See `UndeliveredQuery`."""
         raise self._not_supported()
 
-    async def count_undelivered(self, query: UndeliveredQuery, *, most: int = 10_000) -> UndeliveredCount:
-        """Count the deliveries that match a query, up to `most`. Ignores `limit` and `cursor` of the query."""
+    async def count_undelivered(
+        self, query: UndeliveredQuery, *, most: int = 10_000, within: float | None = None
+    ) -> UndeliveredCount:
+        """Count the deliveries that match a query, up to `most`. Ignores `limit` and `cursor` of the query.
+
+        Args:
+            within: Stop after so many seconds. The count is then a lower bound.
+        """
         raise self._not_supported()
 
     async def retry_undelivered(self, query: UndeliveredQuery, *, on_progress: RetryProgress | None = None) -> Retried:

@@ -16,7 +16,15 @@ from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSum
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import CommittedEvents
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
-from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
+from starlette_webhooks.operations import (
+    EndpointQuery,
+    EndpointStatus,
+    EventHeader,
+    Overview,
+    RecentEvents,
+    TenantQuery,
+    TenantStatus,
+)
 from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.stores.base import Store
 from starlette_webhooks.undelivered import (
@@ -62,6 +70,10 @@ class StoredOperations(Operations):
         """See `Operations.overview`."""
         return await self._open_store.overview()
 
+    async def find_tenants(self, query: TenantQuery) -> Page[TenantStatus]:
+        """See `Operations.find_tenants`."""
+        return await self._open_store.find_tenants(query)
+
     async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
         """See `Operations.find_endpoints`."""
         store = self._open_store
@@ -96,8 +108,11 @@ class StoredOperations(Operations):
         """See `Operations.find_undelivered`."""
         return await self._open_store.find_undelivered(query)
 
-    async def count_undelivered(self, query: UndeliveredQuery, *, most: int = 10_000) -> UndeliveredCount:
+    async def count_undelivered(
+        self, query: UndeliveredQuery, *, most: int = 10_000, within: float | None = None
+    ) -> UndeliveredCount:
         """See `Operations.count_undelivered`."""
+        began = time.monotonic()
         count, cursor = 0, None
         while True:
             page = await self.find_undelivered(replace(query, limit=_BATCH, cursor=cursor))
@@ -106,6 +121,8 @@ class StoredOperations(Operations):
                 return UndeliveredCount(most, exact=False)
             if page.done:
                 return UndeliveredCount(count, exact=True)
+            if within is not None and time.monotonic() - began >= within:
+                return UndeliveredCount(count, exact=False)
 
     async def retry_undelivered(self, query: UndeliveredQuery, *, on_progress: RetryProgress | None = None) -> Retried:
         """See `Operations.retry_undelivered`."""

@@ -21,7 +21,15 @@ from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import CommittedEvents, Listener, Replay, StreamFilter
 from starlette_webhooks.health import DatabaseHealth
 from starlette_webhooks.meta import Meta
-from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
+from starlette_webhooks.operations import (
+    EndpointQuery,
+    EndpointStatus,
+    EventHeader,
+    Overview,
+    RecentEvents,
+    TenantQuery,
+    TenantStatus,
+)
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.limits import LOOKED_AT
 from starlette_webhooks.submissions import Submission
@@ -278,6 +286,9 @@ class Operations(Protocol):
 
     async def overview(self) -> Overview:
         """Return figures. Takes milliseconds, however much there is. See `Overview`."""
+
+    async def find_tenants(self, query: TenantQuery) -> Page[TenantStatus]:
+        """Return a page of tenants, by name."""
 
     async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
         """Return a page of endpoints, newest first."""

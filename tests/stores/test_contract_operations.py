@@ -9,7 +9,7 @@ import pytest
 from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import InvalidRequest
-from starlette_webhooks.operations import EndpointQuery, RecentEvents
+from starlette_webhooks.operations import EndpointQuery, RecentEvents, TenantQuery, TenantStatus
 from starlette_webhooks.stores.base import Store
 from starlette_webhooks.stores.processes import PREFIX, report
 from starlette_webhooks.undelivered import Undelivered, UndeliveredQuery
@@ -408,3 +408,64 @@ async def test_processes_that_deliver_are_counted_while_their_reports_are_new(
         clock.advance(ms=2 * MINUTE)
         await store.write_meta(f"{PREFIX}two", report(store.now()))
         assert (await store.overview()).dispatchers == 1
+
+
+# Tenants
+
+
+async def tenants(store: Store, **query: Any) -> list[str]:
+    """The names of all pages of a query."""
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await store.find_tenants(TenantQuery(cursor=cursor, **query))
+        found += [one.tenant for one in page.items]
+        cursor = page.next_cursor
+        if page.done:
+            return found
+
+
+async def test_tenants_are_listed_by_name_with_their_figures(make_store: MakeStore, clock: Clock) -> None:
+    async with running(make_store) as store:
+        assert await tenants(store) == []
+        endpoint = await add(store, "beta")
+        await add(store, "beta", disabled=True)
+        await add(store, "beta")
+        sent = await emit(store, "beta")
+        await emit(store, "Alpha")
+        await add(store, "gamma")
+        clock.advance(ms=1000)
+        for delivery in (await claim(store)).deliveries:
+            if delivery.endpoint == await number_of(store, endpoint):
+                await record(store, delivery, 503, next_due=store.now() + MINUTE)
+            else:
+                await record(store, delivery, 200)
+        page = await store.find_tenants(TenantQuery())
+        assert (page.done, page.next_cursor) == (True, None)
+        alpha, beta, gamma = page.items
+        assert alpha == TenantStatus(tenant="Alpha", last_event_at=alpha.last_event_at)
+        assert beta == TenantStatus(
+            tenant="beta",
+            endpoints=3,
+            endpoints_failing=1,
+            endpoints_disabled=1,
+            waiting=1,
+            last_event_at=sent.timestamp,
+        )
+        assert gamma == TenantStatus(tenant="gamma", endpoints=1)
+        assert await tenants(store, failing=True) == ["beta"]
+        assert await tenants(store, failing=True, starts_with="g") == []
+
+
+async def test_tenants_are_paged_and_found_by_the_start_of_their_names(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        names = ["a", "a%", "ab", "abc", "b", "\u00e9"]
+        for name in names[::2]:
+            await add(store, name)
+        for name in names:
+            await emit(store, name)
+        for limit in (1, 2, 5, 6, 7):
+            assert await tenants(store, limit=limit) == names
+            assert await tenants(store, limit=limit, starts_with="ab") == ["ab", "abc"]
+        assert await tenants(store, starts_with="a%") == ["a%"]
+        assert await tenants(store, starts_with="c") == []

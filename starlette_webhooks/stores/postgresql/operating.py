@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event
 from starlette_webhooks.feed import CommittedEvents, Entry
-from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader, Overview, RecentEvents
+from starlette_webhooks.operations import (
+    EndpointQuery,
+    EndpointStatus,
+    EventHeader,
+    Overview,
+    RecentEvents,
+    TenantQuery,
+    TenantStatus,
+)
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.base import EventStateStore, Operations, UndeliveredStore
 from starlette_webhooks.stores.limits import LOOKED_AT
@@ -57,6 +65,10 @@ class StoredOperations(UndeliveredStore, EventStateStore, Operations, CommittedE
     async def overview(self) -> Overview:
         """See `Operations.overview`."""
         return await operations.overview(self.database, now=self.now())
+
+    async def find_tenants(self, query: TenantQuery) -> Page[TenantStatus]:
+        """See `Operations.find_tenants`."""
+        return await operations.find_tenants(self.database, query)
 
     async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
         """See `Operations.find_endpoints`."""

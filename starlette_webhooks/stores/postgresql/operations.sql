@@ -130,3 +130,51 @@ FROM owner JOIN webhooks.event ON event.tenant = owner.tenant AND event.id = %(i
 -- name: recent
 SELECT seq, id, tenant, type, timestamp, event_id, test FROM webhooks.event
 WHERE seq < %(before)s ORDER BY seq DESC LIMIT %(limit)s
+
+-- name: tenants
+-- One seek per tenant in each table.
+WITH RECURSIVE named (tenant, place) AS (
+    SELECT least(
+        (SELECT min(tenant) FROM webhooks.endpoint WHERE tenant {beyond} %(start)s),
+        (SELECT min(tenant) FROM webhooks.event WHERE tenant {beyond} %(start)s)
+    ), 1
+    UNION ALL
+    SELECT least(
+        (SELECT min(endpoint.tenant) FROM webhooks.endpoint WHERE endpoint.tenant > named.tenant),
+        (SELECT min(event.tenant) FROM webhooks.event WHERE event.tenant > named.tenant)
+    ), place + 1
+    FROM named WHERE named.tenant IS NOT NULL AND place < %(limit)s
+)
+SELECT tenant FROM named WHERE tenant IS NOT NULL LIMIT %(counted)s
+
+-- name: failing_tenants
+SELECT DISTINCT tenant FROM (
+    SELECT tenant FROM webhooks.endpoint
+    WHERE (failing_since IS NOT NULL OR disabled_reason IS NOT NULL) AND disabled_reason IS NULL LIMIT %(counted)s
+) AS failing
+WHERE tenant {beyond} %(start)s ORDER BY tenant LIMIT %(limit)s
+
+-- name: from
+>=
+
+-- name: after
+>
+
+-- name: tenant_figures
+SELECT
+    page.tenant, figures.endpoints, figures.failing, figures.disabled,
+    (SELECT count(*) FROM (
+        SELECT FROM webhooks.endpoint CROSS JOIN LATERAL (
+            SELECT FROM webhooks.delivery WHERE delivery.endpoint = endpoint.no LIMIT 1000
+        ) AS one WHERE endpoint.tenant = page.tenant LIMIT 1000
+    ) AS counted),
+    (SELECT event.timestamp FROM webhooks.event
+     WHERE event.tenant = page.tenant ORDER BY event.id DESC LIMIT 1)
+FROM ({page}) AS page
+CROSS JOIN LATERAL (
+    SELECT count(*) AS endpoints,
+        count(*) FILTER (WHERE failing_since IS NOT NULL AND disabled_reason IS NULL) AS failing,
+        count(*) FILTER (WHERE disabled_reason IS NOT NULL) AS disabled
+    FROM webhooks.endpoint WHERE endpoint.tenant = page.tenant
+) AS figures
+ORDER BY page.tenant

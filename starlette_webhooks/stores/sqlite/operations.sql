@@ -108,3 +108,52 @@ FROM owner CROSS JOIN event ON event.tenant = owner.tenant AND event.id = :id LI
 
 -- name: recent
 SELECT seq, id, tenant, type, timestamp, event_id, test FROM event WHERE seq < :before ORDER BY seq DESC LIMIT :limit
+
+-- name: tenants
+-- One seek per tenant in each table.
+WITH RECURSIVE named (tenant) AS (
+    SELECT min(tenant) FROM (
+        SELECT min(tenant) AS tenant FROM endpoint WHERE tenant {beyond} :start
+        UNION ALL
+        SELECT min(tenant) FROM event WHERE tenant {beyond} :start
+    )
+    UNION ALL
+    SELECT (
+        SELECT min(tenant) FROM (
+            SELECT min(tenant) AS tenant FROM endpoint WHERE endpoint.tenant > named.tenant
+            UNION ALL
+            SELECT min(tenant) FROM event WHERE event.tenant > named.tenant
+        )
+    )
+    FROM named WHERE named.tenant IS NOT NULL
+    LIMIT :limit
+)
+SELECT tenant FROM named WHERE tenant IS NOT NULL LIMIT :counted
+
+-- name: failing_tenants
+SELECT DISTINCT tenant FROM (
+    SELECT tenant FROM endpoint
+    WHERE (failing_since IS NOT NULL OR disabled_reason IS NOT NULL) AND disabled_reason IS NULL LIMIT :counted
+)
+WHERE tenant {beyond} :start ORDER BY tenant LIMIT :limit
+
+-- name: from
+>=
+
+-- name: after
+>
+
+-- name: tenant_figures
+SELECT
+    page.tenant,
+    (SELECT count(*) FROM endpoint WHERE endpoint.tenant = page.tenant),
+    (SELECT count(*) FROM endpoint
+     WHERE endpoint.tenant = page.tenant AND failing_since IS NOT NULL AND disabled_reason IS NULL),
+    (SELECT count(*) FROM endpoint WHERE endpoint.tenant = page.tenant AND disabled_reason IS NOT NULL),
+    (SELECT count(*) FROM (
+        SELECT 1 FROM endpoint CROSS JOIN delivery ON delivery.endpoint = endpoint.no
+        WHERE endpoint.tenant = page.tenant LIMIT 1000
+    )),
+    (SELECT timestamp FROM event WHERE event.tenant = page.tenant ORDER BY id DESC LIMIT 1)
+FROM ({page}) AS page
+ORDER BY page.tenant

@@ -11,7 +11,7 @@ from starlette_webhooks.attempts import AttemptQuery
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.backends.svix import SvixBackend
 from starlette_webhooks.exceptions import NotRunning, NotSupported
-from starlette_webhooks.operations import EndpointQuery, RecentEvents
+from starlette_webhooks.operations import EndpointQuery, RecentEvents, TenantQuery
 from starlette_webhooks.undelivered import Retried, UndeliveredCount, UndeliveredQuery
 from tests.backends.contract.conftest import KINDS
 from tests.backends.contract.support import MakeBackend, create, running, send
@@ -21,6 +21,7 @@ from tests.receivers import Receiver
 EVENT, ENDPOINT = "msg_" + "0" * 27, "ep_" + "0" * 27
 CALLS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "overview": lambda backend: backend.overview(),
+    "find_tenants": lambda backend: backend.find_tenants(TenantQuery()),
     "find_endpoints": lambda backend: backend.find_endpoints(EndpointQuery()),
     "disable_endpoint": lambda backend: backend.disable_endpoint(ENDPOINT),
     "find_event": lambda backend: backend.find_event(EVENT),
@@ -70,6 +71,7 @@ async def test_what_failed_is_retried_over_all_tenants_and_arrives(
         await fail(backend, receiver, "acme", "globex", "initech")
         assert await backend.count_undelivered(UndeliveredQuery()) == UndeliveredCount(3, exact=True)
         assert await backend.count_undelivered(UndeliveredQuery(), most=2) == UndeliveredCount(2, exact=False)
+        assert await backend.count_undelivered(UndeliveredQuery(), within=60) == UndeliveredCount(3, exact=True)
         receiver.answer = lambda request: 200
         progress: list[Retried] = []
         one = await backend.retry_undelivered(UndeliveredQuery(tenant="acme"), on_progress=progress.append)
