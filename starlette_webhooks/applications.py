@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -36,9 +36,11 @@ from starlette_webhooks.scope import DEFERRED, SERVICES
 from starlette_webhooks.telemetry import find_telemetry, watching
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
     from starlette.applications import Starlette
 
     from starlette_webhooks.backends.base import Backend
+    from starlette_webhooks.console import Authorize, Console
     from starlette_webhooks.management import TenantEndpoints
     from starlette_webhooks.operational_reader import OperationalCallback
     from starlette_webhooks.outbox import Outbox
@@ -128,6 +130,7 @@ class Webhooks:
         )
         self._asyncapi = AsyncAPIDocument(self.event_types, title=settings.portal_brand)
         self._services: Services | None = None
+        self._tasks: TaskGroup | None = None
         self._errors = RecentErrors()
         self._lifespan = SharedLifespan(self._run)
         signature = self.backend.signature_headers
@@ -184,12 +187,12 @@ class Webhooks:
             relaying = nullcontext() if self._host_outbox is None else self._host_outbox.running()
             reading = nullcontext() if self._operational is None else running_beside(self._operational.run)
             watching = running_beside(partial(services.sessions.watch, hub))
-            async with relaying, hub.running(), watching, reading:
-                self._services = services
+            async with relaying, hub.running(), watching as tasks, reading:
+                self._services, self._tasks = services, tasks
                 try:
                     yield
                 finally:
-                    self._services = None
+                    self._services = self._tasks = None
 
     def _make_services(self, hub: StreamHub, keys: Sequence[bytes]) -> Services:
         from starlette_webhooks.routes.limits import DailyQuota, RequestedDeliveries, TenantLimits
@@ -379,6 +382,30 @@ class Webhooks:
     def health_app(self) -> HealthApp:
         """Return an app with `GET /healthz` and `GET /readyz`, to mount: `Mount("/-", webhooks.health_app())`."""
         return HealthApp(self._health, (self._host_outbox or self.backend).refresh_figures, self.settings)
+
+    def console(self, *, authorize: Authorize, read_only: bool = False) -> Console:
+        """Return the console for operators, to mount: `Mount("/operate", webhooks.console(authorize=...))`.
+
+        It shows and changes the webhooks of all tenants, so it does not open for anybody by default.
+
+        Args:
+            authorize: Returns the name of the operator, or an `Operator`, or None for everybody else:
+                `(connection) -> str | Operator | None`. A sync function runs in a thread. Everybody else gets the same
+                404 as for any path that does not exist.
+            read_only: Whether all operators may only look. `Operator(name, read_only=True)` says it of one.
+
+        Raises:
+            TypeError: `authorize` is not a function.
+        """
+        from starlette_webhooks.console import Console
+
+        return Console(self, start=self._start, clock=self._now, authorize=authorize, read_only=read_only)
+
+    def _start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a task that ends with the lifespan, at the latest. It must not raise."""
+        self._running_services()
+        assert self._tasks is not None
+        self._tasks.start_soon(function)
 
     def _health(self, *, figures: bool) -> Health:
         health = self.backend.health(figures=figures)

@@ -33,6 +33,10 @@ Action: TypeAlias = Literal[
     "portal.signed_out",
     "sessions.revoked",
     "tenant.erased",
+    "payload.read",
+    "deliveries.retried",
+    "dead_letters.redriven",
+    "dead_letters.discarded",
 ]
 
 
@@ -42,12 +46,12 @@ class Actor:
 
     Attributes:
         via: `key` for an API key, `session` for a portal session, `host` for a user of the host, `code` for a call of
-            the host's own code.
-        subject: `Principal.subject`: the id of the key or user.
+            the host's own code, `operator` for someone at the console.
+        subject: `Principal.subject`: the id of the key or user. The name of an operator.
         address: The IP address of the client, from the server.
     """
 
-    via: Literal["key", "session", "host", "code"]
+    via: Literal["key", "session", "host", "code", "operator"]
     subject: str = ""
     address: str = ""
 
@@ -68,7 +72,7 @@ def record(action: Action, tenant: str, actor: Actor, **details: str | Sequence[
     """Write an entry.
 
     Args:
-        details: Fields that depend on the action: `endpoint`, `origin`, `fields`.
+        details: Fields that depend on the action: `endpoint`, `origin`, `fields`, `event`, `count`, `ids`.
     """
     if not logger.isEnabledFor(logging.INFO):
         return

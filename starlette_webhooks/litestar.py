@@ -9,7 +9,7 @@ app = Litestar([pay], plugins=[WebhooksPlugin(webhooks)])
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +32,8 @@ from starlette_webhooks.openapi import event_webhooks
 from starlette_webhooks.receiving import ReceivedWebhook, WebhookReceiver, WebhookRefused
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from starlette_webhooks.applications import Webhooks
 
 __all__ = ["WebhooksPlugin", "provide_webhook", "webhook_guard"]
@@ -46,12 +48,22 @@ class WebhooksPlugin(InitPlugin):
     Args:
         path: The mount of the routes. Litestar matches mounts by prefix, so no other path may start with it.
         portal: A second path of the portal, such as `/webhooks`. None by default.
+        mounts: Further apps by their paths: `{"/operate": webhooks.console(authorize=...)}`, or
+            `webhooks.health_app()`.
     """
 
-    def __init__(self, webhooks: Webhooks, path: str = "/api/v1/webhooks", *, portal: str | None = None) -> None:
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        path: str = "/api/v1/webhooks",
+        *,
+        portal: str | None = None,
+        mounts: Mapping[str, ASGIApp] | None = None,
+    ) -> None:
         self.webhooks = webhooks
         self.path = path
         self.portal = portal
+        self.mounts = dict(mounts or {})
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the plugin to an app."""
@@ -61,6 +73,8 @@ class WebhooksPlugin(InitPlugin):
         webhooks.portal.public_path = join_paths([base, self.path])
         if self.portal is not None:
             app_config.route_handlers.append(_mount(webhooks.portal, base, self.portal, "webhooks_portal"))
+        for number, (path, app) in enumerate(self.mounts.items()):
+            app_config.route_handlers.append(_mount(app, base, path, f"webhooks_mount_{number}"))
         # First, because middleware and lifespan managers of the host may emit.
         app_config.middleware.insert(0, DefineMiddleware(cast(Any, WebhooksMiddleware), webhooks=webhooks))
         app_config.lifespan.insert(0, cast(Any, webhooks.lifespan))

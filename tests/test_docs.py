@@ -57,7 +57,7 @@ def test_python_of_a_page_runs_from_top_to_bottom(page: Path, elsewhere: Path) -
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".client", ".fastapi", ".litestar", ".outbox", ".receiving", ".signing", ".testing"]
+    "module", ["", ".client", ".console", ".fastapi", ".litestar", ".outbox", ".receiving", ".signing", ".testing"]
 )
 def test_every_public_name_is_in_the_python_reference(module: str) -> None:
     text = (DOCS / "reference/api.md").read_text()

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from starlette_webhooks.portal.theme import favicon, theme_css
 
-__all__ = ["Asset", "Assets", "load_assets"]
+__all__ = ["Asset", "Assets", "bundle", "load_assets", "read_portal_files"]
 
 _TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
 _PAGES = ("page", "frame", "message", "enter")
@@ -70,16 +70,25 @@ class Assets:
 def load_assets(accent: str) -> Assets:
     """Read and compress the files. Blocks for some milliseconds, once per accent colour."""
     folder = files("starlette_webhooks.portal")
-    bodies = {entry.name: entry.read_bytes() for entry in folder.joinpath("static").iterdir() if entry.is_file()}
-    bodies["theme.css"] = theme_css(accent).encode()
-    bodies["icon.svg"] = favicon(accent).encode()
+    document = folder.joinpath("document.html").read_text("utf-8")
+    pages = {name: document.replace("$body", folder.joinpath(f"{name}.html").read_text("utf-8")) for name in _PAGES}
+    return bundle(read_portal_files(accent), pages)
+
+
+def read_portal_files(accent: str) -> dict[str, bytes]:
+    """Return the scripts, styles and the icon, by name. Blocks."""
+    static = files("starlette_webhooks.portal").joinpath("static").iterdir()
+    bodies = {entry.name: entry.read_bytes() for entry in static if entry.is_file()}
+    return {**bodies, "theme.css": theme_css(accent).encode(), "icon.svg": favicon(accent).encode()}
+
+
+def bundle(bodies: Mapping[str, bytes], pages: Mapping[str, str] | None = None) -> Assets:
+    """Compress files, and give all of them one version."""
     digest = hashlib.sha256()
     for name in sorted(bodies):
         digest.update(name.encode() + b"\0" + bodies[name] + b"\0")
-    document = folder.joinpath("document.html").read_text("utf-8")
-    pages = {name: document.replace("$body", folder.joinpath(f"{name}.html").read_text("utf-8")) for name in _PAGES}
     made = {name: _asset(name, body) for name, body in bodies.items() if name.rpartition(".")[2] in _TYPES}
-    return Assets(digest.hexdigest()[:16], made, pages)
+    return Assets(digest.hexdigest()[:16], made, pages or {})
 
 
 def _asset(name: str, body: bytes) -> Asset:

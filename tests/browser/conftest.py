@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,3 +63,27 @@ def visit(browser: Browser, server: Server, request: pytest.FixtureRequest) -> G
         visitor.context.close()
         visitor.api.close()
     assert [error for visitor in visitors for error in visitor.errors if "Failed to load resource" not in error] == []
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, from `AXE_CORE` or the npm registry."""
+    given = os.environ.get("AXE_CORE")
+    folder = Path(tempfile.gettempdir(), "starlette-webhooks-axe")
+    source = Path(given) if given else folder / "node_modules/axe-core/axe.min.js"
+    if not source.exists() and shutil.which("npm"):
+        folder.mkdir(exist_ok=True)
+        command = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--prefix",
+            str(folder),
+            "axe-core@4",
+        ]
+        subprocess.run(command, check=False, capture_output=True, timeout=60, cwd=folder)
+    if not source.exists():
+        pytest.skip("axe-core is not installed.")
+    return source.read_text()

@@ -9,6 +9,7 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from starlette_webhooks import APIKeys, EventType, Principal, Webhooks, WebhooksMiddleware
+from starlette_webhooks.console import Operator
 from starlette_webhooks.environment import load_settings
 
 READ, WRITE = "webhooks:read", "webhooks:write"
@@ -57,6 +58,12 @@ def by_key(key: str) -> Principal | None:
 webhooks = Webhooks(event_types=EVENT_TYPES, authenticate=APIKeys(by_key, fallback=by_cookie), settings=load_settings())
 
 
+def by_operator(connection: HTTPConnection) -> Operator | None:
+    """Read the operator from the cookie `operator`, which is `<name>:<read or write>`. For tests only."""
+    name, _, access = connection.cookies.get("operator", "").partition(":")
+    return Operator(name, read_only=access == "read") if name else None
+
+
 async def emit(request: Request) -> Response:
     """Emit the event of the request."""
     body = await request.json()
@@ -75,6 +82,7 @@ host = Starlette(
         Route("/streams", streams),
         Mount(MOUNT, webhooks),
         Mount("/settings/webhooks", webhooks.portal),
+        Mount("/operate", webhooks.console(authorize=by_operator)),
     ]
 )
 

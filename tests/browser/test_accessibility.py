@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -16,30 +11,6 @@ from tests.browser.host import MOUNT
 from tests.browser.visitor import PAGES, Visit
 from tests.eventually import wait_for
 from tests.receivers import Receiver
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The source of axe-core, from `AXE_CORE` or the npm registry."""
-    given = os.environ.get("AXE_CORE")
-    folder = Path(tempfile.gettempdir(), "starlette-webhooks-axe")
-    source = Path(given) if given else folder / "node_modules/axe-core/axe.min.js"
-    if not source.exists() and shutil.which("npm"):
-        folder.mkdir(exist_ok=True)
-        command = [
-            "npm",
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--prefix",
-            str(folder),
-            "axe-core@4",
-        ]
-        subprocess.run(command, check=False, capture_output=True, timeout=60, cwd=folder)
-    if not source.exists():
-        pytest.skip("axe-core is not installed.")
-    return source.read_text()
 
 
 def test_an_endpoint_can_be_added_and_tested_with_the_keyboard_only(visit: Visit, receiver: Receiver) -> None:

@@ -1,0 +1,40 @@
+"""Attempts, as the pages of endpoints and events list them."""
+
+from __future__ import annotations
+
+from starlette_webhooks.attempts import Attempt
+from starlette_webhooks.console.html import Child, Markup, tag
+from starlette_webhooks.console.parts import pill
+from starlette_webhooks.console.visit import Visit
+from starlette_webhooks.endpoints import without_query
+
+__all__ = ["answer", "attempt_pill", "event_link", "shown_url", "tenant_link"]
+
+
+def attempt_pill(attempt: Attempt) -> Markup:
+    """Return the result of an attempt."""
+    if attempt.status == "success":
+        return pill("good", f"HTTP {attempt.status_code}")
+    return pill("bad", f"HTTP {attempt.status_code}" if attempt.status_code else "No response")
+
+
+def answer(status_code: int, error: str) -> str:
+    """Return the last answer in words."""
+    return f"HTTP {status_code}" if status_code else error or "No response"
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without its query, which may contain a secret of the customer."""
+    shown = without_query(url)
+    return shown if shown == url else f"{shown}?…"
+
+
+def event_link(visit: Visit, event_id: str, event_type: str) -> list[Child]:
+    """Return a link to an event, with its id below."""
+    link = tag("a", event_type, href=visit.link("events", event_id), class_="strong break")
+    return [link, tag("div", tag("span", event_id, class_="mono break"), class_="under")]
+
+
+def tenant_link(visit: Visit, tenant: str) -> Markup:
+    """Return a link to the endpoints of a tenant."""
+    return tag("a", tenant, href=visit.link("endpoints", tenant=tenant), class_="break")

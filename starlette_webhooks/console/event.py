@@ -1,0 +1,134 @@
+"""One event of any tenant with its attempts. Its payload is shown on request only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from starlette.responses import Response
+
+from starlette_webhooks.attempts import Attempt, AttemptQuery
+from starlette_webhooks.console.attempts import attempt_pill, shown_url, tenant_link
+from starlette_webhooks.console.html import Child, Markup, tag
+from starlette_webhooks.console.layout import page
+from starlette_webhooks.console.parts import (
+    blank,
+    button,
+    card,
+    counted,
+    facts,
+    link_button,
+    moment,
+    pill,
+    post,
+    table,
+)
+from starlette_webhooks.console.visit import Visit
+from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import NotFound
+
+__all__ = ["show_event", "show_payload"]
+
+_ATTEMPTS = 250
+_SHOWN = 100_000
+
+
+async def show_event(visit: Visit) -> Response:
+    """Show an event without its payload."""
+    return await _show(visit, await _event(visit), whole=False)
+
+
+async def show_payload(visit: Visit) -> Response:
+    """Show an event with its payload and with what receivers answered, and record that."""
+    event = await _event(visit)
+    visit.record("payload.read", event.tenant, event=event.id)
+    return await _show(visit, event, whole=True)
+
+
+async def _event(visit: Visit) -> Event:
+    event = await visit.backend.find_event(visit.params[0])
+    if event is None:
+        raise NotFound("There is no such event, or it is no longer stored.")
+    return event
+
+
+async def _show(visit: Visit, event: Event, *, whole: bool) -> Response:
+    found = await visit.backend.list_attempts(event.tenant, AttemptQuery(event_id=event.id, limit=_ATTEMPTS))
+    return page(
+        visit,
+        event.type,
+        card("Event", facts(_facts(visit, event))),
+        card("Payload", _payload(visit, event, whole=whole)),
+        tag("h2", "Deliveries"),
+        _deliveries(visit, event, found.items, whole=whole),
+        None if found.done else tag("p", f"Only the last {_ATTEMPTS} attempts are shown.", class_="note"),
+        lead=[tag("span", event.id, class_="mono break"), " ", pill("quiet", "Test") if event.test else None],
+        above=("Events", visit.link("events")),
+        actions=link_button("Undelivered of this tenant", visit.link("undelivered", tenant=event.tenant)),
+    )
+
+
+def _facts(visit: Visit, event: Event) -> list[tuple[str, Child] | None]:
+    return [
+        ("Tenant", tenant_link(visit, event.tenant)),
+        ("Time", moment(event.timestamp)),
+        ("Your event id", tag("span", event.event_id, class_="mono break")),
+        ("Channels", ", ".join(event.channels)) if event.channels else None,
+        ("Size", counted(len(event.payload), "byte")),
+    ]
+
+
+def _payload(visit: Visit, event: Event, *, whole: bool) -> Child:
+    if not whole:
+        return [
+            tag("p", "Payloads and answers are data of your customers. Looking at them is recorded.", class_="note"),
+            post(visit.link("events", event.id, "payload"), button("Show payload and answers", small=True)),
+        ]
+    text = json.dumps(json.loads(event.payload), indent=2, ensure_ascii=False)
+    cut = None
+    if len(text) > _SHOWN:
+        text, cut = text[:_SHOWN], tag("p", "Only the start is shown.", class_="note")
+    return [tag("pre", text, class_="code-text code", tabindex="0", role="group", aria_label="Payload"), cut]
+
+
+def _deliveries(visit: Visit, event: Event, attempts: Sequence[Attempt], *, whole: bool) -> Child:
+    groups: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        groups.setdefault(attempt.endpoint_id, []).append(attempt)
+    if not groups:
+        return blank("No attempts yet", "No endpoint should receive it, or its first attempts are still waiting.")
+    return [_delivery(visit, one, whole=whole) for one in groups.values()]
+
+
+def _delivery(visit: Visit, attempts: Sequence[Attempt], *, whole: bool) -> Markup:
+    last = attempts[0]
+    url = shown_url(last.url)
+    link = tag("a", url, href=visit.link("endpoints", last.endpoint_id), class_="strong break")
+    heads = (("Attempt", "fit"), ("Result", ""), ("Duration", "number wide"), ("Time", "fit"))
+    rows: list[list[Child]] = [
+        [
+            f"#{one.number}",
+            [attempt_pill(one), _answer(one, whole=whole)],
+            f"{one.duration_ms:,} ms",
+            moment(one.timestamp),
+        ]
+        for one in attempts
+    ]
+    head = tag("h3", link, " ", _state(last))
+    return tag("article", head, table(f"Attempts to {url}", heads, rows), class_="delivery")
+
+
+def _answer(attempt: Attempt, *, whole: bool) -> Child:
+    if attempt.error:
+        return tag("div", attempt.error, class_="under")
+    if whole and attempt.response:
+        return tag("pre", attempt.response, class_="code-text code answer")
+    return None
+
+
+def _state(last: Attempt) -> Child:
+    if last.status == "success":
+        return pill("good", "Delivered")
+    if last.next_attempt_at is None:
+        return pill("bad", "Given up")
+    return [pill("warn", "Retrying"), " next ", moment(last.next_attempt_at, ago=True)]

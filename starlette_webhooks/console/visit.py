@@ -1,0 +1,118 @@
+"""One request of an operator, and what the pages need to answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from urllib.parse import parse_qsl, quote, urlencode
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+
+from starlette_webhooks.audit import Action, record
+from starlette_webhooks.console.operators import Operator, actor_of_operator
+from starlette_webhooks.exceptions import InvalidRequest
+
+if TYPE_CHECKING:
+    from starlette_webhooks.backends.base import Backend
+    from starlette_webhooks.dead_letters import DeadLetter
+    from starlette_webhooks.health import Health
+    from starlette_webhooks.portal.assets import Assets
+    from starlette_webhooks.settings import WebhooksSettings
+    from starlette_webhooks.types import Clock
+
+__all__ = ["ConsoleHost", "Start", "Visit", "read_form"]
+
+_MAX_FORM = 65_536
+
+
+class ConsoleHost(Protocol):
+    """What the console needs from `Webhooks`."""
+
+    backend: Backend
+    settings: WebhooksSettings
+
+    def health(self) -> Health:
+        """Return the state of the backend and this process."""
+
+    async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Return dead letters."""
+
+    async def redrive_dead_letters(self, tenant: str | None = None, *, ids: Collection[str] | None = None) -> int:
+        """Queue dead letters again."""
+
+    async def discard_dead_letters(self, ids: Collection[str]) -> int:
+        """Delete dead letters."""
+
+
+Start: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+"""Starts a task that ends with the lifespan of `Webhooks`, at the latest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One request to the console. All URLs that it returns are relative, so that they work behind any proxy.
+
+    Attributes:
+        start: Starts a task in the background.
+        clock: Seconds since the epoch.
+        path: The path below the console, without its first slash.
+        params: The parts of the path that vary, such as an id.
+        form: The fields of the submitted form. Empty for `GET`.
+    """
+
+    request: Request
+    operator: Operator
+    host: ConsoleHost
+    start: Start
+    clock: Clock
+    assets: Assets
+    path: str
+    params: tuple[str, ...] = ()
+    form: Mapping[str, str] = field(default_factory=dict)
+
+    def matched(self, params: tuple[str, ...], form: Mapping[str, str]) -> Visit:
+        """Return the visit with the parts of its path and the fields of its form."""
+        return replace(self, params=params, form=form)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend."""
+        return self.host.backend
+
+    def query(self, name: str) -> str:
+        """Return a parameter of the query, or an empty string."""
+        return self.request.query_params.get(name, "").strip()
+
+    def link(self, *parts: str, **query: str | None) -> str:
+        """Return a URL below the console, relative to the browser's address."""
+        above = "../" * self.path.count("/") or "./"
+        kept = {name: value for name, value in query.items() if value}
+        return above + "/".join(quote(part, safe="") for part in parts) + (f"?{urlencode(kept)}" if kept else "")
+
+    def redirect(self, *parts: str, **query: str | None) -> Response:
+        """Return a redirect to a page of the console, after an action."""
+        return RedirectResponse(self.link(*parts, **query), 303)
+
+    def record(self, action: Action, tenant: str, **details: str | Sequence[str]) -> None:
+        """Write an entry of the audit log."""
+        record(action, tenant, actor_of_operator(self.request, self.operator), **details)
+
+
+async def read_form(request: Request, timeout: float) -> Mapping[str, str]:
+    """Return the submitted form fields.
+
+    Raises:
+        InvalidRequest: The body is too large, too slow, or not a form.
+    """
+    body = b""
+    with suppress(ClientDisconnect), anyio.move_on_after(timeout):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_FORM:
+                raise InvalidRequest("The form is too large.")
+        return dict(parse_qsl(body.decode("latin-1")))
+    raise InvalidRequest("The form did not arrive in time.")
