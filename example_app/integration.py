@@ -18,12 +18,12 @@ from starlette_webhooks.exceptions import Forbidden
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-__all__ = ["authorize", "refuse_other_sites", "signed_in", "take_stripe", "webhooks", "workspace"]
+__all__ = ["authorize", "operator", "refuse_other_sites", "signed_in", "take_stripe", "webhooks", "workspace"]
 
 _PRINCIPAL = "example_app.principal"
 _STRIPE_SECRET = os.environ.get("STRIPE_WEBHOOK_SECRET", "")
 
-# The passwords are `ada-demo` and `grace-demo`.
+# The passwords are `ada-demo`, `grace-demo` and `olga-demo`.
 DEMO_USERS = [
     User(
         "user_ada",
@@ -39,11 +39,21 @@ DEMO_USERS = [
         "e9f9778032f380a77b52b9eda33c95f7:355d4e45e81ee75f042be0c3d0944f775265a5a15b8ec641ef678ebd236aa985"
         "81cc858ebbf2d7f61403d66ce20621825f3e7078bf26ab085e87b1a0d526e234",
     ),
+    User(
+        "user_olga",
+        "Olga",
+        "olga@example.com",
+        "eb0e011805fa2577e4ae464fdf58cc5f:04eee667a916383b536051036b4454552668c8cac9085cbd826656a9b70aa0a6"
+        "b646474e745500bd404caa020cbeeaee9748035d722143113e251aa131536855",
+    ),
 ]
 
 workspace = Workspace(DEMO_USERS)
 if demo_key := os.environ.get("EXAMPLE_API_KEY"):
     workspace.create_key("user_ada", NewKey(name="demo"), demo_key)
+
+# For this demo only: her password is in the source. Let your staff sign in as they do elsewhere.
+DEMO_OPERATOR = "user_olga"
 
 
 def by_key(secret: str) -> Principal | None:
@@ -61,6 +71,12 @@ def by_session(connection: HTTPConnection) -> Principal | None:
 def signed_in(scope: Scope) -> User | None:
     """Return the user of the session, or None."""
     return workspace.user((scope.get("session") or {}).get("user"))
+
+
+def operator(connection: HTTPConnection) -> str | None:
+    """Return the operator who may open the console. Customers may not."""
+    user = signed_in(connection.scope)
+    return user.email if user and user.id == DEMO_OPERATOR else None
 
 
 authenticate = APIKeys(by_key, fallback=by_session)

@@ -68,7 +68,14 @@ app = Litestar(
     [create_key, revoke_key, get_documents, post_document, stripe, asgi(["/", "/session"], copy_scope=True)(site)],
     dependencies={"session": Provide(provide_session)},
     lifespan=[lifespan],
-    plugins=[WebhooksPlugin(integration.webhooks, "/api/v1/webhooks", portal="/webhooks")],
+    plugins=[
+        WebhooksPlugin(
+            integration.webhooks,
+            "/api/v1/webhooks",
+            portal="/webhooks",
+            mounts={"/operate": integration.webhooks.console(authorize=integration.operator)},
+        )
+    ],
     middleware=[DefineMiddleware(cast(Any, Sessions))],
     exception_handlers={Refused: lambda request, error: Response(error.document, status_code=error.status)},
 )

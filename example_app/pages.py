@@ -107,6 +107,7 @@ def sign_in() -> str:
         "<header><strong>Folio</strong></header>",
         """<section><h1>Sign in</h1>
         <p>Try <code>ada@example.com</code> with the password <code>ada-demo</code>.</p>
+        <p>In this demo only, <code>olga@example.com</code> with <code>olga-demo</code> may open the console.</p>
         <form data-method="POST" data-path="session">
         <label>Email <input name="email" type="email" autocomplete="username" required></label>
         <label>Password <input name="password" type="password" autocomplete="current-password" required></label>
@@ -114,9 +115,10 @@ def sign_in() -> str:
     )
 
 
-def home(user: User, keys: Iterable[APIKey], documents: Iterable[Document]) -> str:
-    """Return the page of a user."""
-    header = f"""<header><strong>Folio</strong><a href="webhooks/">Webhooks</a><span>{escape(user.name)}</span>
+def home(user: User, keys: Iterable[APIKey], documents: Iterable[Document], *, operates: bool) -> str:
+    """Return the page of a user. `operates` adds a link to the operator's console."""
+    console = '<a href="operate/">Console</a>' if operates else ""
+    header = f"""<header><strong>Folio</strong>{console}<a href="webhooks/">Webhooks</a><span>{escape(user.name)}</span>
     <form data-method="DELETE" data-path="session"><button>Sign out</button><output></output></form></header>"""
     return _page(header, _documents(documents) + _keys(keys) + _EVENTS)
 

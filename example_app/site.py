@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from example_app import pages
 from example_app.documents import list_documents, transaction
-from example_app.integration import refuse_other_sites, signed_in, workspace
+from example_app.integration import operator, refuse_other_sites, signed_in, workspace
 from example_app.workspace import Credentials, Refused, parse
 
 __all__ = ["Sessions", "refuse", "site"]
@@ -47,7 +47,9 @@ async def home(request: Request) -> Response:
         return HTMLResponse(pages.sign_in(), headers=pages.HEADERS)
     async with transaction() as session:
         documents = await list_documents(session, user.id)
-    return HTMLResponse(pages.home(user, workspace.keys(user.id), documents), headers=pages.HEADERS)
+    operates = operator(request) is not None
+    page = pages.home(user, workspace.keys(user.id), documents, operates=operates)
+    return HTMLResponse(page, headers=pages.HEADERS)
 
 
 async def sign_in(request: Request) -> Response:

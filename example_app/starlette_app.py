@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from example_app.documents import NewDocument, create_document, lifespan, list_documents, transaction
-from example_app.integration import authorize, take_stripe, webhooks, workspace
+from example_app.integration import authorize, operator, take_stripe, webhooks, workspace
 from example_app.site import Sessions, refuse, site
 from example_app.workspace import NewKey, Refused, parse
 from starlette_webhooks import WebhooksMiddleware, WebhooksRequest
@@ -57,6 +57,7 @@ app = Starlette(
         Route("/stripe/webhook", stripe, methods=["POST"]),
         Mount("/api/v1/webhooks", webhooks),
         Mount("/webhooks", webhooks.portal),
+        Mount("/operate", webhooks.console(authorize=operator)),
         Mount("/", site),
     ],
     exception_handlers={Refused: refuse},
