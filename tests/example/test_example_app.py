@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -408,3 +409,19 @@ def test_server_stops_immediately_even_if_a_stream_is_open(host: str, tmp_path: 
         with plain.stream("GET", f"{server.url}{HOOKS}/events/stream", headers=headers, timeout=5) as stream:
             assert next(stream.iter_lines()).startswith("retry:")
             server.stop(timeout=5)
+
+
+def test_the_console_opens_for_the_demo_operator_and_for_nobody_else(base: str, browser: httpx.Client) -> None:
+    for path in ("/operate", "/operate/", "/operate/endpoints"):
+        assert browser.get(path).status_code == 404
+    with httpx.Client(base_url=base, verify=False, headers={"Origin": base}, follow_redirects=True) as olga:
+        olga.post("/session", json={"email": "olga@example.com", "password": "olga-demo"}).raise_for_status()
+        assert '<a href="operate/">' in olga.get("/").text
+        overview = olga.get("/operate/")
+        assert "Overview" in overview.text
+        (style,) = re.findall(r'href="\./(static/\w+/console\.css)"', overview.text)
+        assert olga.get(f"/operate/{style}").status_code == 200
+        assert "Olga" not in olga.get("/operate/tenants").text
+        assert olga.post("/operate/endpoints/ep_none/disable").status_code == 404
+        assert olga.post("/operate/endpoints/ep_none/disable", headers={"Origin": "http://evil"}).status_code == 403
+    assert '<a href="operate/">' not in browser.get("/").text
