@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from starlette_webhooks.delivery.limits import Limits
+from starlette_webhooks.delivery.pacing import Pace
 from starlette_webhooks.delivery.ready import Ready
 from starlette_webhooks.delivery.slots import SlotRequest
 from starlette_webhooks.delivery.store import DeliveryStore
@@ -24,14 +25,22 @@ class Agenda:
     Args:
         monotonic: Seconds of a clock that only moves forward.
         scan_every: Seconds between two scans of all endpoints.
+        unproven: See `ClaimRequest`.
     """
 
     def __init__(
-        self, store: DeliveryStore, limits: Limits, *, monotonic: Callable[[], float], scan_every: float
+        self,
+        store: DeliveryStore,
+        limits: Limits,
+        *,
+        monotonic: Callable[[], float],
+        scan_every: float,
+        unproven: Pace | None,
     ) -> None:
         self._store = store
         self._limits = limits
         self._monotonic = monotonic
+        self._unproven = unproven
         self._ready = Ready(limits)
         # `_timed` has the earliest time of each endpoint. Later timers of an endpoint expire without effect.
         self._timers: list[tuple[float, int]] = []
@@ -119,7 +128,7 @@ class Agenda:
         after: int | None = self._scan_after
         urgent: Sequence[int] = ()
         while after is not None and not self._ready.full:
-            page = await self._store.due(after=after, due_by=due_by)
+            page = await self._store.due(after=after, due_by=due_by, unproven=self._unproven)
             urgent = page.urgent
             for found in page.endpoints:
                 if found.failing:

@@ -53,6 +53,7 @@ class Holds:
         paused_at: When its receiver asked for a pause.
         paused_until: When that pause ends.
         proven: Whether its server has accepted a delivery. If not, it is called slowly.
+        unproven: The pace of a server that has not. None for no pace.
     """
 
     rate_limit: int | None = None
@@ -60,6 +61,7 @@ class Holds:
     paused_at: int = 0
     paused_until: int = 0
     proven: bool = True
+    unproven: Pace | None = UNPROVEN
 
     @classmethod
     def of(
@@ -70,17 +72,20 @@ class Holds:
         paced_until: float,
         paused_at: int,
         paused_until: int,
+        *,
+        unproven: Pace | None,
     ) -> Self:
         """Return the holds of an endpoint from its columns.
 
         Args:
             proven_server: The server that has accepted a delivery to this endpoint, or None.
         """
-        return cls(rate_limit, paced_until, paused_at, paused_until, is_proven(url, proven_server))
+        return cls(rate_limit, paced_until, paused_at, paused_until, is_proven(url, proven_server), unproven)
 
-    def pace(self, unproven: Pace | None = UNPROVEN) -> Pace | None:
-        """Return the pace of deliveries, or None."""
-        return pace_of(self.rate_limit, None if self.proven else unproven)
+    @property
+    def pace(self) -> Pace | None:
+        """The pace of deliveries, or None."""
+        return pace_of(self.rate_limit, None if self.proven else self.unproven)
 
     def until(self, now: int) -> float:
         """Return when the next attempt may start; 0 for now.
@@ -95,7 +100,7 @@ class Holds:
         """Return when the pace allows the next attempt, regardless of pauses; 0 for now."""
         if self.paced_until <= now:
             return self.paced_until
-        pace = self.pace()
+        pace = self.pace
         if pace is None or self.paced_until > now + pace.interval + _TOLERANCE:
             return 0.0
         return self.paced_until
@@ -131,13 +136,12 @@ class ClaimPlan:
     slots: Mapping[int, int]
     candidates: Mapping[int, Candidate]
     urgent: bool = False
-    unproven: Pace | None = UNPROVEN
     waiting: list[tuple[float, int]] = field(default_factory=list)
     failing: list[int] = field(default_factory=list)
 
     def pace(self, endpoint: int) -> Pace | None:
         """Return the pace of an endpoint, or None."""
-        return self.candidates[endpoint].holds.pace(self.unproven)
+        return self.candidates[endpoint].holds.pace
 
     def paces(self, leased: Mapping[int, int]) -> dict[int, float]:
         """Return the new `paced_until` of endpoints with a pace, to be stored for all processes.
@@ -173,7 +177,9 @@ class ClaimPlan:
         return claim
 
 
-def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int, urgent: Sequence[int]) -> DuePage:
+def due_page(
+    rows: Sequence[Sequence[Any]], *, due_by: int, now: int, urgent: Sequence[int], unproven: Pace | None
+) -> DuePage:
     """Return which of the endpoints that a store looked at are due by then.
 
     Args:
@@ -184,7 +190,7 @@ def due_page(rows: Sequence[Sequence[Any]], *, due_by: int, now: int, urgent: Se
     found = []
     for endpoint, first, failing, *holds in rows:
         if first is not None and first <= due_by:
-            at = max(first, Holds.of(*holds).until(now))
+            at = max(first, Holds.of(*holds, unproven=unproven).until(now))
             if at <= due_by:
                 found.append(DueEndpoint(endpoint, at, bool(failing)))
     return DuePage(found, rows[-1][0], urgent)
@@ -209,7 +215,7 @@ def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimP
     """
     now, urgent = request.now, request.urgent
     known = {candidate.endpoint: candidate for candidate in candidates}
-    plan = ClaimPlan(now, {}, {}, urgent, request.unproven)
+    plan = ClaimPlan(now, {}, {}, urgent)
     ready: dict[int, Candidate] = {}
     granted: list[SlotRequest] = []
     for slot_request in request.requests:
@@ -228,7 +234,7 @@ def plan_claim(request: ClaimRequest, candidates: Iterable[Candidate]) -> ClaimP
             continue
         ready[candidate.endpoint] = candidate
         slots = slot_request.slots
-        pace = None if urgent else candidate.holds.pace(request.unproven)
+        pace = None if urgent else candidate.holds.pace
         if pace is not None:
             slots = min(slots, pace.allowed(candidate.holds.paced(now), now))
         granted.append(replace(slot_request, tenant=candidate.tenant, lane=lane, slots=slots))

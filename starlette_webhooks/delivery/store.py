@@ -7,6 +7,7 @@ from typing import Protocol
 
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
+from starlette_webhooks.delivery.pacing import UNPROVEN, Pace
 
 __all__ = ["DeliveryListener", "DeliveryStore"]
 
@@ -38,11 +39,14 @@ class DeliveryStore(Protocol):
     def now(self) -> int:
         """Return the time by the store's clock, in milliseconds since the epoch."""
 
-    async def due(self, *, after: int, due_by: int) -> DuePage:
+    async def due(self, *, after: int, due_by: int, unproven: Pace | None = UNPROVEN) -> DuePage:
         """Return the next enabled endpoints, by number above `after`, that have a delivery due by then.
 
         An endpoint that its pace or `Retry-After` delays is due when that ends (see `claims.Holds`). Each page also
         names the enabled endpoints with urgent deliveries that are due now: those requested by a test or a resend.
+
+        Args:
+            unproven: See `ClaimRequest`.
         """
 
     async def claim(self, request: ClaimRequest) -> Claim:

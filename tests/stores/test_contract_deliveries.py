@@ -309,6 +309,17 @@ async def test_an_endpoint_is_called_slowly_until_its_server_accepts_a_delivery(
         assert all(one.proven for one in rest)
 
 
+async def test_a_process_without_that_pace_does_not_wait_for_what_another_one_stored(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        number = await number_of(store, await add(store))
+        await store.submit([event() for _ in range(30)]).wait()
+        assert len((await claim(store, number, each=30, unproven=UNPROVEN)).deliveries) == 10
+        assert (await store.due(after=0, due_by=store.now())).endpoints == []
+        found = (await store.due(after=0, due_by=store.now(), unproven=None)).endpoints
+        assert [one.endpoint for one in found] == [number]
+        assert len((await claim(store, number, each=30)).deliveries) == 20
+
+
 async def test_another_server_has_to_accept_a_delivery_itself(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         endpoint = await add(store, url="https://example.com/hook")

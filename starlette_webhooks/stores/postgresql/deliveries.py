@@ -23,6 +23,7 @@ from starlette_webhooks.delivery.claims import (
     plan_claim,
 )
 from starlette_webhooks.delivery.deliveries import Claim, DuePage, LeasedDelivery
+from starlette_webhooks.delivery.pacing import UNPROVEN, Pace
 from starlette_webhooks.stores.limits import DUE_ENDPOINTS, STAMPED_AHEAD
 from starlette_webhooks.stores.postgresql.connection import Row
 from starlette_webhooks.stores.postgresql.database import Database
@@ -46,6 +47,7 @@ async def due(
     after: int,
     due_by: int,
     now: int,
+    unproven: Pace | None = UNPROVEN,
     endpoints: int = DUE_ENDPOINTS,
 ) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
@@ -58,7 +60,7 @@ async def due(
     *_, urgent, handovers, outbox = rows[0]
     polling.saw(handovers, outbox)
     polling.scanned(current_time() - began)
-    return due_page([row[:-3] for row in rows], due_by=due_by, now=now, urgent=urgent)
+    return due_page([row[:-3] for row in rows], due_by=due_by, now=now, urgent=urgent, unproven=unproven)
 
 
 async def claim(database: Database, floors: Floors, request: ClaimRequest) -> Claim:
@@ -75,7 +77,7 @@ async def claim(database: Database, floors: Floors, request: ClaimRequest) -> Cl
         number, identifier, tenant, url, headers, failing, first, keys, *holds = row
         if not request.urgent:
             floors.claimed(number, first, request.now)
-        candidate = Candidate(number, tenant, first, failing, Holds.of(url, *holds))
+        candidate = Candidate(number, tenant, first, failing, Holds.of(url, *holds, unproven=request.unproven))
         candidates.append(candidate)
         secrets = tuple(keys.split(" "))
         targets[number] = Target(identifier, tenant, url, json.loads(headers), secrets, candidate.holds.proven)

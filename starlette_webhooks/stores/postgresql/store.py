@@ -14,6 +14,7 @@ from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
+from starlette_webhooks.delivery.pacing import UNPROVEN, Pace
 from starlette_webhooks.delivery.store import DeliveryListener
 from starlette_webhooks.endpoints import EndpointStats
 from starlette_webhooks.events import Event, EventQuery
@@ -308,10 +309,10 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
 
     # Deliveries
 
-    async def due(self, *, after: int, due_by: int) -> DuePage:
+    async def due(self, *, after: int, due_by: int, unproven: Pace | None = UNPROVEN) -> DuePage:
         """See `DeliveryStore.due`."""
         shared = (self.database, self._floors, self._polling)
-        return await deliveries.due(*shared, after=after, due_by=due_by, now=self.now())
+        return await deliveries.due(*shared, after=after, due_by=due_by, now=self.now(), unproven=unproven)
 
     async def claim(self, request: ClaimRequest) -> Claim:
         """See `DeliveryStore.claim`."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from starlette_webhooks.delivery.claims import Candidate, ClaimPlan, ClaimRequest, Holds, due_page, plan_claim
 from starlette_webhooks.delivery.deliveries import Claim, DuePage, LeasedDelivery
+from starlette_webhooks.delivery.pacing import UNPROVEN, Pace
 from starlette_webhooks.stores.limits import DUE_ENDPOINTS, STAMPED_AHEAD
 from starlette_webhooks.stores.sqlite.queries import in_one_row, load_queries
 from starlette_webhooks.stores.targets import Target
@@ -29,11 +30,17 @@ _EVENTS_AT_ONCE = 32
 
 
 def due(
-    connection: sqlite3.Connection, *, after: int = 0, due_by: int, now: int, endpoints: int = DUE_ENDPOINTS
+    connection: sqlite3.Connection,
+    *,
+    after: int = 0,
+    due_by: int,
+    now: int,
+    unproven: Pace | None = UNPROVEN,
+    endpoints: int = DUE_ENDPOINTS,
 ) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
     rows = connection.execute(_QUERIES["due"], {"after": after, "endpoints": endpoints}).fetchall()
-    return due_page(rows, due_by=due_by, now=now, urgent=_urgent(connection, now))
+    return due_page(rows, due_by=due_by, now=now, urgent=_urgent(connection, now), unproven=unproven)
 
 
 def _urgent(connection: sqlite3.Connection, now: int) -> list[int]:
@@ -50,7 +57,8 @@ def claim(connection: sqlite3.Connection, *, request: ClaimRequest) -> Claim:
     targets = {}
     for no, identifier, tenant, url, headers, failing, first, *holds in in_one_row(connection, statement, (numbers,)):
         if first is not None:
-            candidates.append(Candidate(no, tenant, first, bool(failing), Holds.of(url, *holds)))
+            known = Holds.of(url, *holds, unproven=request.unproven)
+            candidates.append(Candidate(no, tenant, first, bool(failing), known))
             targets[no] = (identifier, tenant, url, headers)
     plan = plan_claim(request, candidates)
     leased = _lease(connection, plan, request.lease)

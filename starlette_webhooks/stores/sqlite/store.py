@@ -18,6 +18,7 @@ from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.deliveries import Claim, DisabledEndpoint, DuePage, LeasedDelivery, Outcome
+from starlette_webhooks.delivery.pacing import UNPROVEN, Pace
 from starlette_webhooks.delivery.store import DeliveryListener
 from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.events import Event, EventQuery
@@ -286,9 +287,11 @@ class SQLiteStore(StoredOperations, Store):
 
     # Deliveries
 
-    async def due(self, *, after: int, due_by: int) -> DuePage:
+    async def due(self, *, after: int, due_by: int, unproven: Pace | None = UNPROVEN) -> DuePage:
         """See `DeliveryStore.due`."""
-        return await self.database.read(partial(deliveries.due, after=after, due_by=due_by, now=self.now()))
+        return await self.database.read(
+            partial(deliveries.due, after=after, due_by=due_by, now=self.now(), unproven=unproven)
+        )
 
     async def claim(self, request: ClaimRequest) -> Claim:
         """See `DeliveryStore.claim`."""
