@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from anyio import CapacityLimiter, to_thread
 
 from starlette_webhooks.backends.svix.errors import Answer, SvixUnavailable, translate
 from starlette_webhooks.backends.svix.sdk import base_url, make_sdk
+from starlette_webhooks.budget import Budget
 from starlette_webhooks.delivery.retry import parse_retry_after
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 
@@ -42,6 +44,7 @@ _OFFSET_AGE = 300.0
 _CLOUD = "svix.com"
 
 _answer: ContextVar[Answer | None] = ContextVar("starlette_webhooks.svix.answer", default=None)
+_for_relay: ContextVar[bool] = ContextVar("starlette_webhooks.svix.for_relay", default=False)
 
 
 def _is_self_hosted(url: str | None) -> bool:
@@ -50,7 +53,7 @@ def _is_self_hosted(url: str | None) -> bool:
 
 
 class SvixClient:
-    """Calls Svix.
+    """Calls Svix. Tenants share the calls at a time fairly, and the relay has as many of its own.
 
     Attributes:
         sdk: For calls with a waiting caller. It retries a few times within the deadline.
@@ -77,7 +80,8 @@ class SvixClient:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Keep connections to Svix open. Does not call Svix."""
-        self._limiter = CapacityLimiter(self._settings.svix_concurrency)
+        self._slots = Budget(self._settings.svix_concurrency)
+        self._relay_slots = CapacityLimiter(self._settings.svix_concurrency)
         # The import takes half a second, and creating the TLS context also takes time.
         http = await to_thread.run_sync(self._build)
         try:
@@ -93,7 +97,7 @@ class SvixClient:
 
         # Loads all models, which the first call would otherwise import on the event loop.
         importlib.import_module("svix.models")
-        most = self._settings.svix_concurrency
+        most = 2 * self._settings.svix_concurrency
         http = httpx.AsyncClient(
             timeout=self._settings.svix_timeout,
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE),
@@ -140,21 +144,53 @@ class SvixClient:
         """Return the least possible time at Svix, in seconds since the epoch."""
         return self._time.now() if self._offset is None else self._time.monotonic() + self._offset
 
+    @contextmanager
+    def for_relay(self) -> Iterator[None]:
+        """Let the calls of the block use the slots of the relay, which calls of customers cannot occupy."""
+        token = _for_relay.set(True)
+        try:
+            yield
+        finally:
+            _for_relay.reset(token)
+
     async def call(self, operation: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the SDK, with at most `svix_concurrency` calls at a time and within `svix_timeout` seconds.
 
         Raises:
+            BackendUnavailable: Earlier calls of the same tenant, or of many others, have taken too long.
             SvixUnavailable: The call may succeed later: network, timeout, 429, 5xx, a key that is not accepted.
             SvixRefused: The call will not succeed. `Missing` if an object does not exist.
         """
         if self._http is None:
             raise NotRunning
+        deadline = anyio.current_time() + self._settings.svix_timeout
+        # All calls for one tenant begin with the uid of its application.
+        tenant = args[0] if args and isinstance(args[0], str) else ""
+        async with self._slot(tenant, deadline):
+            return await self._call(partial(operation, *args, **kwargs), deadline)
+
+    @asynccontextmanager
+    async def _slot(self, tenant: str, deadline: float) -> AsyncIterator[None]:
+        if _for_relay.get():
+            # The relay is fair to tenants by itself.
+            async with self._relay_slots:
+                yield
+            return
+        try:
+            with anyio.fail_after(deadline - anyio.current_time()):
+                slot = await self._slots.reserve(tenant, 1)
+        except TimeoutError:
+            # This says nothing about Svix.
+            raise BackendUnavailable("Too many calls to Svix are running. Try again later.") from None
+        with slot:
+            yield
+
+    async def _call(self, operation: Callable[[], Awaitable[T]], deadline: float) -> T:
         answer = Answer()
         token = _answer.set(answer)
         try:
-            with anyio.fail_after(self._settings.svix_timeout):
-                async with self._limiter:
-                    result = await operation(*args, **kwargs)
+            with anyio.fail_after(deadline - anyio.current_time()):
+                result = await operation()
         except Exception as exc:
             error = translate(exc, answer, self.server)
             self._remember(error)

@@ -188,6 +188,10 @@ class Delivering:
         """Deliver a message that Svix stored but probably did not queue. Returns how many endpoints missed it."""
         if not event.id:
             return 0
+        with self._client.for_relay():
+            return await self._rescue(event)
+
+    async def _rescue(self, event: Event) -> int:
         tried = {id async for id in self._destinations(event)}
         stored_at = timestamp_ms(event.id) / 1000
         missed = 0

@@ -52,7 +52,8 @@ class SvixForwarding:
     async def __call__(self, event: Event) -> Accepted:
         """See `Forward`."""
         try:
-            return await self._give(event, self._client.sdk_once)
+            with self._client.for_relay():
+                return await self._give(event, self._client.sdk_once)
         except SvixUnavailable as exc:
             raise ForwardingFailed(str(exc), everywhere=exc.everywhere, retry_after=exc.retry_after) from exc
         except SvixRefused as exc:

@@ -51,7 +51,8 @@ class Probe:
         from svix.api import EventTypeListOptions
 
         client = self._client
-        await client.call(client.sdk.event_type.list, EventTypeListOptions(limit=1, with_content=False))
+        with client.for_relay():
+            await client.call(client.sdk.event_type.list, EventTypeListOptions(limit=1, with_content=False))
         self.problem = None
         if client.self_hosted and await client.filters_by_type() is False:
             self.problem = (
