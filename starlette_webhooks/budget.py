@@ -21,12 +21,29 @@ def within_share(held: int, size: int, free: int) -> bool:
 class Reservation:
     """Granted bytes. Release them, or use this as a context manager."""
 
-    __slots__ = ("_budget", "size", "tenant")
+    __slots__ = ("_budget", "_scope", "_used_at", "size", "tenant")
 
     def __init__(self, budget: Budget, tenant: str, size: int) -> None:
         self._budget = budget
+        self._scope: anyio.CancelScope | None = None
+        self._used_at = 0.0
         self.tenant = tenant
         self.size = size
+
+    def may_end(self, scope: anyio.CancelScope) -> None:
+        """Cancel this scope if its tenant must yield, and `use` has not been called for a while."""
+        self._scope = scope
+        self.use()
+        self._budget._may_end[self] = None
+
+    def use(self) -> None:
+        """Note that the client has read a part of what is in memory."""
+        self._used_at = anyio.current_time()
+
+    def end_if_unused(self, since: float) -> None:
+        """Cancel the scope unless `use` has been called since then."""
+        if self._scope is not None and self._used_at < since:
+            self._scope.cancel()
 
     def shrink(self, size: int) -> None:
         """Release the bytes that are not needed, once the actual size is known."""
@@ -36,6 +53,7 @@ class Reservation:
 
     def release(self) -> None:
         """Release everything. May be called again."""
+        self._budget._may_end.pop(self, None)
         self.shrink(0)
 
     def __enter__(self) -> Reservation:
@@ -65,21 +83,33 @@ class Budget:
 
     Args:
         limit: Bytes.
+        reserve: How many of these are for tenants that hold nothing.
+        patience: Seconds for which a client that blocks may keep memory while a tenant that has none waits.
 
     Attributes:
         held: The reserved bytes.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, reserve: int = 0, patience: float = 2.0) -> None:
         self.limit = limit
+        self.patience = patience
+        self._reserve = reserve
         self.held = 0
         self._by_tenant: Counter[str] = Counter()
         self._waiting: deque[_Request] = deque()
+        self._waiting_by: Counter[str] = Counter()
+        self._may_end: dict[Reservation, None] = {}
 
     @property
     def waiting(self) -> int:
         """The number of waiting requests."""
         return len(self._waiting)
+
+    def must_yield(self, tenant: str) -> bool:
+        """Return whether a tenant holds more than an equal share while one that holds nothing waits."""
+        if all(self._by_tenant[waiting] for waiting in self._waiting_by):
+            return False
+        return self._by_tenant[tenant] * (len(self._by_tenant) + 1) > self.limit
 
     async def reserve(self, tenant: str, size: int) -> Reservation:
         """Wait until the tenant may have this many bytes. Use a timeout, because others may release theirs late."""
@@ -88,23 +118,43 @@ class Budget:
             return self._grant(tenant, size)
         request = _Request(tenant, size)
         self._waiting.append(request)
+        self._waiting_by[tenant] += 1
         self._serve()
         try:
-            if not request.granted:
-                await request.ready.wait()
+            while not request.granted:
+                with anyio.move_on_after(self.patience):
+                    await request.ready.wait()
+                if not self._by_tenant[tenant]:
+                    self._end_unused()
         except BaseException:
             if request.granted:
                 self._give_back(tenant, size)
             else:
                 self._waiting.remove(request)
+                self._forget(tenant)
                 # Smaller requests may have waited behind it.
                 self._serve()
             raise
         return Reservation(self, tenant, size)
 
+    def _end_unused(self) -> None:
+        since = anyio.current_time() - self.patience
+        for reservation in tuple(self._may_end):
+            if self.must_yield(reservation.tenant):
+                reservation.end_if_unused(since)
+
+    def _forget(self, tenant: str) -> None:
+        self._waiting_by[tenant] -= 1
+        if not self._waiting_by[tenant]:
+            del self._waiting_by[tenant]
+
     def _may_have(self, tenant: str, size: int) -> bool:
         free = self.limit - self.held
-        return size <= free and within_share(self._by_tenant[tenant], size, free)
+        return size <= free and self._within_share(tenant, size, free)
+
+    def _within_share(self, tenant: str, size: int, free: int) -> bool:
+        held = self._by_tenant[tenant]
+        return within_share(held, size, free - self._reserve if held else free)
 
     def _grant(self, tenant: str, size: int) -> Reservation:
         self.held += size
@@ -125,7 +175,7 @@ class Budget:
         while self._waiting:
             request = self._waiting.popleft()
             free = self.limit - self.held
-            if blocked or not within_share(self._by_tenant[request.tenant], request.size, free):
+            if blocked or not self._within_share(request.tenant, request.size, free):
                 # Tenants beyond their share wait for their own releases, and do not block others.
                 left.append(request)
             elif request.size > free:
@@ -134,6 +184,7 @@ class Budget:
                 left.append(request)
             else:
                 self._grant(request.tenant, request.size)
+                self._forget(request.tenant)
                 request.granted = True
                 request.ready.set()
         self._waiting = left

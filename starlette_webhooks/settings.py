@@ -187,12 +187,19 @@ class WebhooksSettings(BaseSettings):
         le=68_719_476_736,
         description="Bytes of test events that a tenant may store per day and process. 0 means no limit.",
     )
+    response_bytes_per_day: int = Field(
+        default=16_777_216,
+        ge=0,
+        le=68_719_476_736,
+        description="Bytes of responses of its endpoints that are stored for a tenant per day and process. Beyond "
+        "that, only their first 512 bytes are. 0 means no limit.",
+    )
     resends_per_minute: int = Field(
         default=10,
         ge=0,
         le=1_000_000,
-        description="Resends and tests of one endpoint that customers may request per minute and process. 0 means no "
-        "limit.",
+        description="Resends and tests of one endpoint that customers may request per minute and process, and ten "
+        "times as many of all endpoints of a tenant. 0 means no limit.",
     )
     body_timeout: float = Field(default=10.0, ge=0.1, le=3600, description="Seconds within which a body must arrive.")
     streams_per_tenant: int = Field(default=100, ge=1, le=1_000_000, description="Open streams per tenant and process.")
@@ -316,7 +323,13 @@ class WebhooksSettings(BaseSettings):
         description="The URL of a self-hosted Svix server.",
     )
     svix_timeout: float = Field(default=15.0, gt=0, le=300, description="Seconds for one call to Svix.")
-    svix_concurrency: int = Field(default=16, ge=1, le=64, description="Calls to Svix at a time, per process.")
+    svix_concurrency: int = Field(
+        default=16,
+        ge=1,
+        le=64,
+        description="Calls to Svix at a time, per process: as many to forward events, and as many for all others, of "
+        "which one tenant gets at most half.",
+    )
     svix_tenant_concurrency: int = Field(
         default=1,
         ge=1,

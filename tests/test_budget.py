@@ -10,6 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from starlette_webhooks.budget import Budget, Reservation, within_share
+from tests.eventually import eventually
 
 
 class Client:
@@ -116,6 +117,47 @@ async def test_a_request_that_is_cancelled_as_it_is_granted_gives_its_memory_bac
         held.release()
         await settle()
     assert (budget.held, budget.waiting) == (0, 0)
+
+
+async def test_a_reserve_is_for_tenants_that_hold_nothing() -> None:
+    budget = Budget(100, reserve=25)
+    async with clients(budget, *[("mallory", 1)] * 100, *[(f"tenant-{n}", 1) for n in range(60)]) as found:
+        assert sum(served(found[:100])) == 38
+        assert sum(served(found[100:])) == 60
+
+
+async def test_clients_that_block_lose_their_memory_to_a_tenant_that_has_none() -> None:
+    budget = Budget(100, patience=0.01)
+    large, small = await budget.reserve("mallory", 60), await budget.reserve("acme", 20)
+    ended, kept = anyio.CancelScope(), anyio.CancelScope()
+    large.may_end(ended)
+    small.may_end(kept)
+    async with clients(budget, ("globex", 40)) as (waiting,):
+        await eventually(lambda: ended.cancel_called)
+        assert budget.must_yield("mallory")
+        assert not budget.must_yield("acme"), "it has no more than an equal share"
+        large.release()
+        await eventually(lambda: waiting.reservation is not None)
+    assert not kept.cancel_called
+    assert not budget.must_yield("mallory")
+
+
+async def test_nobody_loses_memory_to_further_requests_of_a_tenant_that_has_some() -> None:
+    budget = Budget(100)
+    await budget.reserve("mallory", 60)
+    async with clients(budget, ("mallory", 60)):
+        assert budget.waiting == 1
+        assert not budget.must_yield("mallory")
+
+
+async def test_a_client_that_reads_keeps_its_memory() -> None:
+    reservation = await Budget(100).reserve("acme", 60)
+    scope = anyio.CancelScope()
+    reservation.may_end(scope)
+    reservation.end_if_unused(anyio.current_time() - 1)
+    assert not scope.cancel_called
+    reservation.end_if_unused(anyio.current_time() + 1)
+    assert scope.cancel_called
 
 
 @pytest.mark.parametrize(("held", "size", "free", "may"), [(0, 5, 0, True), (5, 5, 10, True), (5, 6, 10, False)])

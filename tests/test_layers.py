@@ -62,6 +62,7 @@ LAYERS = [
         "problems",
         "redaction",
         "scope",
+        "token_buckets",
         "types",
         "waiting",
     ],

@@ -10,7 +10,7 @@ from starlette.types import Message, Scope
 
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.exceptions import TooManyRequests
-from starlette_webhooks.routes.limits import DailyQuota, RequestedDeliveries, TenantLimits
+from starlette_webhooks.routes.limits import DailyQuota, OpenedSessions, RequestedDeliveries, TenantLimits
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.testing import MemoryBackend
 from tests.clock import Clock
@@ -210,6 +210,57 @@ def test_tests_and_resends_are_limited_for_each_endpoint_and_minute() -> None:
     assert take("acme", "ep_2") == take("globex", "ep_1") == take("acme", "") == 0
     clock.advance(6)
     assert [take("acme", "ep_1") for _ in range(2)] == [0, 6]
+    clock.advance(60)
+    assert [take("acme", f"ep_{number}") for number in range(101)] == [0] * 100 + [1], "a tenant has ten times as many"
+    assert take("globex", "ep_1") == 0
+
+
+def test_a_tenant_opens_a_limited_number_of_portal_sessions() -> None:
+    clock = Clock(speed=0)
+    opened = OpenedSessions(most=2, every=10, clock=clock)
+
+    def take(tenant: str) -> int:
+        try:
+            opened.take(tenant)
+        except TooManyRequests as exc:
+            return int(exc.headers["Retry-After"])
+        return 0
+
+    assert [take("acme") for _ in range(3)] == [0, 0, 10]
+    assert take("globex") == 0
+    clock.advance(10)
+    assert [take("acme") for _ in range(2)] == [0, 10]
+
+
+def test_what_may_look_at_all_deliveries_counts_as_several_calls(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"calls_per_second": 0.001, "calls_burst": 30})
+    with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:
+        assert client.get("/undelivered", headers=ACME).status_code == 200
+        counted = client.post("/undelivered/retry", json={"countOnly": True}, headers=ACME)
+        assert (counted.status_code, counted.json()["matching"]) == (202, 0)
+        assert client.get("/undelivered", headers=ACME).status_code == 200
+        assert client.get("/undelivered", headers=ACME).status_code == 429
+        assert client.post("/undelivered/retry", json={}, headers=ACME).status_code == 429
+        assert client.get("/undelivered", headers=GLOBEX).status_code == 200
+
+
+def test_a_stream_that_reads_the_log_counts_as_several_calls(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"calls_per_second": 0.001, "calls_burst": 12})
+    with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:
+
+        def opened(last: str) -> int:
+            return client.head("/events/stream", headers={**ACME, "Last-Event-ID": last}).status_code
+
+        assert [opened("msg_" + "0" * 27) for _ in range(3)] == [200, 200, 429]
+        assert [opened("") for _ in range(2)] == [200, 429]
+        assert client.head("/events/stream", headers=GLOBEX).status_code == 200
+
+
+def test_a_query_that_is_long_to_parse_is_refused(settings: WebhooksSettings) -> None:
+    with TestClient(make_app(make_webhooks(settings)), base_url="http://testserver" + MOUNT) as client:
+        refused = client.get("/events?" + "a&" * 9000, headers=ACME)
+        assert (refused.status_code, refused.json()["code"]) == (400, "query_too_long")
+        assert client.get("/dashboard?" + "a&" * 9000, headers=ACME).status_code == 200
 
 
 def test_tests_and_resends_beyond_the_limit_are_429(settings: WebhooksSettings) -> None:

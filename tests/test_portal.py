@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,6 +26,7 @@ from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.portal.pages import Portal, PortalHost, portal_routes
 from starlette_webhooks.portal.session import SESSION_COOKIE, session_cookie
 from starlette_webhooks.portal.theme import contrast, parse_colour, theme_css
+from starlette_webhooks.routes.limits import OpenedSessions, TenantLimits
 from starlette_webhooks.sessions import Session, SessionRegister
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import MOUNT, bearer, enter, make_app, make_webhooks, session_of
@@ -70,6 +72,14 @@ class Host:
 
     def __init__(self, now: float = 1000.0) -> None:
         self.sessions = SessionRegister([KEY], DictMeta(), clock=lambda: now)
+        self.limits = TenantLimits(per_second=0, burst=1, in_flight=0)
+        self.opened_sessions = OpenedSessions(most=2, every=3600)
+
+    def admit(self, tenant: str) -> AbstractContextManager[None]:
+        return self.limits.admit(tenant)
+
+    def count_session(self, tenant: str) -> None:
+        self.opened_sessions.take(tenant)
 
     async def find_principal(self, connection: HTTPConnection) -> Principal | None:
         user = connection.headers.get("x-user")
@@ -503,6 +513,29 @@ def test_a_form_that_is_too_large_opens_nothing(host: TestClient) -> None:
     answer = host.post(f"{MOUNT}/dashboard/enter", data={"token": token, "x": "y" * 9000}, headers=headers)
     assert answer.status_code == 401
     assert host.get(f"{MOUNT}/dashboard/enter").headers["allow"] == "POST"
+
+
+async def test_a_tenant_that_opens_too_many_links_keeps_the_next_one_for_later(settings: WebhooksSettings) -> None:
+    host = Host()
+    client = client_of(portal_page(settings, host))
+
+    async def link(tenant: str) -> str:
+        return f"/api/dashboard?token={await host.sessions.link(Principal(tenant, [READ]), 60)}"
+
+    links = [await link("acme") for _ in range(3)]
+    assert [enter(client, one).status_code for one in links] == [303, 303, 429]
+    assert enter(client, await link("globex")).status_code == 303
+    host.opened_sessions = OpenedSessions()
+    assert enter(client, links[2]).status_code == 303, "it was not used up"
+
+
+def test_the_page_counts_as_a_call_of_its_tenant(tmp_path: Path) -> None:
+    webhooks = make_webhooks(make_settings(tmp_path, calls_per_second=0.001, calls_burst=2))
+    with TestClient(make_app(webhooks)) as client:
+        visits = [client.get(f"{MOUNT}/dashboard", headers={"x-user": "acme"}) for _ in range(3)]
+        assert [visit.status_code for visit in visits] == [200, 200, 429]
+        assert int(visits[2].headers["retry-after"]) > 0
+        assert client.get(f"{MOUNT}/dashboard", headers={"x-user": "globex"}).status_code == 200
 
 
 def test_links_and_tickets_end_when_the_host_no_longer_knows_their_key(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ class StoredOperations(Operations):
         began = time.monotonic()
         count, cursor = 0, None
         while True:
+            started = time.monotonic()
             page = await self.find_undelivered(replace(query, limit=_BATCH, cursor=cursor))
             count, cursor = count + len(page.items), page.next_cursor
             if count > most:
@@ -123,6 +124,8 @@ class StoredOperations(Operations):
                 return UndeliveredCount(count, exact=True)
             if within is not None and time.monotonic() - began >= within:
                 return UndeliveredCount(count, exact=False)
+            # A filter that matches few deliveries may read all of them. Others read meanwhile.
+            await anyio.sleep(min(time.monotonic() - started, _PAUSE))
 
     async def retry_undelivered(self, query: UndeliveredQuery, *, on_progress: RetryProgress | None = None) -> Retried:
         """See `Operations.retry_undelivered`."""

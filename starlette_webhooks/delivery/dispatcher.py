@@ -38,6 +38,7 @@ from starlette_webhooks.delivery.urgent import Urgent
 from starlette_webhooks.encryption import NOT_ENCRYPTED, CannotDecrypt, SecretBox
 from starlette_webhooks.exceptions import BackendUnavailable, QueueFull
 from starlette_webhooks.problems import Problem
+from starlette_webhooks.token_buckets import TokenBuckets
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
@@ -47,6 +48,7 @@ __all__ = ["Dispatcher"]
 
 logger = logging.getLogger("starlette_webhooks")
 
+_DAY = 86_400
 _LEASE_MARGIN = 10.0
 _THROTTLED = frozenset((429, 502, 504))
 _RELEASE_SECONDS = 2.0
@@ -97,10 +99,15 @@ class Dispatcher:
             box=box,
             telemetry=telemetry,
             sends_trace=settings.send_traceparent,
+            responses=TokenBuckets(
+                per_second=settings.response_bytes_per_day / _DAY,
+                capacity=settings.response_bytes_per_day,
+                clock=monotonic,
+            ),
         )
         self._recorder = Recorder(store, pause=pause, settled=self._go_on)
         self._limits = Limits(settings.concurrency, settings.endpoint_concurrency, random)
-        self._agenda = Agenda(store, self._limits, monotonic=monotonic, scan_every=scan_every)
+        self._agenda = Agenda(store, self._limits, monotonic=monotonic, scan_every=scan_every, unproven=unproven)
         self._urgent = Urgent(settings.concurrency)
         self._under_way: dict[int, LeasedDelivery] = {}
         self._problem = Problem("Deliveries continue.", level=logging.WARNING)

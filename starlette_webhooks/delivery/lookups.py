@@ -26,12 +26,13 @@ class Lookups:
     up, but the thread is in use until the resolver returns.
 
     Args:
-        at_once: The maximum of threads. One tenant gets at most half of them.
+        at_once: The maximum of threads. A quarter is for the first lookup of a tenant, so that it takes many tenants
+            to occupy them all. One gets at most half of the rest.
         search: Like `socket.getaddrinfo`.
     """
 
     def __init__(self, *, at_once: int = 128, search: _Search = socket.getaddrinfo) -> None:
-        self._budget = Budget(at_once)
+        self._budget = Budget(at_once, reserve=at_once // 4)
         self._search = search
 
     @property

@@ -17,6 +17,7 @@ from starlette_webhooks.delivery.retry import next_attempt, parse_retry_after
 from starlette_webhooks.encryption import NOT_ENCRYPTED, CannotDecrypt, SecretBox
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.signing import parse_secret, signature_headers
+from starlette_webhooks.token_buckets import TokenBuckets
 
 if TYPE_CHECKING:
     from starlette_webhooks.telemetry import Telemetry
@@ -26,6 +27,8 @@ __all__ = ["Sender"]
 logger = logging.getLogger("starlette_webhooks")
 
 _MAX_PAUSE = 3600.0
+# Responses of this many bytes are always stored.
+_SHORT = 512
 # With these, `Retry-After` applies to the receiver and not to one request (RFC 9110, section 10.2.3; RFC 6585).
 _RESTING = frozenset((429, 503))
 
@@ -44,6 +47,7 @@ class Sender:
         box: Opens secrets and headers that are encrypted in the store.
         telemetry: Spans and metrics, or None.
         sends_trace: Whether receivers get the trace context of the attempt.
+        responses: The bytes of responses that a tenant may store. None for no limit.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Sender:
         box: SecretBox = NOT_ENCRYPTED,
         telemetry: Telemetry | None = None,
         sends_trace: bool = False,
+        responses: TokenBuckets | None = None,
     ) -> None:
         self._client = client
         self._telemetry = telemetry
@@ -68,6 +73,7 @@ class Sender:
         self._random = random
         self._signing_keys = signing_keys
         self._box = box
+        self._responses = responses
         user_agent = f"starlette-webhooks/{__version__}"
         self._common_headers = [(b"content-type", b"application/json"), (b"user-agent", user_agent.encode())]
 
@@ -134,11 +140,17 @@ class Sender:
             ended=ended,
             duration_ms=reply.duration_ms,
             status_code=reply.status,
-            # PostgreSQL cannot store NUL in a text.
-            response=reply.body.decode("utf-8", "replace").replace("\x00", ""),
+            response=self._stored(delivery.tenant, reply.body),
             next_due=None if ok else self._next_due(delivery, ended, retry_after),
             pause_until=ended + int(pause * 1000) if pause else 0,
         )
+
+    def _stored(self, tenant: str, body: bytes) -> str:
+        """Return what is stored of a response: all of it, or its beginning once the tenant has used its quota."""
+        if len(body) > _SHORT and self._responses is not None and self._responses.take(tenant, len(body)):
+            body = body[:_SHORT]
+        # PostgreSQL cannot store NUL in a text.
+        return body.decode("utf-8", "replace").replace("\x00", "")
 
     def _next_due(self, delivery: LeasedDelivery, ended: int, retry_after: float | None) -> int | None:
         due = next_attempt(

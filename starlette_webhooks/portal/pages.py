@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Protocol
@@ -22,7 +22,8 @@ from starlette_webhooks.authentication import check_same_origin
 from starlette_webhooks.exceptions import BackendError, RequestError
 from starlette_webhooks.portal.assets import Assets, load_assets
 from starlette_webhooks.portal.session import session_cookie
-from starlette_webhooks.scope import SESSION
+from starlette_webhooks.redaction import redact_query
+from starlette_webhooks.scope import LONGEST_QUERY, SESSION
 
 if TYPE_CHECKING:
     from starlette_webhooks.authentication import Principal
@@ -57,6 +58,12 @@ class PortalHost(Protocol):
 
     async def sign_out(self, session: Session) -> None:
         """End a session."""
+
+    def admit(self, tenant: str) -> AbstractContextManager[None]:
+        """Admit a call of this tenant, for the duration of the block. Raises `TooManyRequests`."""
+
+    def count_session(self, tenant: str) -> None:
+        """Count a session that is being opened. Raises `TooManyRequests`."""
 
     async def backend_portal(self, principal: Principal) -> PortalAccess | None:
         """Return access to the backend's own portal, or None if it uses ours."""
@@ -104,6 +111,8 @@ class Portal:
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:
+            if len(scope["query_string"]) > LONGEST_QUERY:
+                redact_query(scope)
             assets = await anyio.to_thread.run_sync(load_assets, self._settings.portal_accent)
             visit = _Visit(Request(scope, receive), root, path, assets, self._settings)
             await (await self._respond(visit))(scope, receive, send)
@@ -140,13 +149,14 @@ class Portal:
         Programs that look at links, as those of mail servers do, would use up a link that opens by `GET`. And no page
         can sign its visitors in to somebody else's portal without their noticing.
         """
-        visit.redact()
+        redact_query(visit.request.scope)
         session = await host.sessions.read_link(token)
         if session is None:
             return visit.expired()
         tenant = session.principal.tenant
+        with host.admit(tenant):
+            here = await host.find_session(visit.request)
         text = f"This link signs this browser in to the webhooks of {tenant}."
-        here = await host.find_session(visit.request)
         if here is not None and here.principal.tenant != tenant:
             text += f" It is signed in to those of {here.principal.tenant} now, and will be signed out there."
         facts = {
@@ -164,7 +174,14 @@ class Portal:
         """Turn the token of a link into a cookie, because people share addresses."""
         check_same_origin(visit.request, self._settings.public_url)
         form = await visit.form(self._settings.body_timeout)
-        opened = await host.sessions.follow_link(form.get("token", ""))
+        token = form.get("token", "")
+        link = await host.sessions.read_link(token)
+        if link is None:
+            return visit.expired()
+        tenant = link.principal.tenant
+        with host.admit(tenant):
+            host.count_session(tenant)
+            opened = await host.sessions.follow_link(token)
         if opened is None:
             return visit.expired()
         token, session = opened
@@ -180,7 +197,8 @@ class Portal:
         check_same_origin(visit.request, self._settings.public_url)
         session = await host.find_session(visit.request)
         if session is not None:
-            await host.sign_out(session)
+            with host.admit(session.principal.tenant):
+                await host.sign_out(session)
             self._record("portal.signed_out", visit, session)
         return self._redirect(visit, "./", "", 0)
 
@@ -220,7 +238,8 @@ class Portal:
         if self._settings.read_scope not in principal.scopes:
             text = f"Your account cannot open this page. It requires the scope {self._settings.read_scope}."
             return visit.message(403, "Access denied", text)
-        access = await host.backend_portal(principal)
+        with host.admit(principal.tenant):
+            access = await host.backend_portal(principal)
         if access is not None:
             parts = urlsplit(access.url)
             headers = visit.headers(frames=[f"{parts.scheme}://{parts.netloc}"])
@@ -265,12 +284,6 @@ class _Visit:
     def beside(self, name: str) -> str:
         """Return a URL below the portal, relative to the browser's address."""
         return name if self.slash else f"{quote(self.root.rpartition('/')[2])}/{name}"
-
-    def redact(self) -> None:
-        """Remove the token from the scope, which servers log."""
-        pairs = parse_qsl(self.request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        kept = [(name, "redacted" if name == "token" else value) for name, value in pairs]
-        self.request.scope["query_string"] = urlencode(kept).encode("latin-1")
 
     def headers(self, frames: Iterable[str] = ()) -> dict[str, str]:
         """Return the security headers."""

@@ -15,7 +15,7 @@ from starlette_webhooks.pagination import Page
 from starlette_webhooks.payloads import make_event
 from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
-from starlette_webhooks.routes.pages import EventPageResponse, LargeResponse, read_event, read_page
+from starlette_webhooks.routes.pages import EventPageResponse, LargeResponse, read_event, read_page, reserve
 from starlette_webhooks.routes.parameters import (
     AFTER,
     ATTEMPT_CURSOR,
@@ -107,9 +107,14 @@ async def _existing(call: Call[None]) -> Event:
 )
 async def list_event_attempts(call: Call[None]) -> Response:
     """Return the attempts to deliver an event, to all endpoints, newest first."""
-    await _existing(call)
+    services = call.services
     query = attempt_query(call, event_id=call[EVENT_ID])
-    return attempt_page(call, await call.services.backend.list_attempts(call.tenant, query))
+    page = await services.backend.list_attempts(call.tenant, query)
+    if not page.items:
+        # Reads the whole event.
+        with await reserve(services.hub.budget, call.tenant, services.settings.max_event_bytes):
+            await _existing(call)
+    return attempt_page(call, page)
 
 
 def attempt_query(call: Call[None], *, event_id: str | None = None, endpoint_id: str | None = None) -> AttemptQuery:

@@ -2,78 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from starlette_webhooks.exceptions import TooManyRequests
+from starlette_webhooks.token_buckets import TokenBuckets
 
-__all__ = ["DailyQuota", "RequestedDeliveries", "TenantLimits", "TokenBuckets"]
+__all__ = ["DailyQuota", "OpenedSessions", "RequestedDeliveries", "TenantLimits"]
 
-_REMEMBERED = 10_000
 _MINUTE = 60
 _DAY = 86_400
 # The size of an event's rows and index entries in addition to its payload.
 _ROWS = 512
-
-
-class _Bucket:
-    __slots__ = ("tokens", "updated")
-
-    def __init__(self, tokens: float, now: float) -> None:
-        self.tokens = tokens
-        self.updated = now
-
-
-class TokenBuckets:
-    """A token bucket per tenant, full at first.
-
-    Args:
-        per_second: Tokens that flow into a bucket. 0 means no limit.
-        capacity: The maximum of tokens in a bucket.
-        clock: Seconds of a monotonic clock.
-    """
-
-    def __init__(self, *, per_second: float, capacity: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_second = per_second
-        self._capacity = capacity
-        self._clock = clock
-        # The tenant of the latest call is at the end.
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-
-    def take(self, tenant: str, amount: float = 1) -> int:
-        """Take tokens if there are enough, and return 0. Otherwise return the seconds until there are, at least 1."""
-        if not self._per_second:
-            return 0
-        # What is more than a bucket holds takes a full one.
-        amount = min(amount, self._capacity)
-        bucket = self._refilled(tenant)
-        if bucket.tokens < amount:
-            return max(1, math.ceil((amount - bucket.tokens) / self._per_second))
-        bucket.tokens -= amount
-        return 0
-
-    def _refilled(self, tenant: str) -> _Bucket:
-        now = self._clock()
-        bucket = self._buckets.get(tenant)
-        if bucket is None:
-            bucket = self._buckets[tenant] = _Bucket(self._capacity, now)
-            self._forget(now)
-        else:
-            bucket.tokens = min(self._capacity, bucket.tokens + (now - bucket.updated) * self._per_second)
-            bucket.updated = now
-            self._buckets.move_to_end(tenant)
-        return bucket
-
-    def _forget(self, now: float) -> None:
-        """Drop the tenant whose last call is the oldest, if its bucket is full again."""
-        if len(self._buckets) <= _REMEMBERED:
-            return
-        tenant, bucket = next(iter(self._buckets.items()))
-        if bucket.tokens + (now - bucket.updated) * self._per_second >= self._capacity:
-            del self._buckets[tenant]
+# A tenant may request this many times as many deliveries as for one endpoint.
+_ALL_ENDPOINTS = 10
 
 
 class TenantLimits:
@@ -162,7 +106,8 @@ class RequestedDeliveries:
     few bytes each would become many large requests to a server of the tenant's choice.
 
     Args:
-        per_minute: Tests and resends of an endpoint, and tests for all endpoints. 0 means no limit.
+        per_minute: Tests and resends of an endpoint, and tests for all endpoints. Ten times as many of a tenant in all.
+            0 means no limit.
         endpoints: The maximum of endpoints of a tenant, which it may also create per minute.
         clock: Seconds of a monotonic clock.
     """
@@ -170,6 +115,8 @@ class RequestedDeliveries:
     def __init__(self, per_minute: int, endpoints: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
         self._deliveries = TokenBuckets(per_second=per_minute / _MINUTE, capacity=per_minute, clock=clock)
+        most = _ALL_ENDPOINTS * per_minute
+        self._of_tenant = TokenBuckets(per_second=most / _MINUTE, capacity=most, clock=clock)
         self._endpoints = TokenBuckets(per_second=endpoints / _MINUTE, capacity=endpoints, clock=clock)
 
     def take(self, tenant: str, endpoint: str = "") -> None:
@@ -180,11 +127,16 @@ class RequestedDeliveries:
         """
         # An id has no space.
         if wait := self._deliveries.take(f"{endpoint} {tenant}"):
-            raise TooManyRequests(
-                f"More than {self._per_minute} tests or resends per minute. Try again after `Retry-After` seconds.",
-                code="too_many_deliveries",
-                retry_after=wait,
-            )
+            raise self._too_many(self._per_minute, wait)
+        if wait := self._of_tenant.take(tenant):
+            raise self._too_many(_ALL_ENDPOINTS * self._per_minute, wait)
+
+    def _too_many(self, most: int, wait: int) -> TooManyRequests:
+        return TooManyRequests(
+            f"More than {most} tests or resends per minute. Try again after `Retry-After` seconds.",
+            code="too_many_deliveries",
+            retry_after=wait,
+        )
 
     def create(self, tenant: str) -> None:
         """Count a new endpoint. Its first deliveries are not held back.
@@ -196,5 +148,33 @@ class RequestedDeliveries:
             raise TooManyRequests(
                 "Too many endpoints were created in a short time. Try again after `Retry-After` seconds.",
                 code="too_many_endpoints",
+                retry_after=wait,
+            )
+
+
+class OpenedSessions:
+    """Portal sessions that a tenant opens. Each process counts separately.
+
+    A link works once: for each opened one, a row is stored until it would have expired, up to seven days later.
+
+    Args:
+        most: Sessions that may be opened together after a pause.
+        every: Seconds until another one may be opened.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(self, *, most: int = 100, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._buckets = TokenBuckets(per_second=1 / every, capacity=most, clock=clock)
+
+    def take(self, tenant: str) -> None:
+        """Count an opened session.
+
+        Raises:
+            TooManyRequests: The tenant has opened too many in a short time.
+        """
+        if wait := self._buckets.take(tenant):
+            raise TooManyRequests(
+                f"Too many links were opened in a short time. Try again in {wait} seconds.",
+                code="too_many_sessions",
                 retry_after=wait,
             )

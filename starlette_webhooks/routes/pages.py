@@ -18,12 +18,14 @@ from starlette_webhooks.streams.transports import find_transport
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["EventPageResponse", "LargeResponse", "bounded", "read_event", "read_page"]
+__all__ = ["EventPageResponse", "LargeResponse", "bounded", "read_event", "read_page", "reserve"]
 
 _WAIT = 10.0
 # A page is in memory twice: as it was read, and as it is sent.
 _COPIES = 2
 _CHUNK = 65_536
+# A chunk is in memory again while it is sent: as it was cut off, and in the buffers of the server.
+_BEING_SENT = 3 * _CHUNK
 # What servers keep for any response. Smaller ones are not worth a second look.
 _SMALL = 65_536
 _HEADERS = [
@@ -59,11 +61,13 @@ class LargeResponse:
         self._status = status
         self._headers = headers
         if reservation is not None:
-            reservation.shrink(self._size)
+            reservation.shrink(self._size + _BEING_SENT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
-        with self._reservation or nullcontext():
+        with self._reservation or nullcontext(), anyio.CancelScope() as sending:
+            if self._reservation is not None:
+                self._reservation.may_end(sending)
             headers = [*self._headers, (b"content-length", b"%d" % self._size)]
             await send({"type": "http.response.start", "status": self._status, "headers": headers})
             try:
@@ -74,10 +78,14 @@ class LargeResponse:
                     await self._send_body(send, b"", more=False)
             except TimeoutError:
                 self._abort(receive)
+        if sending.cancelled_caught:
+            self._abort(receive)
 
     async def _send_body(self, send: Send, chunk: bytes, *, more: bool) -> None:
         with anyio.fail_after(self._timeout):
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
+        if self._reservation is not None:
+            self._reservation.use()
 
     def _abort(self, receive: Receive) -> None:
         """Reset the connection of a client that does not read in time."""
@@ -130,7 +138,7 @@ async def bounded(response: ASGIApp, budget: Budget, *, tenant: str | None, time
     """
     if not isinstance(response, Response) or len(response.body) <= _SMALL:
         return response
-    reservation = None if tenant is None else await _reserve(budget, tenant, len(response.body))
+    reservation = None if tenant is None else await reserve(budget, tenant, len(response.body) + _BEING_SENT)
     headers = [(name, value) for name, value in response.raw_headers if name != b"content-length"]
     return LargeResponse(
         [bytes(response.body)], reservation, timeout=timeout, status=response.status_code, headers=headers
@@ -149,7 +157,7 @@ async def read_page(
     Raises:
         BackendUnavailable: Other clients use the memory for too long.
     """
-    reservation = await _reserve(budget, tenant, min(most, PAGE_BYTES) * _COPIES)
+    reservation = await reserve(budget, tenant, min(most, PAGE_BYTES) * _COPIES)
     try:
         return EventPageResponse(await read(), reservation, timeout=timeout)
     except BaseException:
@@ -165,7 +173,7 @@ async def read_event(
     Args:
         most: The maximum size of an event.
     """
-    reservation = await _reserve(budget, tenant, most * _COPIES)
+    reservation = await reserve(budget, tenant, most * _COPIES)
     try:
         return LargeResponse([(await read()).encode()], reservation, timeout=timeout)
     except BaseException:
@@ -173,7 +181,12 @@ async def read_event(
         raise
 
 
-async def _reserve(budget: Budget, tenant: str, size: int) -> Reservation:
+async def reserve(budget: Budget, tenant: str, size: int) -> Reservation:
+    """Wait for memory.
+
+    Raises:
+        BackendUnavailable: Other clients use the memory for too long.
+    """
     try:
         with anyio.fail_after(_WAIT):
             return await budget.reserve(tenant, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -10,10 +11,11 @@ import anyio
 from starlette.requests import HTTPConnection, Request
 
 from starlette_webhooks.authentication import Authenticate, Principal, call_authenticate, check_same_origin, sends_key
+from starlette_webhooks.concurrency import Turns
 from starlette_webhooks.exceptions import Forbidden, Unauthorized
 from starlette_webhooks.operational_events import catalog_of
 from starlette_webhooks.portal.session import SESSION_COOKIE
-from starlette_webhooks.routes.limits import DailyQuota, RequestedDeliveries, TenantLimits
+from starlette_webhooks.routes.limits import DailyQuota, OpenedSessions, RequestedDeliveries, TenantLimits
 from starlette_webhooks.routes.messages import encode_json
 from starlette_webhooks.scope import SERVICES, SESSION
 from starlette_webhooks.sessions import Session, SessionRegister
@@ -88,6 +90,7 @@ class Services:
         document: The OpenAPI document, for routes at this server: a path or a URL.
         asyncapi: The AsyncAPI document, for routes at this URL.
         retries: The tenants whose undelivered deliveries are being retried.
+        scans: The turns of tenants whose undelivered deliveries are being counted, which may read all of them.
     """
 
     backend: Backend
@@ -104,7 +107,9 @@ class Services:
     limits: TenantLimits = field(repr=False)
     test_quota: DailyQuota = field(repr=False)
     requested: RequestedDeliveries = field(repr=False)
+    opened_sessions: OpenedSessions = field(default_factory=OpenedSessions, repr=False)
     retries: set[str] = field(default_factory=set, repr=False)
+    scans: Turns = field(default_factory=Turns, repr=False)
 
     def event_types_of(self, tenant: str) -> EventTypes:
         """Return the catalog of a tenant."""
@@ -134,6 +139,14 @@ class Services:
         """Return whether a request without a key has the cookie of a portal session that has expired."""
         token = connection.cookies.get(SESSION_COOKIE)
         return token is not None and not sends_key(connection) and self.sessions.has_expired(token)
+
+    def admit(self, tenant: str) -> AbstractContextManager[None]:
+        """Admit a call of this tenant, for the duration of the block. See `TenantLimits.admit`."""
+        return self.limits.admit(tenant)
+
+    def count_session(self, tenant: str) -> None:
+        """Count a portal session that is being opened. See `OpenedSessions.take`."""
+        self.opened_sessions.take(tenant)
 
     async def sign_out(self, session: Session) -> None:
         """End a session and the streams that it opened."""

@@ -48,6 +48,10 @@ _ALL = StreamFilter()
 # Seconds until a client that was refused temporarily tries again.
 _UNAVAILABLE = 5.0
 _EXPIRED = 15.0
+# How many calls it counts as, besides itself, to read the log from an event on.
+_REPLAY = 4
+# Ids have fewer characters. An unknown one is repeated to the client, and kept while its stream is open.
+_LONGEST_ID = 200
 
 
 class _ExpiredTicket(Unauthorized):
@@ -128,9 +132,11 @@ async def stream_events(call: Call[None]) -> ASGIApp:
             pass
     last = call[LAST_EVENT_ID] or call[LAST_EVENT_ID_CAMEL]
     header = call[LAST_EVENT_ID_HEADER]
-    last = last if header is None else header
+    last = ((last if header is None else header) or "")[:_LONGEST_ID] or None
     hub.check_capacity(tenant)
-    return StreamResponse(hub, tenant, filter, last_event_id=last or None, session=session)
+    if last is not None and not hub.remembers(tenant, filter, last):
+        call.services.limits.charge(tenant, _REPLAY)
+    return StreamResponse(hub, tenant, filter, last_event_id=last, session=session)
 
 
 async def _read_ticket(call: Call[None], ticket: str) -> tuple[Session, StreamFilter]:

@@ -27,6 +27,8 @@ from starlette_webhooks.undelivered import Retried, UndeliveredQuery
 __all__ = ["list_undelivered", "retry_undelivered"]
 
 _NAMED_PER_CALL = 10
+# A list may look at thousands of deliveries, and at each endpoint of the tenant.
+_LIST = 9
 _MOST = 10_000
 """The maximum of deliveries that one call retries."""
 
@@ -51,6 +53,7 @@ _MOST = 10_000
 )
 async def list_undelivered(call: Call[None]) -> Response:
     """Return a page of undelivered deliveries, over all endpoints of the tenant."""
+    call.charge(_LIST)
     state = call[STATE]
     query = UndeliveredQuery(
         tenant=call.tenant,
@@ -97,7 +100,9 @@ async def retry_undelivered(call: Call[UndeliveredRetry]) -> Response:
         before=body.before,
         after=body.after,
     )
-    count = await services.backend.count_undelivered(query, most=_MOST)
+    call.charge(_LIST)
+    async with services.scans.of(call.tenant):
+        count = await while_connected(call.request, partial(services.backend.count_undelivered, query, most=_MOST))
     done = Retried()
     if not body.count_only:
         if not count.exact:

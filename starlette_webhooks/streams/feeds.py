@@ -98,6 +98,14 @@ class Feeds:
             view = feed.views[filter] = View(feed, filter)
         return view
 
+    def remember(self, tenant: str, filter: StreamFilter, after: str) -> bool:
+        """Return whether all events after this one are in memory."""
+        feed = self._feeds.get(tenant)
+        view = None if feed is None else feed.views.get(filter)
+        if view is None:
+            return False
+        return view.cursor_after(after) is not None or view.history_after(after) is not None
+
     def join(self, view: View) -> None:
         """Count a stream that reads this view."""
         self._idle.pop(view, None)

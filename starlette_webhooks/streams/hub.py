@@ -227,6 +227,10 @@ class StreamHub:
                 "Too many streams are open. Try again after `Retry-After` seconds.", code="too_many_streams"
             )
 
+    def remembers(self, tenant: str, filter: StreamFilter, last_event_id: str) -> bool:
+        """Return whether a stream can continue after this event without reading the log."""
+        return self._feeds.remember(tenant, filter, last_event_id)
+
     async def serve(
         self,
         scope: Scope,
@@ -361,11 +365,17 @@ class StreamHub:
                 self.drain()
             self._feeds.expire(now - self._timing.linger)
 
+    def _is_in_the_way(self, connection: Connection, seconds: float) -> bool:
+        """Return whether others need the memory of a reader that has not read its page for so long."""
+        budget = self.budget
+        if seconds > self._settings.stream_send_timeout:
+            return bool(budget.waiting)
+        return seconds > budget.patience and budget.must_yield(connection.position.view.feed.tenant)
+
     def _look_after(self, connection: Connection, beat: bool, now: float) -> None:
         patience = self._settings.stream_send_timeout
         stalled = connection.busy and now - connection.busy > patience
-        # A reader that reads slowly is only aborted if others wait for its memory.
-        if stalled or (connection.loaded and now - connection.loaded > patience and self.budget.waiting):
+        if stalled or (connection.loaded and self._is_in_the_way(connection, now - connection.loaded)):
             self._counts.stalled += 1
             connection.abort("stalled")
         elif connection.ending is not None:

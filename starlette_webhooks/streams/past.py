@@ -28,6 +28,8 @@ Frames = Sequence[tuple[str, bytes]]
 _CLOSE_TIMEOUT = 5.0
 # While events are encoded as frames, both are in memory.
 _COPIES = 2
+# A part of a page is in memory again while it is sent: as it was cut off, and in the buffers of the server.
+_BEING_SENT = 3 * SEND_BYTES
 
 
 class Unreadable(Exception):
@@ -163,7 +165,7 @@ class LoggedPast(Past):
         frames: list[tuple[str, bytes]] = []
         size = 0
         for _ in range(most):
-            page = await self._log.next_page(self._pages)
+            page = await self._log.next_page(self._tenant, self._pages)
             if page is None:
                 self.whole = True
                 break
@@ -172,7 +174,7 @@ class LoggedPast(Past):
             if size >= least:
                 break
         self.ahead = frames
-        self._reservation.shrink(size)
+        self._reservation.shrink(size + _BEING_SENT if size else 0)
         return size
 
     def _release(self) -> None:
@@ -191,11 +193,11 @@ class LoggedPast(Past):
 
 
 class LogReader:
-    """Reads the log for all streams, with a limit of concurrent reads and within the memory budget.
+    """Reads the log for all streams, within the memory budget and a limit of reads, which tenants share fairly.
 
     Args:
         event_bytes: The maximum size of an event.
-        at_once: The maximum of concurrent reads.
+        at_once: The maximum of concurrent reads. One tenant gets at most half of them.
         timeout: Seconds for one read, and for waiting for memory before it.
 
     Attributes:
@@ -209,7 +211,7 @@ class LogReader:
         self._source = source
         # A page ends with the event that exceeds its size.
         self._page_bytes = _COPIES * (REPLAY_BYTES + event_bytes)
-        self._reads = anyio.Semaphore(at_once)
+        self._reads = Budget(at_once)
         self._timeout = timeout
         self._problem = Problem("Streams can read the log of events again.", level=logging.WARNING)
         self.restarts = 0
@@ -220,15 +222,16 @@ class LogReader:
         Raises:
             Unreadable: The log cannot be read.
         """
-        return await self._read(partial(self._source.replay, view.feed.tenant, view.filter, after))
+        tenant = view.feed.tenant
+        return await self._read(tenant, partial(self._source.replay, tenant, view.filter, after))
 
-    async def next_page(self, pages: AsyncIterator[Sequence[Event]]) -> Sequence[Event] | None:
+    async def next_page(self, tenant: str, pages: AsyncIterator[Sequence[Event]]) -> Sequence[Event] | None:
         """Return a page of a replay, or None at the end.
 
         Raises:
             Unreadable: The log cannot be read.
         """
-        return await self._read(lambda: anext(pages, None))
+        return await self._read(tenant, lambda: anext(pages, None))
 
     async def reserve(self, tenant: str, ahead: int) -> Reservation:
         """Reserve memory for a page, and for this many bytes that were read before it.
@@ -242,9 +245,9 @@ class LogReader:
         except TimeoutError:
             raise Unreadable("crowded") from None
 
-    async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
+    async def _read(self, tenant: str, read: Callable[[], Awaitable[T]]) -> T:
         """Call the backend. Cancellation does not interrupt it, unless it takes far too long."""
-        async with self._reads:
+        with await self._reads.reserve(tenant, 1):
             try:
                 # A read that is cancelled may leave a connection of the store's pool in use.
                 with anyio.fail_after(self._timeout, shield=True):

@@ -306,6 +306,25 @@ async def test_responses_are_kept_up_to_16_kib_as_text(tmp_path: Path) -> None:
     assert attempt.response == "\ufffd" + "x" * 16_382
 
 
+async def test_beyond_a_days_quota_only_the_beginning_of_responses_is_stored(tmp_path: Path) -> None:
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 1000)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, answer)
+        async with delivering(make_settings(tmp_path, response_bytes_per_day=2500)) as deliverer:
+            await deliverer.endpoint(f"http://127.0.0.1:{port}/")
+            for number in range(1, 4):
+                await deliverer.emit()
+                attempts = await deliverer.attempted(number)
+        tasks.cancel_scope.cancel()
+    assert sorted(len(attempt.response) for attempt in attempts) == [512, 1000, 1000]
+
+
 async def test_no_answer_is_a_failure_with_a_reason(tmp_path: Path) -> None:
     with blackhole() as url:
         async with delivering(make_settings(tmp_path, attempt_timeout=0.05)) as deliverer:

@@ -57,7 +57,7 @@ async def test_callers_who_give_up_start_no_more_threads_than_their_tenants_shar
         async with anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(impatiently, lookups, "acme")
-    assert resolver.threads == lookups.running == 4
+    assert resolver.threads == lookups.running == 3
     assert await lookups.find("a.example", 443, tenant="globex") == ["203.0.113.7"]
     resolver.answer.set()
     await eventually(lambda: lookups.running == 0)
@@ -92,3 +92,14 @@ async def test_without_a_free_thread_the_share_is_free_again(resolver: Resolver)
         assert lookups.running == 40 - len(refused)
         resolver.answer.set()
     await eventually(lambda: lookups.running == 0)
+
+
+async def test_many_tenants_with_silent_servers_leave_threads_for_others(resolver: Resolver) -> None:
+    lookups = Lookups(at_once=32, search=resolver.search)
+    async with anyio.create_task_group() as tasks:
+        for tenant in range(12):
+            for _ in range(32):
+                tasks.start_soon(impatiently, lookups, f"mallory-{tenant}")
+    assert lookups.running < 32
+    with anyio.fail_after(5):
+        assert await lookups.find("a.example", 443, tenant="globex") == ["203.0.113.7"]

@@ -60,7 +60,13 @@ def resume(server: Server, tenant: str, last: str, count: int) -> float:
 @pytest.mark.slow
 def test_clients_that_never_read_large_replays_use_bounded_memory_and_delay_no_one(tmp_path: Path) -> None:
     budget, clients = 16 * MIB, 100
-    with serving(tmp_path, page_memory_bytes=str(budget), stream_send_timeout="3", heartbeat="0.5") as server:
+    with serving(
+        tmp_path,
+        page_memory_bytes=str(budget),
+        stream_send_timeout="3",
+        heartbeat="0.5",
+        calls_per_second="0",
+    ) as server:
         first = emit(server, "acme", 10)
         for _ in range(30):
             emit(server, "acme", MIB - 1000)
