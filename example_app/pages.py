@@ -67,7 +67,10 @@ for (const form of document.querySelectorAll("form")) {
   });
 }
 const list = document.querySelector("#events");
+const shown = new Set();
 function show(event) {
+  if (shown.has(event.id)) return;
+  shown.add(event.id);
   const [item, name, time] = ["li", "span", "small"].map((tag) => document.createElement(tag));
   name.textContent = event.eventType;
   time.textContent = new Date(event.timestamp).toLocaleTimeString();
@@ -77,12 +80,12 @@ function show(event) {
   while (list.children.length > 10) list.lastChild.remove();
 }
 if (list) {
-  call("GET", "api/v1/webhooks/events?limit=10").then(({ events }) => {
-    for (const event of events.reverse()) show(event);
-    const last = events.at(-1);
-    const stream = new EventSource("api/v1/webhooks/events/stream" + (last ? `?last_event_id=${last.id}` : ""));
-    stream.onmessage = (message) => show(JSON.parse(message.data));
-  });
+  // What is stored after the stream has opened comes over it. The list, if read then, has what was stored before.
+  const stream = new EventSource("api/v1/webhooks/events/stream");
+  const listed = new Promise((opened) => stream.addEventListener("open", opened, { once: true }))
+    .then(() => call("GET", "api/v1/webhooks/events?limit=10"))
+    .then(({ events }) => events.reverse().forEach(show));
+  stream.onmessage = (message) => listed.then(() => show(JSON.parse(message.data)));
 }
 """
 

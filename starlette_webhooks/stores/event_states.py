@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette_webhooks.event_states import DeliveryState, EventDelivery, EventSearch, EventSummary, UnsentReason
@@ -69,7 +69,7 @@ class _Target:
     """The endpoint of a row."""
 
     id: str
-    url: str
+    url: str = field(repr=False)
     event_types: Collection[str]
     channels: Collection[str]
     disabled: bool

@@ -88,8 +88,8 @@ async def test_a_type_that_svix_refuses_does_not_keep_the_others_out(
 async def test_many_event_types_are_read_in_pages(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     types = EventTypes(f"type.number_{number}" for number in range(300))
     async with running(svix_settings) as backend:
-        assert len((await backend.sync(types)).created) == 302
-        assert len((await backend.sync(types)).unchanged) == 302
+        assert len((await backend.sync(types)).created) == len(types)
+        assert len((await backend.sync(types)).unchanged) == len(types)
     assert fake.most_at_once <= 10
 
 
