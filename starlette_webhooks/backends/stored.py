@@ -111,7 +111,7 @@ class StoredBackend(StoredOperations, Backend):
             await check_keys(self.store, self._box)
             dispatcher = self._dispatcher(client) if settings.deliver else None
             pruner = Pruner(self.store, settings.retention_days, monotonic=self._monotonic)
-            statistics = Statistics(self.store.overview, call_soon=self.store.call_soon)
+            statistics = Statistics(self.store.overview, call_soon=self.store.call_soon, monotonic=self._monotonic)
             tasks = [pruner.run, statistics.run]
             if dispatcher is not None:
                 self.store.on_deliveries(dispatcher)

@@ -10,6 +10,7 @@ import pytest
 from starlette_webhooks import NewEvent, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.testing import Clock
 from tests.browser.visitor import HOSTILE
 from tests.console.desk import Desk, Page, at_console
 from tests.eventually import eventually
@@ -52,6 +53,15 @@ async def test_the_overview_tells_what_is_wrong(desk: Desk) -> None:
     assert page.live
     failing = await desk.get(page.links["1"])
     assert "127.0.0.1" in failing.text
+
+
+async def test_the_overview_reads_figures_again_that_are_old(stored: WebhooksSettings) -> None:
+    webhooks, clock = make_webhooks(stored), Clock()
+    clock.control(webhooks)
+    async with webhooks.lifespan(), at_console(webhooks) as client:
+        await eventually(lambda: "figuresAgeSeconds" in webhooks.health())
+        await clock.sleep(60)
+        assert "The figures are 0." in Page(await client.get("")).text
 
 
 async def test_from_a_failing_tenant_to_the_event_that_did_not_arrive(
