@@ -56,6 +56,7 @@ _SECRET = f"^(whsec_)?(({_QUAD}){{8,20}}({_TWO}|{_THREE})?|({_QUAD}){{21}}({_TWO
 _REPEATING = re.compile(r"^(whsec_)?(.{4})\2{7}")
 _INVALID_TIME = "invalid_time"
 _MOST_NAMED = 250
+_FILTER_OF_UNDELIVERED = ("endpoint", "eventTypes", "states", "statusCodeClass", "before", "after")
 
 
 def _canonical_secret(text: str) -> str:
@@ -234,6 +235,12 @@ class Recovery(Body):
 class UndeliveredRetry(Body):
     """A filter of the undelivered deliveries to retry. All that are exhausted or failing by default."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {"required": ["deliveries"], "anyOf": [{"required": [name]} for name in _FILTER_OF_UNDELIVERED]}
+        }
+    )
+
     endpoint: EndpointId | None = None
     event_types: Annotated[list[EventTypeName], Field(max_length=20)] = []
     states: Annotated[list[Literal["exhausted", "failing"]], Field(max_length=2)] = []
@@ -258,10 +265,10 @@ class UndeliveredRetry(Body):
         Raises:
             InvalidBody: There are too many, or there is a filter too.
         """
+        if "deliveries" in self.model_fields_set and self.model_fields_set - {"deliveries", "count_only"}:
+            raise InvalidBody("`deliveries` replaces the other fields. Leave them out.")
         if self.deliveries is None:
             return None
-        if self.model_fields_set - {"deliveries", "count_only"}:
-            raise InvalidBody("`deliveries` replaces the other fields. Leave them out.")
         named = [(event, endpoint) for endpoint, events in self.deliveries.items() for event in dict.fromkeys(events)]
         if len(named) > _MOST_NAMED:
             raise InvalidBody(f"`deliveries` may name {_MOST_NAMED} events at most.")
