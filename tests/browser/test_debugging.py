@@ -64,6 +64,26 @@ def test_a_url_is_shortened_in_the_middle_and_its_query_is_masked_until_asked(vi
     expect(heading).to_contain_text(url)
 
 
+def test_endpoints_are_found_by_url_description_and_id(visit: Visit) -> None:
+    visitor = visit()
+    billing = visitor.endpoint("http://127.0.0.1:9/billing", description="Invoices")
+    visitor.endpoint("http://127.0.0.1:9/crm")
+    page = visitor.open("endpoints")
+    rows = page.locator("table[aria-label=Endpoints] tbody tr")
+    expect(rows).to_have_count(2)
+    search = page.get_by_label("Search by URL, description or id")
+    for text, found in (("BILL", "/billing"), ("/crm", "/crm"), ("invoices", "/billing"), ("crm", "/crm"), (billing, "/billing")):
+        search.fill(text)
+        search.press("Enter")
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text(found)
+    page.reload()
+    expect(rows).to_have_count(1)
+    search.fill("nothing like this")
+    search.press("Enter")
+    expect(page.get_by_role("heading", name="No matches")).to_be_visible()
+
+
 def test_a_bar_of_the_chart_opens_its_attempts(visit: Visit, receiver: Receiver) -> None:
     visitor = visit()
     identifier = visitor.endpoint(receiver.url)
@@ -216,3 +236,43 @@ def test_selected_deliveries_are_counted_and_retried_with_their_progress(visit: 
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text(events[1])
     expect(selected).to_be_hidden()
+
+
+def test_selected_events_are_retried_where_they_failed(visit: Visit, receiver: Receiver) -> None:
+    visitor = visit()
+    receiver.status = 503
+    visitor.endpoint(receiver.url, eventTypes=["document.created"])
+    visitor.emit("document.created", {"number": 1}, {"number": 2})
+    visitor.emit("invoice.failed", {"reason": "declined"})
+    wait_for(lambda: len(visitor.api.get("undelivered?state=failing").json()["undelivered"]) == 2)
+    page = visitor.open("events")
+    rows = page.locator("table[aria-label=Events] tbody tr")
+    expect(rows).to_have_count(3)
+    # There is nothing to retry for the event that was not sent.
+    expect(rows.nth(0).get_by_role("checkbox")).to_have_count(0)
+    page.get_by_label("Select all that are shown").check()
+    expect(page.get_by_role("button", name="Retry 2 selected")).to_be_visible()
+    rows.nth(1).get_by_role("checkbox").uncheck()
+    receiver.status = 200
+    page.get_by_role("button", name="Retry 1 selected").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Retry 1 delivery?")
+    page.get_by_role("button", name="Retry now").click()
+    expect(dialog).to_contain_text("1 of 1 delivery sent again: 1 succeeded, 0 failed.")
+    page.keyboard.press("Escape")
+    expect(pill(rows.nth(2), "Delivered")).to_be_visible()
+    expect(pill(rows.nth(1), "Retrying")).to_be_visible()
+
+
+def test_many_endpoints_of_an_event_are_shown_in_parts(visit: Visit) -> None:
+    visitor = visit()
+    for number in range(22):
+        visitor.endpoint(f"http://127.0.0.1:9/{number}", disabled=True)
+    (event,) = visitor.emit("document.created", {})
+    page = visitor.open(f"events/{event}")
+    page.get_by_text("Not sent to 22 endpoints").click()
+    rows = page.locator(".rest li")
+    expect(rows).to_have_count(20)
+    page.get_by_role("button", name="Show more (2 left)").click()
+    expect(rows).to_have_count(22)
+    expect(page.get_by_role("button", name="Show more")).to_have_count(0)

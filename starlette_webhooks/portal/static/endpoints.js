@@ -6,6 +6,7 @@ import { sparkline } from "./charts.js";
 import { count, rate } from "./format.js";
 import { icon } from "./icons.js";
 import { pagedTable } from "./lists.js";
+import { searchField } from "./events.js";
 import { statePill, urgency } from "./health.js";
 import { copyButton, empty, linkButton, rowLink } from "./ui.js";
 import { urlText } from "./urls.js";
@@ -19,14 +20,24 @@ export async function endpointsPage(app, view) {
     actions: app.write && linkButton("Add endpoint", "#/endpoints/new", { kind: "primary", glyph: "plus" }),
   });
   const queue = limited(AT_A_TIME);
-  let all = [];
-  // What needs attention comes first, on whichever page of the API it is.
+  let text = view.query.get("text") ?? "";
+  let all = null;
   const fetch = async (start) => {
-    if (start === null) all = (await app.endpoints(view.signal)).sort((one, other) => urgency(one) - urgency(other));
+    // What needs attention comes first, on whichever page of the API it is.
+    all ??= (await app.endpoints(view.signal)).sort((one, other) => urgency(one) - urgency(other));
+    tools.hidden = all.length === 0;
+    const found = all.filter((endpoint) => contains(endpoint, text));
     const end = (start ?? 0) + SHOWN;
-    return { items: all.slice(start ?? 0, end), nextCursor: end, done: end >= all.length };
+    return { items: found.slice(start ?? 0, end), nextCursor: end, done: end >= found.length };
   };
-  const blank = () =>
+  const search = searchField("Search by URL, description or id", text, (value) => {
+    text = value;
+    view.setQuery({ text });
+    list.reload();
+  });
+  const tools = h("div", { class: "filters", hidden: true }, search);
+  const noMatches = () => empty({ glyph: "search", title: "No matches", text: "No endpoint has this text in its URL, description or id." });
+  const noneYet = () =>
     empty({
       glyph: "endpoints",
       title: "No endpoints yet",
@@ -39,7 +50,14 @@ export async function endpointsPage(app, view) {
     });
   const head = [["Endpoint", ""], ["Events", "wide"], ["Last 24 hours", "middle"], ["State", ""], ["", "wide"]];
   const row = (endpoint) => endpointRow(app, view, endpoint, queue);
-  view.root.append(h("div", { class: "card flush" }, pagedTable(app, view, { label: "Endpoints", head, fetch, row, blank })));
+  const blank = () => (text ? noMatches() : noneYet());
+  const list = pagedTable(app, view, { label: "Endpoints", head, fetch, row, blank });
+  view.root.append(tools, h("div", { class: "card flush" }, list));
+}
+
+function contains({ id, url, description }, text) {
+  const wanted = text.toLowerCase();
+  return [id, url, description].some((value) => value.toLowerCase().includes(wanted));
 }
 
 function endpointRow(app, view, endpoint, queue) {

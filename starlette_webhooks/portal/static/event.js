@@ -4,12 +4,11 @@ import { h } from "./dom.js";
 import { path } from "./api.js";
 import { attemptAddress, attemptPill, resendAndShow, showAttempt } from "./attempts.js";
 import { count, duration, size, time } from "./format.js";
-import { loader, table, unlessNotSupported } from "./lists.js";
+import { inParts, loader, table, unlessNotSupported } from "./lists.js";
 import { deliveryState, reasonOf } from "./states.js";
 import { button, card, codeBlock, copyButton, rowLink } from "./ui.js";
 import { urlText } from "./urls.js";
 
-const FIRST = 20;
 const MOST_ATTEMPTS = 1000;
 const ORDER = ["exhausted", "failing", "waiting", "delivered"];
 
@@ -43,22 +42,11 @@ function deliveries(app, view, event) {
       const all = known ?? guessed(endpoints, tried);
       const made = all.filter(({ state }) => state !== "unsent").sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
       const row = (delivery) => article(app, view, event, delivery, found.get(delivery.endpointId), tried.get(delivery.endpointId) ?? [], place.reload);
-      const shown = made.length > 0 ? inParts(made, row) : h("p", { class: "note" }, "This event was not delivered to any endpoint.");
+      const shown = made.length > 0 ? inParts("div", made, row) : h("p", { class: "note" }, "This event was not delivered to any endpoint.");
       return [shown, rest(app, view, event, all.filter(({ state }) => state === "unsent"), found, place.reload)];
     },
   });
   return card("Deliveries", { actions: button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: () => place.reload() }) }, place);
-}
-
-/** The first few, and a button for the rest: an event may go to a thousand endpoints. */
-function inParts(items, row) {
-  const more = h("div", { class: "table-foot" });
-  const place = h("div", {}, items.slice(0, FIRST).map(row), more);
-  if (items.length > FIRST) {
-    const show = button(`Show all ${count(items.length, "delivery", "deliveries")}`, { small: true, action: () => more.replaceWith(...items.slice(FIRST).map(row)) });
-    more.append(show);
-  }
-  return place;
 }
 
 async function everyAttempt(app, event, signal) {
@@ -138,9 +126,7 @@ function rest(app, view, event, deliveries, endpoints, changed) {
     const send = app.write && endpoint && !endpoint.disabled && resendButton(app, view, event, endpoint, "Send", changed);
     return h("li", {}, h("div", {}, urlText(delivery.url), h("div", { class: "under" }, reasonOf(delivery))), send);
   };
-  const list = h("ul", {});
-  const made = h("details", { class: "rest" }, h("summary", {}, `Not sent to ${count(deliveries.length, "endpoint")}`), list);
-  // Made when they are first shown: there may be a thousand.
-  made.addEventListener("toggle", () => list.append(...deliveries.map(row)), { once: true });
+  const made = h("details", { class: "rest" }, h("summary", {}, `Not sent to ${count(deliveries.length, "endpoint")}`));
+  made.addEventListener("toggle", () => made.append(...inParts("ul", deliveries, row)), { once: true });
   return made;
 }

@@ -1,12 +1,14 @@
 // The list of events, with the states of their deliveries, filters and a search.
 
 import { fill, h } from "./dom.js";
+import { path } from "./api.js";
+import { MOST_NAMED, byEndpoint, retry, selectedButton, selection } from "./bulk.js";
 import { periodFilter, periodQuery, select, typeSelect } from "./forms.js";
 import { time } from "./format.js";
 import { icon } from "./icons.js";
 import { pagedTable, unlessNotSupported } from "./lists.js";
 import { EVENT_STATES, eventPills } from "./states.js";
-import { button, empty, linkButton, pill, rowId, rowLink } from "./ui.js";
+import { button, empty, linkButton, pill, rowId, rowLink, toast } from "./ui.js";
 import { masked, shortened } from "./urls.js";
 
 const FILTERS = ["text", "state", "endpoint", "type", "channel", "period", "from", "to"];
@@ -17,8 +19,10 @@ const ENOUGH = 10;
 const IDS = [[/^msg_[0-9A-Za-z]{27}$/, "/events/"], [/^ep_[0-9A-Za-z]{22,40}$/, "/endpoints/"]];
 
 export async function eventsPage(app, view) {
-  view.title("Events", { text: "Everything that happened, and whether it was delivered.", actions: linkButton("Watch live", "#/live", { glyph: "live" }) });
   const filters = Object.fromEntries(FILTERS.map((name) => [name, view.query.get(name) ?? ""]));
+  const picked = app.write ? selection() : null;
+  const some = picked && selectedButton(picked, () => retryEvents(app, view, picked.chosen(), filters.endpoint, () => list.reload()));
+  view.title("Events", { text: "Everything that happened, and whether it was delivered.", actions: [some, linkButton("Watch live", "#/live", { glyph: "live" })] });
   const change = (changes) => {
     Object.assign(filters, changes);
     view.setQuery(filters);
@@ -28,6 +32,7 @@ export async function eventsPage(app, view) {
   const fetch = async (cursor) => {
     const found = await search(app, view, filters, cursor);
     tools.states.forEach((one) => (one.hidden = !found.states));
+    if (cursor === null) picked?.clear();
     return found;
   };
   const blank = () =>
@@ -35,7 +40,8 @@ export async function eventsPage(app, view) {
       ? empty({ glyph: "search", title: "No matches", text: "No events match these filters." })
       : empty({ glyph: "events", title: "No events yet", text: "Events appear here as soon as they happen.", action: linkButton("Getting started", "#/start") });
   const head = [["Event", ""], ["State", ""], ["Id", "wide"], ["Time", "middle end"], ["", "wide"]];
-  const list = pagedTable(app, view, { label: "Events", head, fetch, row: eventRow, blank });
+  if (picked) head.unshift([picked.all, "pick"]);
+  const list = pagedTable(app, view, { label: "Events", head, fetch, row: (event) => eventRow(event, picked), blank });
   view.root.append(tools.element, h("div", { class: "card flush" }, list));
 }
 
@@ -94,11 +100,37 @@ async function withoutStates(app, view, query) {
   return { items, nextCursor: page.nextCursor, done: page.done, states: false };
 }
 
-function eventRow(event) {
+/** Retry the deliveries of events that failed, to one endpoint or to all. */
+async function retryEvents(app, view, events, endpoint, changed) {
+  const found = [];
+  for (const event of events) found.push(...(await failedDeliveries(app, view, event, endpoint, MOST_NAMED - found.length)));
+  if (found.length > MOST_NAMED) return toast(`These are more than ${MOST_NAMED} deliveries. Select fewer events, or retry them under Undelivered.`, "bad");
+  if (found.length > 0) return retry(app, { deliveries: byEndpoint(found) }, view.signal, changed);
+  toast("Nothing to retry: these deliveries have succeeded meanwhile.");
+  changed();
+}
+
+/** At most `most` of them, or one more if there are more. */
+async function failedDeliveries(app, view, event, endpoint, most) {
+  const found = [];
+  let cursor = null;
+  do {
+    const page = await app.api.get(path`events/${event.id}/deliveries`, { limit: 250, cursor }, view.signal);
+    found.push(...page.deliveries.filter((one) => failed(one.state) && (!endpoint || one.endpointId === endpoint)));
+    cursor = page.done ? null : page.nextCursor;
+  } while (cursor && found.length <= most);
+  return found.slice(0, most + 1).map(({ endpointId }) => ({ endpointId, eventId: event.id }));
+}
+
+const failed = (state) => state === "failing" || state === "exhausted";
+
+function eventRow(event, picked) {
+  const retryable = event.failing > 0 || event.exhausted > 0;
   const link = rowLink(`#/events/${encodeURIComponent(event.id)}`, { className: "strong" }, event.eventType);
   return h(
     "tr",
     {},
+    picked && h("td", { class: "pick" }, retryable && picked.add(event, `${event.eventType} ${event.id}`)),
     h("td", { class: "grow" }, h("div", {}, link, event.test && pill("quiet", "Test")), h("div", { class: "under preview" }, event.preview), h("div", { class: "under small-only" }, time(event.timestamp))),
     h("td", { class: "fit" }, h("div", { class: "pills" }, eventPills(event))),
     h("td", { class: "wide fit" }, rowId(event.id, "event id")),

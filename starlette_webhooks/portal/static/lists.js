@@ -1,7 +1,10 @@
 // Loading (skeleton, content, error), and lists that load page by page.
 
 import { fill, h } from "./dom.js";
+import { number } from "./format.js";
 import { busy, button, failure, skeleton } from "./ui.js";
+
+const PART = 20;
 
 /** An element that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` fetches it again without flicker. */
 export function loader(app, view, { fetch, render, rows = 4 }) {
@@ -69,6 +72,23 @@ export function pagedTable(app, view, { label, head, fetch, row, blank }) {
     return [made, foot];
   };
   return loader(app, view, { fetch: () => fetch(null), render, rows: 6 });
+}
+
+/** The first few items in a list of this tag, and a button for more. A thousand at once would block the page. */
+export function inParts(tag, items, row) {
+  const list = h(tag, {});
+  const foot = h("div", { class: "table-foot" });
+  const extend = () => {
+    const start = list.children.length;
+    const rows = items.slice(start, start + PART).map(row);
+    list.append(...rows);
+    const left = items.length - list.children.length;
+    const more = () => (extend()[0].querySelector("a, button") ?? foot.querySelector("button"))?.focus();
+    fill(foot, left > 0 && button(`Show more (${number(left)} left)`, { small: true, action: more }));
+    return rows;
+  };
+  extend();
+  return [list, foot];
 }
 
 /** A table: `head` is `[[label, class], ...]`. */
