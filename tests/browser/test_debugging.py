@@ -72,7 +72,13 @@ def test_endpoints_are_found_by_url_description_and_id(visit: Visit) -> None:
     rows = page.locator("table[aria-label=Endpoints] tbody tr")
     expect(rows).to_have_count(2)
     search = page.get_by_label("Search by URL, description or id")
-    for text, found in (("BILL", "/billing"), ("/crm", "/crm"), ("invoices", "/billing"), ("crm", "/crm"), (billing, "/billing")):
+    for text, found in (
+        ("BILL", "/billing"),
+        ("/crm", "/crm"),
+        ("invoices", "/billing"),
+        ("crm", "/crm"),
+        (billing, "/billing"),
+    ):
         search.fill(text)
         search.press("Enter")
         expect(rows).to_have_count(1)

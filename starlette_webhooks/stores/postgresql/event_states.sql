@@ -27,12 +27,13 @@ SELECT page.id, page.passes, page.found, page.type, page.timestamp, page.test,
     ) AS counted) END,
     CASE WHEN page.passes THEN (SELECT count(*) FROM (
         SELECT attempt.endpoint FROM webhooks.attempt WHERE attempt.event = page.seq AND {attempt}
+        GROUP BY attempt.endpoint HAVING NOT bool_or(attempt.ok)
+            -- Not in WHERE, where the planner would compare each attempt with all deliveries of the event.
             AND NOT EXISTS (
                 SELECT FROM webhooks.delivery
                 WHERE delivery.event = page.seq AND delivery.endpoint = attempt.endpoint
                     AND delivery.due < 9007199254740991
             )
-        GROUP BY attempt.endpoint HAVING NOT bool_or(attempt.ok)
         UNION
         SELECT delivery.endpoint FROM webhooks.delivery
         WHERE delivery.event = page.seq AND {delivery} AND delivery.due >= 9007199254740991
