@@ -86,6 +86,19 @@ async def _full(client: httpx.AsyncClient, n: int) -> httpx.Response:
     return await client.get(f"{MOUNT}/endpoints", params={"limit": 250})
 
 
+async def _headers(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    endpoint = await _any_endpoint(client)
+    body = {"headers": _FULL["headers"], "description": str(n)}
+    return await client.patch(f"{MOUNT}/endpoints/{endpoint}", json=body)
+
+
+_WRONG = {f"field-{number}": number for number in range(6000)}
+
+
+async def _wrong(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    return await client.post(f"{MOUNT}/endpoints", json=_WRONG)
+
+
 async def _search(client: httpx.AsyncClient, n: int) -> httpx.Response:
     types = ",".join(f"thing.kind_{number}" for number in range(20))
     return await client.get(f"{MOUNT}/events", params={"event_type": types, "channel": "none", "limit": 250})
@@ -133,6 +146,8 @@ CALLS: dict[str, tuple[int, Call]] = {
     "silent": (500, _silent),
     "churn": (16, _churn),
     "full": (16, _full),
+    "headers": (16, _headers),
+    "wrong": (16, _wrong),
     "search": (16, _search),
     "attempts": (16, _attempts),
     "reconnect": (50, _reconnect),

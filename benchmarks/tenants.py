@@ -36,6 +36,8 @@ _ATTACKS = {
     "silent": "500 callers, URLs whose DNS is silent",
     "churn": "16 callers, endpoints with all they may have, created and deleted",
     "full": "16 callers, lists of 48 endpoints with all they may have",
+    "headers": "16 callers, `PATCH` of 80 KB of headers",
+    "wrong": "16 callers, bodies of 6,000 unknown fields",
     "search": "16 callers, events of 20 types and a channel that has none",
     "attempts": "16 callers, attempts of a status that none has",
     "reconnect": "50 callers, streams from the start, closed at once",

@@ -173,7 +173,8 @@ class WebhooksSettings(BaseSettings):
         default=100.0,
         ge=0,
         le=1_000_000,
-        description="Calls of the routes that a tenant may make per second and process. 0 means no limit.",
+        description="Calls of the routes that a tenant may make per second and process. Large ones count as several. 0 "
+        "means no limit.",
     )
     calls_burst: int = Field(
         default=200, ge=1, le=1_000_000, description="Calls that a tenant may make together after a pause, per process."
@@ -218,7 +219,8 @@ class WebhooksSettings(BaseSettings):
     page_memory_bytes: int = Field(
         default=67_108_864,
         ge=1_048_576,
-        description="Bytes of event pages that are being sent to clients, in replays and lists, per process.",
+        description="Bytes of replays, lists and other large responses that are being sent to clients, per process. "
+        "One tenant gets at most half of what is free.",
     )
     ticket_max_age: float = Field(
         default=3600.0, ge=1, le=604_800, description="Seconds for which a stream ticket is valid."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import anyio
 import httpx
 import pytest
@@ -9,10 +11,15 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
 from starlette_webhooks.event_types import EventTypes, SyncResult
+from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import TooManyRequests
+from starlette_webhooks.feed import Listener
+from starlette_webhooks.identifiers import mint
 from starlette_webhooks.routes.limits import DailyQuota, OpenedSessions, RequestedDeliveries, TenantLimits
 from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.streams import StreamHub
 from starlette_webhooks.testing import MemoryBackend
+from starlette_webhooks.undelivered import UndeliveredCount, UndeliveredQuery
 from tests.clock import Clock
 from tests.eventually import eventually
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
@@ -244,6 +251,22 @@ def test_what_may_look_at_all_deliveries_counts_as_several_calls(settings: Webho
         assert client.get("/undelivered", headers=GLOBEX).status_code == 200
 
 
+def test_a_large_body_counts_as_several_calls(settings: WebhooksSettings) -> None:
+    limited = settings.model_copy(update={"calls_per_second": 0.001, "calls_burst": 42, "deliver": False})
+    # 80 KB.
+    large = {"url": "https://hooks.example.com/", "headers": {f"x-{number}": "x" * 4000 for number in range(20)}}
+    wrong = {f"field-{number}": 1 for number in range(5000)}
+    with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:
+        made = client.post("/endpoints", json=large, headers=ACME)
+        assert made.status_code == 201
+        path = f"/endpoints/{made.json()['id']}"
+        assert [client.patch(path, json=large, headers=ACME).status_code for _ in range(2)] == [200, 200]
+        assert client.patch(path, json=wrong, headers=ACME).status_code == 422
+        assert client.patch(path, json=wrong, headers=ACME).status_code == 429
+        assert client.patch(path, json={"description": "small"}, headers=ACME).status_code == 200
+        assert client.post("/endpoints", json=large, headers=GLOBEX).status_code == 201
+
+
 def test_a_stream_that_reads_the_log_counts_as_several_calls(settings: WebhooksSettings) -> None:
     limited = settings.model_copy(update={"calls_per_second": 0.001, "calls_burst": 12})
     with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:
@@ -324,6 +347,84 @@ async def test_calls_that_register_the_catalog_at_the_same_time_share_one_regist
         assert backend.runs <= 2, "the first, and one for all who came after it began"
         assert (await client.post("/sync", headers=ACME)).status_code == 200
         assert backend.runs <= 3
+
+
+class CountingBackend(MemoryBackend):
+    """Counts deliveries of `acme` until `go`."""
+
+    go: anyio.Event
+
+    def __init__(self, settings: WebhooksSettings) -> None:
+        super().__init__(settings)
+        self.counting: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    async def count_undelivered(
+        self, query: UndeliveredQuery, *, most: int = 10_000, within: float | None = None
+    ) -> UndeliveredCount:
+        assert query.tenant is not None
+        self.counting[query.tenant] += 1
+        self.most[query.tenant] = max(self.most[query.tenant], self.counting[query.tenant])
+        if query.tenant == "acme":
+            await self.go.wait()
+        self.counting[query.tenant] -= 1
+        return await super().count_undelivered(query, most=most, within=within)
+
+
+async def test_a_tenant_counts_its_undelivered_deliveries_once_at_a_time() -> None:
+    settings = make_settings()
+    backend = CountingBackend(settings)
+    backend.go = anyio.Event()
+    webhooks = make_webhooks(settings, backend=backend)
+    transport = httpx.ASGITransport(webhooks)
+    async with webhooks.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        statuses: list[int] = []
+
+        async def count(headers: dict[str, str]) -> None:
+            body = {"countOnly": True}
+            statuses.append((await client.post("/undelivered/retry", json=body, headers=headers)).status_code)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(count, ACME)
+            await eventually(lambda: backend.counting["acme"] == 1)
+            await count(GLOBEX)
+            assert statuses == [202], "another tenant does not wait"
+            backend.go.set()
+        assert statuses == [202] * 6
+        assert backend.most == {"acme": 1, "globex": 1}
+
+
+class ObservedBackend(MemoryBackend):
+    """Notes how much memory is reserved while it reads an event."""
+
+    hub: StreamHub
+
+    def __init__(self, settings: WebhooksSettings) -> None:
+        super().__init__(settings)
+        self.held: list[int] = []
+
+    def listen(self, listener: Listener) -> None:
+        assert isinstance(listener, StreamHub)
+        self.hub = listener
+        super().listen(listener)
+
+    async def get_event(self, tenant: str, id: str) -> Event | None:
+        self.held.append(self.hub.budget.held)
+        return await super().get_event(tenant, id)
+
+
+def test_an_event_is_read_within_the_memory_for_pages_even_if_only_its_attempts_are_listed() -> None:
+    settings = make_settings(deliver=False)
+    backend = ObservedBackend(settings)
+    webhooks = make_webhooks(settings, backend=backend)
+    with TestClient(make_app(webhooks), base_url="http://testserver" + MOUNT) as client:
+        event = client.post("/test", headers=ACME).json()["id"]
+        listed = client.get(f"/events/{event}/attempts", headers=ACME)
+        assert (listed.status_code, listed.json()["attempts"]) == (200, [])
+        assert client.get(f"/events/{mint('msg_')}/attempts", headers=ACME).status_code == 404
+        assert backend.held == [settings.max_event_bytes] * 2
+        assert backend.hub.budget.held == 0
 
 
 @pytest.mark.parametrize("path", ["/test", "/endpoints/{id}/test"])

@@ -143,6 +143,14 @@ def test_after_an_unknown_id_a_stream_sends_a_gap_and_the_kept_events(client: Te
     assert [frame["id"] for frame in events] == ids
 
 
+def test_an_id_that_is_too_long_is_cut(client: TestClient) -> None:
+    kept = emit(client)
+    with client.stream("GET", STREAM, headers={**ACME, "Last-Event-ID": "x" * 5000}) as response:
+        gap, event = frames(response, 2)
+    assert json.loads(gap["data"]) == {"requested": "x" * 200, "oldest": kept}
+    assert event["id"] == kept
+
+
 def test_after_an_id_from_the_future_a_stream_sends_a_gap_and_new_events(client: TestClient) -> None:
     old = emit(client)
     asked = first_id("msg_", 4_000_000_000_000)

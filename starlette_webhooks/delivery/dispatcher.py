@@ -1,8 +1,7 @@
 """The dispatcher: leases due deliveries, makes an attempt at each, and records the result.
 
 Delivers at least once: an attempt is recorded after the receiver has answered, so a crash between the two repeats it
-    with
-the same `webhook-id`. Processes that share a store share the work by leases.
+with the same `webhook-id`. Processes that share a store share the work by leases.
 
 There are two kinds of time here. Stored times, such as when a delivery is due, use the store's clock, in milliseconds
 since the epoch. Times of this process only, such as pauses and timers, use a monotonic clock, in seconds, because the
@@ -106,7 +105,7 @@ class Dispatcher:
             ),
         )
         self._recorder = Recorder(store, pause=pause, settled=self._go_on)
-        self._limits = Limits(settings.concurrency, settings.endpoint_concurrency, random)
+        self._limits = Limits(settings.concurrency, settings.endpoint_concurrency, random, clock=monotonic)
         self._agenda = Agenda(store, self._limits, monotonic=monotonic, scan_every=scan_every, unproven=unproven)
         self._urgent = Urgent(settings.concurrency)
         self._under_way: dict[int, LeasedDelivery] = {}

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable
 
 from starlette_webhooks.delivery.retry import pause
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest
+from starlette_webhooks.token_buckets import TokenBuckets
 
 __all__ = ["SLOW_MS", "Limits"]
 
@@ -32,6 +34,8 @@ _MOSTLY = 0.5
 # A person may end the pauses of an endpoint this often, then once in as many seconds.
 _RESUMES = 10
 _RESUME_EVERY = 6.0
+# And the pauses of all endpoints of a tenant this often per minute.
+_TENANT_RESUMES = 100
 
 
 class _Endpoint:
@@ -42,9 +46,10 @@ class _Endpoint:
         failures: Counted failures in a row.
         failing: The recent failure rate, from 0 to 1.
         resumed_until: Until when requests to end a pause have been used.
+        tenant: Whose endpoint it is. Empty until its first attempt that was not urgent.
     """
 
-    __slots__ = ("failing", "failures", "in_flight", "lane", "most", "paused_until", "resumed_until")
+    __slots__ = ("failing", "failures", "in_flight", "lane", "most", "paused_until", "resumed_until", "tenant")
 
     def __init__(self) -> None:
         self.most = 1
@@ -54,6 +59,7 @@ class _Endpoint:
         self.in_flight = 0
         self.paused_until = -math.inf
         self.resumed_until = -math.inf
+        self.tenant = ""
 
 
 class Limits:
@@ -64,6 +70,7 @@ class Limits:
         per_endpoint: Attempts at a time to one endpoint.
         random: A number from 0 to 1, for the jitter of pauses.
         known: The maximum of endpoints to remember. Above it, the oldest one without attempts is forgotten.
+        clock: The monotonic clock.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Limits:
         random: Callable[[], float] = random.random,
         *,
         known: int = _KNOWN,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._concurrency = concurrency
         self._per_endpoint = per_endpoint
@@ -82,6 +90,7 @@ class Limits:
         self._degraded = 0
         self._most_degraded = max(concurrency // 2, 1)
         self._degraded_at = -math.inf
+        self._resumes = TokenBuckets(per_second=_TENANT_RESUMES / 60, capacity=_TENANT_RESUMES, clock=clock)
         self.in_flight = 0
         self.tenants: dict[str, int] = {}
         """Running attempts by tenant."""
@@ -121,6 +130,7 @@ class Limits:
     def started(self, endpoint: int, tenant: str, now: float) -> Lane:
         """Count an attempt that starts, and return the lane in which it counts."""
         known = self._endpoint(endpoint)
+        known.tenant = tenant
         known.in_flight += 1
         self.in_flight += 1
         if known.lane is Lane.DEGRADED:
@@ -146,15 +156,19 @@ class Limits:
     def resume(self, endpoint: int, now: float) -> None:
         """End an endpoint's pause, because somebody asked for it.
 
-        At most ten times a minute: small requests must not become many large deliveries to a server that fails.
+        At most ten times a minute, and a hundred times for all endpoints of a tenant: small requests must not become
+        many large deliveries to a server that fails.
         """
         known = self._endpoints.get(endpoint)
         if known is None or known.paused_until <= now:
             return
         used = max(known.resumed_until, now - (_RESUMES - 1) * _RESUME_EVERY)
-        if used <= now:
+        if used <= now and self._may_resume(known.tenant):
             known.resumed_until = used + _RESUME_EVERY
             known.paused_until = -math.inf
+
+    def _may_resume(self, tenant: str) -> bool:
+        return not tenant or not self._resumes.take(tenant)
 
     def learn(self, endpoint: int, now: float, *, ok: bool, slow: bool, throttled: bool) -> None:
         """Learn from the result of an attempt. `throttled` only halves the slots of an endpoint that mostly fails."""

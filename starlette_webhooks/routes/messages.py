@@ -56,11 +56,15 @@ def encode_json(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
-async def read_body(request: Request, model: type[B], *, timeout: float) -> B:
+async def read_body(request: Request, model: type[B], *, timeout: float, charge: Callable[[int], None]) -> B:
     """Read and validate the body of a request. No body counts as an empty object.
 
+    Args:
+        timeout: Seconds.
+        charge: Is called with the size, before the body is parsed. May raise an error.
+
     Raises:
-        BodyTimeout: The body did not arrive within `timeout` seconds.
+        BodyTimeout: The body did not arrive in time.
         PayloadTooLarge: The body exceeds the limit of all bodies.
         InvalidRequest: The body is not JSON.
         InvalidBody: The body does not match the model, or exceeds its limit.
@@ -72,6 +76,7 @@ async def read_body(request: Request, model: type[B], *, timeout: float) -> B:
         raise BodyTimeout from None
     if len(raw) > model.max_bytes:
         raise InvalidBody(f"The body has more than {model.max_bytes} bytes. Send less.")
+    charge(len(raw))
     value = _parse(raw)
     if not isinstance(value, dict):
         raise InvalidBody("The body must be a JSON object, such as `{}`.")

@@ -28,6 +28,8 @@ B = TypeVar("B", bound=Body | None)
 M = TypeVar("M", bound=Body)
 T = TypeVar("T")
 
+_BYTES_PER_CALL = 8192
+
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[B_co]):
@@ -135,8 +137,10 @@ class Operation:
                 tenant=caller.tenant,
                 error=InvalidRequest,
             )
-        body = None if self.body is None else await self._read_body(request, self.body, services)
-        response = await self.handler(Call(request, services, caller, parameters, body))
+        call: Call[Any] = Call(request, services, caller, parameters, None)
+        if self.body is not None:
+            call = replace(call, body=await _read_body(call, self.body))
+        response = await self.handler(call)
         return await bounded(
             response,
             services.hub.budget,
@@ -144,11 +148,18 @@ class Operation:
             timeout=services.settings.stream_send_timeout,
         )
 
-    async def _read_body(self, request: Request, model: type[Body], services: Services) -> Body:
-        return await read_body(request, model, timeout=services.settings.body_timeout)
-
     def _has_ticket(self, request: Request) -> bool:
         return TICKET in self.parameters and TICKET.name in request.query_params
+
+
+async def _read_body(call: Call[None], model: type[Body]) -> Body:
+    return await read_body(
+        call.request,
+        model,
+        timeout=call.services.settings.body_timeout,
+        # It takes as long as several small ones to parse, validate, encrypt and store.
+        charge=lambda size: call.charge(size // _BYTES_PER_CALL),
+    )
 
 
 class Options(TypedDict, total=False):

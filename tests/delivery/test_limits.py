@@ -13,6 +13,7 @@ from hypothesis import given, strategies as st
 from starlette_webhooks.delivery.limits import Limits
 from starlette_webhooks.delivery.ready import Ready
 from starlette_webhooks.delivery.slots import Capacity, Lane, SlotRequest, allocate
+from tests.clock import Clock
 
 
 @given(
@@ -130,6 +131,25 @@ def test_a_person_ends_the_pauses_of_an_endpoint_ten_times_a_minute_at_most() ->
     limits.learn(1, 0, ok=False, slow=True, throttled=False)
     assert ended_of(30, 0) == 10
     assert ended_of(30, 61) == 10
+
+
+def test_a_person_ends_the_pauses_of_all_endpoints_of_a_tenant_a_hundred_times_a_minute_at_most() -> None:
+    clock = Clock(speed=0)
+    limits = Limits(concurrency=2, per_endpoint=1, random=lambda: 0.5, clock=clock.monotonic)
+
+    def ends(endpoint: int, tenant: str) -> bool:
+        now = clock.monotonic()
+        limits.finished(endpoint, tenant, limits.started(endpoint, tenant, now))
+        for _ in range(2):
+            limits.learn(endpoint, now, ok=False, slow=True, throttled=False)
+        assert limits.paused_until(endpoint) > now
+        limits.resume(endpoint, now)
+        return limits.paused_until(endpoint) <= now
+
+    assert [ends(endpoint, "acme") for endpoint in range(120)] == [True] * 100 + [False] * 20
+    assert ends(1000, "globex")
+    clock.advance(6)
+    assert [ends(endpoint, "acme") for endpoint in range(200, 215)] == [True] * 10 + [False] * 5
 
 
 def test_the_number_of_remembered_endpoints_is_bounded() -> None:

@@ -13,6 +13,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from starlette_webhooks.client import SyncClient
 from tests.hosts import MOUNT, bearer
 from tests.servers import Server, serving
 
@@ -84,6 +85,27 @@ def test_clients_that_never_read_large_replays_use_bounded_memory_and_delay_no_o
                 most = max(most, process.memory_info().rss - before)
             # For a connection that it cannot write to, a server buffers twice the size of one send.
             assert most < budget + clients * 4 * 65_536 + 16 * MIB
+
+
+@pytest.mark.slow  # Blocking clients keep their memory for two seconds.
+def test_a_client_that_loses_its_memory_to_another_tenant_resumes_and_misses_nothing(tmp_path: Path) -> None:
+    # A page of one event takes more than half of the memory.
+    with serving(tmp_path, page_memory_bytes=str(2 * MIB), heartbeat="0.5") as server:
+        mine = [emit(server, "acme", MIB - 1000) for _ in range(14)]
+        others = [emit(server, "globex", 10) for _ in range(4)]
+        # The system buffers less than what is left.
+        transport = httpx.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)])
+        retries: list[object] = []
+        with (
+            httpx.Client(transport=transport) as http,
+            SyncClient(server.url + MOUNT, "acme", http=http) as client,
+            client.stream(after=mine[0], on_retry=lambda error, seconds: retries.append(error)) as events,
+        ):
+            received = [next(events).id]
+            assert resume(server, "globex", others[0], 3) < 8
+            received += [next(events).id for _ in mine[2:]]
+        assert received == mine[1:]
+        assert retries, "it was cut off"
 
 
 def list_events(server: Server, tenant: str) -> float:

@@ -9,11 +9,12 @@ import anyio
 import pytest
 
 from starlette_webhooks.feed import StreamFilter
+from starlette_webhooks.identifiers import mint
 from starlette_webhooks.streams import StreamHub, Timing
 from tests.clock import Clock
 from tests.eventually import eventually
 from tests.settings import make_settings
-from tests.streams.feed import ALL, Log, Reader, make_event, reading, running, settle
+from tests.streams.feed import ALL, TENANT, Log, LogReplay, Reader, make_event, reading, running, settle
 
 SMALL = 65_536
 
@@ -118,6 +119,70 @@ async def test_a_slow_replay_delays_no_one() -> None:
             await eventually(lambda: 30 in slow.numbers)
             slow.gone.set()
     assert slow.numbers == list(range(1, 31))
+
+
+async def test_a_reader_that_blocks_keeps_its_memory_until_another_tenant_needs_it() -> None:
+    clock, log, never = Clock(), Log(), anyio.Event()
+    # A page has more than half of the memory.
+    mine = [log.commit(make_event(number, size=300_000)) for number in range(6)]
+    others = [log.commit(make_event(number, tenant="globex")) for number in range(3)]
+
+    async def pause() -> None:
+        if len(slow.messages) >= 2:
+            await never.wait()
+
+    slow = Reader(pause=pause)
+    async with (
+        running(log, clock, heartbeat=0.1, page_memory_bytes=1_500_000) as hub,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(slow.run, hub, ALL, mine[0].id)
+        await eventually(lambda: len(slow.messages) == 2 and slow.blocked)
+        clock.advance(5)
+        async with reading(hub, tenant="globex") as idle:
+            # By its second heartbeat, the hub has looked at all streams.
+            await eventually(lambda: idle.body.count(b": heartbeat") >= 2)
+        assert hub.metrics()["stalled"] == 0
+        async with reading(hub, ALL, others[0].id, tenant="globex") as other:
+            await eventually(lambda: other.numbers == [1, 2])
+        await eventually(lambda: slow.returned)
+        assert hub.metrics()["stalled"] == 1
+        async with reading(hub, ALL, slow.last_event_id or mine[0].id) as again:
+            await eventually(lambda: again.numbers == [1, 2, 3, 4, 5])
+
+
+class BusyLog(Log):
+    """Reads of all tenants except one take until `free`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = 0
+        self.free = anyio.Event()
+
+    async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> LogReplay:
+        if tenant != TENANT:
+            self.reading += 1
+            await self.free.wait()
+        return await super().replay(tenant, filter, after)
+
+
+async def test_a_tenant_uses_at_most_half_of_the_reads_of_the_log() -> None:
+    log = BusyLog()
+    events = [log.commit(make_event(number)) for number in range(3)]
+    many = [Reader() for _ in range(40)]
+    async with running(log) as hub, anyio.create_task_group() as tasks:
+        for number, reader in enumerate(many):
+            # Streams with the same filter would share one read.
+            filter = StreamFilter(frozenset({f"type.n{number}"}))
+            tasks.start_soon(reader.run, hub, filter, mint("msg_"), "globex")
+        await eventually(lambda: log.reading == 8)
+        async with reading(hub, ALL, events[0].id) as other:
+            await eventually(lambda: other.numbers == [1, 2])
+        assert log.reading == 8
+        log.free.set()
+        await eventually(lambda: all(len(reader.blocks) > 1 for reader in many))
+        for reader in many:
+            reader.gone.set()
 
 
 async def test_a_client_that_disconnects_frees_its_slot_at_any_moment() -> None:
