@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -48,6 +49,7 @@ B = TypeVar("B", bound="Body")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 _VALUE = re.compile(r"[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?|")
 _METADATA_BYTES = 4096
+_MOST_HEADERS = 20
 _QUAD = "[A-Za-z0-9+/]{4}"
 _TWO, _THREE = "[A-Za-z0-9+/]{2}(==)?", "[A-Za-z0-9+/]{3}=?"
 # 24 to 64 bytes in base64: 8 to 21 groups of four characters and a rest, with or without padding.
@@ -71,6 +73,13 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _few(value: Any, *, most: int) -> Any:
+    # Otherwise validation would make an error for each of thousands of wrong entries.
+    if isinstance(value, dict) and len(value) > most:
+        raise ValueError(f"more than {most} entries")
+    return value
+
+
 def _time(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -86,11 +95,12 @@ EndpointId = Annotated[str, StringConstraints(pattern=r"^ep_[0-9A-Za-z]{22,40}$"
 EventId = Annotated[str, StringConstraints(pattern=r"^msg_[0-9A-Z][0-9A-Za-z]{26}$")]
 Headers = Annotated[
     dict[str, Annotated[str, StringConstraints(max_length=4096)]],
-    Field(max_length=20),
+    Field(max_length=_MOST_HEADERS),
+    BeforeValidator(partial(_few, most=_MOST_HEADERS)),
     WithJsonSchema(
         {
             "type": "object",
-            "maxProperties": 20,
+            "maxProperties": _MOST_HEADERS,
             "propertyNames": {"pattern": f"^{_TOKEN.pattern}$"},
             "additionalProperties": {"type": "string", "maxLength": 4096, "pattern": f"^({_VALUE.pattern})$"},
             "description": "Sent with each delivery. Names that a delivery sets itself are refused, such as `host`, "
@@ -99,7 +109,9 @@ Headers = Annotated[
     ),
 ]
 Metadata = Annotated[
-    dict[str, str], Field(json_schema_extra={"description": f"{_METADATA_BYTES} bytes at most, names included."})
+    dict[str, str],
+    BeforeValidator(partial(_few, most=_METADATA_BYTES)),
+    Field(json_schema_extra={"description": f"{_METADATA_BYTES} bytes at most, names included."}),
 ]
 Secret = Annotated[
     str,
@@ -294,18 +306,27 @@ def check_body(model: type[B], value: Mapping[str, Any]) -> B:
     Raises:
         InvalidBody: The body is not valid. The message names the field.
     """
+    if len(value) > len(model.model_fields):
+        # Validation would make an error for each of thousands of unknown fields.
+        known = {field.alias or name for name, field in model.model_fields.items()}
+        raise _unknown_field(next(name for name in value if name not in known), model)
     try:
         return model.model_validate(value)
     except ValidationError as exc:
         raise _invalid_body(exc, model) from exc
 
 
+def _unknown_field(name: str, model: type[Body]) -> InvalidBody:
+    known = ", ".join(f"`{field.alias or name}`" for name, field in model.model_fields.items())
+    return InvalidBody(f"`{excerpt(name)}` is not a field here. Known are {known or 'none'}.")
+
+
 def _invalid_body(error: ValidationError, model: type[Body]) -> InvalidBody:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = excerpt(".".join(str(part) for part in first["loc"]))
+    path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = ", ".join(f"`{field.alias or name}`" for name, field in model.model_fields.items())
-        return InvalidBody(f"`{where}` is not a field here. Known are {known or 'none'}.")
+        return _unknown_field(path, model)
+    where = excerpt(path)
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
     detail = f"`{where}`: {message}." if where else f"{message}."
     return InvalidBody(detail, code=_INVALID_TIME if first["type"] == _INVALID_TIME else None)

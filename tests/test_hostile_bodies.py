@@ -39,6 +39,7 @@ ATTACKS = {
     "100000 levels": (413, b'{"data": ' + b'{"a":' * 100_000),
     "a megabyte": (413, body("unique", {"xs": list(range(150_000))})),
     "a long name nearly right": (422, body("t" * 256, {})),
+    "thousands of fields": (422, json.dumps({f"f{number}": 1 for number in range(2200)}).encode()),
     "a long name of a field": (422, json.dumps({"x" * 30_000: 1}).encode()),
 }
 
