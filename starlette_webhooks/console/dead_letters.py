@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from starlette.responses import Response
 
+from starlette_webhooks.audit import Action
 from starlette_webhooks.console.html import Child, Markup, tag
 from starlette_webhooks.console.layout import page
 from starlette_webhooks.console.parts import (
@@ -28,6 +30,10 @@ __all__ = ["confirm_discard", "confirm_redrive", "discard", "redrive", "show_dea
 
 _LIMIT = 100
 _HEADS = (("Event", ""), ("Tenant", "middle"), ("Reason", ""), ("Time", "fit wide"))
+
+
+class _Change(Protocol):
+    async def __call__(self, *, ids: Collection[str]) -> int: ...
 
 
 async def show_dead_letters(visit: Visit) -> Response:
@@ -105,21 +111,34 @@ def _ask(visit: Visit, title: str, text: str, form: Markup) -> Response:
 
 async def redrive(visit: Visit) -> Response:
     """Queue one dead letter again, or all of a tenant, or all."""
-    identifier, tenant = visit.form.get("id", ""), visit.form.get("tenant", "")
-    if identifier:
-        count = await visit.host.redrive_dead_letters(tenant or None, ids=[identifier])
-        visit.record("dead_letters.redriven", tenant, ids=[identifier])
-    else:
-        count = await visit.host.redrive_dead_letters(tenant or None)
+    if visit.form.get("id"):
+        count = await _change_one(visit, visit.host.redrive_dead_letters, "dead_letters.redriven")
+        return visit.redirect("dead-letters", done="redriven", count=str(count))
+    tenant = visit.form.get("tenant", "")
+    count = await visit.host.redrive_dead_letters(tenant or None)
+    if count:
         visit.record("dead_letters.redriven", tenant, count=str(count))
     return visit.redirect("dead-letters", done="redriven", count=str(count))
 
 
 async def discard(visit: Visit) -> Response:
     """Delete a dead letter."""
-    identifier = visit.form.get("id", "")
-    if not identifier:
+    if not visit.form.get("id"):
         raise InvalidRequest("The form names no dead letter.")
-    count = await visit.host.discard_dead_letters([identifier])
-    visit.record("dead_letters.discarded", visit.form.get("tenant", ""), ids=[identifier])
+    count = await _change_one(visit, visit.host.discard_dead_letters, "dead_letters.discarded")
     return visit.redirect("dead-letters", done="discarded", count=str(count))
+
+
+async def _change_one(visit: Visit, change: _Change, action: Action) -> int:
+    """Change the dead letter that a form names, and record it. Returns 0 if it is no longer there."""
+    letter = await _find(visit)
+    count = 0 if letter is None else await change(ids=[letter.id])
+    if letter is not None and count:
+        visit.record(action, letter.tenant, ids=[letter.id])
+    return count
+
+
+async def _find(visit: Visit) -> DeadLetter | None:
+    # The form says which page it was on. Whose dead letter it is, only the store knows, and the audit log must not err.
+    found = await visit.host.dead_letters(tenant=visit.form.get("tenant") or None, limit=_LIMIT)
+    return next((letter for letter in found if letter.id == visit.form["id"]), None)

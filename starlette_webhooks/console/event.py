@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from starlette.responses import Response
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
-from starlette_webhooks.console.attempts import attempt_pill, shown_url, tenant_link
+from starlette_webhooks.console.attempts import answer, attempt_pill, shown_url, tenant_link
 from starlette_webhooks.console.html import Child, Markup, tag
 from starlette_webhooks.console.layout import page
 from starlette_webhooks.console.parts import (
@@ -24,13 +24,22 @@ from starlette_webhooks.console.parts import (
     table,
 )
 from starlette_webhooks.console.visit import Visit
+from starlette_webhooks.event_states import EventDelivery
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import NotFound
 
 __all__ = ["show_event", "show_payload"]
 
 _ATTEMPTS = 250
+_ENDPOINTS = 250
+_STATES = {
+    "delivered": ("good", "Delivered"),
+    "waiting": ("quiet", "Waiting"),
+    "failing": ("warn", "Will be retried"),
+    "exhausted": ("bad", "Given up"),
+}
 _SHOWN = 100_000
+_MANY_ENDPOINTS = f"Without attempts, only deliveries to the newest {_ENDPOINTS} endpoints are shown."
 
 
 async def show_event(visit: Visit) -> Response:
@@ -54,14 +63,16 @@ async def _event(visit: Visit) -> Event:
 
 async def _show(visit: Visit, event: Event, *, whole: bool) -> Response:
     found = await visit.backend.list_attempts(event.tenant, AttemptQuery(event_id=event.id, limit=_ATTEMPTS))
+    states = await visit.backend.event_deliveries(event.tenant, event.id, limit=_ENDPOINTS)
     return page(
         visit,
         event.type,
         card("Event", facts(_facts(visit, event))),
         card("Payload", _payload(visit, event, whole=whole)),
         tag("h2", "Deliveries"),
-        _deliveries(visit, event, found.items, whole=whole),
+        _deliveries(visit, found.items, () if states is None else states.items, whole=whole),
         None if found.done else tag("p", f"Only the last {_ATTEMPTS} attempts are shown.", class_="note"),
+        None if states is None or states.done else tag("p", _MANY_ENDPOINTS, class_="note"),
         lead=[tag("span", event.id, class_="mono break"), " ", pill("quiet", "Test") if event.test else None],
         above=("Events", visit.link("events")),
         actions=link_button("Undelivered of this tenant", visit.link("undelivered", tenant=event.tenant)),
@@ -91,13 +102,30 @@ def _payload(visit: Visit, event: Event, *, whole: bool) -> Child:
     return [tag("pre", text, class_="code-text code", tabindex="0", role="group", aria_label="Payload"), cut]
 
 
-def _deliveries(visit: Visit, event: Event, attempts: Sequence[Attempt], *, whole: bool) -> Child:
+def _deliveries(visit: Visit, attempts: Sequence[Attempt], states: Iterable[EventDelivery], *, whole: bool) -> Child:
     groups: dict[str, list[Attempt]] = {}
     for attempt in attempts:
         groups.setdefault(attempt.endpoint_id, []).append(attempt)
-    if not groups:
-        return blank("No attempts yet", "No endpoint should receive it, or its first attempts are still waiting.")
-    return [_delivery(visit, one, whole=whole) for one in groups.values()]
+    others = [one for one in states if one.state != "unsent" and one.endpoint_id not in groups]
+    if not groups and not others:
+        return blank("No deliveries", "No endpoint receives it.")
+    return [*(_delivery(visit, one, whole=whole) for one in groups.values()), *(_other(visit, one) for one in others)]
+
+
+def _other(visit: Visit, one: EventDelivery) -> Markup:
+    """Return a delivery none of whose attempts is listed. Most wait for their first one."""
+    link = tag("a", shown_url(one.url), href=visit.link("endpoints", one.endpoint_id), class_="strong break")
+    kind, label = ("quiet", "Disabled") if one.endpoint_disabled else _STATES[one.state]
+    made = (
+        f"{answer(one.status_code, one.error)} · {counted(one.attempts, 'attempt')}" if one.attempts else "No attempt"
+    )
+    following: Child = None
+    if one.running:
+        following = " · one is running"
+    elif one.next_attempt_at is not None and not one.endpoint_disabled:
+        following = [" · next ", moment(one.next_attempt_at, ago=True)]
+    head = tag("h3", link, " ", pill(kind, label))
+    return tag("article", head, tag("p", made, following, class_="under"), class_="delivery")
 
 
 def _delivery(visit: Visit, attempts: Sequence[Attempt], *, whole: bool) -> Markup:

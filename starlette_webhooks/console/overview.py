@@ -12,14 +12,15 @@ from starlette_webhooks.console.html import Child, Markup, tag
 from starlette_webhooks.console.layout import page
 from starlette_webhooks.console.parts import at_most, card, counted, duration, facts, notice, pill, table
 from starlette_webhooks.console.visit import Visit
-from starlette_webhooks.health import DatabaseHealth, Health
+from starlette_webhooks.health import DatabaseHealth, Health, Reason
 from starlette_webhooks.operations import EXHAUSTED_COUNTED
 
 __all__ = ["show_overview"]
 
 _STATUS = {"ok": ("good", "OK"), "degraded": ("warn", "Degraded"), "stopped": ("bad", "Stopped")}
-_REASONS = {
+_REASONS: Mapping[Reason, str] = {
     "stopped": "The backend of this process does not run. Restart the process.",
+    "dispatcher": "The dispatcher of this process has stood still for longer than WEBHOOKS_ALIVE_DISPATCHER_AGE.",
     "draining": "This process is ending its streams.",
     "database": "The database is unavailable.",
     "backlog": "Deliveries are later than WEBHOOKS_READY_BACKLOG_AGE allows.",

@@ -178,6 +178,8 @@ async def retry(visit: Visit) -> Response:
     query = _to_retry(chosen)
     if not query.states:
         raise InvalidRequest("What waits for its first attempt needs no retry.")
+    # What the backend cannot do, or cannot do at the moment, is refused now rather than in the background.
+    await visit.backend.find_undelivered(replace(query, limit=1))
     counts = visit.form.get("count", "")
     identifier = await start_retry(visit, query, total=int(counts) if counts.isdecimal() and len(counts) < 9 else 0)
     details = {name: value for name, value in chosen.items() if value and name != "tenant"}

@@ -141,6 +141,23 @@ async def test_dead_letters_are_redriven_one_by_one_and_all_at_once(
     await until(refused, "dead-letters", lambda page: page.buttons() == ["Redrive"] * 3)
 
 
+@pytest.mark.parametrize("action", ["redrive", "discard"])
+async def test_the_audit_log_names_whose_dead_letter_it_was_and_nothing_that_did_not_happen(
+    refused: Desk, entries: list[dict[str, Any]], action: str
+) -> None:
+    async def post(**fields: str) -> str:
+        answer = await refused.client.post(f"dead-letters/{action}", data=fields, headers=SAME_ORIGIN)
+        return str(answer.headers["location"])
+
+    for fields in ({"id": "none"}, {"id": "three", "tenant": "acme"}):
+        assert (await post(**fields)).endswith("count=0")
+    if action == "redrive":
+        assert (await post(tenant="nobody")).endswith("count=0")
+    assert entries == []
+    assert (await post(id="three")).endswith("count=1")
+    assert [(entry["tenant"], entry["ids"]) for entry in entries] == [("other", ["three"])]
+
+
 @pytest.mark.parametrize("query", ["done=redriven", "done=redriven&count=x", "done=other&count=1"])
 async def test_an_address_cannot_claim_that_something_was_done(refused: Desk, query: str) -> None:
     page = await refused.get(f"dead-letters?{query}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from starlette_webhooks import NewEvent, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
+from starlette_webhooks.health import Health, Reason
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.testing import Clock
 from tests.browser.visitor import HOSTILE
@@ -90,6 +91,24 @@ async def test_from_a_failing_tenant_to_the_event_that_did_not_arrive(
     assert entries == [{"action": "payload.read", "tenant": "zeta", **who, "event": event}]
     page = await desk.get("events", params={"id": event})
     assert page.url.endswith(event)
+
+
+async def test_an_event_shows_the_endpoints_that_wait_for_their_first_attempt(stored: WebhooksSettings) -> None:
+    webhooks = make_webhooks(stored.model_copy(update={"deliver": False}))
+    async with webhooks.lifespan(), at_console(webhooks) as client:
+        endpoints = webhooks.endpoints("acme")
+        waiting = await endpoints.create("http://127.0.0.1:9/hook?token=hunter2")
+        other = await endpoints.create("http://127.0.0.1:9/other", event_types=["invoice.failed"])
+        event = await webhooks.emitter("acme").send("invoice.paid", {})
+        page = Page(await client.get(f"events/{event.id}"))
+        assert page.links["http://127.0.0.1:9/hook?…"] == f"../endpoints/{waiting.id}"
+        assert "Waiting No attempt · next" in page.text
+        assert "hunter2" not in page.html
+        assert other.id not in page.html
+        await endpoints.update(waiting.id, disabled=True)
+        assert "Disabled No attempt" in Page(await client.get(f"events/{event.id}")).text
+        await endpoints.delete(waiting.id)
+        assert "No endpoint receives it." in Page(await client.get(f"events/{event.id}")).text
 
 
 async def test_undelivered_deliveries_are_found_by_every_filter(desk: Desk) -> None:
@@ -183,6 +202,27 @@ async def test_tenants_are_paged_and_searched_by_the_start_of_their_names(webhoo
         page = Page(await client.get("tenants?tenant=t1"))
         assert [name for name in page.links if name.startswith("t")] == names[10:20]
         assert "No tenants" in Page(await client.get("tenants?tenant=u")).text
+
+
+class Troubled(Webhooks):
+    """A host that is not ready, for one reason."""
+
+    reason: Reason
+
+    def health(self) -> Health:
+        health = super().health()
+        health["reasons"] = [self.reason]
+        return health
+
+
+@pytest.mark.parametrize("reason", get_args(Reason))
+async def test_the_overview_has_words_for_each_reason(settings: WebhooksSettings, reason: Reason) -> None:
+    webhooks = Troubled(settings=settings, backend=MemoryBackend(settings))
+    webhooks.reason = reason
+    async with webhooks.lifespan(), at_console(webhooks) as client:
+        page = Page(await client.get(""))
+    assert page.status == 200
+    assert '<div class="notice warn">' in page.html
 
 
 async def test_outside_the_lifespan_the_overview_says_so(webhooks: Webhooks) -> None:
