@@ -10,6 +10,7 @@ import anyio
 
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable, QueueFull
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.outbox.connectors import Busy, MissingTable
 from starlette_webhooks.outbox.drain import Drain
 from starlette_webhooks.outbox.rows import InvalidRow, NewerRow, Row, from_row
@@ -146,7 +147,8 @@ class HostRelay:
         except BackendRefused as exc:
             await self._bury(row, exc.code, exc.detail or str(exc))
         except Exception as exc:
-            logger.exception("The event %s cannot be moved into the backend.", row.id)
+            fields = log_fields("relay.error", tenant=row.tenant, eventId=row.id)
+            logger.exception("The event %s cannot be moved into the backend.", row.id, extra=fields)
             await self._bury(row, type(exc).__name__, str(exc))
 
     async def _bury(self, row: Row, code: str, detail: str) -> None:
@@ -156,5 +158,6 @@ class HostRelay:
             row.tenant,
             code,
             detail,
+            extra=log_fields("event.dead_lettered", tenant=row.tenant, eventId=row.id, code=code),
         )
         await self._drain.bury(row, code, detail)

@@ -10,6 +10,7 @@ from anyio import to_thread
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.file_locks import FileLock
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.relay.clock import TimeSource
 
 __all__ = ["RelayLock"]
@@ -54,7 +55,8 @@ class RelayLock:
             waited += _POLL
             if waited >= _SAY_AFTER > waited - _POLL:
                 # This is normal, because only one process relays. If it hangs, the log names it.
-                logger.info("The relay waits for the lock %r, which %s holds.", lock.path, lock.holder())
+                fields = log_fields("relay.waiting")
+                logger.info("The relay waits for the lock %r, which %s holds.", lock.path, lock.holder(), extra=fields)
 
     async def keep(self) -> None:
         """See `Lock.keep`. The system keeps a file lock for as long as the process lives."""

@@ -11,6 +11,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from starlette_webhooks.concurrency import task_group
 from starlette_webhooks.exceptions import BackendError, BackendUnavailable
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.relay.breaker import Breaker
 from starlette_webhooks.relay.clock import TimeSource
@@ -147,7 +148,10 @@ class Relay:
             except Exception as exc:
                 if not isinstance(exc, (ForwardingFailed, BackendError)):
                     logger.exception(
-                        "An event of the tenant %r could not be forwarded to %s. Trying again.", tenant, self._target
+                        "An event of the tenant %r could not be forwarded to %s. Trying again.",
+                        tenant,
+                        self._target,
+                        extra=log_fields("relay.error", tenant=tenant),
                     )
                 self.error = exc
                 retry_after = exc.retry_after if isinstance(exc, ForwardingFailed) else None
@@ -199,7 +203,12 @@ class Relay:
             return await self._dead_letter(entry, exc)
         except ForwardingFailed as exc:
             if self.error is None:
-                logger.warning("An event could not be forwarded to %s. It is kept and retried: %s", self._target, exc)
+                logger.warning(
+                    "An event could not be forwarded to %s. It is kept and retried: %s",
+                    self._target,
+                    exc,
+                    extra=log_fields("relay.retrying", tenant=entry.event.tenant, eventId=entry.event.event_id),
+                )
             self._breaker.failed(entry.event.tenant, everywhere=exc.everywhere, retry_after=exc.retry_after)
             raise
         except BaseException:
@@ -220,5 +229,6 @@ class Relay:
             event.tenant,
             exc.code,
             exc.detail,
+            extra=log_fields("event.dead_lettered", tenant=event.tenant, eventId=event.event_id, code=exc.code),
         )
         return await self._outbox.dead_letter(entry, exc.code, exc.detail)

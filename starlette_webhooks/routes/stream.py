@@ -24,6 +24,7 @@ from starlette_webhooks.exceptions import (
     WebhooksError,
 )
 from starlette_webhooks.feed import StreamFilter
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
 from starlette_webhooks.routes.parameters import (
@@ -70,7 +71,7 @@ def _refuse(request: Request, error: WebhooksError) -> ASGIApp | None:
             f"{error.code}: {error.detail}", retry_after=float(error.headers.get("Retry-After", _UNAVAILABLE))
         )
     if isinstance(error, (BackendUnavailable, QueueFull)):
-        logger.warning("A stream could not be opened: %s", error)
+        logger.warning("A stream could not be opened: %s", error, extra=log_fields("stream.refused"))
         return TemporaryRefusal("unavailable: The service is unavailable.", retry_after=_UNAVAILABLE)
     return None
 

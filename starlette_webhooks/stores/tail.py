@@ -16,6 +16,7 @@ import anyio
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.feed import Entry, Gap, Listener, Replay, StreamFilter
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.problems import Problem
 
 __all__ = ["LogEnd", "LogLost", "LogReader", "LogReplay", "ReplayPage", "ReplayStart", "Tail"]
@@ -147,7 +148,8 @@ class Tail:
                 try:
                     await self._follow()
                 except LogLost:
-                    logger.warning("The database has lost events that were streamed. Streams compare and continue.")
+                    text = "The database has lost events that were streamed. Streams compare and continue."
+                    logger.warning(text, extra=log_fields("log.lost_events"))
                     self._high, self._lost = None, True
                 except BackendUnavailable as exc:
                     self._problem.begin(f"Streams are waiting because the database cannot be read: {exc}")

@@ -13,6 +13,7 @@ from starlette_webhooks.budget import Budget, Reservation
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendError
 from starlette_webhooks.feed import REPLAY_BYTES, Gap, Replay, StreamFilter
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.streams.frames import SEND_BYTES, encode_frame
 from starlette_webhooks.streams.views import History, View
@@ -257,7 +258,8 @@ class LogReader:
                 self._problem.begin(f"Streams end, since the log of events cannot be read: {why}")
                 raise Unreadable("failed") from exc
             except Exception as exc:
-                logger.warning("A stream ends because the log of events cannot be read.", exc_info=exc)
+                fields = log_fields("stream.ended", tenant=tenant)
+                logger.warning("A stream ends because the log of events cannot be read.", exc_info=exc, extra=fields)
                 raise Unreadable("failed") from exc
             self._problem.end()
             return result

@@ -32,6 +32,7 @@ from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable, No
 from starlette_webhooks.feed import Listener, StreamFilter
 from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_message_id
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.meta import Meta
 from starlette_webhooks.operations import Overview
 from starlette_webhooks.pagination import Page
@@ -145,7 +146,8 @@ class SvixBackend(Backend):
         if not self._outbox.shared and self._acceptances is None:
             logger.warning(
                 "`WEBHOOKS_DATABASE` is `:memory:`, and responses do not wait for Svix: events that Svix has not "
-                "accepted yet are lost when this process ends."
+                "accepted yet are lost when this process ends.",
+                extra=log_fields("outbox.not_durable"),
             )
         async with self._outbox.lifespan(self._committed):
             functions = [self._probe.run, self._count]
@@ -333,7 +335,7 @@ class SvixBackend(Backend):
                 await self.sync(self._event_types)
             except BackendRefused as exc:
                 # The others are registered. A call that needs this one gets Svix's error.
-                logger.error("Svix refused an event type: %s", exc)
+                logger.error("Svix refused an event type: %s", exc, extra=log_fields("event_type.refused"))
                 self._synced = True
 
     async def portal(self, tenant: str, *, write: bool, expires_in: int) -> PortalAccess | None:

@@ -18,6 +18,7 @@ from starlette_webhooks.conflicts import endpoint_disabled
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import Conflict
 from starlette_webhooks.identifiers import is_message_id, timestamp_ms
+from starlette_webhooks.log_fields import log_fields
 
 if TYPE_CHECKING:
     from svix.api import EndpointOut, MessageOut
@@ -200,7 +201,11 @@ class Delivering:
             if fits and endpoint.id not in tried and await self._resend(event.tenant, event.id, endpoint.id):
                 missed += 1
         if missed:
-            logger.warning("Svix had stored the event %s without delivering it. It was sent again.", event.event_id)
+            logger.warning(
+                "Svix had stored the event %s without delivering it. It was sent again.",
+                event.event_id,
+                extra=log_fields("event.sent_again", tenant=event.tenant, eventId=event.event_id, endpoints=missed),
+            )
         return missed
 
     async def _destinations(self, event: Event) -> AsyncIterator[str]:

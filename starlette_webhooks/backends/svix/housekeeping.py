@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette_webhooks.backends.svix.errors import SvixRefused
 from starlette_webhooks.exceptions import WebhooksError
+from starlette_webhooks.log_fields import log_fields
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.delivering import Delivering
@@ -47,7 +48,8 @@ class Housekeeping:
                     pruned = now
                     await self.prune()
             except WebhooksError as exc:
-                logger.warning("The housekeeping of the outbox failed. Trying again: %s", exc)
+                fields = log_fields("housekeeping.failed")
+                logger.warning("The housekeeping of the outbox failed. Trying again: %s", exc, extra=fields)
 
     async def resolve_in_doubt(self) -> None:
         """Check whether messages in doubt are being delivered, and redeliver those that are not."""
@@ -55,7 +57,11 @@ class Housekeeping:
             try:
                 await self._delivering.rescue(entry.event)
             except SvixRefused as exc:
-                logger.warning("It is unclear whether Svix delivers the event %s: %s", entry.event.event_id, exc)
+                event = entry.event
+                fields = log_fields("event.in_doubt", tenant=event.tenant, eventId=event.event_id)
+                logger.warning(
+                    "It is unclear whether Svix delivers the event %s: %s", event.event_id, exc, extra=fields
+                )
                 await self._outbox.resolve(entry)
             except WebhooksError:
                 await self._outbox.resolve(entry, self._time.now() + _AGAIN)

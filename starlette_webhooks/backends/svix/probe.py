@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from starlette_webhooks.exceptions import BackendError
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.relay.backoff import backoff
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ class Probe:
             except BackendError as exc:
                 failures += 1
                 if str(exc) != self.problem:
-                    logger.error("%s Events are stored meanwhile.", exc)
+                    logger.error("%s Events are stored meanwhile.", exc, extra=log_fields("svix.unavailable"))
                 self.problem = str(exc)
                 await self._time.sleep(backoff(failures, first=1.0))
             else:
                 if failures:
-                    logger.info("Svix at %s answers.", self._client.server)
+                    logger.info("Svix at %s answers.", self._client.server, extra=log_fields("svix.available"))
                 return
 
     async def _ask(self) -> None:
@@ -59,5 +60,5 @@ class Probe:
                 f"The Svix server at {client.server} is older than 1.99. It ignores filters by event type and lacks "
                 "calls. Upgrade it to 1.99 or later."
             )
-            logger.error("%s", self.problem)
+            logger.error("%s", self.problem, extra=log_fields("svix.outdated"))
         self.answered = True

@@ -10,6 +10,7 @@ import anyio
 
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.relay.outbox import EntryState
 
 if TYPE_CHECKING:
@@ -56,7 +57,12 @@ class Sending:
             try:
                 await self._outbox.record(accepted.event, check_at=accepted.check_at)
             except BackendUnavailable as exc:
-                logger.warning("Svix has the event %s, but this could not be recorded: %s", event.event_id, exc)
+                logger.warning(
+                    "Svix has the event %s, but this could not be recorded: %s",
+                    event.event_id,
+                    exc,
+                    extra=log_fields("event.not_recorded", tenant=event.tenant, eventId=event.event_id),
+                )
         return accepted.event
 
     async def _wait_for_earlier(self, tenant: str) -> None:
@@ -82,4 +88,8 @@ class Sending:
             await self.settle()
             return
         counts = await self._outbox.counts()
-        logger.error("%d events are lost: Svix had not accepted them when the process ended.", counts.waiting)
+        logger.error(
+            "%d events are lost: Svix had not accepted them when the process ended.",
+            counts.waiting,
+            extra=log_fields("events.lost", count=counts.waiting),
+        )

@@ -16,6 +16,7 @@ from starlette_webhooks.backends.svix.tail import Tail
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendError, BackendUnavailable
 from starlette_webhooks.feed import Listener, StreamFilter
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.relay.backoff import backoff
 
 if TYPE_CHECKING:
@@ -127,13 +128,19 @@ class Streaming:
                 await self._time.sleep(delay)
 
     def _log(self, tail: Tail, exc: Exception, failures: int) -> None:
+        fields = log_fields("stream.unreadable", tenant=tail.tenant)
         if not isinstance(exc, BackendError):
             logger.exception(
-                "The events of the tenant %r could not be read for its streams. Trying again.", tail.tenant
+                "The events of the tenant %r could not be read for its streams. Trying again.",
+                tail.tenant,
+                extra=fields,
             )
         elif failures == 1:
             logger.warning(
-                "The events of the tenant %r cannot be read for its streams. Trying again: %s", tail.tenant, exc
+                "The events of the tenant %r cannot be read for its streams. Trying again: %s",
+                tail.tenant,
+                exc,
+                extra=fields,
             )
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> SvixReplay:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import anyio
 
 from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.relay.wakes import Wakes
 from starlette_webhooks.stores.postgresql.connection import CallFailed
@@ -118,8 +119,10 @@ class OutboxMover:
             except CallFailed as exc:
                 if not self._is_rows_fault(exc):
                     raise
-                logger.error("The event %s, emitted within a transaction, is dead-lettered: %s", id, exc)
-                await self._database.call(self._queries["bury"], (id, "invalid", str(exc)))
+                code = "invalid"
+                fields = log_fields("event.dead_lettered", eventId=id, code=code)
+                logger.error("The event %s, emitted within a transaction, is dead-lettered: %s", id, exc, extra=fields)
+                await self._database.call(self._queries["bury"], (id, code, str(exc)))
                 done = True
         return done
 

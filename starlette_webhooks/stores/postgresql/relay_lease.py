@@ -12,6 +12,7 @@ from uuid import uuid4
 import anyio
 
 from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.relay.outbox import Lock
 from starlette_webhooks.stores.postgresql.database import Database
@@ -70,7 +71,8 @@ class RelayLease(Lock):
             except BackendUnavailable as exc:
                 if not self.held:
                     raise BackendUnavailable(f"The lease of the relay could not be renewed: {exc}") from exc
-        logger.warning("Another process relays now, because this one was suspended for too long.")
+        text = "Another process relays now, because this one was suspended for too long."
+        logger.warning(text, extra=log_fields("relay.lost"))
 
     async def release(self) -> None:
         """See `Lock.release`."""
