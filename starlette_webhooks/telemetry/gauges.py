@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -23,17 +23,24 @@ class Gauge:
     figure: Figure
 
 
-def _at(*paths: str) -> Figure:
-    """Return what reads the first figure that is there, by paths such as `deliveries.waiting`."""
+def _at(path: str) -> Figure:
+    """Return what reads a figure by a path such as `deliveries.waiting`."""
+    part, _, field = path.partition(".")
 
     def read(health: Health) -> int | float | None:
-        for path in paths:
-            part, _, field = path.partition(".")
-            found = cast("Mapping[str, Any]", health).get(part, {}).get(field)
-            if found is not None:
-                value: int | float = found
-                return value
-        return None
+        found: int | float | None = cast("Mapping[str, Any]", health).get(part, {}).get(field)
+        return found
+
+    return read
+
+
+def _of_outboxes(field: str, together: Callable[[Iterable[int | float]], int | float]) -> Figure:
+    """Return what reads a figure of all outboxes: with Svix, and one in the host's database, there are two."""
+    figures = [_at(f"{outbox}.{field}") for outbox in ("outbox", "hostOutbox")]
+
+    def read(health: Health) -> int | float | None:
+        found = [value for figure in figures if (value := figure(health)) is not None]
+        return together(found) if found else None
 
     return read
 
@@ -53,19 +60,19 @@ GAUGES = (
         "webhooks.outbox.waiting",
         "{event}",
         "Events that are not in the log, or at Svix, yet.",
-        _at("outbox.waiting", "hostOutbox.waiting"),
+        _of_outboxes("waiting", sum),
     ),
     Gauge(
         "webhooks.outbox.age",
         "s",
         "For how long the oldest of them has waited.",
-        _at("outbox.oldestSeconds", "hostOutbox.oldestSeconds"),
+        _of_outboxes("oldestSeconds", max),
     ),
     Gauge(
         "webhooks.dead_letters",
         "{event}",
         "Events that were refused permanently.",
-        _at("outbox.deadLettered", "hostOutbox.deadLettered"),
+        _of_outboxes("deadLettered", sum),
     ),
     Gauge("webhooks.streams", "{stream}", "Open streams of this process.", _at("streams.streams")),
     Gauge("webhooks.storage.size", "By", "The size of the database.", _at("storage.bytes")),
