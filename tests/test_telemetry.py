@@ -15,13 +15,18 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from prometheus_client import REGISTRY, generate_latest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 from starlette_webhooks import EventType, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.backends.postgresql import PostgreSQLBackend
 from starlette_webhooks.backends.sqlite import SQLiteBackend
+from starlette_webhooks.health import Health
+from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.telemetry import Telemetry
+from starlette_webhooks.telemetry.gauges import GAUGES
 from tests.eventually import eventually
 from tests.receivers import Receiver, receiving
 from tests.settings import make_settings
@@ -124,6 +129,27 @@ async def test_receivers_get_the_trace_context_by_setting(make_webhooks: Callabl
     assert attempt.attributes["error.type"] == "500"
 
 
+async def test_an_attempt_links_to_the_request_that_emitted_within_its_transaction(tmp_path: Path) -> None:
+    engine, recorded, settings = create_engine(f"sqlite:///{tmp_path / 'host.db'}"), Recorded(), make_settings(tmp_path)
+    outbox = Outbox(engine)
+    outbox.metadata.create_all(engine)
+    backend = SQLiteBackend(settings)
+    webhooks = Webhooks(
+        event_types=EVENT_TYPES, settings=settings, backend=backend, outbox=outbox, telemetry=recorded.telemetry
+    )
+    with receiving() as receiver:
+        async with webhooks.lifespan():
+            await webhooks.endpoints("acme").create(receiver.url)
+            with Session(engine) as session:
+                webhooks.emitter("acme").emit("a.b", {}, within=session)
+                session.commit()
+            attempt = await eventually(lambda: recorded.span("attempt a.b"))
+    engine.dispose()
+    emit = recorded.span("emit a.b")
+    assert emit is not None
+    assert [link.context.span_id for link in attempt.links] == [emit.context.span_id]
+
+
 async def test_what_is_not_sampled_is_delivered_without_a_link(make_webhooks: Callable[..., Webhooks]) -> None:
     recorded = Recorded(sampler=ALWAYS_OFF)
     with receiving() as receiver:
@@ -184,6 +210,20 @@ async def test_metrics_count_events_and_attempts_and_name_no_tenant() -> None:
     assert not any("acme" in label or "ep_" in label or "127.0.0.1" in label for label in labels)
     after = recorded.points()
     assert not after.get("webhooks.streams"), "not once it has stopped"
+
+
+def test_the_lag_of_the_relay_is_that_of_both_outboxes() -> None:
+    def gauges() -> tuple[int | float | None, ...]:
+        figures = {gauge.name: gauge.figure(health) for gauge in GAUGES}
+        return tuple(figures[f"webhooks.{name}"] for name in ("outbox.waiting", "outbox.age", "dead_letters"))
+
+    health: Health = {"status": "ok", "backend": "svix"}
+    assert gauges() == (None, None, None)
+    health["outbox"] = {"waiting": 2, "oldestSeconds": 3.0, "deadLettered": 1}
+    health["hostOutbox"] = {"here": True, "problem": None}
+    assert gauges() == (2, 3.0, 1)
+    health["hostOutbox"] = {"here": True, "problem": None, "waiting": 5, "oldestSeconds": 40.0, "deadLettered": 4}
+    assert gauges() == (7, 40.0, 5)
 
 
 async def test_without_an_sdk_nothing_is_reported_or_stored() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ __all__ = ["InvalidRow", "NewerRow", "Row", "from_row", "read_row", "to_row"]
 _VERSION = 1
 # `json.dumps` with separators would make an encoder at each call.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class InvalidRow(ValueError):
@@ -47,6 +49,8 @@ def to_row(event: Event) -> Row:
         "event_id": event.event_id,
         "channels": ",".join(event.channels),
     }
+    if event.trace is not None:
+        head["trace"] = event.trace
     line = _encode(head).encode()
     # If the backend assigns ids, the row still needs a key.
     return Row(event.id or mint("msg_"), event.tenant, b"%b\n%b" % (line, event.payload))
@@ -86,6 +90,11 @@ def from_row(row: Row, *, mints_ids: bool = True) -> Event:
             timestamp=datetime.fromtimestamp(int(head["time"]) / 1000, UTC),
             event_id=head["event_id"],
             channels=tuple(channels.split(",")) if channels else (),
+            trace=_trace(head.get("trace")),
         )
     except (ValueError, KeyError, TypeError, OverflowError) as exc:
         raise exc if isinstance(exc, InvalidRow) else InvalidRow("It cannot be read.") from exc
+
+
+def _trace(found: object) -> str | None:
+    return found if isinstance(found, str) and _TRACE.fullmatch(found) else None
