@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from example_app.documents import NewDocument, create_document, lifespan, list_documents, transaction
 from example_app.integration import authorize, operator, take_stripe, webhooks, workspace
-from example_app.site import Sessions, refuse, site
+from example_app.site import Sessions, refuse, site_routes
 from example_app.workspace import NewKey, Refused
 from starlette_webhooks import WebhooksMiddleware
 from starlette_webhooks.fastapi import EmitterDep
@@ -63,4 +63,4 @@ async def stripe(request: Request, events: EmitterDep, stripe_signature: Annotat
 app.mount("/api/v1/webhooks", webhooks)
 app.mount("/webhooks", webhooks.portal)
 app.mount("/operate", webhooks.console(authorize=operator))
-app.mount("/", site)
+app.router.routes.extend(site_routes)

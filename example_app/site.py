@@ -17,7 +17,7 @@ from example_app.documents import list_documents, transaction
 from example_app.integration import operator, refuse_other_sites, signed_in, workspace
 from example_app.workspace import Credentials, Refused, parse
 
-__all__ = ["Sessions", "refuse", "site"]
+__all__ = ["Sessions", "refuse", "site", "site_routes"]
 
 SECRET = os.environ.get("EXAMPLE_SESSION_SECRET") or os.urandom(32).hex()
 """Signs session cookies. Without a secret in the environment, sessions end with the process."""
@@ -83,3 +83,6 @@ _routes = [
 ]
 site = ExceptionMiddleware(Router(routes=_routes), handlers={Refused: refuse})
 """The routes for `/` and `/session`."""
+
+site_routes = [Route(path, site) for path in ("/", "/session")]
+"""The same for Starlette and FastAPI. A mount at `/` would also get `/operate`, and nothing would add its slash."""

@@ -8,7 +8,7 @@ from starlette.routing import Mount, Route
 
 from example_app.documents import NewDocument, create_document, lifespan, list_documents, transaction
 from example_app.integration import authorize, operator, take_stripe, webhooks, workspace
-from example_app.site import Sessions, refuse, site
+from example_app.site import Sessions, refuse, site_routes
 from example_app.workspace import NewKey, Refused, parse
 from starlette_webhooks import WebhooksMiddleware, WebhooksRequest
 
@@ -58,7 +58,7 @@ app = Starlette(
         Mount("/api/v1/webhooks", webhooks),
         Mount("/webhooks", webhooks.portal),
         Mount("/operate", webhooks.console(authorize=operator)),
-        Mount("/", site),
+        *site_routes,
     ],
     exception_handlers={Refused: refuse},
     lifespan=lifespan,

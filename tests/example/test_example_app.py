@@ -411,13 +411,21 @@ def test_server_stops_immediately_even_if_a_stream_is_open(host: str, tmp_path: 
             server.stop(timeout=5)
 
 
+def test_the_portal_opens_without_the_slash_too(browser: httpx.Client) -> None:
+    page = browser.get("/webhooks", follow_redirects=True)
+    assert page.status_code == 200
+    (style,) = re.findall(r'href="([^"]*static/\w+/base\.css)"', page.text)
+    assert browser.get(str(page.url.join(style))).status_code == 200
+
+
 def test_the_console_opens_for_the_demo_operator_and_for_nobody_else(base: str, browser: httpx.Client) -> None:
     for path in ("/operate", "/operate/", "/operate/endpoints"):
-        assert browser.get(path).status_code == 404
+        assert browser.get(path, follow_redirects=True).status_code == 404
     with httpx.Client(base_url=base, verify=False, headers={"Origin": base}, follow_redirects=True) as olga:
         olga.post("/session", json={"email": "olga@example.com", "password": "olga-demo"}).raise_for_status()
         assert '<a href="operate/">' in olga.get("/").text
-        overview = olga.get("/operate/")
+        overview = olga.get("/operate")
+        assert overview.url.path == "/operate/"
         assert "Overview" in overview.text
         (style,) = re.findall(r'href="\./(static/\w+/console\.css)"', overview.text)
         assert olga.get(f"/operate/{style}").status_code == 200
