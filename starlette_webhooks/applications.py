@@ -23,13 +23,13 @@ from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
 from starlette_webhooks.event_types import EventType, EventTypes
 from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.health import Health
-from starlette_webhooks.host_outbox import HostOutbox
+from starlette_webhooks.host_outbox import connect_outbox
 from starlette_webhooks.lifespans import SharedLifespan
 from starlette_webhooks.middleware import WebhooksMiddleware
 from starlette_webhooks.operational_events import catalog_of
 from starlette_webhooks.operational_reader import make_reader
 from starlette_webhooks.probes import HealthApp
-from starlette_webhooks.readiness import reasons_against
+from starlette_webhooks.readiness import running_health, stopped_health
 from starlette_webhooks.recent_errors import RecentErrors
 from starlette_webhooks.redaction import redact
 from starlette_webhooks.scope import DEFERRED, SERVICES
@@ -107,13 +107,7 @@ class Webhooks:
         self.event_types = EventTypes(event_types)
         self.backend = backend or default_backend(settings)
         self.outbox = outbox or self.backend.outbox
-        self._host_outbox: HostOutbox | None = None
-        if outbox is not None:
-            own = self.backend.outbox
-            if own is not None and outbox.is_same(own):
-                outbox.share(own)
-            else:
-                self._host_outbox = HostOutbox(outbox, self.backend)
+        self._host_outbox = None if outbox is None else connect_outbox(outbox, self.backend)
         self.backend.telemetry = telemetry = telemetry or find_telemetry()
         self._operational = make_reader(operational, self.backend, settings)
         self._emit_context = EmitContext(
@@ -181,9 +175,23 @@ class Webhooks:
 
     @asynccontextmanager
     async def _open(self, hub: StreamHub) -> AsyncIterator[None]:
+        from starlette_webhooks.routes.services import make_services
+        from starlette_webhooks.sessions import SessionRegister
+
         async with self.backend.lifespan(self.event_types):
             keys = await self.backend.secret_keys()
-            services = self._make_services(hub, keys)
+            services = make_services(
+                backend=self.backend,
+                settings=self.settings,
+                event_types=self.event_types,
+                authenticate=self._authenticate,
+                emit_context=self._emit_context,
+                hub=hub,
+                sessions=SessionRegister(keys, self.backend.meta, clock=self._now, valid=self._session_valid),
+                clock=self._now,
+                document=self._document.render,
+                asyncapi=self._asyncapi.render,
+            )
             relaying = nullcontext() if self._host_outbox is None else self._host_outbox.running()
             reading = nullcontext() if self._operational is None else running_beside(self._operational.run)
             watching = running_beside(partial(services.sessions.watch, hub))
@@ -193,32 +201,6 @@ class Webhooks:
                     yield
                 finally:
                     self._services = self._tasks = None
-
-    def _make_services(self, hub: StreamHub, keys: Sequence[bytes]) -> Services:
-        from starlette_webhooks.routes.limits import DailyQuota, RequestedDeliveries, TenantLimits
-        from starlette_webhooks.routes.services import CatalogRegistration, Services
-        from starlette_webhooks.sessions import SessionRegister
-
-        return Services(
-            backend=self.backend,
-            settings=self.settings,
-            event_types=self.event_types,
-            authenticate=self._authenticate,
-            emit_context=self._emit_context,
-            hub=hub,
-            sessions=SessionRegister(keys, self.backend.meta, clock=self._now, valid=self._session_valid),
-            clock=self._now,
-            document=self._document.render,
-            asyncapi=self._asyncapi.render,
-            catalog=CatalogRegistration(self.backend, self.event_types),
-            limits=TenantLimits(
-                per_second=self.settings.calls_per_second,
-                burst=self.settings.calls_burst,
-                in_flight=self.settings.calls_in_flight,
-            ),
-            test_quota=DailyQuota(self.settings.test_bytes_per_day),
-            requested=RequestedDeliveries(self.settings.resends_per_minute, self.settings.endpoints_per_tenant),
-        )
 
     def _now(self) -> float:
         return self._clock()
@@ -410,18 +392,8 @@ class Webhooks:
     def _health(self, *, figures: bool) -> Health:
         health = self.backend.health(figures=figures)
         if self._host_outbox is not None:
-            health["hostOutbox"] = found = self._host_outbox.health(figures=figures)
-            if found["problem"] is not None and health["status"] == "ok":
-                health["status"] = "degraded"
-        if self._services is not None and self._lifespan.running:
-            health["streams"] = self._services.hub.metrics()
-            health["reasons"] = reasons_against(health, self.settings)
-            if health["reasons"]:
-                health["status"] = "degraded"
-            health["lastErrors"] = self._errors.latest()
-            return health
+            health["hostOutbox"] = self._host_outbox.health(figures=figures)
         # A forked child has its parent's backend, which does not run here.
-        health["status"], health["reasons"] = "stopped", ["stopped"]
-        if self._lifespan.error is not None:
-            health["error"] = f"The backend ended unexpectedly: {self._lifespan.error!r}. Restart the process."
-        return health
+        if self._services is None or not self._lifespan.running:
+            return stopped_health(health, self._lifespan.error)
+        return running_health(health, self.settings, self._services.hub.metrics(), self._errors.latest())

@@ -19,7 +19,7 @@ from starlette_webhooks.outbox.outbox import Outbox
 from starlette_webhooks.relay.host import HostRelay
 from starlette_webhooks.waiting import running_loop
 
-__all__ = ["HostOutbox"]
+__all__ = ["HostOutbox", "connect_outbox"]
 
 logger = logging.getLogger("starlette_webhooks")
 
@@ -119,3 +119,12 @@ class HostOutbox:
             health["oldestSeconds"] = round(found[0].late, 3)
             health["deadLettered"] = found[0].dead_lettered
         return health
+
+
+def connect_outbox(outbox: Outbox, backend: Backend) -> HostOutbox | None:
+    """Return what moves the events of an outbox into a backend. None if it is the backend's own, which empties it."""
+    own = backend.outbox
+    if own is not None and outbox.is_same(own):
+        outbox.share(own)
+        return None
+    return HostOutbox(outbox, backend)

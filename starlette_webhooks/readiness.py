@@ -1,15 +1,16 @@
-"""Decides from `health()` whether a process is ready."""
+"""Completes `health()`, and decides from it whether a process is ready."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from starlette_webhooks.health import Health, Reason
+from starlette_webhooks.health import Health, LastError, Reason, StreamsHealth
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
 
-__all__ = ["has_thresholds", "reasons_against", "stands_still"]
+__all__ = ["has_thresholds", "reasons_against", "running_health", "stands_still", "stopped_health"]
 
 
 def has_thresholds(settings: WebhooksSettings) -> bool:
@@ -50,3 +51,30 @@ def reasons_against(health: Health, settings: WebhooksSettings) -> list[Reason]:
     if settings.ready_dead_letters and dead >= settings.ready_dead_letters:
         reasons.append("dead_letters")
     return reasons
+
+
+def running_health(
+    health: Health, settings: WebhooksSettings, streams: StreamsHealth, last_errors: Sequence[LastError]
+) -> Health:
+    """Complete the health of a backend that runs in this process."""
+    host_outbox = health.get("hostOutbox")
+    if host_outbox is not None and host_outbox["problem"] is not None and health["status"] == "ok":
+        health["status"] = "degraded"
+    health["streams"] = streams
+    health["reasons"] = reasons_against(health, settings)
+    if health["reasons"]:
+        health["status"] = "degraded"
+    health["lastErrors"] = list(last_errors)
+    return health
+
+
+def stopped_health(health: Health, error: BaseException | None) -> Health:
+    """Complete the health of a backend that does not run in this process.
+
+    Args:
+        error: What ended it unexpectedly.
+    """
+    health["status"], health["reasons"] = "stopped", ["stopped"]
+    if error is not None:
+        health["error"] = f"The backend ended unexpectedly: {error!r}. Restart the process."
+    return health

@@ -225,7 +225,9 @@ class Dispatcher:
             await self._look(attempts)
 
     async def _look(self, attempts: TaskGroup) -> None:
-        await self._rest()
+        pause = self._resting_until - self._monotonic()
+        if pause > 0:
+            await sleep(pause)
         self._agenda.pass_time()
         if self._agenda.scan_is_due:
             await self._check_clock()
@@ -239,11 +241,6 @@ class Dispatcher:
         # While records wait for the store, more attempts would only add to them. Checked after each wait: a delivery
         # whose lease ends before its record would be attempted again.
         return not self._recorder.waiting
-
-    async def _rest(self) -> None:
-        pause = self._resting_until - self._monotonic()
-        if pause > 0:
-            await sleep(pause)
 
     def _idle_seconds(self) -> float:
         if self._recorder.waiting:

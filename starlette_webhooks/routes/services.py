@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette_webhooks.streams import StreamHub
     from starlette_webhooks.types import Clock
 
-__all__ = ["Access", "CatalogRegistration", "Services", "SessionExpired", "authorize", "services_of"]
+__all__ = ["Access", "CatalogRegistration", "Services", "SessionExpired", "authorize", "make_services", "services_of"]
 
 Access = Literal["read", "write"]
 
@@ -164,6 +164,40 @@ class Services:
         await self.catalog.ensure()
         write = self.settings.write_scope in principal.scopes
         return await self.backend.portal(principal.tenant, write=write, expires_in=expires_in)
+
+
+def make_services(
+    *,
+    backend: Backend,
+    settings: WebhooksSettings,
+    event_types: EventTypes,
+    authenticate: Authenticate,
+    emit_context: EmitContext,
+    hub: StreamHub,
+    sessions: SessionRegister,
+    clock: Clock,
+    document: Callable[[str], bytes],
+    asyncapi: Callable[[str], bytes],
+) -> Services:
+    """Return the services with the limits of the settings."""
+    return Services(
+        backend=backend,
+        settings=settings,
+        event_types=event_types,
+        authenticate=authenticate,
+        emit_context=emit_context,
+        hub=hub,
+        sessions=sessions,
+        clock=clock,
+        document=document,
+        asyncapi=asyncapi,
+        catalog=CatalogRegistration(backend, event_types),
+        limits=TenantLimits(
+            per_second=settings.calls_per_second, burst=settings.calls_burst, in_flight=settings.calls_in_flight
+        ),
+        test_quota=DailyQuota(settings.test_bytes_per_day),
+        requested=RequestedDeliveries(settings.resends_per_minute, settings.endpoints_per_tenant),
+    )
 
 
 def services_of(request: Request) -> Services:
