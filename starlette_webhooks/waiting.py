@@ -125,7 +125,7 @@ class Loop(Protocol):
 
 
 def _in_this_process(schedule: Callable[..., object]) -> Callable[..., object]:
-    """Refuse calls in forked children. There, a lock of the loop may be held for ever, and its pipe is the parent's."""
+    """Refuse calls in forked children. There, a lock of the loop may be held forever, and its pipe is the parent's."""
     own = os.getpid()
 
     def call(fn: Callable[..., object], *args: Any) -> object:

@@ -78,8 +78,8 @@ def redrive(target: Target, output: Output, ids: tuple[str, ...], tenant: str | 
 @click.argument("ids", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def discard(target: Target, output: Output, ids: tuple[str, ...], yes: bool) -> None:
-    """Delete dead letters for ever, by their ids."""
-    output.confirm(f"Delete {counted(len(ids), 'dead letter')} for ever?", yes=yes)
+    """Delete dead letters forever, by their ids."""
+    output.confirm(f"Delete {counted(len(ids), 'dead letter')} forever?", yes=yes)
 
     async def delete(keepers: Sequence[DeadLetters]) -> int:
         return sum([await one.discard(ids) for one in keepers])

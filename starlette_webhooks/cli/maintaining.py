@@ -19,7 +19,7 @@ def erase(target: Target, output: Output, tenant: str, yes: bool) -> None:
     Events that wait in an outbox in a database of your own are not removed: call `webhooks.erase` in your app.
     """
     target.check_exists()
-    output.confirm(f"Remove all events, endpoints and attempts of the tenant {tenant!r} for ever?", yes=yes)
+    output.confirm(f"Remove all events, endpoints and attempts of the tenant {tenant!r} forever?", yes=yes)
     target.operate(lambda backend: backend.erase(tenant))
     output.result({"erased": tenant}, f"Nothing is stored for the tenant {tenant!r} any more.")
 
