@@ -245,5 +245,8 @@ class LogReplay(Replay):
         while not done:
             page = await self._reader.read_replay(self._tenant, self._filter, after, until)
             after, done = page.position, page.done
+            # While the caller sends the page, this must not keep it in memory.
+            events = [page.events]
+            del page
             # Also if nothing matched, so that the caller knows that the reader is alive.
-            yield page.events
+            yield events.pop()
