@@ -181,8 +181,6 @@ def rotate_secret(
     if row is None:
         return None
     no = row[0]
-    with overwriting(connection):
-        connection.execute(_QUERIES["drop_expired_secrets"], (no, now))
     (live,) = connection.execute(_QUERIES["live_secrets"], (no, now)).fetchone()
     if live >= LIVE_SECRETS:
         raise too_many_secrets()
@@ -191,4 +189,7 @@ def rotate_secret(
         raise same_secret()
     connection.execute(_QUERIES["expire_secrets"], {"no": no, "expiry": expiry})
     connection.execute(_QUERIES["insert_secret"], (no, now, key))
+    # Also those that this call replaces at once, perhaps because they have leaked.
+    with overwriting(connection):
+        connection.execute(_QUERIES["drop_expired_secrets"], (no, now))
     return key

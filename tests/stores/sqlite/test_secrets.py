@@ -72,6 +72,16 @@ async def test_replaced_headers_and_expired_secrets_are_gone_within_seconds(tmp_
         await eventually(lambda: not shows(path, SECRET, HEADERS["X-Api-Key"])())
 
 
+async def test_a_secret_replaced_without_an_overlap_is_gone_within_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "webhooks.db"
+    store = SQLiteStore(str(path), clock=lambda: 1_000_000.0)
+    async with store.lifespan():
+        made = await store.create_endpoint("acme", CHANGES, limit=9)
+        await store.rotate_secret("acme", made.id, "whsec_" + "A" * 32, overlap=0)
+        assert [row.keys for row in await store.stored_secrets(0, 9)] == [["whsec_" + "A" * 32]]
+        await eventually(lambda: not shows(path, SECRET)())
+
+
 def test_overrides_last_only_for_the_block(tmp_path: Path) -> None:
     path = tmp_path / "plain.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
