@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
@@ -22,25 +22,56 @@ R = TypeVar("R")
 
 
 class Turns:
-    """Lets one caller at a time run for each tenant, in order of arrival. Tenants do not wait for each other."""
+    """Lets so many callers run at a time for each tenant, in order of arrival. Tenants do not wait for each other."""
 
-    def __init__(self) -> None:
-        self._locks: dict[str, anyio.Lock] = {}
+    def __init__(self, at_once: int = 1) -> None:
+        self._at_once = at_once
+        self._semaphores: dict[str, anyio.Semaphore] = {}
 
     def __len__(self) -> int:
-        return len(self._locks)
+        return len(self._semaphores)
 
-    @asynccontextmanager
-    async def of(self, tenant: str) -> AsyncGenerator[None]:
+    def of(self, tenant: str) -> AbstractAsyncContextManager[None]:
         """Wait for a turn of this tenant, and have it until the block ends."""
-        # Without `fast_acquire`, a caller that need not wait would wait for a turn of the event loop all the same.
-        lock = self._locks.setdefault(tenant, anyio.Lock(fast_acquire=True))
+        return _Turn(self, tenant)
+
+    async def take(self, tenant: str) -> None:
+        """Wait for a turn. See `of`."""
+        semaphore = self._semaphores.get(tenant)
+        if semaphore is None:
+            # Without `fast_acquire`, a caller that need not wait would wait for a turn of the event loop all the same.
+            semaphore = self._semaphores[tenant] = anyio.Semaphore(self._at_once, fast_acquire=True)
         try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked() and not lock.statistics().tasks_waiting:
-                self._locks.pop(tenant, None)
+            await semaphore.acquire()
+        except BaseException:
+            self._forget_unused(tenant)
+            raise
+
+    def give_back(self, tenant: str) -> None:
+        """End a turn."""
+        self._semaphores[tenant].release()
+        self._forget_unused(tenant)
+
+    def _forget_unused(self, tenant: str) -> None:
+        # Several callers may be cancelled together.
+        semaphore = self._semaphores.get(tenant)
+        if semaphore is not None and semaphore.value == self._at_once:
+            del self._semaphores[tenant]
+
+
+class _Turn(AbstractAsyncContextManager[None]):
+    # Thousands of streams have one when they open, where a generator would cost more.
+    __slots__ = ("_tenant", "_turns")
+
+    def __init__(self, turns: Turns, tenant: str) -> None:
+        self._turns = turns
+        self._tenant = tenant
+
+    async def __aenter__(self) -> None:
+        await self._turns.take(self._tenant)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turns.give_back(self._tenant)
 
 
 @asynccontextmanager

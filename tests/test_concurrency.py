@@ -171,6 +171,39 @@ async def test_a_tenant_has_one_turn_at_a_time_and_others_do_not_wait() -> None:
     assert len(turns) == 0
 
 
+async def test_a_tenant_has_as_many_turns_at_a_time_as_it_may() -> None:
+    turns = Turns(2)
+    running = most = 0
+
+    async def take() -> None:
+        nonlocal running, most
+        async with turns.of("acme"):
+            running += 1
+            most = max(most, running)
+            await anyio.sleep(0.001)
+            running -= 1
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(take)
+    assert most == 2
+    assert len(turns) == 0
+
+
+async def test_turns_that_are_cancelled_together_leave_nothing_behind() -> None:
+    turns = Turns()
+
+    async def take() -> None:
+        async with turns.of("acme"):
+            pytest.fail("it was cancelled")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.cancel_scope.cancel()
+        tasks.start_soon(take)
+        tasks.start_soon(take)
+    assert len(turns) == 0
+
+
 async def test_a_turn_that_fails_or_is_given_up_is_the_next_ones() -> None:
     turns = Turns()
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import anyio
 
 from starlette_webhooks.budget import Budget, Reservation
+from starlette_webhooks.concurrency import Turns
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendError
 from starlette_webhooks.feed import REPLAY_BYTES, Gap, Replay, StreamFilter
@@ -212,7 +213,8 @@ class LogReader:
         self._source = source
         # A page ends with the event that exceeds its size.
         self._page_bytes = _COPIES * (REPLAY_BYTES + event_bytes)
-        self._reads = Budget(at_once)
+        self._reads = anyio.Semaphore(at_once)
+        self._turns = Turns(at_once // 2)
         self._timeout = timeout
         self._problem = Problem("Streams can read the log of events again.", level=logging.WARNING)
         self.restarts = 0
@@ -224,7 +226,12 @@ class LogReader:
             Unreadable: The log cannot be read.
         """
         tenant = view.feed.tenant
-        return await self._read(tenant, partial(self._source.replay, tenant, view.filter, after))
+        read = partial(self._source.replay, tenant, view.filter, after)
+        if after is None:
+            # Only the position of the latest event is read.
+            return await self._read(tenant, read)
+        async with self._turns.of(tenant):
+            return await self._read(tenant, read)
 
     async def next_page(self, tenant: str, pages: AsyncIterator[Sequence[Event]]) -> Sequence[Event] | None:
         """Return a page of a replay, or None at the end.
@@ -232,7 +239,8 @@ class LogReader:
         Raises:
             Unreadable: The log cannot be read.
         """
-        return await self._read(tenant, lambda: anext(pages, None))
+        async with self._turns.of(tenant):
+            return await self._read(tenant, lambda: anext(pages, None))
 
     async def reserve(self, tenant: str, ahead: int) -> Reservation:
         """Reserve memory for a page, and for this many bytes that were read before it.
@@ -248,7 +256,7 @@ class LogReader:
 
     async def _read(self, tenant: str, read: Callable[[], Awaitable[T]]) -> T:
         """Call the backend. Cancellation does not interrupt it, unless it takes far too long."""
-        with await self._reads.reserve(tenant, 1):
+        async with self._reads:
             try:
                 # A read that is cancelled may leave a connection of the store's pool in use.
                 with anyio.fail_after(self._timeout, shield=True):
