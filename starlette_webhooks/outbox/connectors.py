@@ -252,6 +252,22 @@ class _AsyncEngine:
             await connection.close()
 
 
+def _transact(connection: sqlite3.Connection, statements: Sequence[Statement]) -> Rows:
+    """Run statements in a transaction on a connection that the host also uses."""
+    if connection.in_transaction:
+        raise Busy
+    rows: Rows = []
+    try:
+        for sql, values in statements:
+            rows = connection.execute(sql, values).fetchall()
+        connection.commit()
+    except BaseException:
+        # The host would commit the rest.
+        connection.rollback()
+        raise
+    return rows
+
+
 class _Memory:
     """An engine of a database in memory, which has one connection for all, on the event loop's thread.
 
@@ -265,15 +281,8 @@ class _Memory:
     async def run(self, *statements: Statement) -> Rows:
         if self._taken is None:
             self._taken = self._engine.raw_connection()
-        driver = self._taken.dbapi_connection
-        if driver.in_transaction:
-            raise Busy
         with _Translating():
-            rows: Rows = []
-            for sql, values in statements:
-                rows = driver.execute(sql, values).fetchall()
-            driver.commit()
-            return rows
+            return _transact(self._taken.dbapi_connection, statements)
 
     async def close(self) -> None:
         taken, self._taken = self._taken, None
@@ -296,16 +305,12 @@ class _AsyncMemory:
         return rows
 
     async def _run(self, statements: Sequence[Statement]) -> Rows:
-        rows: Rows = []
         if self._taken is None:
             self._taken = await self._engine.connect()
         driver: Any = (await self._taken.get_raw_connection()).driver_connection
-        if driver.in_transaction:
-            raise Busy
-        for sql, values in statements:
-            rows = await driver.execute_fetchall(sql, values)
-        if statements[-1][0].split(maxsplit=1)[0] != "SELECT":
-            await driver.commit()
+        # In one call of its thread, which has no public name: between two, the host could use the connection, and end a
+        # transaction that is not its own.
+        rows: Rows = await driver._execute(_transact, driver._conn, statements)
         return rows
 
     async def close(self) -> None:

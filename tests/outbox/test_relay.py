@@ -22,7 +22,7 @@ from starlette_webhooks import BackendRefused, BackendUnavailable, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.outbox import Outbox
-from starlette_webhooks.outbox.connectors import Busy
+from starlette_webhooks.outbox.connectors import Busy, Statement, connect
 from starlette_webhooks.outbox.drain import Drain, OtherLog
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.submissions import Submission
@@ -335,8 +335,35 @@ async def test_an_async_database_in_memory_works(settings: WebhooksSettings) -> 
             id = webhooks.emitter("acme").emit("order.created", within=session).event.id
             await session.commit()
         await logged(webhooks, id)
+
+        async def is_empty() -> bool:
+            try:
+                return not await drain.read(1)
+            except Busy:
+                return False
+
+        await eventually(is_empty)
     await drain.close()
     await engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "sync in memory", "async in memory"])
+async def test_of_statements_of_which_one_fails_none_takes_effect(kind: str, tmp_path: Path) -> None:
+    path = "" if "memory" in kind else f"/{tmp_path / 'host.db'}"
+    engine: Any = (
+        create_async_engine(f"sqlite+aiosqlite://{path}") if "async" in kind else create_engine(f"sqlite://{path}")
+    )
+    connector = connect(engine, Outbox(engine).place)
+    await connector.run(("CREATE TABLE notes (id)", {}))
+    insert: Statement = ("INSERT INTO notes VALUES (1)", {})
+    with pytest.raises(BackendUnavailable):
+        await connector.run(insert, ("INSERT INTO missing VALUES (1)", {}))
+    count: Statement = ("SELECT COUNT(*) FROM notes", {})
+    assert [tuple(row) for row in await connector.run(count)] == [(0,)]
+    assert [tuple(row) for row in await connector.run(insert, count)] == [(1,)]
+    assert [tuple(row) for row in await connector.run(count)] == [(1,)], "nothing is left open"
+    await connector.close()
+    await (engine.dispose() if "async" in kind else anyio.to_thread.run_sync(engine.dispose))
 
 
 async def test_a_host_on_sqlite_never_meets_a_lock(
