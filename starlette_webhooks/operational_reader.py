@@ -9,6 +9,7 @@ import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -37,7 +38,6 @@ _NAME = "operational_reader"
 _NAMES = frozenset(event_type.name for event_type in OPERATIONAL_TYPES)
 _PAGE = 100
 _LONGEST_PAUSE = 60.0
-_LAST_WORD_SECONDS = 1.0
 
 
 def make_reader(
@@ -86,6 +86,7 @@ class OperationalReader:
         lease: Seconds after which another process takes over from one that was killed.
         poll: Seconds between two looks for events.
         pause: Seconds before a failed call is repeated. It doubles with each failure, up to a minute.
+        patience: Seconds for which the end may wait, so that another process takes over at once.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class OperationalReader:
         lease: float = 15.0,
         poll: float = 1.0,
         pause: float = 1.0,
+        patience: float = 1.0,
     ) -> None:
         self._log = log
         self._tenant = tenant
@@ -105,6 +107,7 @@ class OperationalReader:
         self._renew_every = lease / 3
         self._poll = poll
         self._pause = pause
+        self._patience = patience
         self._name = secrets.token_hex(8)
         self._stored = _State()
         self._writing = anyio.Lock()
@@ -132,17 +135,20 @@ class OperationalReader:
             return False
         return True
 
-    async def _write(self, position: int | None = None, *, seconds: float | None = None) -> None:
+    async def _write(self, position: int | None = None) -> None:
         """Store how far the events were handled, and renew the lease."""
-        # Shielded, so that what is stored is known. Locked, because the renewal runs beside a call.
+        # Shielded, so that what is stored is known.
         with CancelScope(shield=True):
-            async with self._writing:
-                lease = self._lease_ms if seconds is None else int(seconds * 1000)
-                kept = self._stored.position if position is None else position
-                state = replace(self._stored, position=kept, holder=self._name, until=self._log.now() + lease)
-                if not await self._log.swap_meta(_NAME, self._stored.encode(), state.encode()):
-                    raise _Lost
-                self._stored = state
+            await self._swap(position, self._lease_ms)
+
+    async def _swap(self, position: int | None, lease_ms: int) -> None:
+        # Locked, because the renewal runs beside a call.
+        async with self._writing:
+            kept = self._stored.position if position is None else position
+            state = replace(self._stored, position=kept, holder=self._name, until=self._log.now() + lease_ms)
+            if not await self._log.swap_meta(_NAME, self._stored.encode(), state.encode()):
+                raise _Lost
+            self._stored = state
 
     async def _hold(self) -> None:
         lost = CancelScope()
@@ -151,8 +157,7 @@ class OperationalReader:
                 async with running_beside(lambda: self._renew(lost)):
                     await self._read()
         finally:
-            with anyio.move_on_after(_LAST_WORD_SECONDS, shield=True):
-                await self._leave()
+            await self._leave()
 
     async def _renew(self, lost: CancelScope) -> None:
         while True:
@@ -164,11 +169,9 @@ class OperationalReader:
                 return
 
     async def _leave(self) -> None:
-        try:
-            await self._write(seconds=0)
-        except (BackendError, _Lost):
-            # The lease ends by itself.
-            return
+        # The lease otherwise ends by itself.
+        with anyio.move_on_after(self._patience, shield=True), suppress(BackendError, _Lost):
+            await self._swap(None, 0)
 
     async def _read(self) -> None:
         while True:

@@ -122,6 +122,33 @@ async def test_a_callback_that_fails_is_called_again_with_the_same_event(caplog:
     assert "The callback for operational events failed" in caplog.text
 
 
+class HangingStore(SQLiteStore):
+    """A store whose swaps never end, once it hangs."""
+
+    hangs = False
+
+    async def swap_meta(self, name: str, old: bytes, new: bytes) -> bool:
+        if self.hangs:
+            await anyio.sleep_forever()
+        return await super().swap_meta(name, old, new)
+
+
+async def test_a_database_that_hangs_does_not_hold_up_the_end() -> None:
+    store, called = HangingStore(":memory:"), anyio.Event()
+
+    async def slow(event: Event) -> None:
+        called.set()
+        await anyio.sleep_forever()
+
+    async with store.lifespan():
+        await tell(store)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader(store, slow, patience=0.01).run)
+            await called.wait()
+            store.hangs = True
+            tasks.cancel_scope.cancel()
+
+
 async def test_a_call_that_takes_long_keeps_the_lease() -> None:
     store = SQLiteStore(":memory:")
     called = anyio.Event()
