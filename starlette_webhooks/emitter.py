@@ -272,7 +272,9 @@ class Emitter:
 
     @property
     def _observer(self) -> Callable[[Sequence[Event]], None] | None:
-        return self._observe if observers or self._context.telemetry is not None else None
+        telemetry = self._context.telemetry
+        # Without an observer, the outbox need not keep events in memory until they were moved.
+        return self._observe if observers or (telemetry is not None and telemetry.active) else None
 
     def _observe(self, events: Sequence[Event]) -> None:
         telemetry = self._context.telemetry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from prometheus_client import REGISTRY, generate_latest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from starlette_webhooks import EventType, Webhooks
+from starlette_webhooks import Event, EventType, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.backends.postgresql import PostgreSQLBackend
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.health import Health
 from starlette_webhooks.outbox import Outbox
+from starlette_webhooks.outbox.outbox import OnCommit
+from starlette_webhooks.outbox.writing import Written
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.telemetry import Telemetry
 from starlette_webhooks.telemetry.gauges import GAUGES
@@ -234,6 +236,30 @@ async def test_without_an_sdk_nothing_is_reported_or_stored() -> None:
     async with webhooks.lifespan():
         assert not telemetry.active
         assert (await webhooks.emitter("acme").emit("a.b", {})).trace is None
+
+
+class NotingOutbox(Outbox):
+    """Notes whether the emitter wants to know about commits."""
+
+    follows: bool
+
+    def write(self, within: Any, events: Sequence[Event], on_commit: OnCommit | None = None) -> Written:
+        self.follows = on_commit is not None
+        return super().write(within, events, on_commit)
+
+
+@pytest.mark.parametrize("has_sdk", [False, True])
+def test_without_an_sdk_the_outbox_keeps_no_events_to_count_them(tmp_path: Path, has_sdk: bool) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'host.db'}")
+    outbox, settings = NotingOutbox(engine), make_settings(tmp_path)
+    outbox.metadata.create_all(engine)
+    telemetry = Recorded().telemetry if has_sdk else Telemetry()
+    backend = MemoryBackend(settings)
+    webhooks = Webhooks(event_types=EVENT_TYPES, settings=settings, backend=backend, outbox=outbox, telemetry=telemetry)
+    with Session(engine) as session:
+        webhooks.emitter("acme").emit("a.b", {}, within=session)
+    engine.dispose()
+    assert outbox.follows is has_sdk
 
 
 async def test_prometheus_reads_the_metrics() -> None:
