@@ -80,6 +80,14 @@ def _few(value: Any, *, most: int) -> Any:
     return value
 
 
+def _few_events(value: Any) -> Any:
+    if isinstance(value, dict):
+        named = sum(max(1, len(events)) if isinstance(events, list) else 1 for events in value.values())
+        if named > _MOST_NAMED:
+            raise ValueError(f"more than {_MOST_NAMED} events")
+    return value
+
+
 def _time(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -263,11 +271,13 @@ class UndeliveredRetry(Body):
     before: Annotated[Time | None, Field(description="Only events from before this time.")] = None
     after: Annotated[Time | None, Field(description="Only events from this time on.")] = None
     deliveries: Annotated[
-        dict[EndpointId, Annotated[list[EventId], Field(min_length=1, max_length=250)]] | None,
+        dict[EndpointId, Annotated[list[EventId], Field(min_length=1, max_length=_MOST_NAMED)]] | None,
         Field(
-            max_length=250,
-            description="Instead of a filter: the ids of events by the ids of endpoints, 250 events at most.",
+            max_length=_MOST_NAMED,
+            description="Instead of a filter: the ids of events by the ids of endpoints, "
+            f"{_MOST_NAMED} events at most.",
         ),
+        BeforeValidator(_few_events),
     ] = None
     count_only: Annotated[StrictBool, Field(description="Count what would be retried, and retry nothing.")] = False
 
@@ -275,16 +285,13 @@ class UndeliveredRetry(Body):
         """Return the ids of the given events and endpoints, or None for a filter.
 
         Raises:
-            InvalidBody: There are too many, or there is a filter too.
+            InvalidBody: There is a filter too.
         """
         if "deliveries" in self.model_fields_set and self.model_fields_set - {"deliveries", "count_only"}:
             raise InvalidBody("`deliveries` replaces the other fields. Leave them out.")
         if self.deliveries is None:
             return None
-        named = [(event, endpoint) for endpoint, events in self.deliveries.items() for event in dict.fromkeys(events)]
-        if len(named) > _MOST_NAMED:
-            raise InvalidBody(f"`deliveries` may name {_MOST_NAMED} events at most.")
-        return named
+        return [(event, endpoint) for endpoint, events in self.deliveries.items() for event in dict.fromkeys(events)]
 
 
 class TicketRequest(Body):

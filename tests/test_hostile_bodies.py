@@ -1,4 +1,4 @@
-"""A customer's test events cost others little time on the event loop, and have short error messages."""
+"""A customer's bodies cost others little time on the event loop, and have short error messages."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ ATTACKS = {
     "thousands of fields": (422, json.dumps({f"f{number}": 1 for number in range(2200)}).encode()),
     "a long name of a field": (422, json.dumps({"x" * 30_000: 1}).encode()),
 }
+WRONG_DELIVERIES = {
+    "of endpoints": {str(number): 0 for number in range(10_000)},
+    "of events": {f"ep_{number:027}": [0] * 250 for number in range(150)},
+    "without events": {f"ep_{number:027}": [] for number in range(3000)},
+}
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def webhooks(settings: WebhooksSettings) -> Webhooks:
     return make_webhooks(settings, event_types=EVENT_TYPES, backend=MemoryBackend(settings))
 
 
-async def post(app: ASGIApp, content: bytes) -> tuple[int, bytes]:
+async def post(app: ASGIApp, route: str, content: bytes) -> tuple[int, bytes]:
     """Make one request without a client, whose own work would also count. Bodies come in pieces, as from servers."""
     pieces = [content[at : at + 65_536] for at in range(0, len(content), 65_536)]
     received = iter([{"type": "http.request", "body": piece, "more_body": True} for piece in pieces])
@@ -62,7 +67,7 @@ async def post(app: ASGIApp, content: bytes) -> tuple[int, bytes]:
         sent.append(message)
 
     headers = [(name.lower().encode(), value.encode()) for name, value in bearer("acme").items()]
-    path = f"{MOUNT}/test"
+    path = f"{MOUNT}{route}"
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers, "state": {}}
     await app({**scope, "raw_path": path.encode(), "root_path": "", "scheme": "http"}, receive, send)
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
@@ -70,12 +75,21 @@ async def post(app: ASGIApp, content: bytes) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize(("status", "content"), ATTACKS.values(), ids=ATTACKS)
 async def test_a_hostile_body_costs_little(webhooks: Webhooks, status: int, content: bytes) -> None:
+    await attack(webhooks, "/test", status, content)
+
+
+@pytest.mark.parametrize("deliveries", WRONG_DELIVERIES.values(), ids=WRONG_DELIVERIES)
+async def test_thousands_of_wrong_deliveries_to_retry_cost_little(webhooks: Webhooks, deliveries: Any) -> None:
+    await attack(webhooks, "/undelivered/retry", 422, json.dumps({"deliveries": deliveries}).encode())
+
+
+async def attack(webhooks: Webhooks, route: str, status: int, content: bytes) -> None:
     app = make_app(webhooks)
     spent = []
     async with webhooks.lifespan():
         for _ in range(4):
             began = time.thread_time()
-            answered, answer = await post(app, content)
+            answered, answer = await post(app, route, content)
             spent.append(time.thread_time() - began)
             assert answered == status
             assert status == 202 or len(answer) < 1000
