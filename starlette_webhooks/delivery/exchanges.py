@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from starlette_webhooks.attempts import MASK
+from starlette_webhooks.delivery.custom_headers import is_refused
 
 __all__ = ["Headers", "encode_headers"]
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
-_OURS = ("content-type", "user-agent", "webhook-", "svix-")
 _LONGEST_VALUE = 512
 _MOST_CHARACTERS = 2048
 
@@ -20,7 +20,7 @@ _MOST_CHARACTERS = 2048
 def encode_headers(request: Headers, response: Headers) -> str:
     """Return the headers of a request and its response as JSON, without the values of custom headers."""
     # A customer cannot set ours, and the values of all others may be passwords.
-    sent = [(name, value if name.startswith(_OURS) else MASK) for name, value in _texts(request)]
+    sent = [(name, value if is_refused(name) else MASK) for name, value in _texts(request)]
     return json.dumps({"request": sent, "response": _texts(response)}, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -14,6 +14,7 @@ def test_values_of_custom_headers_are_masked() -> None:
         (b"user-agent", b"starlette-webhooks/1"),
         (b"authorization", b"Bearer hunter2"),
         (b"content-language", b"hunter2"),
+        (b"user-agent-key", b"hunter2"),
         (b"webhook-id", b"msg_1"),
         (b"svix-id", b"msg_1"),
     ]
@@ -23,6 +24,7 @@ def test_values_of_custom_headers_are_masked() -> None:
     assert [value for _, value in found["request"]] == [
         "application/json",
         "starlette-webhooks/1",
+        MASK,
         MASK,
         MASK,
         "msg_1",
