@@ -33,7 +33,10 @@ def browser() -> Generator[Browser]:
         pytest.skip("Chromium is not installed.")
     flags = "no-sandbox disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=[f"--{flag}" for flag in flags.split()])
+        # A name over HTTP, which browsers trust less than an address of this machine.
+        names = "--host-resolver-rules=MAP host.test 127.0.0.1"
+        args = [*(f"--{flag}" for flag in flags.split()), names]
+        launched = playwright.chromium.launch(executable_path=chromium, args=args)
         yield launched
         launched.close()
 

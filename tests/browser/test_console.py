@@ -14,9 +14,9 @@ from tests.browser.visitor import Visit, Visitor, pill
 from tests.receivers import Receiver
 
 
-def sign_in(visitor: Visitor, access: str = "write") -> Page:
+def sign_in(visitor: Visitor, access: str = "write", *, url: str | None = None) -> Page:
     """Sign the visitor in as an operator, and as nobody else."""
-    cookie = {"name": "operator", "value": f"olga:{access}", "url": visitor.server.url}
+    cookie = {"name": "operator", "value": f"olga:{access}", "url": url or visitor.server.url}
     visitor.context.add_cookies([cookie])  # type: ignore[list-item]
     return visitor.page
 
@@ -99,3 +99,32 @@ def test_an_operator_who_may_only_look_has_no_actions(visit: Visit, receiver: Re
     page.goto(f"{visitor.server.url}/operate/endpoints/{endpoint}")
     expect(page.get_by_text("Read only")).to_be_visible()
     expect(page.get_by_role("button", name="Disable")).to_have_count(0)
+
+
+def test_actions_work_over_http_where_browsers_do_not_send_fetch_metadata(visit: Visit, receiver: Receiver) -> None:
+    visitor = visit("")
+    endpoint = visitor.endpoint(receiver.url)
+    url = visitor.server.url.replace("127.0.0.1", "host.test")
+    page = sign_in(visitor, url=url)
+    page.goto(f"{url}/operate/endpoints/{endpoint}")
+    with page.expect_request(lambda request: request.method == "POST") as sent:
+        page.get_by_role("button", name="Disable").click()
+    assert "sec-fetch-site" not in sent.value.all_headers()
+    expect(page.locator(".notice.good")).to_have_text("The endpoint is disabled. Its deliveries wait.")
+    # The browser says that it ignores one of the headers here.
+    visitor.errors[:] = [error for error in visitor.errors if "Cross-Origin-Opener-Policy" not in error]
+
+
+def test_a_page_of_somebody_else_does_not_replace_the_figures(visit: Visit) -> None:
+    visitor = visit("")
+    page = sign_in(visitor)
+    page.clock.install()
+    page.goto(f"{visitor.server.url}/operate/")
+    page.route("**/operate/", lambda route: route.fulfill(content_type="text/html", body="<h1>Sign in</h1>"))
+    page.clock.run_for(3100)
+    expect(page.get_by_text("Connection lost.")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    page.unroute("**/operate/")
+    page.clock.run_for(3100)
+    expect(page.get_by_text("Connection lost.")).to_be_hidden()
+    expect(page.locator(".tile").first).to_be_visible()

@@ -100,7 +100,7 @@ def test_an_operator_gets_every_page_with_strict_headers(host: TestClient) -> No
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["referrer-policy"] == "same-origin"
     assert "<style" not in answer.text
     assert " style=" not in answer.text
 

@@ -29,6 +29,8 @@ async function replace(content) {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // Otherwise it is another page, such as one to sign in.
+    if (!fresh.getElementById("content")) throw new Error("The answer is not a page of the console.");
     localise(fresh);
     if (busy(content)) return;
     for (const id of ["content", "heading"]) document.getElementById(id).replaceWith(fresh.getElementById(id));
