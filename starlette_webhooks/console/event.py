@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from anyio import to_thread
 from starlette.responses import Response
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
@@ -64,11 +65,13 @@ async def _event(visit: Visit) -> Event:
 async def _show(visit: Visit, event: Event, *, whole: bool) -> Response:
     found = await visit.backend.list_attempts(event.tenant, AttemptQuery(event_id=event.id, limit=_ATTEMPTS))
     states = await visit.backend.event_deliveries(event.tenant, event.id, limit=_ENDPOINTS)
+    # It may take a second for the largest payloads.
+    payload = await to_thread.run_sync(_shown_payload, event.payload) if whole else _hidden_payload(visit, event)
     return page(
         visit,
         event.type,
         card("Event", facts(_facts(visit, event))),
-        card("Payload", _payload(visit, event, whole=whole)),
+        card("Payload", payload),
         tag("h2", "Deliveries"),
         _deliveries(visit, found.items, () if states is None else states.items, whole=whole),
         None if found.done else tag("p", f"Only the last {_ATTEMPTS} attempts are shown.", class_="note"),
@@ -89,13 +92,15 @@ def _facts(visit: Visit, event: Event) -> list[tuple[str, Child] | None]:
     ]
 
 
-def _payload(visit: Visit, event: Event, *, whole: bool) -> Child:
-    if not whole:
-        return [
-            tag("p", "Payloads and answers are data of your customers. Looking at them is recorded.", class_="note"),
-            post(visit.link("events", event.id, "payload"), button("Show payload and answers", small=True)),
-        ]
-    text = json.dumps(json.loads(event.payload), indent=2, ensure_ascii=False)
+def _hidden_payload(visit: Visit, event: Event) -> Child:
+    return [
+        tag("p", "Payloads and answers are data of your customers. Looking at them is recorded.", class_="note"),
+        post(visit.link("events", event.id, "payload"), button("Show payload and answers", small=True)),
+    ]
+
+
+def _shown_payload(payload: bytes) -> Child:
+    text = json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
     cut = None
     if len(text) > _SHOWN:
         text, cut = text[:_SHOWN], tag("p", "Only the start is shown.", class_="note")
