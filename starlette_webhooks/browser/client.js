@@ -160,9 +160,13 @@ class EventStream {
       const authorization = this.#key ? { Authorization: `Bearer ${this.#key}` } : {};
       this.#connection = new AbortController();
       const { signal } = this.#connection;
-      const response = await this.#inTime(
-        fetch(url + path, { headers: { ...own, ...authorization, ...headers }, cache: "no-store", signal }),
-      );
+      // Throws if the URL or a header is malformed, which would look like a server that cannot be reached.
+      const request = new Request(url + path, {
+        headers: { ...own, ...authorization, ...headers },
+        cache: "no-store",
+        signal,
+      });
+      const response = await this.#inTime(fetch(request));
       if (response.ok) return response;
       if (response.status !== 401 || !again) throw await failure(response);
       this.#key = undefined;

@@ -107,6 +107,12 @@ def test_what_will_not_succeed_later_is_thrown(page: Page, answer: Answer) -> No
     expect(page, f"APIError {answer.status}")
 
 
+@pytest.mark.parametrize("options", [{"key": "cl\u0119"}, {"url": "http://["}, {"headers": {"a b": "c"}}])
+def test_a_request_that_cannot_be_sent_is_thrown(page: Page, options: dict[str, Any]) -> None:
+    page.evaluate(FOLLOW, {"after": IDS[0], **options})
+    page.wait_for_function("() => String(window.seen).startsWith('TypeError')")
+
+
 def test_closing_ends_the_iteration_wherever_it_is(page: Page, host: Server) -> None:
     script(page, Answer(503))
     page.evaluate(FOLLOW, {"after": IDS[0]})
