@@ -70,12 +70,16 @@ def _foreign(response: httpx.Response) -> APIError:
     return APIError(f"The answer {status} did not come from the API. {_NOT_THE_API}", status_code=status)
 
 
-def unreachable(error: httpx.TransportError) -> ClientError:
-    """Return the error for a request that has no answer."""
+def unreachable(error: httpx.RequestError) -> ClientError:
+    """Return the error for a request that has no answer, or one that cannot be read."""
     text = str(error) or type(error).__name__
     if isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
         # The request itself is wrong, for example because of a line end in the key.
         return ClientError(f"The request cannot be sent: {text}")
+    if isinstance(error, httpx.TooManyRedirects):
+        return ClientError(f"{text} {_MOVED}")
+    if isinstance(error, httpx.DecodingError):
+        return ConnectionFailed(f"The answer of the server cannot be decoded: {text}")
     return ConnectionFailed(f"The server cannot be reached: {text}")
 
 

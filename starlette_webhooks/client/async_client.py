@@ -257,7 +257,7 @@ class Client:
         request.headers.update(self._credentials.headers())
         try:
             return await self._http.send(request, stream=stream)
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             raise unreachable(exc) from exc
 
     async def _fetch_key(self) -> None:

@@ -131,7 +131,7 @@ class EventStream(AsyncIterator[Event]):
                 await response.aread()
                 raise error_of(response)
             check_stream(response)
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             raise unreachable(exc) from exc
         except BaseException:
             await _close(response)
@@ -144,7 +144,7 @@ class EventStream(AsyncIterator[Event]):
             return
         except StopAsyncIteration:
             pass
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             error = unreachable(exc)
         except BaseException:
             await self._disconnect()
@@ -164,7 +164,7 @@ class EventStream(AsyncIterator[Event]):
         if response is None or chunks is None:
             return
         # Cancellation ends all generators of the HTTP client. If one is collected before its end, Trio warns.
-        with anyio.CancelScope() as scope, suppress(StopAsyncIteration, httpx.StreamError, httpx.TransportError):
+        with anyio.CancelScope() as scope, suppress(StopAsyncIteration, httpx.StreamError, httpx.RequestError):
             scope.cancel()
             while True:
                 await anext(chunks)

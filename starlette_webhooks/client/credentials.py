@@ -7,6 +7,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from starlette_webhooks._version import __version__
+from starlette_webhooks.client.errors import ClientError
 
 __all__ = ["AsyncKey", "Credentials", "Key", "base_url"]
 
@@ -52,9 +53,17 @@ class Credentials:
         return True
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of a request."""
+        """Return the headers of a request.
+
+        Raises:
+            ClientError: A header cannot contain the key.
+        """
         headers = {"User-Agent": f"starlette-webhooks/{__version__}"}
-        return headers if self.key is None else {**headers, "Authorization": f"Bearer {self.key.strip()}"}
+        if self.key is None:
+            return headers
+        if not self.key.isascii():
+            raise ClientError("The request cannot be sent: the key contains characters that are not ASCII.")
+        return {**headers, "Authorization": f"Bearer {self.key.strip()}"}
 
 
 def base_url(url: str) -> str:
@@ -63,7 +72,15 @@ def base_url(url: str) -> str:
     Raises:
         ValueError: It is not an HTTP URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if not _is_base(url):
         raise ValueError("The URL must be that of the API, such as `https://example.com/api/v1/webhooks`.")
     return url.rstrip("/")
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return valid and not parts.query and not parts.fragment

@@ -238,7 +238,7 @@ class SyncClient:
         request.headers.update(self._credentials.headers())
         try:
             return self._http.send(request, stream=stream)
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             raise unreachable(exc) from exc
 
     def _fetch_key(self) -> None:

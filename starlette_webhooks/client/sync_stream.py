@@ -105,7 +105,7 @@ class SyncEventStream(Iterator[Event]):
                 response.read()
                 raise error_of(response)
             check_stream(response)
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             raise unreachable(exc) from exc
         except BaseException:
             response.close()
@@ -118,7 +118,7 @@ class SyncEventStream(Iterator[Event]):
             return
         except StopIteration:
             pass
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             error = unreachable(exc)
         except BaseException:
             self._disconnect()

@@ -15,7 +15,16 @@ import httpx
 import pytest
 from anyio import to_thread
 
-from starlette_webhooks.client import APIError, ClientError, ConnectionFailed, Event, Gap, KeyRefused, NotFound
+from starlette_webhooks.client import (
+    APIError,
+    ClientError,
+    ConnectionFailed,
+    Event,
+    Gap,
+    KeyRefused,
+    NotFound,
+    SyncClient,
+)
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.signing import generate_secret
 from tests.client.conftest import MakeClient
@@ -152,13 +161,40 @@ async def test_what_is_not_the_api_is_said(api: Api, make_client: MakeClient) ->
                 await client.event_types()
 
 
-async def test_a_request_that_cannot_be_sent_is_not_tried_again(api: Api, make_client: MakeClient) -> None:
-    async with make_client(api.url, "a\nb") as client:
+@pytest.mark.parametrize("key", ["a\nb", "clé"])
+async def test_a_request_that_cannot_be_sent_is_not_tried_again(api: Api, make_client: MakeClient, key: str) -> None:
+    async with make_client(api.url, key) as client:
         with pytest.raises(ClientError, match="cannot be sent"):
             await anext(client.stream())
 
 
-@pytest.mark.parametrize("url", ["api.example.com", "ftp://example.com", "https://", "https://example.com/?a=b"])
+# On Trio, httpx leaves its generators to the garbage collector then, and Trio warns.
+@pytest.mark.parametrize("flavour", ["asyncio", "sync"])
+async def test_an_answer_that_cannot_be_decoded_is_requested_again(api: Api, make_client: MakeClient) -> None:
+    api.then(Answer(200, {"Content-Encoding": "gzip"}, b"{}"), path="/event-types")
+    api.then(Answer(200, {}, b'{"eventTypes":[]}'), path="/event-types")
+    async with make_client(api.url, **QUICK) as client:
+        assert list(await client.event_types()) == []
+
+
+def test_redirects_without_end_are_not_followed_again(api: Api) -> None:
+    api.then(*[Answer(307, {"Location": "/events/stream"})] * 30)
+    with httpx.Client(follow_redirects=True) as http, SyncClient(api.url, http=http) as client:
+        with pytest.raises(ClientError, match="Set the URL of the client"):
+            next(client.stream(after="msg_1"))
+
+
+NO_URLS = [
+    "api.example.com",
+    "ftp://example.com",
+    "https://",
+    "https://example.com/?a=b",
+    "https://a:99999",
+    "http://[::1",
+]
+
+
+@pytest.mark.parametrize("url", NO_URLS)
 def test_the_url_must_be_one(url: str, make_client: MakeClient) -> None:
     with pytest.raises(ValueError, match="such as `https:"):
         make_client(url)
