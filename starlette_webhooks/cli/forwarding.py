@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ __all__ = ["FOREVER", "Forwarder", "Result", "check_target"]
 
 FOREVER = -1
 _LONGEST_PAUSE = 5.0
+# More of a body is not read, because nobody sees it.
+_MOST_BYTES = 1024 * 1024
 
 
 def check_target(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -82,6 +85,7 @@ class Forwarder:
         self._key = parse_secret(secret)
         self._output = output
         self._retries = retries
+        self._timeout = timeout
         self._waits = waits
         # The target is local, whatever proxy the environment names.
         self._http = httpx.Client(timeout=timeout, trust_env=False)
@@ -124,12 +128,26 @@ class Forwarder:
         ]
         began = time.monotonic()
         try:
-            response = self._http.post(self._url, content=body, headers=headers)
+            with self._http.stream("POST", self._url, content=body, headers=headers) as response:
+                self._read(response, until=began + self._timeout)
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             return Result(0, _since(began), "no answer in time")
         except httpx.TransportError as exc:
             return Result(0, _since(began), str(exc) or type(exc).__name__, unreachable=True)
         return Result(response.status_code, _since(began))
+
+    @staticmethod
+    def _read(response: httpx.Response, *, until: float) -> None:
+        """Read the body, so that the connection can be used again, but not one that is large or does not end."""
+        size = 0
+        # The app has answered. A truncated body does not change that, as in deliveries.
+        with suppress(httpx.NetworkError, httpx.ProtocolError):
+            for chunk in response.iter_raw():
+                size += len(chunk)
+                if size > _MOST_BYTES:
+                    return
+                if time.monotonic() > until:
+                    raise httpx.ReadTimeout("")
 
     def _print(self, event: Event, result: Result, *, again: bool) -> None:
         values: dict[str, Any] = {

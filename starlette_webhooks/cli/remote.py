@@ -20,6 +20,7 @@ from starlette_webhooks.times import parse_time
 __all__ = ["filter_options", "local_time", "note_retry", "remote_command"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=100 * 365)
 _AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 
 
@@ -29,7 +30,9 @@ def _since(context: click.Context, parameter: click.Parameter, value: str | None
         return None
     match = _AGO.fullmatch(value)
     if match is not None:
-        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        # No event is older than any of these, and Python has no time before the year 1.
+        ago = timedelta(**{_UNITS[match[2]]: int(match[1])})
+        return datetime.now(UTC) - min(ago, _LONGEST)
     try:
         return parse_time(value)
     except ValueError:

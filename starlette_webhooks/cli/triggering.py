@@ -20,7 +20,11 @@ def _object(context: click.Context, parameter: click.Parameter, value: str | Non
         return None
     try:
         found = json.loads(value)
-    except ValueError as exc:
+        # Python reads more than JSON and UTF-8 have.
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("It contains half of a surrogate pair, such as `\\ud800`.") from None
+    except (ValueError, RecursionError) as exc:
         raise click.BadParameter(f"It is not JSON: {exc}.") from exc
     if not isinstance(found, dict):
         raise click.BadParameter("It must be a JSON object.")

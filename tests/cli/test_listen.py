@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
+import socketserver
 import stat
 import subprocess
+import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import parse_headers
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +78,35 @@ def listening(server: Server, *arguments: str, command: str = "listen", key: str
             process.kill()
 
 
+@contextmanager
+def answering(answer: bytes, *, drip: bytes = b"") -> Generator[str]:
+    """An app that answers with these bytes, and then with more until the client leaves."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            headers = parse_headers(self.rfile)
+            self.rfile.read(int(headers["content-length"]))
+            with suppress(OSError):
+                self.wfile.write(answer)
+                while drip and not select.select([self.connection], [], [], 0.02)[0]:
+                    self.wfile.write(drip)
+
+        def finish(self) -> None:
+            with suppress(OSError):
+                super().finish()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as app:
+        app.daemon_threads = True
+        thread = threading.Thread(target=app.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{app.server_address[1]}"
+        finally:
+            app.shutdown()
+            thread.join()
+
+
 def test_listen_forwards_signed_events_and_continues_where_it_stopped(
     server: Server, app: Receiver, tmp_path: Path
 ) -> None:
@@ -130,6 +163,34 @@ def test_listen_waits_for_an_app_that_is_not_running(server: Server) -> None:
     assert errors == "\nInterrupted.\n"
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 500 Oops\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 500 Oops\r\nContent-Length: 9\r\n\r\nok",
+        b"HTTP/1.1 500 Oops\r\n\r\n" + b"." * 2_000_000,
+    ],
+    ids=["not compressed as it says", "truncated", "large"],
+)
+def test_listen_goes_on_whatever_body_the_app_answers_with(server: Server, answer: bytes) -> None:
+    with answering(answer) as url, listening(server, "--forward-to", url, "--no-state") as listen:
+        listen.line()
+        ids = emit(server, PAID, PAID)
+        assert [(line["id"], line["status"]) for line in (listen.line(), listen.line())] == [(id, 500) for id in ids]
+
+
+def test_listen_does_not_wait_for_the_end_of_an_endless_body(server: Server) -> None:
+    dripping = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    with (
+        answering(dripping, drip=b": heartbeat\n\n") as url,
+        listening(server, "--forward-to", url, "--no-state", "--timeout", "0.3") as listen,
+    ):
+        listen.line()
+        emit(server, PAID)
+        line = listen.line()
+        assert (line["status"], line["error"]) == (0, "no answer in time")
+
+
 def test_only_one_listen_uses_a_state(server: Server, app: Receiver, tmp_path: Path) -> None:
     options = ["--forward-to", app.url, "--state", str(tmp_path / "state.json")]
     with listening(server, *options) as first:
@@ -142,7 +203,8 @@ def test_only_one_listen_uses_a_state(server: Server, app: Receiver, tmp_path: P
 
 def test_tail_prints_events_of_the_past_and_new_ones(server: Server, tmp_path: Path) -> None:
     (old,) = emit(server, PAID, tenant="globex")
-    options = ["--since", "1h", "--event-type", "invoice.paid", "--event-type", "document.created"]
+    # Longer ago than the year 1.
+    options = ["--since", "999999d", "--event-type", "invoice.paid", "--event-type", "document.created"]
     with listening(server, *options, command="tail", key="globex") as tail:
         assert tail.line()["id"] == old
         emit(server, FAILED, PAID, tenant="globex")
@@ -199,6 +261,11 @@ def test_trigger_and_resend(server: Server, app: Receiver, tmp_path: Path, capsy
         (["resend", "https://example.com", "msg_1", "--forward-to", "/hooks"], "is not an HTTP URL"),
         (["listen", "https://example.com", "--forward-to", "http://a", "--retries", "some"], "`forever`"),
         (["listen", "https://example.com", "--forward-to", "http://a", "--secret", "some"], "secret"),
+        (["tail", "https://example.com:port"], "must be that of the API"),
+        (["trigger", "https://example.com", "a", "--data", '{"a": NaN}'], "is not JSON"),
+        (["trigger", "https://example.com", "a", "--data", '{"a": 1e400}'], "is not JSON"),
+        (["trigger", "https://example.com", "a", "--data", '{"a": "\\ud800"}'], "surrogate"),
+        (["trigger", "https://example.com", "a", "--data", "[" * 100_000], "is not JSON"),
     ],
 )
 def test_wrong_usage_is_said(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
