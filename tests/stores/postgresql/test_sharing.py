@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import anyio
 import psycopg
 
+from starlette_webhooks.events import EventQuery
 from starlette_webhooks.feed import Entry, StreamFilter
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
+from tests.clock import Clock
 from tests.eventually import eventually
-from tests.stores.contract import add, attempts, claim, emit, event, ids, record
+from tests.stores.contract import DAY, MINUTE, add, attempts, claim, emit, event, ids, record
 
 
 class Ears:
@@ -106,3 +109,31 @@ async def test_commit_waits_for_the_disk_regardless_of_the_roles_default(
                 connection.execute(f"SELECT {postgresql_schema}.be_durable_1()")
                 row = connection.execute("SHOW synchronous_commit").fetchone()
     assert row == ("on",)
+
+
+async def test_of_two_processes_that_decide_to_warn_a_customer_one_does(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    clock = Clock()
+    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema, clock=clock)
+    blocked = "SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    async with store.lifespan():
+        await add(store)
+        await emit(store)
+        (delivery,) = (await claim(store)).deliveries
+        await record(store, delivery, 500, next_due=store.now(), disable_after=5 * DAY)
+        clock.advance(ms=5 * DAY - MINUTE)
+        (delivery,) = (await claim(store)).deliveries
+        with (
+            psycopg.connect(postgresql_url) as other,
+            psycopg.connect(postgresql_url, autocommit=True) as watcher,
+        ):
+            other.execute(f"UPDATE {postgresql_schema}.endpoint SET warned_at = %s", (store.now(),))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(record, store, delivery, 500, disable_after=5 * DAY))
+                # It has decided by what it read before, and waits for the endpoint.
+                await eventually(lambda: watcher.execute(blocked, (other.info.backend_pid,)).fetchone() is not None)
+                other.commit()
+        assert len(await attempts(store)) == 2
+        events = (await store.list_events("acme", EventQuery())).items
+    assert [one.type for one in events] == ["invoice.paid"]
