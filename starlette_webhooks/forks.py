@@ -7,10 +7,11 @@ A child has copies of everything that its parent has open, but no threads and no
 from __future__ import annotations
 
 import os
+import secrets
 from typing import Protocol
 from weakref import WeakSet
 
-__all__ = ["Inherited", "call_in_children"]
+__all__ = ["Inherited", "ProcessName", "call_in_children"]
 
 
 class Inherited(Protocol):
@@ -37,3 +38,23 @@ def call_in_children(inherited: Inherited) -> None:
 def _after_fork() -> None:
     for inherited in tuple(_inherited or ()):
         inherited.after_fork()
+
+
+class ProcessName:
+    """A random name, by which other processes know this one. A forked child has another.
+
+    Servers that preload an app fork after it was created. With the name of their parent, all workers would be one.
+    """
+
+    __slots__ = ("__weakref__", "text")
+
+    def __init__(self) -> None:
+        self.after_fork()
+        call_in_children(self)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def after_fork(self) -> None:
+        """See `Inherited`."""
+        self.text = secrets.token_hex(16)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendError
 from starlette_webhooks.feed import CommittedEvents
+from starlette_webhooks.forks import ProcessName
 from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.operational_events import OPERATIONAL_TYPES
 
@@ -108,12 +108,13 @@ class OperationalReader:
         self._poll = poll
         self._pause = pause
         self._patience = patience
-        self._name = secrets.token_hex(8)
+        self._process = ProcessName()
         self._stored = _State()
-        self._writing = anyio.Lock()
 
     async def run(self) -> None:
         """Read while this process has the lease, until cancelled."""
+        # Not in the constructor: a forked child would inherit a lock that a task of its parent holds.
+        self._writing = anyio.Lock()
         while True:
             try:
                 if await self._acquire():
@@ -126,7 +127,7 @@ class OperationalReader:
         found = _State(**json.loads(await self._log.read_meta(_NAME, _State().encode())))
         now = self._log.now()
         # A lease that ends later than any could was stored while the clock was ahead.
-        if found.holder != self._name and now < found.until <= now + self._lease_ms:
+        if found.holder != self._process.text and now < found.until <= now + self._lease_ms:
             return False
         self._stored = found
         try:
@@ -145,7 +146,7 @@ class OperationalReader:
         # Locked, because the renewal runs beside a call.
         async with self._writing:
             kept = self._stored.position if position is None else position
-            state = replace(self._stored, position=kept, holder=self._name, until=self._log.now() + lease_ms)
+            state = replace(self._stored, position=kept, holder=self._process.text, until=self._log.now() + lease_ms)
             if not await self._log.swap_meta(_NAME, self._stored.encode(), state.encode()):
                 raise _Lost
             self._stored = state

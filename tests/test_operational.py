@@ -18,6 +18,7 @@ from starlette_webhooks.operational_events import OPERATIONAL_TYPES, operational
 from starlette_webhooks.operational_reader import OperationalReader
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
 from tests.eventually import eventually
+from tests.forking import in_child
 from tests.hosts import MOUNT, bearer, make_app, make_webhooks
 from tests.receivers import receiving
 from tests.settings import make_settings
@@ -147,6 +148,25 @@ async def test_a_database_that_hangs_does_not_hold_up_the_end() -> None:
             await called.wait()
             store.hangs = True
             tasks.cancel_scope.cancel()
+
+
+def test_each_worker_of_a_preloaded_app_has_a_name_of_its_own_for_the_lease(tmp_path: Path) -> None:
+    store, notes = SQLiteStore(str(tmp_path / "webhooks.db")), Notes()
+    # As a server that preloads an app, it is created before the fork.
+    preloaded = reader(store, notes)
+
+    async def holder() -> str:
+        async with store.lifespan(), anyio.create_task_group() as tasks:
+            count = len(notes.ids) + len(await tell(store))
+            tasks.start_soon(preloaded.run)
+            await eventually(lambda: len(notes.ids) == count)
+            found: str = json.loads((await store.find_meta(["operational_reader"]))["operational_reader"])["holder"]
+            tasks.cancel_scope.cancel()
+        return found
+
+    here = anyio.run(holder)
+    assert anyio.run(holder) == here
+    assert in_child(lambda: int(anyio.run(holder) == here)) == 0
 
 
 async def test_a_call_that_takes_long_keeps_the_lease() -> None:

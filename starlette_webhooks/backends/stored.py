@@ -101,6 +101,8 @@ class StoredBackend(StoredOperations, Backend):
     @asynccontextmanager
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
         """Open the store, deliver and prune until the block ends. Then commit what waits."""
+        # A forked child would inherit what tasks of its parent hold.
+        self._turns, self._recovering = Turns(), set()
         settings = self.settings
         networks = Networks(settings.allow_networks, settings.deny_networks, settings.nat64_networks)
         guard = AddressGuard(networks, ports=settings.ports, allow_http=settings.allow_http, lookups=self._lookups)

@@ -11,6 +11,7 @@ from typing import Any
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.feed import Entry
+from starlette_webhooks.forks import ProcessName
 from starlette_webhooks.payloads import implied_event_id
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.postgresql.connection import CallFailed, CallLost, Link
@@ -90,7 +91,7 @@ class Appender:
         delivers: Whether this process delivers.
     """
 
-    def __init__(self, database: Database, *, process: str, delivers: bool) -> None:
+    def __init__(self, database: Database, *, process: ProcessName, delivers: bool) -> None:
         self._database = database
         self._process = process
         self._delivers = delivers
@@ -142,7 +143,7 @@ class Appender:
                 self._database.availability.check(patience=self._database.deadline)
             try:
                 values = (*_pack(events, keyed or again), append.due_in, keyed or again, again, append.endpoint)
-                values += (self._process, self._delivers)
+                values += (self._process.text, self._delivers)
                 statement = self._append
                 if any(event.trace for event in events):
                     statement, values = self._append_traced, values + _traces(events)

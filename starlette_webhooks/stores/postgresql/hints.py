@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from uuid import uuid4
 
 import anyio
 from anyio import CapacityLimiter, current_time, to_thread
 
 from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.forks import ProcessName
 from starlette_webhooks.stores.postgresql.connection import Link
 from starlette_webhooks.stores.postgresql.conninfo import ConnectionInfo
 from starlette_webhooks.stores.postgresql.database import Database
@@ -48,7 +48,7 @@ class Hints:
     def __init__(
         self, database: Database, info: ConnectionInfo | None, on_hint: Callable[[Iterable[int] | None], None]
     ) -> None:
-        self.name = uuid4().hex
+        self.process = ProcessName()
         self.connected = False
         """Whether hints of other processes arrive."""
         self.watching = False
@@ -79,7 +79,7 @@ class Hints:
             endpoints, self._endpoints = self._endpoints, set()
             numbers = _MANY if len(endpoints) > _ENDPOINTS else ",".join(map(str, endpoints))
             try:
-                await self._database.call(self._queries["hint"], (self._channel, f"{self.name} {numbers}"))
+                await self._database.call(self._queries["hint"], (self._channel, f"{self.process} {numbers}"))
             except BackendUnavailable:
                 # Other processes also poll.
                 continue
@@ -144,12 +144,14 @@ class Hints:
                 tasks.cancel_scope.cancel()
 
     def _register(self, link: Link) -> None:
-        link.call(self._queries["register"], (self.name, self.watching, _REGISTERED_FOR), deadline=self._deadline())
+        link.call(
+            self._queries["register"], (self.process.text, self.watching, _REGISTERED_FOR), deadline=self._deadline()
+        )
 
     def _leave(self, link: Link) -> None:
         try:
             if link.is_open:
-                link.call(self._queries["leave"], (self.name,), deadline=self._deadline())
+                link.call(self._queries["leave"], (self.process.text,), deadline=self._deadline())
         except BackendUnavailable:
             # The registration expires automatically.
             pass
@@ -161,5 +163,5 @@ class Hints:
 
     def _take(self, payload: str) -> None:
         sender, _, endpoints = payload.partition(" ")
-        if sender != self.name:
+        if sender != self.process.text:
             self._on_hint(None if endpoints == _MANY else [int(number) for number in endpoints.split(",") if number])

@@ -96,7 +96,7 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
         self._watched = anyio.Event()
         listen = None if listen_url is None else parse_url(listen_url)
         self._hints = Hints(self.database, listen, self._hinted)
-        self._appender = Appender(self.database, process=self._hints.name, delivers=delivers)
+        self._appender = Appender(self.database, process=self._hints.process, delivers=delivers)
         self._recorder = Recorder(self.database)
         self._events = Writer(self._appender.commit, max_writes=max_writes, max_bytes=max_bytes)
         self._events.on_commit.append(self._committed)
@@ -233,7 +233,7 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
             on_moved(batch.ids)
 
         mover = OutboxMover(
-            self.database, process=self._hints.name, delivers=self._delivers, due_in=due_in, on_moved=moved
+            self.database, process=self._hints.process.text, delivers=self._delivers, due_in=due_in, on_moved=moved
         )
         self._polling.on_outbox = partial(mover.wake, True)
         return mover

@@ -13,6 +13,7 @@ from starlette_webhooks.feed import Entry, StreamFilter
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from tests.clock import Clock
 from tests.eventually import eventually
+from tests.forking import in_child
 from tests.stores.contract import DAY, MINUTE, add, attempts, claim, emit, event, ids, record
 
 
@@ -80,6 +81,22 @@ async def test_hints_arrive_by_listen(postgresql_url: str, postgresql_schema: st
         sent = await emit(writer)
         await eventually(lambda: [entry.event.id for entry in ears.entries] == [sent.id])
         await eventually(lambda: woken.endpoints == [1])
+
+
+def test_workers_of_a_preloaded_app_hear_hints_of_each_other(postgresql_url: str, postgresql_schema: str) -> None:
+    preloaded = PostgreSQLStore(postgresql_url, listen_url=postgresql_url, schema=postgresql_schema)
+
+    async def name() -> str:
+        async with preloaded.lifespan():
+            await eventually(lambda: preloaded.health().get("hints"))
+            query = f"SELECT name FROM {postgresql_schema}.listener"
+            with psycopg.connect(postgresql_url, autocommit=True) as connection:
+                ((found,),) = connection.execute(query).fetchall()
+        return str(found)
+
+    here = anyio.run(name)
+    # Hints that a process sent itself are ignored.
+    assert in_child(lambda: int(anyio.run(name) == here)) == 0
 
 
 async def test_everything_works_behind_a_pooler_in_transaction_mode(pgbouncer_url: str, postgresql_schema: str) -> None:
