@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self, TypeAlias
 import anyio
 
 from starlette_webhooks.authentication import Principal, call_function
+from starlette_webhooks.delivery.clockwatch import ClockWatch
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.meta import Meta
 from starlette_webhooks.tokens import read_token, sign_token, verify_token
@@ -35,6 +36,9 @@ _REMEMBERED = 10_000
 # For the stream of a key, which has a maximum age of its own.
 _NEVER = 2**53
 _AT_ONCE = 500
+_FORGET_EVERY = 3600.0
+# A machine that has just started may still have a wrong clock.
+_FIRST_FORGET = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ class SessionRegister:
         self._fresh = fresh
         self._ask_every = ask_every
         self._monotonic = monotonic
+        self._jumps = ClockWatch(lambda: int(clock() * 1000), monotonic)
+        self._forget_at = monotonic() + _FIRST_FORGET
         # The latest lookup is at the end.
         self._current: OrderedDict[Session, float] = OrderedDict()
         self._answers: OrderedDict[Principal, _Answer] = OrderedDict()
@@ -238,18 +244,25 @@ class SessionRegister:
         if sessions:
             streams.end_sessions(await self.ended_among(sessions))
 
-    async def watch(self, streams: SessionStreams, *, every: float = 10.0, forget_every: float = 3600.0) -> None:
+    async def watch(self, streams: SessionStreams, *, every: float = 10.0) -> None:
         """End streams whose sessions end in another process or with their principal, and drop what has expired."""
-        forget_at = self._monotonic()
         while True:
             # A backend that is unavailable says so itself, once.
             with suppress(BackendUnavailable):
-                if self._monotonic() >= forget_at:
-                    await self.forget_expired()
-                    forget_at += forget_every
+                await self.tidy()
             await anyio.sleep(every)
             with suppress(BackendUnavailable):
                 await self.end_streams(streams)
+
+    async def tidy(self) -> None:
+        """Drop what has expired, once an hour, but not right after the start or after the clock was set.
+
+        If the clock is ahead, an opened link and a session that was signed out would be valid again once it is right.
+        """
+        self._jumps.look()
+        if self._monotonic() >= self._forget_at and self._jumps.settled:
+            await self.forget_expired()
+            self._forget_at = self._monotonic() + _FORGET_EVERY
 
     async def _look_up(self, sessions: Sequence[Session]) -> set[Session]:
         names = {session.mark_name for session in sessions} | {one.end_name for one in sessions if one.id}

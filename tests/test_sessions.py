@@ -201,6 +201,25 @@ async def test_expired_entries_are_deleted() -> None:
     assert sorted(name.partition(":")[0] for name in meta.values) == ["session-ended", "session-mark"]
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_an_opened_link_is_not_forgotten_while_the_clock_is_ahead(restarts: bool) -> None:
+    meta, clock = DictMeta(), Clock(1000.0, speed=0)
+    sessions = register(meta, clock)
+    link = await sessions.link(ACME, 7200)
+    assert await sessions.follow_link(link)
+    clock.advance(3601)
+    clock.set_by(7200)
+    if restarts:
+        sessions = register(meta, clock)
+    await sessions.tidy()
+    clock.set_by(-7200)
+    assert await sessions.read_link(link) is None
+    for _ in range(10):
+        clock.advance(601)
+        await sessions.tidy()
+    assert meta.values == {}
+
+
 async def test_open_streams_end_when_another_process_revokes_their_session() -> None:
     meta = DictMeta()
     here, elsewhere = (SessionRegister([KEY], meta, clock=time.time, fresh=0) for _ in range(2))
@@ -233,7 +252,8 @@ async def test_open_streams_end_when_the_host_no_longer_knows_their_key() -> Non
 
 async def test_sessions_are_watched_again_once_the_backend_is_available() -> None:
     meta, clock = DictMeta(failures=3), Clock(1000.0, speed=0)
-    here = SessionRegister([KEY], meta, clock=clock, fresh=0)
+    here = SessionRegister([KEY], meta, clock=clock, monotonic=clock.monotonic, fresh=0)
+    clock.advance(60)
     expired, session = Session(ACME, 900, "old", ""), Session(ACME, 2000, "", "")
     await here.end(expired)
     async with running(Log()) as hub, anyio.create_task_group() as tasks:

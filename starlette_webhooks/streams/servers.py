@@ -1,9 +1,8 @@
 """Detects that the server stops without a signal: at a limit of requests, by `should_exit`, or by a supervisor.
 
 ASGI has no message for this: `lifespan.shutdown` only comes after all responses have ended, and a stream does not end.
-    A
-server that stops without a signal would wait for its streams without accepting connections. This module therefore finds
-the server among the tasks of the event loop, and checks it regularly.
+A server that stops without a signal would wait for its streams without accepting connections. This module therefore
+finds the server among the tasks of the event loop, and checks it regularly.
 """
 
 from __future__ import annotations
