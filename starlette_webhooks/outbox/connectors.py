@@ -42,6 +42,9 @@ class MissingTable(BackendUnavailable):
 class Busy(Exception):
     """Raised if the host is in a transaction on the only connection. Try again soon."""
 
+    def __init__(self) -> None:
+        super().__init__("The host is in a transaction on the only connection.")
+
 
 class Connector(Protocol):
     """Runs short transactions."""
