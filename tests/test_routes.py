@@ -630,6 +630,7 @@ def test_the_answer_does_not_tell_whether_a_name_exists_in_the_hosts_network(cli
         ("event_type=", "unknown_event_type", "event-types"),
         ("event_type=" + ",".join(f"t{n}" for n in range(21)), "too_many_event_types", "20"),
         ("channel=", "invalid_request", "1 to 128"),
+        ("channel=a%00", "invalid_request", "NUL"),
         ("eventType=invoice.paid", "unknown_parameter", "`event_type`"),
     ],
 )

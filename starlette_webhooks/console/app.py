@@ -151,6 +151,9 @@ class Console:
 
     async def _answer(self, visit: Visit) -> Response:
         request = visit.request
+        if "\x00" in visit.path or any("\x00" in value for value in request.query_params.values()):
+            # Nothing contains it, and PostgreSQL refuses calls with it.
+            raise NotFound("There is nothing at this address.")
         method = "GET" if request.method == "HEAD" else request.method
         matching = [(view, found) for view in _VIEWS if (found := view.path.fullmatch(visit.path))]
         if not matching:

@@ -114,5 +114,8 @@ async def read_form(request: Request, timeout: float) -> Mapping[str, str]:
             body += chunk
             if len(body) > _MAX_FORM:
                 raise InvalidRequest("The form is too large.")
-        return dict(parse_qsl(body.decode("latin-1")))
+        form = dict(parse_qsl(body.decode("latin-1")))
+        if any("\x00" in value for value in form.values()):
+            raise InvalidRequest("The form contains NUL (U+0000).")
+        return form
     raise InvalidRequest("The form did not arrive in time.")

@@ -222,9 +222,12 @@ def _bounded(name: str, description: str, longest: int) -> Parameter[str | None]
         text = _once(name, values)
         if text is not None and not 1 <= len(text) <= longest:
             raise InvalidRequest(f"`{name}` must have 1 to {longest} characters.")
+        if text is not None and "\x00" in text:
+            # Nothing contains it, and PostgreSQL refuses calls with it.
+            raise InvalidRequest(f"`{name}` must not contain NUL (U+0000).")
         return text
 
-    return Parameter(name, description, {**_FILLED, "maxLength": longest}, read)
+    return Parameter(name, description, {**_FILLED, "maxLength": longest, "pattern": r"^[^\x00]*$"}, read)
 
 
 _is_attempt_id = re.compile(_ATTEMPT_PATTERN, re.ASCII).fullmatch

@@ -13,7 +13,7 @@ from starlette_webhooks.health import Health, Reason
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.testing import Clock
 from tests.browser.visitor import HOSTILE
-from tests.console.desk import Desk, Page, at_console
+from tests.console.desk import SAME_ORIGIN, Desk, Page, at_console
 from tests.eventually import eventually
 from tests.hosts import make_webhooks
 
@@ -54,6 +54,13 @@ async def test_the_overview_tells_what_is_wrong(desk: Desk) -> None:
     assert page.live
     failing = await desk.get(page.links["1"])
     assert "127.0.0.1" in failing.text
+
+
+async def test_addresses_with_nul_lead_nowhere(desk: Desk) -> None:
+    for path in ("events/%00", "endpoints/%00", "events?tenant=%00", "tenants?cursor=%00", "undelivered?type=%00"):
+        assert (await desk.client.get(path)).status_code == 404, path
+    form = {"tenant": "\x00"}
+    assert (await desk.client.post("dead-letters/redrive", data=form, headers=SAME_ORIGIN)).status_code == 400
 
 
 async def test_the_overview_reads_figures_again_that_are_old(stored: WebhooksSettings) -> None:
