@@ -108,6 +108,7 @@ class Outcome:
         pause_until: Until when the receiver wants no attempts, or 0.
         headers: Those of the request and the response as JSON. See `encode_headers`. Empty for scheduled attempts that
             succeeded, which nobody looks into.
+        silent: Whether it makes no events, because they could not be stored.
     """
 
     delivery: LeasedDelivery
@@ -122,6 +123,7 @@ class Outcome:
     next_due: int | None = None
     pause_until: int = 0
     headers: str = field(default="", repr=False)
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def endpoint_notices(
         milliseconds: As for `new_event`.
     """
     delivery = outcome.delivery
-    if delivery.tenant == operator:
+    if outcome.silent or delivery.tenant == operator:
         return []
     if after.disabled_reason is not None and before.disabled_reason is None:
         endpoint = DisabledEndpoint(delivery.endpoint_id, delivery.tenant, delivery.url, after.disabled_reason)
@@ -77,7 +77,7 @@ def _failing_event(outcome: Outcome, disabled_at: int, failing_since: int, milli
 def may_have_recovered(outcome: Outcome, *, operator: str | None) -> bool:
     """Return whether the store must look up earlier attempts, to tell whether a delivery has recovered."""
     delivery = outcome.delivery
-    if not outcome.ok or operator is None or delivery.tenant == operator:
+    if not outcome.ok or outcome.silent or operator is None or delivery.tenant == operator:
         return False
     # A manual attempt does not use a step of the schedule, and may follow an exhausted one.
     return delivery.step >= FAILING_ATTEMPTS or delivery.trigger == "manual"
@@ -92,7 +92,7 @@ def message_notice(
         recovered: Whether the delivery succeeds for the first time, after it was failing or exhausted.
     """
     delivery = outcome.delivery
-    if operator is None or delivery.tenant == operator or delivery.trigger == "test":
+    if operator is None or outcome.silent or delivery.tenant == operator or delivery.trigger == "test":
         return None
     event_id = None
     if outcome.ok:

@@ -109,4 +109,5 @@ def _bare(outcome: Outcome) -> Outcome:
         error="" if outcome.ok else "the attempt could not be recorded",
         pause_until=0,
         headers="",
+        silent=True,
     )

@@ -725,6 +725,21 @@ async def test_an_attempt_that_cannot_be_recorded_completely_is_recorded_without
     assert "could not be recorded. Recording its result alone." in caplog.text
 
 
+@pytest.mark.parametrize(("status", "notice"), [(500, "message.attempt.exhausted"), (410, "endpoint.disabled")])
+async def test_an_attempt_is_recorded_if_the_event_about_it_cannot_be_stored(
+    receiver: Receiver, tmp_path: Path, status: int, notice: str
+) -> None:
+    receiver.status = status
+    async with delivering(make_settings(tmp_path, retry_schedule="0")) as deliverer:
+        deliverer.store.operator = "globex"
+        await deliverer.endpoint(receiver.url)
+        await refuse(deliverer, event="INSERT ON event", when=f"new.type = '{notice}'")
+        await deliverer.emit()
+        (attempt,) = await deliverer.attempted(1)
+        assert await deliverer.pending() == 0
+    assert (attempt.status, attempt.status_code, len(receiver.requests)) == ("fail", status, 1)
+
+
 async def test_a_delivery_whose_result_cannot_be_recorded_is_set_aside_and_logged(
     receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
