@@ -1,4 +1,4 @@
-"""Where events are: the states of their deliveries, and queries for them."""
+"""The states of events' deliveries, and queries for them."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class EventSearch:
     before: datetime | None = None
     after: datetime | None = None
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether few events may match, so that a page looks at more of them than it returns."""
+        return self.state is not None or self.text is not None
+
 
 def needles(text: str) -> tuple[bytes, bytes]:
     """Return the forms that a text may have in a payload: as it is, as in a piece of JSON, and as within a string."""
@@ -89,12 +94,15 @@ class EventSummary:
 
     def is_in(self, state: EventState | None) -> bool:
         """Whether the event is in this state. None means any."""
+        numbers = {
+            "delivered": self.delivered,
+            "waiting": self.waiting,
+            "failing": self.failing,
+            "exhausted": self.exhausted,
+        }
         if state is None:
             return True
-        if state == "unsent":
-            return not (self.delivered or self.waiting or self.failing or self.exhausted)
-        number: int = getattr(self, state)
-        return number > 0
+        return not any(numbers.values()) if state == "unsent" else numbers[state] > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

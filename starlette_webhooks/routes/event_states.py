@@ -50,8 +50,8 @@ async def search_events(call: Call[None]) -> Response:
         before=call[BEFORE],
         after=call[AFTER],
     )
-    # A page with such a filter may look at thousands of events.
-    call.charge(_SEARCHED if query.state is not None or query.text is not None else 0)
+    # Such a page may look at thousands of events.
+    call.charge(_SEARCHED if query.is_narrow else 0)
     page = await call.services.backend.search_events(query)
     events = [event.document() for event in page.items]
     return json_response({"events": events, "nextCursor": page.next_cursor, "done": page.done})

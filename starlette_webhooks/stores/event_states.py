@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette_webhooks.event_states import DeliveryState, EventDelivery, EventSearch, EventSummary, UnsentReason
+from starlette_webhooks.event_states import DeliveryState, EventDelivery, EventSummary, UnsentReason
 from starlette_webhooks.events import Event
 from starlette_webhooks.stores.moments import from_ms, to_ms
 from starlette_webhooks.stores.undelivered import NEVER
@@ -17,7 +17,6 @@ __all__ = [
     "PREVIEW_BYTES",
     "SEARCHED_BYTES",
     "SEARCHED_SECONDS",
-    "is_narrow",
     "to_delivery",
     "to_summary",
 ]
@@ -33,11 +32,6 @@ SEARCHED_SECONDS = 0.5
 
 _PREVIEW = 160
 _DATA = b'"data":'
-
-
-def is_narrow(query: EventSearch) -> bool:
-    """Whether few events may match, so that a page looks at more of them than it returns."""
-    return query.state is not None or query.text is not None
 
 
 def to_summary(row: Sequence[Any], counts: Sequence[int]) -> EventSummary:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.endpoints import Endpoint, EndpointStats
@@ -17,6 +18,7 @@ from starlette_webhooks.stores.limits import LIST_BYTES
 from starlette_webhooks.stores.moments import from_ms
 
 __all__ = [
+    "page_of",
     "tenant_page",
     "text_size",
     "to_attempt",
@@ -27,12 +29,26 @@ __all__ = [
     "to_statuses",
 ]
 
-_ENDPOINT_COLUMNS = 12
+T = TypeVar("T")
 
 
 def text_size(row: Sequence[Any]) -> int:
     """Return the number of characters in the texts of a row."""
     return sum([len(value) for value in row if isinstance(value, str)])
+
+
+def page_of(
+    rows: Iterable[Sequence[Any]], limit: int, to_item: Callable[[Sequence[Any]], T], id_of: Callable[[T], str]
+) -> Page[T]:
+    """Return a page. One row more than the limit means that there is a next one, and long texts end it early."""
+    items: list[T] = []
+    size = 0
+    for row in rows:
+        if len(items) == limit or size > LIST_BYTES:
+            return Page(items, id_of(items[-1]), False)
+        items.append(to_item(row))
+        size += text_size(row)
+    return Page(items, None, True)
 
 
 def to_event(split: Callable[[str], Sequence[str]], row: Sequence[Any]) -> Event:
@@ -69,14 +85,7 @@ def to_header(row: Sequence[Any]) -> EventHeader:
 
 def to_statuses(rows: Sequence[Sequence[Any]], limit: int, *, now: int) -> Page[EndpointStatus]:
     """Return a page of endpoints and how they are doing. It ends early as `EndpointStore.list_endpoints` does."""
-    items: list[EndpointStatus] = []
-    size = 0
-    for row in rows:
-        if len(items) == limit or size > LIST_BYTES:
-            return Page(items, items[-1].endpoint.id, False)
-        items.append(_to_status(row, now=now))
-        size += text_size(row[:_ENDPOINT_COLUMNS])
-    return Page(items, None, True)
+    return page_of(rows, limit, partial(_to_status, now=now), lambda status: status.endpoint.id)
 
 
 def _to_status(row: Sequence[Any], *, now: int) -> EndpointStatus:

@@ -14,10 +14,10 @@ from starlette_webhooks.identifiers import mint
 from starlette_webhooks.operational_events import endpoint_event
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
-from starlette_webhooks.stores.limits import LIST_BYTES, LIVE_SECRETS
+from starlette_webhooks.stores.limits import LIVE_SECRETS
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.telling import encode_notices
-from starlette_webhooks.stores.rows import text_size, to_endpoint
+from starlette_webhooks.stores.rows import page_of, to_endpoint
 
 __all__ = [
     "create_endpoint",
@@ -39,14 +39,7 @@ async def list_endpoints(database: Database, tenant: str, limit: int, cursor: st
     """A page, newest first. A page of more than 256 KiB ends early."""
     values = (tenant, cursor or _AFTER_ALL_IDS, limit + 1)
     rows = await database.call(database.queries(_FILE)["list"], values)
-    items: list[Endpoint] = []
-    size = 0
-    for row in rows:
-        if len(items) == limit or size > LIST_BYTES:
-            return Page(items, items[-1].id, False)
-        items.append(to_endpoint(row))
-        size += text_size(row)
-    return Page(items, None, True)
+    return page_of(rows, limit, to_endpoint, lambda endpoint: endpoint.id)
 
 
 async def get_endpoint(database: Database, tenant: str, identifier: str) -> Endpoint | None:

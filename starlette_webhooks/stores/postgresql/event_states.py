@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary, needles
@@ -13,16 +14,14 @@ from starlette_webhooks.stores.event_states import (
     PREVIEW_BYTES,
     SEARCHED_BYTES,
     SEARCHED_SECONDS,
-    is_narrow,
     to_delivery,
     to_summary,
 )
-from starlette_webhooks.stores.limits import LIST_BYTES
 from starlette_webhooks.stores.positions import AFTER_ALL_IDS
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.ranges import event_range
-from starlette_webhooks.stores.rows import text_size
+from starlette_webhooks.stores.rows import page_of
 
 __all__ = ["event_deliveries", "search_events"]
 
@@ -81,7 +80,7 @@ def _keys(query: EventSearch) -> str:
 def _values(query: EventSearch, endpoint: int | None) -> dict[str, Any]:
     high, low = event_range(query)
     text, escaped = needles(query.text or "")
-    batch = max(_BATCH, query.limit + 1) if is_narrow(query) else query.limit + 1
+    batch = max(_BATCH, query.limit + 1) if query.is_narrow else query.limit + 1
     return {
         "tenant": query.tenant,
         "channel": query.channel,
@@ -116,11 +115,5 @@ async def event_deliveries(
         "limit": limit + 1,
         "now": now,
     }
-    items: list[EventDelivery] = []
-    size = 0
-    for row in await database.call(queries["deliveries"], values):
-        if len(items) == limit or size > LIST_BYTES:
-            return Page(items, items[-1].endpoint_id, False)
-        items.append(to_delivery(event, row))
-        size += text_size(row)
-    return Page(items, None, True)
+    rows = await database.call(queries["deliveries"], values)
+    return page_of(rows, limit, partial(to_delivery, event), lambda delivery: delivery.endpoint_id)

@@ -13,9 +13,9 @@ from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.signing import generate_secret
-from starlette_webhooks.stores.limits import LIST_BYTES, LIVE_SECRETS
+from starlette_webhooks.stores.limits import LIVE_SECRETS
 from starlette_webhooks.stores.moments import from_ms
-from starlette_webhooks.stores.rows import text_size, to_endpoint
+from starlette_webhooks.stores.rows import page_of, to_endpoint
 from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.sqlite.secrets import overwriting
 
@@ -62,14 +62,8 @@ def _changed(endpoint: Endpoint, changes: EndpointChanges, now: int) -> Endpoint
 
 def list_endpoints(connection: sqlite3.Connection, tenant: str, limit: int, cursor: str | None) -> Page[Endpoint]:
     """A page, newest first. A page of more than 256 KiB ends early."""
-    items: list[Endpoint] = []
-    size = 0
-    for row in connection.execute(_QUERIES["list"], (tenant, cursor or "ep_~", limit + 1)):
-        if len(items) == limit or size > LIST_BYTES:
-            return Page(items, items[-1].id, False)
-        items.append(to_endpoint(row[1:]))
-        size += text_size(row)
-    return Page(items, None, True)
+    rows = connection.execute(_QUERIES["list"], (tenant, cursor or "ep_~", limit + 1))
+    return page_of(rows, limit, lambda row: to_endpoint(row[1:]), lambda endpoint: endpoint.id)
 
 
 def get_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str) -> Endpoint | None:

@@ -6,6 +6,7 @@ import heapq
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary, needles
@@ -19,10 +20,9 @@ from starlette_webhooks.stores.event_states import (
     to_delivery,
     to_summary,
 )
-from starlette_webhooks.stores.limits import LIST_BYTES
 from starlette_webhooks.stores.positions import AFTER_ALL_IDS
 from starlette_webhooks.stores.ranges import event_range
-from starlette_webhooks.stores.rows import text_size
+from starlette_webhooks.stores.rows import page_of
 from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.sqlite.rows import to_event
 
@@ -102,11 +102,5 @@ def event_deliveries(
         return None
     event = to_event(found)
     values = {"event": found[0], "tenant": tenant, "cursor": cursor or AFTER_ALL_IDS, "limit": limit + 1}
-    items: list[EventDelivery] = []
-    size = 0
-    for row in connection.execute(_QUERIES["deliveries"], values):
-        if len(items) == limit or size > LIST_BYTES:
-            return Page(items, items[-1].endpoint_id, False)
-        items.append(to_delivery(event, row))
-        size += text_size(row)
-    return Page(items, None, True)
+    rows = connection.execute(_QUERIES["deliveries"], values)
+    return page_of(rows, limit, partial(to_delivery, event), lambda delivery: delivery.endpoint_id)
