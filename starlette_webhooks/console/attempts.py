@@ -1,14 +1,44 @@
-"""Attempts, as the pages of endpoints and events list them."""
+"""Deliveries and attempts, as the pages list them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.console.html import Child, Markup, tag
-from starlette_webhooks.console.parts import pill
+from starlette_webhooks.console.parts import counted, pill
 from starlette_webhooks.console.visit import Visit
 from starlette_webhooks.endpoints import without_query
+from starlette_webhooks.event_states import DeliveryState, EventDelivery
+from starlette_webhooks.undelivered import Undelivered
 
-__all__ = ["answer", "attempt_pill", "event_link", "shown_url", "tenant_link"]
+__all__ = [
+    "STATES",
+    "answer",
+    "attempt_pill",
+    "delivery_pill",
+    "event_link",
+    "last_answer",
+    "shown_url",
+    "tenant_link",
+]
+
+STATES: Mapping[DeliveryState, tuple[str, str]] = {
+    "delivered": ("good", "Delivered"),
+    "waiting": ("quiet", "Waiting"),
+    "failing": ("warn", "Retrying"),
+    "exhausted": ("bad", "Given up"),
+}
+"""The states of deliveries: the kind of the pill, and the word in it, which is the same in the portal."""
+
+
+def delivery_pill(state: DeliveryState, *, disabled: bool = False) -> Markup:
+    """Return the state of a delivery in one word.
+
+    Args:
+        disabled: Whether the endpoint is disabled.
+    """
+    return pill("quiet", "Disabled") if disabled else pill(*STATES[state])
 
 
 def attempt_pill(attempt: Attempt) -> Markup:
@@ -21,6 +51,13 @@ def attempt_pill(attempt: Attempt) -> Markup:
 def answer(status_code: int, error: str) -> str:
     """Return the last answer in words."""
     return f"HTTP {status_code}" if status_code else error or "No response"
+
+
+def last_answer(one: EventDelivery | Undelivered) -> str:
+    """Return the last answer to a delivery, and how many attempts there were."""
+    if not one.attempts:
+        return "No attempt"
+    return f"{answer(one.status_code, one.error)} · {counted(one.attempts, 'attempt')}"
 
 
 def shown_url(url: str) -> str:

@@ -9,7 +9,7 @@ from anyio import to_thread
 from starlette.responses import Response
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
-from starlette_webhooks.console.attempts import answer, attempt_pill, shown_url, tenant_link
+from starlette_webhooks.console.attempts import attempt_pill, delivery_pill, last_answer, shown_url, tenant_link
 from starlette_webhooks.console.html import Child, Markup, tag
 from starlette_webhooks.console.layout import page
 from starlette_webhooks.console.parts import (
@@ -33,12 +33,6 @@ __all__ = ["show_event", "show_payload"]
 
 _ATTEMPTS = 250
 _ENDPOINTS = 250
-_STATES = {
-    "delivered": ("good", "Delivered"),
-    "waiting": ("quiet", "Waiting"),
-    "failing": ("warn", "Will be retried"),
-    "exhausted": ("bad", "Given up"),
-}
 _SHOWN = 100_000
 _MANY_ENDPOINTS = f"Without attempts, only deliveries to the newest {_ENDPOINTS} endpoints are shown."
 
@@ -118,19 +112,15 @@ def _deliveries(visit: Visit, attempts: Sequence[Attempt], states: Iterable[Even
 
 
 def _other(visit: Visit, one: EventDelivery) -> Markup:
-    """Return a delivery none of whose attempts is listed. Most wait for their first one."""
+    """Return a delivery without listed attempts. Most of these wait for their first one."""
     link = tag("a", shown_url(one.url), href=visit.link("endpoints", one.endpoint_id), class_="strong break")
-    kind, label = ("quiet", "Disabled") if one.endpoint_disabled else _STATES[one.state]
-    made = (
-        f"{answer(one.status_code, one.error)} · {counted(one.attempts, 'attempt')}" if one.attempts else "No attempt"
-    )
     following: Child = None
     if one.running:
         following = " · one is running"
     elif one.next_attempt_at is not None and not one.endpoint_disabled:
         following = [" · next ", moment(one.next_attempt_at, ago=True)]
-    head = tag("h3", link, " ", pill(kind, label))
-    return tag("article", head, tag("p", made, following, class_="under"), class_="delivery")
+    head = tag("h3", link, " ", delivery_pill(one.state, disabled=one.endpoint_disabled))
+    return tag("article", head, tag("p", last_answer(one), following, class_="under"), class_="delivery")
 
 
 def _delivery(visit: Visit, attempts: Sequence[Attempt], *, whole: bool) -> Markup:
@@ -161,7 +151,7 @@ def _answer(attempt: Attempt, *, whole: bool) -> Child:
 
 def _state(last: Attempt) -> Child:
     if last.status == "success":
-        return pill("good", "Delivered")
+        return delivery_pill("delivered")
     if last.next_attempt_at is None:
-        return pill("bad", "Given up")
-    return [pill("warn", "Retrying"), " next ", moment(last.next_attempt_at, ago=True)]
+        return delivery_pill("exhausted")
+    return [delivery_pill("failing"), " next ", moment(last.next_attempt_at, ago=True)]

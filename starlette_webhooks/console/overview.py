@@ -1,4 +1,4 @@
-"""The overview: what is wrong, in a minute."""
+"""The overview: what is wrong, at a glance."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _deliveries(visit: Visit, health: Health) -> Child:
         _tile("Endpoints", at_most(endpoints["total"]), visit.link("endpoints")),
         _tile("Waiting", at_most(found["waiting"]), visit.link("undelivered")),
         _tile("Oldest due", f"{duration(late)} late" if late >= 1 else "On time"),
-        _tile("Will be retried", at_most(found["failing"]), visit.link("undelivered", state="failing")),
+        _tile("Retrying", at_most(found["failing"]), visit.link("undelivered", state="failing")),
         _tile("Given up", exhausted, visit.link("undelivered", state="exhausted"), bad=found["exhausted"] > 0),
         _tile("Held for disabled endpoints", at_most(found["held"])),
     ]

@@ -8,7 +8,14 @@ from datetime import datetime
 
 from starlette.responses import Response
 
-from starlette_webhooks.console.attempts import answer, event_link, shown_url, tenant_link
+from starlette_webhooks.console.attempts import (
+    STATES as DELIVERY_STATES,
+    delivery_pill,
+    event_link,
+    last_answer,
+    shown_url,
+    tenant_link,
+)
 from starlette_webhooks.console.html import Child, Markup, tag
 from starlette_webhooks.console.layout import page
 from starlette_webhooks.console.parts import (
@@ -21,7 +28,6 @@ from starlette_webhooks.console.parts import (
     moment,
     notice,
     pager,
-    pill,
     post,
     select,
     table,
@@ -36,9 +42,8 @@ from starlette_webhooks.undelivered import STATES, Undelivered, UndeliveredCount
 __all__ = ["confirm_retry", "retry", "show_undelivered"]
 
 _FILTERS = ("tenant", "endpoint", "type", "state", "answer", "after", "before")
-_STATES = (("", "Any state"), ("exhausted", "Given up"), ("failing", "Will be retried"), ("waiting", "Waiting"))
+_STATES = (("", "Any state"), *((state, DELIVERY_STATES[state][1]) for state in STATES))
 _ANSWERS = (("", "Any answer"), ("0", "No response"), ("3", "3xx"), ("4", "4xx"), ("5", "5xx"))
-_PILLS = {"exhausted": ("bad", "Given up"), "failing": ("warn", "Will be retried"), "waiting": ("quiet", "Waiting")}
 _COUNT_SECONDS = 2.0
 
 
@@ -89,16 +94,12 @@ def _tools(visit: Visit, chosen: Mapping[str, str]) -> Markup:
 
 
 def _row(visit: Visit, one: Undelivered) -> list[Child]:
-    kind, label = ("quiet", "Disabled") if one.endpoint_disabled else _PILLS[one.state]
-    last = (
-        f"{answer(one.status_code, one.error)} · {counted(one.attempts, 'attempt')}" if one.attempts else "No attempt"
-    )
     endpoint = tag("a", shown_url(one.url), href=visit.link("endpoints", one.endpoint_id), class_="break")
     return [
-        pill(kind, label),
+        delivery_pill(one.state, disabled=one.endpoint_disabled),
         event_link(visit, one.event_id, one.event_type),
         tenant_link(visit, one.tenant),
-        [endpoint, tag("div", last, class_="under")],
+        [endpoint, tag("div", last_answer(one), class_="under")],
         moment(one.next_attempt_at, ago=True) or tag("span", "None", class_="faint"),
     ]
 
@@ -132,7 +133,7 @@ def _time(text: str) -> datetime | None:
 
 def _to_retry(chosen: Mapping[str, str]) -> UndeliveredQuery:
     query = _to_query(chosen)
-    # What waits for its first attempt needs no retry.
+    # Deliveries that wait for their first attempt need no retry.
     states: tuple[UndeliveredState, ...] = ("exhausted", "failing")
     return replace(query, states=tuple(state for state in query.states or states if state in states))
 
@@ -147,7 +148,7 @@ async def confirm_retry(visit: Visit) -> Response:
     back = visit.link("undelivered", **chosen)
     above = ("Undelivered", back)
     if not count.count and count.exact:
-        text = "Nothing to retry. What waits for its first attempt is attempted by itself."
+        text = "Nothing to retry. Deliveries that wait for their first attempt need no retry."
         return page(visit, "Retry", notice("warn", text), above=above)
     many = counted(count.count, "delivery", "deliveries")
     title = f"Retry {many}?" if count.exact else f"Retry {many} or more?"
@@ -177,7 +178,7 @@ async def retry(visit: Visit) -> Response:
     chosen = {name: visit.form.get(name, "").strip() for name in _FILTERS}
     query = _to_retry(chosen)
     if not query.states:
-        raise InvalidRequest("What waits for its first attempt needs no retry.")
+        raise InvalidRequest("Deliveries that wait for their first attempt need no retry.")
     # What the backend cannot do, or cannot do at the moment, is refused now rather than in the background.
     await visit.backend.find_undelivered(replace(query, limit=1))
     counts = visit.form.get("count", "")

@@ -46,10 +46,10 @@ async def fail(desk: Desk, tenant: str, event_type: str = "invoice.paid", **data
     return endpoint.id, event.id
 
 
-async def test_the_overview_tells_what_is_wrong(desk: Desk) -> None:
+async def test_the_overview_shows_what_is_wrong(desk: Desk) -> None:
     await fail(desk, "acme")
     page = await until(desk, "", lambda page: "Failing endpoints 1" in page.text)
-    assert "Will be retried 1" in page.text
+    assert "Retrying 1" in page.text
     assert "Processes that deliver 1" in page.text
     assert page.live
     failing = await desk.get(page.links["1"])
