@@ -10,6 +10,7 @@ import pytest
 from starlette_webhooks.attempts import AttemptQuery
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.backends.svix import SvixBackend
+from starlette_webhooks.event_states import EventSearch
 from starlette_webhooks.exceptions import NotRunning, NotSupported
 from starlette_webhooks.operations import EndpointQuery, RecentEvents, TenantQuery
 from starlette_webhooks.undelivered import Retried, UndeliveredCount, UndeliveredQuery
@@ -29,6 +30,9 @@ CALLS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "find_undelivered": lambda backend: backend.find_undelivered(UndeliveredQuery()),
     "count_undelivered": lambda backend: backend.count_undelivered(UndeliveredQuery()),
     "retry_undelivered": lambda backend: backend.retry_undelivered(UndeliveredQuery()),
+    "find_deliveries": lambda backend: backend.find_deliveries("acme", [(EVENT, ENDPOINT)]),
+    "search_events": lambda backend: backend.search_events(EventSearch(tenant="acme")),
+    "event_deliveries": lambda backend: backend.event_deliveries("acme", EVENT),
 }
 
 
@@ -81,6 +85,29 @@ async def test_what_failed_is_retried_over_all_tenants_and_arrives(
 
         async def arrived() -> bool:
             return await backend.count_undelivered(UndeliveredQuery()) == UndeliveredCount(0, exact=True)
+
+        await eventually(arrived)
+
+
+@on_stores
+async def test_an_event_is_found_by_the_state_of_its_delivery_which_is_retried_by_name(
+    make_backend: MakeBackend, receiver: Receiver
+) -> None:
+    async with running(make_backend) as backend:
+        await fail(backend, receiver, "acme")
+        (event,) = (await backend.search_events(EventSearch(tenant="acme", state="failing"))).items
+        deliveries = await backend.event_deliveries("acme", event.id)
+        assert deliveries is not None
+        (delivery,) = deliveries.items
+        assert (delivery.state, delivery.attempts) == ("failing", 1)
+        receiver.answer = lambda request: 200
+        found = await backend.find_deliveries("acme", [(event.id, delivery.endpoint_id), (EVENT, ENDPOINT)])
+        assert len(found) == 1
+        assert await backend.retry_deliveries(found) == Retried(queued=1)
+
+        async def arrived() -> bool:
+            page = await backend.search_events(EventSearch(tenant="acme", state="delivered"))
+            return [one.id for one in page.items] == [event.id]
 
         await eventually(arrived)
 
