@@ -101,6 +101,16 @@ async def answer_all(peer: Peer) -> None:
         await peer.send(OK)
 
 
+def answer_with(data: bytes) -> Behaviour:
+    """Answer one request on each connection with these bytes, and close it."""
+
+    async def behave(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(data)
+
+    return behave
+
+
 @asynccontextmanager
 async def listening(behave: Behaviour = answer_all, context: ssl.SSLContext | None = None) -> AsyncGenerator[Wire]:
     """Run a receiver on its own port. A connection is closed when `behave` returns."""

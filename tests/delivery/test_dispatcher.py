@@ -18,7 +18,6 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
 from standardwebhooks import Webhook
 
 from starlette_webhooks import __version__
@@ -41,6 +40,7 @@ from tests.eventually import eventually
 from tests.receivers import Received, Receiver, receiving
 from tests.scarcity import no_free_descriptors
 from tests.settings import make_settings
+from tests.wire import answer_with, listening
 
 DAY = 86_400
 
@@ -289,39 +289,22 @@ async def test_a_success_in_between_starts_the_five_days_anew(receiver: Receiver
 
 
 async def test_responses_are_kept_up_to_16_kib_as_text(tmp_path: Path) -> None:
-    async def answer(stream: SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            await stream.send(b"HTTP/1.1 500 No\r\nConnection: close\r\n\r\n\x00\xff" + b"x" * 20_000)
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, answer)
-        async with delivering(make_settings(tmp_path)) as deliverer:
-            await deliverer.endpoint(f"http://127.0.0.1:{port}/")
-            await deliverer.emit()
-            (attempt,) = await deliverer.attempted(1)
-        tasks.cancel_scope.cancel()
+    answer = b"HTTP/1.1 500 No\r\nConnection: close\r\n\r\n\x00\xff" + b"x" * 20_000
+    async with listening(answer_with(answer)) as wire, delivering(make_settings(tmp_path)) as deliverer:
+        await deliverer.endpoint(wire.url())
+        await deliverer.emit()
+        (attempt,) = await deliverer.attempted(1)
     assert attempt.response == "\ufffd" + "x" * 16_382
 
 
 async def test_beyond_a_days_quota_only_the_beginning_of_responses_is_stored(tmp_path: Path) -> None:
-    async def answer(stream: SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            await stream.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 1000)
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, answer)
-        async with delivering(make_settings(tmp_path, response_bytes_per_day=2500)) as deliverer:
-            await deliverer.endpoint(f"http://127.0.0.1:{port}/")
-            for number in range(1, 4):
-                await deliverer.emit()
-                attempts = await deliverer.attempted(number)
-        tasks.cancel_scope.cancel()
+    answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 1000
+    settings = make_settings(tmp_path, response_bytes_per_day=2500)
+    async with listening(answer_with(answer)) as wire, delivering(settings) as deliverer:
+        await deliverer.endpoint(wire.url())
+        for number in range(1, 4):
+            await deliverer.emit()
+            attempts = await deliverer.attempted(number)
     assert sorted(len(attempt.response) for attempt in attempts) == [512, 1000, 1000]
 
 
@@ -457,6 +440,7 @@ from pathlib import Path
 import anyio
 from tests.delivery.delivering import delivering
 from tests.settings import make_settings
+from tests.wire import answer_with, listening
 
 async def main():
     async with delivering(make_settings(Path({directory!r}))):
