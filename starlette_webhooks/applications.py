@@ -341,7 +341,7 @@ class Webhooks:
         return sum([await one.redrive(name, ids=ids) for one in self._keepers()])
 
     async def discard_dead_letters(self, ids: Collection[str]) -> int:
-        """Delete dead letters for good, by their `DeadLetter.id`s, and return how many.
+        """Delete dead letters forever, by their `DeadLetter.id`s, and return how many.
 
         Raises:
             NotRunning: Outside the lifespan.
@@ -368,13 +368,13 @@ class Webhooks:
     def console(self, *, authorize: Authorize, read_only: bool = False) -> Console:
         """Return the console for operators, to mount: `Mount("/operate", webhooks.console(authorize=...))`.
 
-        It shows and changes the webhooks of all tenants, so it does not open for anybody by default.
+        It shows and changes the webhooks of all tenants, so nobody can open it by default.
 
         Args:
             authorize: Returns the name of the operator, or an `Operator`, or None for everybody else:
                 `(connection) -> str | Operator | None`. A sync function runs in a thread. Everybody else gets the same
                 404 as for any path that does not exist.
-            read_only: Whether all operators may only look. `Operator(name, read_only=True)` says it of one.
+            read_only: Whether all operators may only look. `Operator(name, read_only=True)` restricts one of them.
 
         Raises:
             TypeError: `authorize` is not a function.

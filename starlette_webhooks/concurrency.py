@@ -39,7 +39,7 @@ class Turns:
         """Wait for a turn. See `of`."""
         semaphore = self._semaphores.get(tenant)
         if semaphore is None:
-            # Without `fast_acquire`, a caller that need not wait would wait for a turn of the event loop all the same.
+            # Without `fast_acquire`, a caller that need not wait would still wait for a turn of the loop.
             semaphore = self._semaphores[tenant] = anyio.Semaphore(self._at_once, fast_acquire=True)
         try:
             await semaphore.acquire()

@@ -360,9 +360,7 @@ def test_what_was_not_delivered_is_listed_counted_and_retried(settings: Webhooks
         assert (refused["queued"], refused["disabled"]) == (0, 1)
 
 
-def test_events_are_searched_by_state_and_text_and_tell_their_deliveries(
-    client: TestClient, webhooks: Webhooks
-) -> None:
+def test_events_are_found_by_state_and_text_with_their_deliveries(client: TestClient, webhooks: Webhooks) -> None:
     (unsent,) = emit(client, ("invoice.paid", {"customer": "ada"}))
     made = create(client)
     (sent,) = emit(client, ("invoice.paid", {"customer": "zoe"}))

@@ -99,7 +99,7 @@ class Statistics(Generic[T]):
         return self._monotonic() - self._asked_at < self._wanted_for
 
     async def refresh(self) -> None:
-        """Read figures now. If the database is unavailable, the last ones stay, and their age tells it."""
+        """Read figures now. If the database is unavailable, the last ones stay, and their age shows it."""
         try:
             overview = await self._overview()
         except BackendError:

@@ -97,7 +97,7 @@ class EventStream(AsyncIterator[Event]):
     async def _advance(self) -> None:
         """Try to connect, or receive what has arrived. `aclose` interrupts it."""
         if self._step is not None:
-            raise RuntimeError("Another task waits for the next event of this stream. Open a stream for each task.")
+            raise RuntimeError("Another task is waiting for the next event of this stream. Open one stream per task.")
         self._stepped = anyio.Event()
         try:
             with anyio.CancelScope() as self._step:

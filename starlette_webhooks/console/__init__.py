@@ -1,4 +1,4 @@
-"""The console, where operators see what is wrong over all tenants, and mend it."""
+"""The console, where operators see what is wrong over all tenants, and fix it."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ async def confirm_discard(visit: Visit) -> Response:
     """Ask before a dead letter is deleted."""
     identifier, tenant = visit.query("id"), visit.query("tenant")
     text = f"Nobody will ever receive it, and it cannot be restored. Its id is {identifier}."
-    action = _choice(visit, "Discard for good", "danger")
+    action = _choice(visit, "Discard forever", "danger")
     ask = post(visit.link("dead-letters", "discard"), action, id=identifier, tenant=tenant)
     return _ask(visit, "Discard this event?", text, ask)
 
@@ -124,7 +124,7 @@ async def redrive(visit: Visit) -> Response:
 async def discard(visit: Visit) -> Response:
     """Delete a dead letter."""
     if not visit.form.get("id"):
-        raise InvalidRequest("The form names no dead letter.")
+        raise InvalidRequest("The form does not name a dead letter.")
     count = await _change_one(visit, visit.host.discard_dead_letters, "dead_letters.discarded")
     return visit.redirect("dead-letters", done="discarded", count=str(count))
 
@@ -139,6 +139,6 @@ async def _change_one(visit: Visit, change: _Change, action: Action) -> int:
 
 
 async def _find(visit: Visit) -> DeadLetter | None:
-    # The form says which page it was on. Whose dead letter it is, only the store knows, and the audit log must not err.
+    # The form says which page it was on. Only the store knows the tenant, and the audit log must name the right one.
     found = await visit.host.dead_letters(tenant=visit.form.get("tenant") or None, limit=_LIMIT)
     return next((letter for letter in found if letter.id == visit.form["id"]), None)

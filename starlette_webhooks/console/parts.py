@@ -127,7 +127,7 @@ def post(action: str, /, *children: Child, **fields: str) -> Markup:
 
 
 def hidden(fields: Mapping[str, str]) -> list[Markup]:
-    """Return fields of a form that nobody sees, without empty ones."""
+    """Return the hidden fields of a form. Empty ones are left out."""
     return [tag("input", type="hidden", name=name, value=value) for name, value in fields.items() if value]
 
 

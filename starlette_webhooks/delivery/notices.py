@@ -86,7 +86,7 @@ def may_have_recovered(outcome: Outcome, *, operator: str | None) -> bool:
 def message_notice(
     outcome: Outcome, *, operator: str | None, recovered: bool = False, milliseconds: int | None = None
 ) -> Event | None:
-    """Return the operational event about the delivery. To be stored if the attempt still held the lease.
+    """Return the operational event about the delivery. Store it only if the attempt still held the lease.
 
     Args:
         recovered: Whether the delivery succeeds for the first time, after it was failing or exhausted.

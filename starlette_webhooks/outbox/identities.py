@@ -1,4 +1,4 @@
-"""Which server of PostgreSQL the outbox is on, because another server can have a database of the same name."""
+"""The PostgreSQL server that the outbox is on. Another server can have a database of the same name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["ServerIdentity"]
 
 
 class ServerIdentity:
-    """Tells whether a driver's connection must show that it leads to the server of the outbox.
+    """Decides whether a driver's connection must prove that it leads to the server of the outbox.
 
     Drivers know the address of a connection, but a pooler or another name has another address than the server. The
     first insert at each address therefore compares the server's own identifier, in the same statement.

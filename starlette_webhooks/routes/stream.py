@@ -61,7 +61,7 @@ class _ExpiredTicket(Unauthorized):
 
 
 def _refuse(request: Request, error: WebhooksError) -> ASGIApp | None:
-    """Return a temporary refusal for browsers, whose `EventSource` would give up for good at any status except 200."""
+    """Return a temporary refusal for browsers, whose `EventSource` gives up permanently at any status but 200."""
     if not _gives_up(request):
         return None
     if isinstance(error, (_ExpiredTicket, SessionExpired)):

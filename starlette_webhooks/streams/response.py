@@ -65,7 +65,7 @@ class StreamResponse:
 class TemporaryRefusal(Response):
     """A stream that ends immediately, with a comment that says why. The client reconnects later.
 
-    An `EventSource` gives up for good at any status other than 200.
+    An `EventSource` gives up permanently at any status other than 200.
 
     Args:
         retry_after: The minimum of seconds until the client tries again.

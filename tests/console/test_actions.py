@@ -116,7 +116,7 @@ async def test_dead_letters_are_listed_by_tenant_and_one_is_discarded_after_a_qu
     assert "Not a valid event" in page.text
     page = await refused.follow(page, "Discard…")
     assert "Its id is three." in page.text
-    page = await refused.press(page, "Discard for good")
+    page = await refused.press(page, "Discard forever")
     assert "1 event discarded." in page.text
     assert page.buttons() == ["Redrive"] * 2
     assert entries == [{"action": "dead_letters.discarded", "tenant": "other", **WHO, "ids": ["three"]}]
@@ -188,7 +188,7 @@ async def begin(client: httpx.AsyncClient, **fields: str) -> str:
     return answer.headers["location"].removeprefix("../")
 
 
-async def test_a_retry_tells_its_progress_and_that_it_failed(settings: WebhooksSettings, receiver: Receiver) -> None:
+async def test_a_retry_shows_its_progress_and_that_it_failed(settings: WebhooksSettings, receiver: Receiver) -> None:
     backend = Waiting(settings)
     webhooks = make_webhooks(settings, backend=backend)
     async with webhooks.lifespan(), at_console(webhooks) as client:

@@ -148,7 +148,7 @@ async def test_a_summary_has_the_start_of_the_data(make_store: MakeStore) -> Non
         assert test.preview == '{"a":1}'
 
 
-async def test_each_endpoint_tells_its_delivery_or_why_there_is_none(make_store: MakeStore, clock: Clock) -> None:
+async def test_each_endpoint_shows_its_delivery_or_why_there_is_none(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         receives = await add(store)
         other_type = await add(store, event_types=("document.created",))

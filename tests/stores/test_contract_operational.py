@@ -1,4 +1,4 @@
-"""Operational events and warnings, on every store: stored with what they tell, and once."""
+"""Operational events and warnings, on every store: stored with the change that they report, and once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPERATOR = "operations"
 
 @pytest.fixture
 def make_operated(make_store: MakeStore) -> MakeStore:
-    """Makes a store that tells the operator."""
+    """Makes a store that reports to an operator."""
 
     def make() -> Store:
         store = make_store()
@@ -43,7 +43,7 @@ def make_operated(make_store: MakeStore) -> MakeStore:
 
 
 async def told(store: Store, tenant: str = OPERATOR, *types: str) -> list[Event]:
-    """What the tenant was told, oldest commit first."""
+    """The events that were reported to the tenant, oldest commit first."""
     entries = await store.read_committed(tenant, 0, 100)
     return [entry.event for entry in entries if not types or entry.event.type in types]
 
@@ -61,7 +61,7 @@ async def fail(store: Store, clock: Clock, times: int = 1, **values: Any) -> Lea
     return delivery
 
 
-async def test_changes_of_endpoints_are_told(make_operated: MakeStore) -> None:
+async def test_changes_of_endpoints_are_reported(make_operated: MakeStore) -> None:
     async with running(make_operated) as store:
         endpoint = await add(store)
         await store.update_endpoint("acme", endpoint.id, EndpointChanges(description="ours"))
@@ -80,7 +80,7 @@ async def test_changes_of_endpoints_are_told(make_operated: MakeStore) -> None:
         assert await names(store, "acme") == [], "not the customer"
 
 
-async def test_what_changes_nothing_tells_nothing(make_operated: MakeStore) -> None:
+async def test_calls_that_change_nothing_are_not_reported(make_operated: MakeStore) -> None:
     async with running(make_operated) as store:
         with pytest.raises(Conflict):
             await store.create_endpoint("acme", EndpointChanges(url=URL), limit=0)
@@ -92,14 +92,14 @@ async def test_what_changes_nothing_tells_nothing(make_operated: MakeStore) -> N
         assert await names(store) == [], "nor does the operator's own endpoint"
 
 
-async def test_an_erased_tenant_leaves_no_new_trace(make_operated: MakeStore) -> None:
+async def test_erasing_a_tenant_is_not_reported(make_operated: MakeStore) -> None:
     async with running(make_operated) as store:
         await add(store)
         await store.erase("acme")
         assert await names(store) == ["endpoint.created"]
 
 
-async def test_without_an_operator_nothing_is_told(make_store: MakeStore, clock: Clock) -> None:
+async def test_without_an_operator_nothing_is_reported(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         await add(store)
         await emit(store)
@@ -172,7 +172,7 @@ async def test_resends_do_not_report_a_failing_delivery_again(make_operated: Mak
         assert (await names(store))[1:] == ["message.attempt.failing"]
 
 
-async def test_tests_and_the_operators_own_endpoints_tell_nothing(make_operated: MakeStore, clock: Clock) -> None:
+async def test_tests_and_the_operators_own_endpoints_are_not_reported(make_operated: MakeStore, clock: Clock) -> None:
     async with running(make_operated) as store:
         await add(store, OPERATOR)
         await emit(store, OPERATOR)
@@ -185,7 +185,7 @@ async def test_tests_and_the_operators_own_endpoints_tell_nothing(make_operated:
         assert await names(store) == ["invoice.paid", "endpoint.created"]
 
 
-async def test_the_attempt_that_lost_its_lease_tells_nothing(make_operated: MakeStore, clock: Clock) -> None:
+async def test_an_attempt_that_lost_its_lease_is_not_reported(make_operated: MakeStore, clock: Clock) -> None:
     async with running(make_operated) as store:
         number = await number_of(store, await add(store))
         await emit(store)
@@ -198,7 +198,7 @@ async def test_the_attempt_that_lost_its_lease_tells_nothing(make_operated: Make
         assert await names(store) == ["endpoint.created", "message.attempt.exhausted"]
 
 
-async def test_an_outcome_that_is_recorded_twice_is_told_once(make_operated: MakeStore) -> None:
+async def test_an_outcome_that_is_recorded_twice_is_reported_once(make_operated: MakeStore) -> None:
     async with running(make_operated) as store:
         await add(store)
         await emit(store)
@@ -209,7 +209,7 @@ async def test_an_outcome_that_is_recorded_twice_is_told_once(make_operated: Mak
         assert await names(store) == ["endpoint.created", "message.attempt.exhausted"]
 
 
-async def test_the_operators_endpoint_gets_what_is_told(make_operated: MakeStore) -> None:
+async def test_the_operators_endpoint_gets_what_is_reported(make_operated: MakeStore) -> None:
     async with running(make_operated) as store:
         own = await add(store, OPERATOR, event_types=("endpoint.disabled",))
         endpoint = await add(store)

@@ -1,4 +1,4 @@
-// Shows times in the reader's zone, and renews pages that change by themselves. Every page works without this too.
+// Shows times in the reader's zone, and refreshes pages whose content changes. Every page also works without this.
 
 import { ZONE, ago, time } from "./format.js";
 
@@ -11,7 +11,7 @@ function localise(root) {
   }
 }
 
-/** Whether the reader is busy with the content: it must not change under their hands. */
+/** Whether the reader is using the content, which must not change meanwhile. */
 function busy(content) {
   return content.contains(document.activeElement) || !getSelection().isCollapsed;
 }

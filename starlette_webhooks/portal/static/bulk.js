@@ -95,13 +95,13 @@ export async function retry(app, body, signal, changed) {
 }
 
 function advice({ matching, exact }) {
-  if (matching === 0) return "Deliveries that wait for their first attempt are made by themselves.";
-  return exact ? "They are sent again now, to the endpoints that have not confirmed them." : "That is too much for one go. Choose one endpoint or a shorter time first.";
+  if (matching === 0) return "Deliveries that wait for their first attempt need no retry.";
+  return exact ? "They are sent again now, to the endpoints that have not confirmed them." : "These are too many for one retry. Choose one endpoint or a shorter period.";
 }
 
 async function show(app, done, before, place, signal) {
   const disabled = done.disabled > 0 && notice("warn", `${number(done.disabled)} left out, because their endpoints are disabled.`);
-  if (done.queued === 0) return void fill(place, disabled || notice("good", "Nothing to hurry: these are attempted again within half a minute."));
+  if (done.queued === 0) return void fill(place, disabled || notice("good", "Nothing to retry now: these are attempted again within half a minute."));
   const bar = h("div", {});
   fill(place, disabled, h("p", { class: "dialog-note" }, `${number(done.queued)} queued.`), bar);
   await follow(app, { address: "attempts", total: done.queued, before, place: bar, signal });

@@ -60,7 +60,7 @@ async function everyAttempt(app, event, signal) {
   return attempts;
 }
 
-/** The delivery to each endpoint, or null if the server does not know them. */
+/** The delivery to each endpoint, or null if the server does not list deliveries. */
 async function everyDelivery(app, event, signal) {
   const found = [];
   let cursor = null;
@@ -79,7 +79,7 @@ function group(attempts) {
   return groups;
 }
 
-/** Deliveries as far as attempts tell of them. */
+/** The deliveries that attempts show, for servers that do not list deliveries. */
 function guessed(endpoints, tried) {
   const known = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
   const stateOf = ([last]) => (last.status === "success" ? "delivered" : last.nextAttemptAt ? "failing" : "exhausted");

@@ -13,7 +13,7 @@ import { masked, shortened } from "./urls.js";
 
 const FILTERS = ["text", "state", "endpoint", "type", "channel", "period", "from", "to"];
 const PAGE = 50;
-// One call looks at a few thousand events. So many of them are made until some match.
+// One call looks at a few thousand events. At most this many are made until enough events match.
 const CALLS = 10;
 const ENOUGH = 10;
 const IDS = [[/^msg_[0-9A-Za-z]{27}$/, "/events/"], [/^ep_[0-9A-Za-z]{22,40}$/, "/endpoints/"]];

@@ -14,7 +14,7 @@ export function requestHead(app, attempt, endpoint) {
   return head("Request headers", [h("span", { class: "t-word" }, "POST "), masked(attempt.url)], lines);
 }
 
-/** Headers that were not stored, as far as they follow from the rest. */
+/** The request headers that follow from the rest, for attempts whose headers were not stored. */
 function computed(app, attempt, endpoint) {
   const seconds = Math.floor(Date.parse(attempt.timestamp) / 1000);
   const styles = app.signature === "both" ? ["webhook", "svix"] : [app.signature];

@@ -61,7 +61,7 @@ function periodFields() {
   period.value = "86400";
   const from = h("input", { class: "input", type: "datetime-local", value: localInput(new Date(Date.now() - 86_400_000)) });
   const to = h("input", { class: "input", type: "datetime-local" });
-  const custom = h("div", { class: "field" }, field("Since", from, { hint: "In your time zone." }), field("Until", to, { optional: true, hint: "Leave it empty for now." }));
+  const custom = h("div", { class: "field" }, field("Since", from, { hint: "In your time zone." }), field("Until", to, { optional: true, hint: "Leave it empty to use the current time." }));
   custom.hidden = true;
   period.addEventListener("change", () => (custom.hidden = period.value !== "custom"));
   const read = () => {

@@ -1,4 +1,4 @@
-// What never arrived, over all endpoints, and its retry: of some rows, or of everything that the filters show.
+// Undelivered events of all endpoints, and retrying them: selected rows, or everything that matches the filters.
 
 import { fill, h } from "./dom.js";
 import { byEndpoint, retry, selectedButton, selection } from "./bulk.js";
@@ -30,7 +30,7 @@ export async function undeliveredPage(app, view) {
     const query = { endpoint: filters.endpoint, state: filters.state, event_type: filters.type, status_code_class: filters.code, limit: 50, cursor };
     const page = await app.api.get("undelivered", { ...query, ...periodQuery(filters) }, view.signal);
     if (cursor === null) picked?.clear();
-    // What waits for its first attempt needs no retry.
+    // Deliveries that wait for their first attempt need no retry.
     if (all) all.hidden = filters.state === "waiting" || (cursor === null && page.done && page.undelivered.length === 0);
     return { ...page, items: page.undelivered };
   };

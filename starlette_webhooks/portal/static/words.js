@@ -2,7 +2,7 @@
 
 const WORDS = {
   endpoint_disabled: "This endpoint is disabled. Enable it first.",
-  too_many_deliveries: "That is too much for one go. Choose one endpoint or a shorter time.",
+  too_many_deliveries: "These are too many for one call. Choose one endpoint or a shorter period.",
   retry_running: "A retry is already running. Wait until it has ended.",
   not_supported: "This is not available with the service that delivers your webhooks.",
   recovery_running: "A recovery of this endpoint is already running. Wait until it has ended.",

@@ -1,4 +1,4 @@
-"""Events that tell about changes, in the form in which `webhooks.tell_7` stores them with the change."""
+"""Events about changes, in the form in which `webhooks.tell_7` stores them with the change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored secrets in SQLite, and their removal for good. The functions run on the database's threads."""
+"""Stored secrets in SQLite, and their permanent removal. The functions run on the database's threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _QUERIES = load_queries("secrets.sql")
 def overwriting(connection: sqlite3.Connection) -> Generator[None]:
     """Overwrite with zeros what is deleted or replaced in the block. SQLite leaves it in the file otherwise.
 
-    Not for good: it would slow down everything that is deleted.
+    Only for the block, because it slows down each deletion.
     """
     (before,) = connection.execute("PRAGMA secure_delete").fetchone()
     connection.execute("PRAGMA secure_delete = 1")

@@ -61,7 +61,7 @@ async def test_events_are_forwarded_while_calls_of_many_tenants_use_all_slots(
         assert len(fake.calls_to("/app/mallory")) == 8
 
 
-async def test_a_call_that_finds_no_slot_in_time_is_no_fault_of_svix(
+async def test_a_call_that_gets_no_slot_in_time_is_not_an_outage_of_svix(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
     client = SvixClient(svix_settings.model_copy(update={"svix_concurrency": 1, "svix_timeout": 0.2}), TimeSource())
