@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.endpoints import Endpoint, EndpointStats
 from starlette_webhooks.events import Event
-from starlette_webhooks.operations import EndpointStatus, EventHeader, TenantQuery, TenantStatus
+from starlette_webhooks.operations import EndpointStatus, EventHeader
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.payloads import implied_event_id
 from starlette_webhooks.stores.limits import LIST_BYTES
@@ -19,7 +19,6 @@ from starlette_webhooks.stores.moments import from_ms
 
 __all__ = [
     "page_of",
-    "tenant_page",
     "text_size",
     "to_attempt",
     "to_endpoint",
@@ -99,25 +98,6 @@ def _to_status(row: Sequence[Any], *, now: int) -> EndpointStatus:
         last_failure_at=None if failed_at is None else from_ms(failed_at),
         status_code=status_code or 0,
         error=error or "",
-    )
-
-
-def tenant_page(rows: Sequence[Sequence[Any]], query: TenantQuery) -> Page[TenantStatus]:
-    """Return a page from the rows that `tenant_figures` selects: one more than the limit of the query, at most."""
-    items = [_to_tenant(row) for row in rows[: query.limit] if row[0].startswith(query.starts_with)]
-    done = len(rows) <= query.limit or len(items) < query.limit
-    return Page(items, None if done else items[-1].tenant, done)
-
-
-def _to_tenant(row: Sequence[Any]) -> TenantStatus:
-    tenant, endpoints, failing, disabled, waiting, last_event_at = row
-    return TenantStatus(
-        tenant=tenant,
-        endpoints=endpoints,
-        endpoints_failing=failing,
-        endpoints_disabled=disabled,
-        waiting=waiting,
-        last_event_at=None if last_event_at is None else from_ms(last_event_at),
     )
 
 

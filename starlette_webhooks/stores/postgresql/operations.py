@@ -21,7 +21,8 @@ from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
-from starlette_webhooks.stores.rows import tenant_page, to_header, to_statuses
+from starlette_webhooks.stores.rows import to_header, to_statuses
+from starlette_webhooks.stores.tenants import tenant_page, tenant_statement
 
 __all__ = ["find_endpoints", "find_event", "find_tenants", "overview", "recent_events", "report_process"]
 
@@ -60,17 +61,7 @@ async def overview(database: Database, *, now: int) -> Overview:
 
 async def find_tenants(database: Database, query: TenantQuery) -> Page[TenantStatus]:
     """See `Operations.find_tenants`."""
-    queries = database.queries(_FILE)
-    page = substitute(
-        queries["failing_tenants" if query.failing else "tenants"],
-        beyond=queries["from" if query.cursor is None else "after"],
-    )
-    values = {
-        "start": query.starts_with if query.cursor is None else query.cursor,
-        "counted": COUNTED,
-        "limit": query.limit + 1,
-    }
-    return tenant_page(await database.call(substitute(queries["tenant_figures"], page=page), values), query)
+    return tenant_page(await database.call(*tenant_statement(database.queries(_FILE), query)), query)
 
 
 async def find_endpoints(database: Database, query: EndpointQuery, *, now: int) -> Page[EndpointStatus]:

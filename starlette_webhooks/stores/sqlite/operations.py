@@ -21,9 +21,10 @@ from starlette_webhooks.operations import (
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
 from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
-from starlette_webhooks.stores.rows import tenant_page, to_header, to_statuses
+from starlette_webhooks.stores.rows import to_header, to_statuses
 from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.sqlite.rows import to_event
+from starlette_webhooks.stores.tenants import tenant_page, tenant_statement
 
 __all__ = ["find_endpoints", "find_event", "find_tenants", "overview", "recent_events", "report_process"]
 
@@ -56,16 +57,7 @@ def overview(connection: sqlite3.Connection, *, now: int) -> Overview:
 
 def find_tenants(connection: sqlite3.Connection, *, query: TenantQuery) -> Page[TenantStatus]:
     """See `Operations.find_tenants`."""
-    page = substitute(
-        _QUERIES["failing_tenants" if query.failing else "tenants"],
-        beyond=_QUERIES["from" if query.cursor is None else "after"],
-    )
-    values = {
-        "start": query.starts_with if query.cursor is None else query.cursor,
-        "counted": COUNTED,
-        "limit": query.limit + 1,
-    }
-    return tenant_page(connection.execute(substitute(_QUERIES["tenant_figures"], page=page), values).fetchall(), query)
+    return tenant_page(connection.execute(*tenant_statement(_QUERIES, query)).fetchall(), query)
 
 
 def find_endpoints(connection: sqlite3.Connection, *, query: EndpointQuery, now: int) -> Page[EndpointStatus]:
