@@ -3,7 +3,7 @@
 import { fill, h } from "./dom.js";
 import { path } from "./api.js";
 import { MOST_NAMED, byEndpoint, retry, selectedButton, selection } from "./bulk.js";
-import { periodFilter, periodQuery, select, typeSelect } from "./forms.js";
+import { periodFilter, periodQuery, select, typeFilter } from "./forms.js";
 import { time } from "./format.js";
 import { icon } from "./icons.js";
 import { pagedTable, unlessNotSupported } from "./lists.js";
@@ -52,13 +52,8 @@ function toolbar(app, view, filters, change, reload) {
     else change({ text: value });
   });
   const state = select("State", EVENT_STATES, filters.state, (value) => change({ state: value }));
-  const endpoint = h("span", { class: "slot" }, select("Endpoint", [["", "All endpoints"]], ""));
-  app
-    .endpoints(view.signal)
-    .then((endpoints) => fill(endpoint, endpointSelect(endpoints, filters.endpoint, (value) => change({ endpoint: value }))))
-    .catch(() => {});
-  const types = h("span", { class: "slot" }, typeSelect("Event type", [], ""));
-  app.catalog().then((catalog) => fill(types, typeSelect("Event type", catalog, filters.type, (type) => change({ type })))).catch(() => {});
+  const endpoint = endpointFilter(app, view, filters, change);
+  const types = typeFilter(app, filters, change);
   const channel = h("input", { class: "input", type: "search", placeholder: "Any channel", "aria-label": "Channel", value: filters.channel });
   channel.addEventListener("change", () => change({ channel: channel.value.trim() }));
   const refresh = button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: reload });
@@ -66,8 +61,17 @@ function toolbar(app, view, filters, change, reload) {
   return { element, states: [text, state, endpoint] };
 }
 
-/** A drop-down of endpoints. */
-export function endpointSelect(endpoints, value, change) {
+/** A filter by endpoint, whose options appear once they are known. */
+export function endpointFilter(app, view, filters, change) {
+  const slot = h("span", { class: "slot" }, endpointSelect([], ""));
+  app
+    .endpoints(view.signal)
+    .then((endpoints) => fill(slot, endpointSelect(endpoints, filters.endpoint, (endpoint) => change({ endpoint }))))
+    .catch(() => {});
+  return slot;
+}
+
+function endpointSelect(endpoints, value, change) {
   const names = endpoints.map((endpoint) => [endpoint.id, endpoint.description || shortened(masked(endpoint.url), 40)]);
   return select("Endpoint", [["", "All endpoints"], ...names], value, change);
 }

@@ -54,6 +54,16 @@ export function typeSelect(label, catalog, value, change, first = "All event typ
   return select(label, [["", first], ...groups], value, change);
 }
 
+/** A filter by event type, whose options appear once the catalog is known. */
+export function typeFilter(app, filters, change) {
+  const slot = h("span", { class: "slot" }, typeSelect("Event type", [], ""));
+  app
+    .catalog()
+    .then((catalog) => fill(slot, typeSelect("Event type", catalog, filters.type, (type) => change({ type }))))
+    .catch(() => {});
+  return slot;
+}
+
 /** Event types under their categories, in the catalog's order. */
 export function byCategory(catalog) {
   const groups = new Map();

@@ -1,9 +1,9 @@
 // Undelivered events of all endpoints, and retrying them: selected rows, or everything that matches the filters.
 
-import { fill, h } from "./dom.js";
+import { h } from "./dom.js";
 import { byEndpoint, retry, selectedButton, selection } from "./bulk.js";
-import { endpointSelect } from "./events.js";
-import { periodFilter, periodQuery, select, typeSelect } from "./forms.js";
+import { endpointFilter } from "./events.js";
+import { periodFilter, periodQuery, select, typeFilter } from "./forms.js";
 import { ago, count, time } from "./format.js";
 import { pagedTable } from "./lists.js";
 import { UNDELIVERED, statePillOf } from "./states.js";
@@ -45,13 +45,8 @@ export async function undeliveredPage(app, view) {
 }
 
 function toolbar(app, view, filters, change) {
-  const endpoint = h("span", { class: "slot" }, endpointSelect([], ""));
-  app
-    .endpoints(view.signal)
-    .then((endpoints) => fill(endpoint, endpointSelect(endpoints, filters.endpoint, (value) => change({ endpoint: value }))))
-    .catch(() => {});
-  const types = h("span", { class: "slot" }, typeSelect("Event type", [], ""));
-  app.catalog().then((catalog) => fill(types, typeSelect("Event type", catalog, filters.type, (type) => change({ type })))).catch(() => {});
+  const endpoint = endpointFilter(app, view, filters, change);
+  const types = typeFilter(app, filters, change);
   const state = select("State", STATES, filters.state, (value) => change({ state: value }));
   const code = select("Response", CLASSES, filters.code, (value) => change({ code: value }));
   return h("div", { class: "filters" }, endpoint, state, code, types, periodFilter(filters, change));
