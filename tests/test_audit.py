@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +10,7 @@ from starlette.testclient import TestClient
 
 from starlette_webhooks import APIKeys, Principal, Webhooks
 from starlette_webhooks.settings import WebhooksSettings
+from tests.audit_log import audit_entries
 from tests.hosts import MOUNT, READ, WRITE, bearer, enter, make_app, make_webhooks, user_of
 
 ACME = bearer("acme")
@@ -33,18 +32,8 @@ def client(webhooks: Webhooks) -> Iterator[TestClient]:
 @pytest.fixture
 def entries(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
     """Return what was logged, in order."""
-    found: list[dict[str, Any]] = []
-
-    class Keeper(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            assert json.loads(record.getMessage()) == vars(record)["audit"]
-            found.append(vars(record)["audit"])
-
-    logger, keeper = logging.getLogger("starlette_webhooks.audit"), Keeper()
-    with caplog.at_level(logging.INFO, logger.name):
-        logger.addHandler(keeper)
+    with audit_entries(caplog) as found:
         yield found
-        logger.removeHandler(keeper)
 
 
 def test_each_relevant_action_has_an_entry(client: TestClient, entries: list[dict[str, Any]]) -> None:

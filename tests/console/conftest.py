@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from starlette_webhooks.settings import WebhooksSettings
+from tests.audit_log import audit_entries
 from tests.console.desk import Desk, at_console
 from tests.hosts import make_webhooks
 from tests.receivers import Receiver, receiving
@@ -50,14 +50,5 @@ async def desk(stored: WebhooksSettings, receiver: Receiver) -> AsyncIterator[De
 @pytest.fixture
 def entries(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
     """The entries of the audit log, in order."""
-    found: list[dict[str, Any]] = []
-
-    class Keeper(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(vars(record)["audit"])
-
-    logger, keeper = logging.getLogger("starlette_webhooks.audit"), Keeper()
-    with caplog.at_level(logging.INFO, logger.name):
-        logger.addHandler(keeper)
+    with audit_entries(caplog) as found:
         yield found
-        logger.removeHandler(keeper)
