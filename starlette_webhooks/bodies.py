@@ -314,7 +314,7 @@ def check_body(model: type[B], value: Mapping[str, Any]) -> B:
         InvalidBody: The body is not valid. The message names the field.
     """
     if len(value) > len(model.model_fields):
-        # Validation would make an error for each of thousands of unknown fields.
+        # Validation would create an error for each of thousands of unknown fields.
         known = {field.alias or name for name, field in model.model_fields.items()}
         raise _unknown_field(next(name for name in value if name not in known), model)
     try:
@@ -325,7 +325,7 @@ def check_body(model: type[B], value: Mapping[str, Any]) -> B:
 
 def _unknown_field(name: str, model: type[Body]) -> InvalidBody:
     known = ", ".join(f"`{field.alias or name}`" for name, field in model.model_fields.items())
-    return InvalidBody(f"`{excerpt(name)}` is not a field here. Known are {known or 'none'}.")
+    return InvalidBody(f"`{excerpt(name)}` is not a field of this body. The fields are {known or 'none'}.")
 
 
 def _invalid_body(error: ValidationError, model: type[Body]) -> InvalidBody:
