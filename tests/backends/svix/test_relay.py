@@ -75,11 +75,14 @@ async def test_events_of_a_tenant_are_forwarded_in_order_and_tenants_side_by_sid
 async def test_a_tenant_for_which_rate_matters_more_than_order_is_forwarded_several_at_a_time(
     fake: FakeSvix, svix_settings: WebhooksSettings
 ) -> None:
-    fake.fail("/msg$", method="POST", times=10_000, status=None, delay=0.01)
+    # Slow until four calls have run together, however long their start takes.
+    fake.fail("/msg$", method="POST", times=10_000, status=None, delay=5)
     settings = svix_settings.model_copy(update={"svix_tenant_concurrency": 4})
     async with running(settings) as backend:
         for number in range(60):
             backend.submit([make("a", number)])
+        await eventually(lambda: fake.most_at_once == 4)
+        fake.heal()
         await backend.settle()
     assert sorted(stored(fake, "a")) == list(range(60))
     assert fake.most_at_once == 4
