@@ -35,8 +35,8 @@ def run(scale: Scale) -> Report:
         stack.enter_context(serve(command("receiver", port), port))
         bench = _Bench(stack.enter_context(starting_postgresql(binaries)), port)
         _log(report, scale, bench)
-        rate = _deliveries(report, scale, bench)
-        _latency(report, scale, bench, rate)
+        _deliveries(report, scale, bench)
+        _latency(report, scale, bench)
         _streams(report, scale, bench)
     return report
 
@@ -108,7 +108,7 @@ def _log(report: Report, scale: Scale, bench: _Bench) -> None:
     report.goal("events/s over a group commit by hand", ours.median("rate") / hand.median("rate"), 0.6, at_least=True)
 
 
-def _deliveries(report: Report, scale: Scale, bench: _Bench) -> float:
+def _deliveries(report: Report, scale: Scale, bench: _Bench) -> None:
     events = scale.pick(2000, 200)
 
     def of(samples: list[dict[str, float]], deliveries: int) -> Sample:
@@ -121,13 +121,7 @@ def _deliveries(report: Report, scale: Scale, bench: _Bench) -> float:
         }
 
     def ours(environment: Mapping[str, str], processes: int) -> Sample:
-        environment = {**environment, "BENCH_TOTAL": str(events * ENDPOINTS)}
-        _result(_start(environment, "subscribe", bench.port, _TENANTS))
-        ask(bench.port, "/reset")
-        start = time.time() + 2
-        each = events // processes
-        workers = [_start(environment, "deliver", bench.port, _TENANTS, each, start, 0) for _ in range(processes)]
-        return of([_result(worker) for worker in workers], events * ENDPOINTS)
+        return of(_deliver(bench, environment, events, processes), events * ENDPOINTS)
 
     def on_postgresql(processes: int) -> Sample:
         with bench.database() as environment:
@@ -162,14 +156,30 @@ def _deliveries(report: Report, scale: Scale, bench: _Bench) -> float:
     report.goal("CPU over the SQLite backend's", one.median("cpu_us") / sqlite.median("cpu_us"), 1.6)
     report.goal("CPU of two processes over one", two.median("cpu_us") / one.median("cpu_us"), 1.15)
     report.goal("deliveries/s of two processes over one", two.median("rate") / one.median("rate"), 1, at_least=True)
-    return one.median("rate")
 
 
-def _latency(report: Report, scale: Scale, bench: _Bench, rate: float) -> None:
-    half = round(rate / ENDPOINTS / 2, 1)
-    events = scale.pick(int(half * 10), int(half))
+def _deliver(bench: _Bench, environment: Mapping[str, str], events: int, processes: int = 1) -> list[dict[str, float]]:
+    """Deliver as fast as possible."""
+    environment = {**environment, "BENCH_TOTAL": str(events * ENDPOINTS)}
+    _result(_start(environment, "subscribe", bench.port, _TENANTS))
+    ask(bench.port, "/reset")
+    start = time.time() + 2
+    each = events // processes
+    workers = [_start(environment, "deliver", bench.port, _TENANTS, each, start, 0) for _ in range(processes)]
+    return [_result(worker) for worker in workers]
+
+
+def _latency(report: Report, scale: Scale, bench: _Bench) -> None:
+    full = scale.pick(2000, 200)
+    seconds = scale.pick(10, 1)
 
     def sample() -> Sample:
+        # The speed of a shared machine changes within minutes, so the full load is measured right before its half.
+        with bench.database() as environment:
+            (result,) = _deliver(bench, environment, full)
+            most = full * ENDPOINTS / result["wall"]
+        half = round(most / ENDPOINTS / 2, 1)
+        events = int(half * seconds)
         with bench.database() as environment:
             environment |= {"BENCH_TOTAL": str(events * ENDPOINTS)}
             _result(_start(environment, "subscribe", bench.port, _TENANTS))
@@ -177,11 +187,11 @@ def _latency(report: Report, scale: Scale, bench: _Bench, rate: float) -> None:
             result = _result(_start(environment, "deliver", bench.port, _TENANTS, events, time.time() + 4, half))
             lags = sorted(ask(bench.port, "/arrivals")["arrivals"]["/hook"])
             rate = events * ENDPOINTS / result["wall"]
-            return {"rate": rate, "p50_ms": _at(lags, 0.5), "p99_ms": _at(lags, 0.99)}
+            return {"most": most, "rate": rate, "p50_ms": _at(lags, 0.5), "p99_ms": _at(lags, 0.99)}
 
     figures = interleave({"ours, one process": sample}, scale.pick(scale.repeats, 1))
-    columns = {"rate": "deliveries/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
-    report.table("Emit to arrival, at half of the load above, with open connections", figures, columns)
+    columns = {"most": "most, deliveries/s", "rate": "deliveries/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
+    report.table("Emit to arrival, at half of the highest rate, with open connections", figures, columns)
     report.goal("p99 at half load, ms", figures["ours, one process"].median("p99_ms"), 50)
 
 

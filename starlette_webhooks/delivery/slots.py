@@ -81,30 +81,56 @@ def allocate(requests: Sequence[SlotRequest], capacity: Capacity, tenants: Mappi
     Returns:
         The number of slots by endpoint, without endpoints that get none.
     """
+    if _all_fit(requests, capacity, tenants):
+        return {request.endpoint: request.slots for request in requests if request.slots > 0}
     left = replace(capacity)
-    loads = dict(tenants)
     slots: dict[int, int] = {}
-    heap = [
-        (loads.get(request.tenant, 0), request.in_flight, place)
-        for place, request in enumerate(requests)
-        if request.slots > 0
-    ]
+    # The endpoints of each tenant, and the tenants by the first of their endpoints.
+    queues: dict[str, list[tuple[int, int]]] = {}
+    for place, request in enumerate(requests):
+        if request.slots > 0:
+            queues.setdefault(request.tenant, []).append((request.in_flight, place))
+    for queue in queues.values():
+        heapq.heapify(queue)
+    heap = [(tenants.get(tenant, 0), *queue[0]) for tenant, queue in queues.items()]
     heapq.heapify(heap)
     while heap and left.free > 0:
         tenant_load, load, place = heap[0]
         request = requests[place]
-        current = loads.get(request.tenant, 0)
-        if current != tenant_load:
-            # Another endpoint of the tenant got a slot since this entry was made.
-            heapq.heapreplace(heap, (current, load, place))
-            continue
-        if current >= capacity.per_tenant or not left.take(request.lane):
+        queue = queues[request.tenant]
+        if tenant_load >= capacity.per_tenant:
             heapq.heappop(heap)
             continue
-        loads[request.tenant] = current + 1
-        slots[request.endpoint] = slots.get(request.endpoint, 0) + 1
-        if slots[request.endpoint] < request.slots:
-            heapq.heapreplace(heap, (current + 1, load + 1, place))
+        if left.take(request.lane):
+            tenant_load += 1
+            slots[request.endpoint] = slots.get(request.endpoint, 0) + 1
+        if slots.get(request.endpoint, 0) < request.slots and left.of(request.lane) > 0:
+            heapq.heapreplace(queue, (load + 1, place))
+        else:
+            heapq.heappop(queue)
+        if queue:
+            heapq.heapreplace(heap, (tenant_load, *queue[0]))
         else:
             heapq.heappop(heap)
     return slots
+
+
+def _all_fit(requests: Sequence[SlotRequest], capacity: Capacity, tenants: Mapping[str, int]) -> bool:
+    """Whether there is surely a slot for each request. This is the usual case, and needs no order."""
+    total = degraded = 0
+    scarcest = capacity.of(Lane.HEALTHY)
+    loads: dict[str, int] = {}
+    for request in requests:
+        if request.slots <= 0:
+            continue
+        total += request.slots
+        loads[request.tenant] = loads.get(request.tenant, 0) + request.slots
+        if request.lane is not Lane.HEALTHY:
+            scarcest = capacity.of(Lane.UNKNOWN)
+        if request.lane is Lane.DEGRADED:
+            degraded += request.slots
+    return (
+        total <= scarcest
+        and degraded <= capacity.degraded
+        and all(tenants.get(tenant, 0) + load <= capacity.per_tenant for tenant, load in loads.items())
+    )

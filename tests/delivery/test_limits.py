@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -44,6 +45,46 @@ def test_no_limit_is_exceeded_and_no_slot_left_unused(
         slow, sum(request.slots for request in requests if request.lane is Lane.DEGRADED)
     ):
         assert used == max(free - reserve, 0)
+
+
+@given(
+    st.lists(
+        st.builds(
+            SlotRequest,
+            endpoint=st.integers(1, 99),
+            lane=st.sampled_from(Lane),
+            slots=st.integers(-1, 5),
+            in_flight=st.integers(0, 4),
+            tenant=st.sampled_from("abc"),
+        ),
+        max_size=8,
+        unique_by=lambda request: request.endpoint,
+    ),
+    st.builds(Capacity, st.integers(-1, 20), st.integers(0, 6), st.integers(0, 5), st.sampled_from([math.inf, 3, 5])),
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 3)),
+)
+def test_each_slot_goes_to_the_least_busy_tenant_and_there_to_the_least_busy_endpoint(
+    requests: list[SlotRequest], capacity: Capacity, tenants: dict[str, int]
+) -> None:
+    left, loads, expected = replace(capacity), Counter(tenants), Counter[int]()
+
+    def may_have_one(request: SlotRequest) -> bool:
+        return (
+            expected[request.endpoint] < request.slots
+            and loads[request.tenant] < capacity.per_tenant
+            and left.of(request.lane) > 0
+        )
+
+    def busy(request: SlotRequest) -> tuple[int, int]:
+        return loads[request.tenant], request.in_flight + expected[request.endpoint]
+
+    while candidates := [request for request in requests if may_have_one(request)]:
+        next_one = min(candidates, key=busy)
+        assert left.take(next_one.lane)
+        loads[next_one.tenant] += 1
+        expected[next_one.endpoint] += 1
+
+    assert allocate(requests, capacity, tenants) == expected
 
 
 def test_success_doubles_the_slots_of_an_endpoint_and_failure_reduces_them() -> None:
