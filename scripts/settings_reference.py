@@ -18,7 +18,9 @@ PATH = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 SECTIONS = {
     "database": "Storage and access",
     "max_event_bytes": "Events",
+    "operator_tenant": "Operating",
     "heartbeat": "Streams",
+    "calls_per_second": "Limits",
     "deliver": "Deliveries",
     "portal_brand": "Portal",
     "svix_api_key": "Svix",
@@ -60,7 +62,7 @@ def _default(field: FieldInfo) -> str:
     if value is PydanticUndefined or value is None or value == ():
         return "none"
     if isinstance(value, tuple):
-        return f"`{','.join(map(_text, value))}`"
+        return f"`{', '.join(map(_text, value))}`"
     return f"`{_text(value)}`"
 
 
@@ -74,7 +76,7 @@ def _text(value: Any) -> str:
 
 def _limits(field: FieldInfo) -> str:
     words = [
-        f"{word} {_text(getattr(limit, key))}"
+        f"{word} {getattr(limit, key):,}"
         for limit in field.metadata
         for key, word in _BOUNDS.items()
         if word and getattr(limit, key, None) is not None

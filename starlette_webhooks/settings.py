@@ -104,8 +104,9 @@ class WebhooksSettings(BaseSettings):
     )
     encryption_key: SecretStr | None = Field(
         default=None,
-        description="Encrypts the secrets and headers of endpoints in the database: 32 bytes or more. For rotation "
-        "several, separated by commas: the first one encrypts, each of them decrypts. Needs the extra `encryption`.",
+        description="Encrypts the secrets and headers of endpoints in the database. At least 32 bytes. For rotation, "
+        "separate several keys by commas: the first one encrypts, and all of them decrypt. Requires the extra "
+        "`encryption`.",
     )
     read_scope: str = Field(default="webhooks:read", min_length=1, description="The scope required to read.")
     write_scope: str = Field(default="webhooks:write", min_length=1, description="The scope required to make changes.")
@@ -169,6 +170,26 @@ class WebhooksSettings(BaseSettings):
     stream_send_timeout: float = Field(
         default=20.0, ge=0.5, le=3600, description="Seconds that a reader may block before its stream is aborted."
     )
+    streams_per_tenant: int = Field(default=100, ge=1, le=1_000_000, description="Open streams per tenant and process.")
+    streams_per_process: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Open streams per process. One tenant gets at most half of them.",
+    )
+    stream_buffer_bytes: int = Field(
+        default=16_777_216,
+        ge=65_536,
+        le=68_719_476_736,
+        description="Bytes of recent events that are cached for all streams, per process.",
+    )
+    ticket_max_age: float = Field(
+        default=3600.0, ge=1, le=604_800, description="Seconds for which a stream ticket is valid."
+    )
+    handle_signals: bool = Field(
+        default=True, description="Whether a chained signal handler ends open streams at SIGTERM and SIGINT."
+    )
+
     calls_per_second: float = Field(
         default=100.0,
         ge=0,
@@ -203,30 +224,11 @@ class WebhooksSettings(BaseSettings):
         "times as many of all endpoints of a tenant. 0 means no limit.",
     )
     body_timeout: float = Field(default=10.0, ge=0.1, le=3600, description="Seconds within which a body must arrive.")
-    streams_per_tenant: int = Field(default=100, ge=1, le=1_000_000, description="Open streams per tenant and process.")
-    streams_per_process: int = Field(
-        default=10_000,
-        ge=1,
-        le=1_000_000,
-        description="Open streams per process. One tenant gets at most half of them.",
-    )
-    stream_buffer_bytes: int = Field(
-        default=16_777_216,
-        ge=65_536,
-        le=68_719_476_736,
-        description="Bytes of recent events that are cached for all streams, per process.",
-    )
     page_memory_bytes: int = Field(
         default=67_108_864,
         ge=1_048_576,
         description="Bytes of replays, lists and other large responses that are being sent to clients, per process. "
         "One tenant gets at most half of what is free.",
-    )
-    ticket_max_age: float = Field(
-        default=3600.0, ge=1, le=604_800, description="Seconds for which a stream ticket is valid."
-    )
-    handle_signals: bool = Field(
-        default=True, description="Whether a chained signal handler ends open streams at SIGTERM and SIGINT."
     )
 
     deliver: bool = Field(
@@ -256,12 +258,13 @@ class WebhooksSettings(BaseSettings):
     )
     signing_key: SecretStr | None = Field(
         default=None,
-        description="Signs deliveries with ed25519 too, as `v1a`: `whsk_...`. For rotation several, separated by "
-        "commas: each of them signs. The public keys are at `GET /jwks.json`. Needs the extra `encryption`.",
+        description="Signs deliveries with ed25519 too, as `v1a`: `whsk_...`. For rotation, separate several keys by "
+        "commas: all of them sign. The public keys are at `GET /jwks.json`. Requires the extra `encryption`.",
     )
     send_traceparent: bool = Field(
         default=False,
-        description="Whether receivers get the trace context of each attempt, as `traceparent`. Needs OpenTelemetry.",
+        description="Whether receivers get the trace context of each attempt, as `traceparent`. Requires "
+        "OpenTelemetry.",
     )
     allow_http: bool = Field(default=True, description="Whether endpoints may have `http:` URLs.")
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
