@@ -235,7 +235,7 @@ class Webhooks:
         return TenantEndpoints(self.backend, catalog, str(tenant), max_event_bytes=self.settings.max_event_bytes)
 
     def request_emitter(self, scope: Scope, pending: Pending | None = None) -> Emitter:
-        """Return the emitter of a request or websocket. `WebhooksMiddleware` stores it as `request.state.webhooks`."""
+        """Return the emitter of a scope, for middleware of your own. Only `WebhooksMiddleware` passes `pending`."""
         pending = Pending() if pending is None else pending
         pending.telemetry = self._emit_context.telemetry
         return Emitter(self._emit_context, scope=scope, pending=pending)
@@ -244,7 +244,7 @@ class Webhooks:
         """Mount at `path` and add `WebhooksMiddleware`, on a Starlette or FastAPI app.
 
         Middleware that is added later runs earlier. Add middleware that signs users in after this call, or anywhere if
-        it only fills the scope.
+        it only fills the scope. Raises `RuntimeError` if the app has already started.
         """
         # First, because it raises if the app has already started.
         app.add_middleware(WebhooksMiddleware, webhooks=self)
@@ -291,16 +291,16 @@ class Webhooks:
         return await self.backend.reencrypt()
 
     async def check_outbox(self) -> None:
-        """Check that the tables of the outbox exist. `WebhooksMiddleware` does this after the host has started.
-
-        Raises:
-            RuntimeError: It has not. The message says what to do.
-        """
+        """Check that the outbox has its tables, after the host has started. `RuntimeError` says what to do if not."""
         if self._host_outbox is not None:
             await self._host_outbox.check()
 
     async def erase(self, tenant: str | int | UUID) -> None:
-        """Remove everything that is stored for a tenant: events, also those in the outbox, endpoints, attempts."""
+        """Remove everything that is stored for a tenant: events, also those in the outbox, endpoints, attempts.
+
+        If it is interrupted, call it again. Raises `NotRunning` outside the lifespan, and `BackendError` if the
+        database or Svix cannot be reached.
+        """
         if self._host_outbox is not None:
             await self._host_outbox.erase(str(tenant))
         await self.backend.erase(str(tenant))
@@ -315,6 +315,7 @@ class Webhooks:
 
         Args:
             tenant: Only those of this tenant.
+            limit: The maximum number of them.
 
         Raises:
             NotRunning: Outside the lifespan.
@@ -341,7 +342,7 @@ class Webhooks:
         return sum([await one.redrive(name, ids=ids) for one in self._keepers()])
 
     async def discard_dead_letters(self, ids: Collection[str]) -> int:
-        """Delete dead letters forever, by their `DeadLetter.id`s, and return how many.
+        """Delete dead letters forever, by their `ids`, and return how many.
 
         Raises:
             NotRunning: Outside the lifespan.

@@ -29,7 +29,12 @@ class Attempt:
     Attributes:
         id: `atmpt_` and a KSUID.
         event_id: The event's public id (`msg_...`).
+        event_type: The name of the event's type.
+        endpoint_id: The endpoint's id (`ep_...`).
+        url: The URL that was called.
         number: 1 for the first attempt of the event at this endpoint.
+        timestamp: When it began, in UTC.
+        status: `success` if the receiver answered 2xx, otherwise `fail`.
         status_code: The receiver's HTTP status, or 0 without a response.
         response: The first 16 KiB of the response body, as text.
         error: Why there was no response, as a text that is safe to show to the customer. Empty otherwise.

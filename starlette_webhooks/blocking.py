@@ -82,7 +82,10 @@ class BlockingEmitter:
         return event
 
     def send_many(self, events: Iterable[NewEvent | tuple[str, EventData] | TypedData]) -> Sequence[Event]:
-        """Emit several events in one commit, and return them once the backend has accepted them."""
+        """Emit several events in one commit, and return them once the backend has accepted them.
+
+        Arguments and errors as for `Emitter.send_many` and `send`.
+        """
         return self._portal.call(self._emitter.send_many, events)
 
     @property

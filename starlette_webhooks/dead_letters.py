@@ -18,9 +18,11 @@ class DeadLetter:
 
     Attributes:
         id: Identifies the dead letter when you redrive or discard it.
+        tenant: The tenant of the event. Empty if it is not known.
         event: The event. None if the row in the outbox does not contain a valid one.
         code: The reason, for programs: from Svix, or `invalid` for a row that cannot be read.
         detail: The reason, for people.
+        dead_lettered_at: When it was refused, in UTC.
     """
 
     id: str

@@ -23,7 +23,15 @@ _PENDING = 256
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """One event for `Emitter.emit_many`. The fields are the arguments of `Emitter.emit`."""
+    """One event for `Emitter.emit_many`. The fields are the arguments of `Emitter.emit`.
+
+    Attributes:
+        event_type: A registered name, or an instance of the class that is the schema of a registered type.
+        data: What happened, if `event_type` is a name.
+        tenant: The tenant of the event, if it is not the emitter's.
+        event_id: Your own key for this event. The same key again is the same event.
+        channels: Up to 5 labels that endpoints and streams can filter by.
+    """
 
     event_type: str | TypedData
     data: EventData | None = None
@@ -34,6 +42,9 @@ class NewEvent:
 
 class Emission:
     """A submitted event. Await it to wait until it is durable, and to get it as stored.
+
+    Awaiting it raises `BackendUnavailable` or `BackendRefused` if the backend did not accept the event. After
+    `emit(..., within=...)`, do not await it: the event does not exist before you commit.
 
     Attributes:
         event: The event. If its `event_id` was used before, awaiting returns the first event instead.
@@ -53,7 +64,9 @@ class Emission:
 
 
 class Emissions:
-    """Events that were submitted in one commit. Await it to wait until all are durable.
+    """Events that were submitted in one commit. Await it to wait until all are durable, and to get them as stored.
+
+    Awaiting it raises the same errors as awaiting an `Emission`.
 
     Attributes:
         events: The events, in the order given.

@@ -153,7 +153,7 @@ class Emitter:
     def emit_many(
         self, events: Iterable[NewEvent | tuple[str, EventData] | TypedData], *, within: object = None
     ) -> Emissions:
-        """Emit several events in one commit: all of them are stored, or none. See `emit`.
+        """Emit several events in one commit: all of them are stored, or none. Raises the errors of `emit`.
 
         Args:
             events: `NewEvent(...)`, `(event_type, data)`, or instances of classes that are schemas of event types.
@@ -214,7 +214,7 @@ class Emitter:
     async def send_many(
         self, events: Iterable[NewEvent | tuple[str, EventData] | TypedData], *, within: object = None
     ) -> Sequence[Event]:
-        """Emit several events like `emit_many`, and wait for them like `send`."""
+        """Emit several events like `emit_many`, and wait for them like `send`. Raises the errors of both."""
         return await self._send(tuple([self._prepare_one(given) for given in events]), within)
 
     def prepare(
@@ -226,11 +226,11 @@ class Emitter:
         event_id: str | None = None,
         channels: Sequence[str] = (),
     ) -> Event:
-        """Create an event without emitting it, for `Outbox.statement`. Arguments as for `emit`."""
+        """Create an event without emitting it, for `Outbox.statement`. Arguments and errors as for `emit`."""
         return self._prepare(event_type, data, tenant, event_id, channels)
 
     def for_tenant(self, tenant: TenantId) -> Emitter:
-        """Return an emitter of the same request for another tenant."""
+        """Return an emitter of the same request for another tenant: 1 to 256 printable characters, an int or a UUID."""
         return Emitter(self._context, tenant=_tenant_name(tenant), scope=self._scope, pending=self._pending)
 
     async def flush(self) -> None:
@@ -389,7 +389,7 @@ class SupportsScope(Protocol):
 
 
 def get_emitter(connection: SupportsScope) -> Emitter:
-    """Return the emitter of a request or websocket.
+    """Return the emitter of a connection: a request or websocket of Starlette, FastAPI or Litestar.
 
     Raises:
         NotRunning: `WebhooksMiddleware` is not installed.

@@ -44,11 +44,18 @@ class Endpoint:
 
     Attributes:
         id: `ep_` and a KSUID.
+        tenant: The tenant that it belongs to.
+        url: Where events are delivered.
+        description: A note for people.
         event_types: The names of the event types that it receives. Empty means all.
         channels: The channels that it receives. Empty means all. Events without any of them are not delivered.
-        rate_limit: Deliveries per second at most, or None.
-        headers: Sent with each delivery. The values may be secret.
+        disabled: Whether it gets no deliveries.
         disabled_reason: Why it was disabled: `gone` (410), `failing` (for days) or `manual`. None while enabled.
+        rate_limit: Deliveries per second at most, or None.
+        metadata: Strings of the customer or the host.
+        headers: Sent with each delivery. The values may be secret.
+        created_at: When it was created, in UTC.
+        updated_at: When it was last changed, in UTC.
     """
 
     id: str

@@ -130,7 +130,15 @@ class BackendRefused(BackendError):
 
 
 class RequestError(WebhooksError):
-    """The base of errors in a customer's HTTP call, which is answered with `{"code", "detail"}`."""
+    """The base of errors in a customer's HTTP call, which is answered with `{"code", "detail"}`.
+
+    Attributes:
+        status_code: The HTTP status of the answer.
+        default_code: The code of an error that has no other.
+        code: The reason, for programs.
+        detail: The reason, for people.
+        headers: The headers of the answer.
+    """
 
     message = "The request cannot be served."
     status_code: ClassVar[int] = 400

@@ -54,7 +54,11 @@ class TenantEndpoints:
         """Return a page of endpoints, newest first.
 
         Args:
+            limit: The size of the page: 1 to 250.
             cursor: `next_cursor` of the previous page.
+
+        Raises:
+            InvalidRequest: The limit or the cursor is not valid.
         """
         check_limit(limit)
         return await self._backend.list_endpoints(self._tenant, limit=limit, cursor=cursor)
@@ -79,9 +83,12 @@ class TenantEndpoints:
         """Create an endpoint.
 
         Args:
+            url: Where to deliver: `http:` or `https:`, with a public address.
+            description: A note for people.
             event_types: The types that it receives. All by default.
             channels: The channels that it receives. All by default.
-            rate_limit: The maximum of deliveries per second.
+            disabled: Whether it starts disabled.
+            rate_limit: The maximum of deliveries per second. None, the default, means no limit.
             metadata: Strings of your own.
             headers: Sent with each delivery.
             secret: `whsec_` and 24 to 64 bytes in base64. Random by default.
@@ -115,7 +122,9 @@ class TenantEndpoints:
         metadata: Mapping[str, str] | Unset = UNSET,
         headers: Mapping[str, str] | Unset = UNSET,
     ) -> Endpoint:
-        """Change the given fields.
+        """Change the given fields, which are those of `create`, and return the endpoint.
+
+        If the URL moves to another scheme, host or port, the custom headers are removed unless you pass new ones.
 
         Raises:
             InvalidBody: An argument is not valid. The message names the field.
@@ -207,11 +216,13 @@ class TenantEndpoints:
         """Deliver again what failed between two times, and return the number of deliveries.
 
         Args:
-            until: The end. By default, now.
+            since: The start, with a time zone.
+            until: The end, with a time zone. By default, now.
             missing: Also deliver what was never attempted, such as events from before the endpoint was created.
 
         Raises:
             InvalidBody: A time has no offset from UTC, or `since` is not before `until`.
+            Conflict: Another recovery of the endpoint is running.
         """
         return await self.recover_from(id, check_body(Recovery, {"since": since, "until": until, "missing": missing}))
 

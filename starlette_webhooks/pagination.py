@@ -18,7 +18,13 @@ LARGEST_PAGE = 250
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list. `next_cursor` is None if `done`."""
+    """One page of a list.
+
+    Attributes:
+        items: The objects, newest first. There may be fewer than asked for, even if more follow.
+        next_cursor: The cursor of the next page, or None if `done`.
+        done: Whether this is the last page.
+    """
 
     items: Sequence[T]
     next_cursor: str | None

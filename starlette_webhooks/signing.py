@@ -61,6 +61,9 @@ def generate_secret() -> str:
 def parse_secret(text: str) -> bytes:
     """Return the key of a secret: 24 to 64 bytes in base64. The prefix `whsec_` and the padding are optional.
 
+    Args:
+        text: The secret.
+
     Raises:
         ValueError: It is not a valid secret.
     """
@@ -92,6 +95,7 @@ def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
 
     Args:
         key: What `parse_secret` returns.
+        message_id: The id of the message, without a full stop.
         timestamp: When this attempt is made, in whole seconds since the epoch.
         body: The bytes as they are sent.
     """
@@ -110,6 +114,10 @@ def signature_headers(
     """Return the headers that sign a message: id, timestamp, and one signature per key, the current one first.
 
     Args:
+        keys: What `parse_secret` returns for each valid secret.
+        message_id: The id of the message, without a full stop.
+        timestamp: When this attempt is made, in whole seconds since the epoch.
+        body: The bytes as they are sent.
         style: `webhook` for the names of the standard, `svix` for those of Svix, `both` while customers migrate.
         signing_keys: Each adds a signature with ed25519, `v1a`.
 

@@ -19,6 +19,8 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted(page for page in DOCS.rglob("*.md")
 # Blocks in tabs and lists are indented.
 _FENCE = re.compile(r"^([ ]*)(<!-- fragment -->\n\1)?```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+SECTION_LINK = re.compile(r"\]\((?!https?:)([^)#]*)#([^)]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,13 @@ def fenced(page: Path, language: str) -> list[Block]:
 def blocks(page: Path, language: str) -> list[str]:
     """The code of the blocks of a page in a language."""
     return [block.code for block in fenced(page, language)]
+
+
+def sections(page: Path) -> set[str]:
+    """The ids of the headings of a page, as the site makes them."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = [re.sub(r"\]\([^)]*\)", "", title) for title in _HEADING.findall(text)]
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
 
 
 def follow_quickstart(directory: Path, *, python: Path | None = None) -> None:

@@ -26,8 +26,9 @@ from starlette_webhooks import exceptions
 from starlette_webhooks.routes import OPERATIONS
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.signing import generate_secret
-from tests.pages import DOCS, LINK, PAGES, blocks, fenced, follow_quickstart, follow_tutorial
+from tests.pages import DOCS, LINK, PAGES, SECTION_LINK, blocks, fenced, follow_quickstart, follow_tutorial, sections
 from tests.servers import ROOT
+from tests.test_docs_reference import API
 
 
 def name_of(page: object) -> str:
@@ -60,7 +61,7 @@ def test_python_of_a_page_runs_from_top_to_bottom(page: Path, elsewhere: Path) -
     "module", ["", ".client", ".console", ".fastapi", ".litestar", ".outbox", ".receiving", ".signing", ".testing"]
 )
 def test_every_public_name_is_in_the_python_reference(module: str) -> None:
-    text = (DOCS / "reference/api.md").read_text()
+    text = "\n".join(page.read_text() for page in API)
     package = import_module(f"starlette_webhooks{module}")
     public = [name for name in package.__all__ if name != "__version__"]
     documented = set(re.findall(rf"^::: starlette_webhooks{re.escape(module)}\.(\w+)$", text, re.MULTILINE))
@@ -93,6 +94,14 @@ def test_json_of_a_page_is_json(page: Path) -> None:
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_to_a_section_name_one_of_its_headings(page: Path) -> None:
+    for target, section in SECTION_LINK.findall(page.read_text()):
+        linked = (page.parent / target).resolve() if target else page
+        # The headings of public names come from their docstrings.
+        assert section.startswith("starlette_webhooks.") or section in sections(linked), f"{target}#{section}"
 
 
 def test_quickstart_does_what_the_readme_says(elsewhere: Path) -> None:

@@ -29,6 +29,8 @@ T = TypeVar("T")
 class Client:
     """A client of the HTTP API, for async code. Enter it with `async with`. `SyncClient` is the same for sync code.
 
+    Every method raises `APIError` if the server refuses the call, and `ConnectionFailed` if it cannot be reached.
+
     Args:
         url: The URL of the API, such as `https://example.com/api/v1/webhooks`.
         key: The API key, or a function, sync or async, that returns the current one. The function is called before the
@@ -122,24 +124,32 @@ class Client:
         """Iterate over all stored events, newest first. Reads pages as necessary.
 
         Args:
-            after: Only events from this time on.
+            event_types: Only these event types. Empty means all.
+            channel: Only events with this channel.
+            after: Only events from this time on, with a time zone.
             before: Only events before this time.
         """
         filter = EventFilter(event_types=event_types, channel=channel, after=after, before=before)
         return Pages(self, calls.list_events(filter))
 
     async def get(self, event: str) -> Event:
-        """Return one event by its id."""
+        """Return one event by its id. Raises `NotFound` if there is none."""
         return await self.send(calls.get_event(event))
 
     async def test(
         self, event_type: str = "test.ping", data: Mapping[str, Any] | None = None, *, endpoint: str | None = None
     ) -> Event:
-        """Emit a test event, for all endpoints or for one. By default, with the example of its event type."""
+        """Emit a test event and return it. It is delivered to all endpoints that match, or to one of them.
+
+        Args:
+            event_type: The name of its event type.
+            data: Its data. By default, the example of its event type.
+            endpoint: The id of the only endpoint to deliver it to.
+        """
         return await self.send(calls.send_test(event_type, data, endpoint))
 
     async def resend(self, event: str, endpoint: str) -> None:
-        """Deliver an event to an endpoint again."""
+        """Deliver an event to an endpoint again, ignoring its filters."""
         await self.send(calls.resend(event, endpoint))
 
     async def event_types(self) -> Sequence[EventType]:
@@ -153,7 +163,7 @@ class Client:
         return Pages(self, calls.list_endpoints())
 
     async def get_endpoint(self, endpoint: str) -> Endpoint:
-        """Return one endpoint by its id."""
+        """Return one endpoint by its id. Raises `NotFound` if there is none."""
         return await self.send(calls.get_endpoint(endpoint))
 
     async def create_endpoint(self, url: str, **fields: Any) -> Endpoint:
@@ -165,7 +175,7 @@ class Client:
         return await self.send(calls.update_endpoint(endpoint, fields))
 
     async def delete_endpoint(self, endpoint: str) -> None:
-        """Delete an endpoint."""
+        """Delete an endpoint and its pending deliveries."""
         await self.send(calls.delete_endpoint(endpoint))
 
     async def secret(self, endpoint: str) -> str:
@@ -173,7 +183,10 @@ class Client:
         return await self.send(calls.get_secret(endpoint))
 
     async def rotate_secret(self, endpoint: str, key: str | None = None) -> str:
-        """Replace the secret of an endpoint, by default with a random one, and return the new one."""
+        """Replace the secret of an endpoint, by default with a random one, and return the new one.
+
+        The old secret stays valid for 24 hours.
+        """
         return await self.send(calls.rotate_secret(endpoint, key))
 
     def attempts(
@@ -186,7 +199,16 @@ class Client:
         after: datetime | None = None,
         before: datetime | None = None,
     ) -> Pages[Attempt]:
-        """Iterate over all attempts to deliver one event, or to deliver to one endpoint, newest first."""
+        """Iterate over all attempts to deliver one event, or to deliver to one endpoint, newest first.
+
+        Args:
+            event: The id of an event. Pass either this or `endpoint`.
+            endpoint: The id of an endpoint.
+            status: `success` or `fail`. Both by default.
+            event_types: Only attempts of these event types. Empty means all.
+            after: Only attempts from this time on, with a time zone.
+            before: Only attempts before this time.
+        """
         filter = AttemptFilter(
             event=event, endpoint=endpoint, status=status, event_types=event_types, after=after, before=before
         )
@@ -198,6 +220,8 @@ class Client:
         """Deliver again what failed since a time, and return the number of deliveries.
 
         Args:
+            since: The start, with a time zone.
+            until: The end. By default, now.
             missing: Also deliver what was never attempted, such as events from before the endpoint was created.
         """
         return await self.send(calls.recover(endpoint, since, until, missing))

@@ -20,7 +20,7 @@ class Event:
         id: The id, which is also the `webhook-id` of its deliveries.
         event_type: The name of its event type.
         payload: The object that endpoints receive: `{"type", "timestamp", "data"}`.
-        timestamp: When it happened.
+        timestamp: When it happened, in UTC.
         test: Whether it is a test event.
     """
 
@@ -52,9 +52,18 @@ class Endpoint:
     """A URL that events are delivered to.
 
     Attributes:
-        event_types, channels: What it receives. Empty means all.
+        id: `ep_` and a KSUID.
+        url: Where events are delivered. Without its query if the key has only the read scope.
+        description: A note for people.
+        event_types: The event types that it receives. Empty means all.
+        channels: The channels that it receives. Empty means all.
+        disabled: Whether it gets no deliveries.
+        disabled_reason: Why it was disabled: `gone` (410), `failing` (for days) or `manual`. None while enabled.
+        rate_limit: Deliveries per second at most, or None.
+        metadata: Strings of your own.
         headers: The names of the headers that are sent with each delivery.
-        disabled_reason: Why it was disabled: `gone`, `failing` or `manual`. None while enabled.
+        created_at: When it was created, in UTC.
+        updated_at: When it was last changed, in UTC.
     """
 
     id: str
@@ -95,12 +104,19 @@ class Attempt:
     """One HTTP request that tried to deliver an event to an endpoint.
 
     Attributes:
+        id: `atmpt_` and a KSUID.
+        event_id: The event's id (`msg_...`).
+        event_type: The name of the event's type.
+        endpoint_id: The endpoint's id (`ep_...`).
+        url: The URL that was called. Without its query if the key has only the read scope.
         number: 1 for the first attempt of the event at this endpoint.
-        status: `success` or `fail`.
+        timestamp: When it began, in UTC.
+        status: `success` if the receiver answered 2xx, otherwise `fail`.
         status_code: The receiver's HTTP status, or 0 without a response.
-        response: The beginning of the response.
+        duration_ms: From start to end, in milliseconds.
+        response: The first 16 KiB of the response body, as text.
         error: Why there was no response. Empty otherwise.
-        trigger: `scheduled`, `manual` or `test`.
+        trigger: `scheduled`, `manual` (resent or recovered) or `test`.
         next_attempt_at: When the next attempt is due. None means never.
     """
 
@@ -146,6 +162,10 @@ class EventType:
     """A kind of event.
 
     Attributes:
+        name: The name, such as `invoice.paid`.
+        label: The name for people.
+        category: Its heading in the portal.
+        description: When it is sent.
         schema: The JSON Schema of `data`, if it has one.
         example: An example of `data`, if there is one.
     """

@@ -25,10 +25,16 @@ T = TypeVar("T")
 
 
 class SyncClient:
-    """A client of the HTTP API, for sync code. The arguments and methods are those of `Client`.
+    """A client of the HTTP API, for sync code. The arguments, methods and errors are those of `Client`.
 
     Args:
+        url: The URL of the API, such as `https://example.com/api/v1/webhooks`.
         key: The API key, or a function that returns the current one.
+        timeout: Seconds for each step of a call: to connect, to send, and to receive.
+        stream_timeout: Seconds without a byte after which a stream reconnects.
+        retries: How often a call is made again if the server cannot be reached, or answers 429 or 503.
+        max_delay: The maximum of seconds between two attempts, unless the server asks for more.
+        http: The HTTP client to use, for example with a proxy. The caller closes it.
     """
 
     def __init__(
@@ -94,12 +100,7 @@ class SyncClient:
         after: datetime | None = None,
         before: datetime | None = None,
     ) -> Iterator[Event]:
-        """Iterate over all stored events, newest first. Reads pages as necessary.
-
-        Args:
-            after: Only events from this time on.
-            before: Only events before this time.
-        """
+        """Iterate over all stored events, newest first. See `Client.list`."""
         filter = EventFilter(event_types=event_types, channel=channel, after=after, before=before)
         return self._pages(calls.list_events(filter))
 
@@ -110,7 +111,7 @@ class SyncClient:
     def test(
         self, event_type: str = "test.ping", data: Mapping[str, Any] | None = None, *, endpoint: str | None = None
     ) -> Event:
-        """Emit a test event, for all endpoints or for one. By default, with the example of its event type."""
+        """Emit a test event and return it. See `Client.test`."""
         return self.send(calls.send_test(event_type, data, endpoint))
 
     def resend(self, event: str, endpoint: str) -> None:
@@ -161,18 +162,14 @@ class SyncClient:
         after: datetime | None = None,
         before: datetime | None = None,
     ) -> Iterator[Attempt]:
-        """Iterate over all attempts to deliver one event, or to deliver to one endpoint, newest first."""
+        """Iterate over all attempts to deliver one event, or to deliver to one endpoint. See `Client.attempts`."""
         filter = AttemptFilter(
             event=event, endpoint=endpoint, status=status, event_types=event_types, after=after, before=before
         )
         return self._pages(calls.list_attempts(filter))
 
     def recover(self, endpoint: str, since: datetime, until: datetime | None = None, *, missing: bool = False) -> int:
-        """Deliver again what failed since a time, and return the number of deliveries.
-
-        Args:
-            missing: Also deliver what was never attempted, such as events from before the endpoint was created.
-        """
+        """Deliver again what failed since a time, and return the number of deliveries. See `Client.recover`."""
         return self.send(calls.recover(endpoint, since, until, missing))
 
     # Requests

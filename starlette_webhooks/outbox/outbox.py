@@ -84,7 +84,7 @@ class Outbox:
     def include_object(
         self, object: Any, name: str | None, type_: str, reflected: bool, compare_to: object | None
     ) -> bool:
-        """For Alembic's `include_object`: excludes the tables, which autogenerate would otherwise drop.
+        """For Alembic's `include_object`, whose arguments it has: excludes the tables, which autogenerate would drop.
 
         Not necessary if `metadata` is part of `target_metadata`.
         """

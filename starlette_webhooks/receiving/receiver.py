@@ -124,6 +124,7 @@ class WebhookReceiver:
         """Verify a webhook, and run the block if it has not been handled before.
 
         If the block raises, the next attempt of the sender is handled. `receive` is the same for Starlette and FastAPI.
+        Arguments as for `verify`.
 
         Raises:
             WebhookRefused: It is not genuine, or not to be handled now. `status_code` is how to answer.

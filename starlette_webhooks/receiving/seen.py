@@ -27,13 +27,17 @@ class SeenIds(Protocol):
         """Return the state of a webhook. A new one counts as running until a time, in case the process is killed.
 
         Of several callers at the same time, one gets `SeenState.NEW`.
+
+        Args:
+            identifier: The id of the webhook.
+            now: The time, in seconds since the epoch, as `until`.
         """
 
     async def finish(self, identifier: str, *, until: float) -> None:
-        """Note that a webhook has been handled, and remember it until a time."""
+        """Note that the webhook with this identifier has been handled, and remember it until a time."""
 
     async def forget(self, identifier: str) -> None:
-        """Note that handling a webhook failed, so that the next attempt of its sender is handled."""
+        """Note that handling the webhook with this identifier failed, so that its sender's next attempt is handled."""
 
 
 class MemorySeenIds:

@@ -91,7 +91,13 @@ class Receiver:
             return list(self._deliveries)
 
     def fail(self, times: int | None = None, *, status: int = 500, headers: Mapping[str, str] | None = None) -> None:
-        """Answer the next requests with an error: this many of them, or all until `succeed`."""
+        """Answer the next requests with an error.
+
+        Args:
+            times: How many requests. All until `succeed` by default.
+            status: The status of the answers.
+            headers: More headers of the answers, such as `Retry-After`.
+        """
         with self._changed:
             self._failures = float("inf") if times is None else times
             self._answer = (status, dict(headers or {}))
