@@ -1,7 +1,6 @@
 """Mutation testing of the core: small faults, one at a time, each run against the tests that execute its line.
 
-Known tools have one command of tests for all mutants, which takes minutes here. This runs the tests that executed the
-line when `--measure` ran all of them, in a copy of the tree.
+Known tools run the same tests for all mutants, which takes minutes here. `--measure` notes which tests execute what.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -31,11 +31,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "starlette_webhooks"
 DATA = ROOT / ".coverage" / "contexts"
 REPORT = DATA.with_name("mutants.json")
-# Mutants that change nothing that matters, each with the reason: [["module.py", "original", "mutant", "reason"]].
+# Mutants that change nothing that matters: the file, the line without indentation, what is replaced, by what, and why.
 EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
 CORE = {"signing", "identifiers", "payloads", "authentication", "emitter", "middleware", "submissions", "emissions"}
-CORE |= {"stores", "delivery", "streams", "relay", "outbox"}
+CORE |= {"responding", "uncommitted", "stores", "delivery", "streams", "relay", "outbox"}
 MOST_TESTS = 300
+MEASURE = "-n logical --dist loadfile --no-loadscope-reorder --cov=starlette_webhooks --cov-context=test --cov-report="
 
 # Each operator becomes its neighbour.
 PAIRS = ("Lt LtE", "Gt GtE", "Eq NotEq", "Is IsNot", "In NotIn", "Add Sub", "Mult FloorDiv")
@@ -84,9 +85,7 @@ def changed(node: ast.AST) -> str | None:
 def of_python(path: Path) -> Iterator[Mutant]:
     """Yield all mutants of a module."""
     source = path.read_text()
-    starts = [0]
-    for line in source.encode().splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
+    starts = [0, *accumulate(len(line) for line in source.encode().splitlines(keepends=True))]
     for node in ast.walk(ast.parse(source)):
         place = node.context_expr if isinstance(node, ast.withitem) else node
         if (other := changed(node)) is None or not isinstance(place, ast.expr | ast.stmt):
@@ -111,8 +110,8 @@ def all_mutants(modules: list[str]) -> list[Mutant]:
     """Return the mutants of all modules of the core, or of those whose path contains one of these."""
     found: list[Mutant] = []
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.sql")]):
-        name = str(path.relative_to(PACKAGE))
-        if name.split("/")[0].removesuffix(".py") in CORE and (not modules or any(part in name for part in modules)):
+        name = path.relative_to(PACKAGE)
+        if name.with_suffix("").parts[0] in CORE and any(part in str(name) for part in modules or [""]):
             found += (of_python if path.suffix == ".py" else of_sql)(path)
     return found
 
@@ -123,19 +122,21 @@ class Tests:
     def __init__(self) -> None:
         self._data = CoverageData(str(DATA))
         self._data.read()
-        self._lines: Counter[str] = Counter()
-        for file in self._data.measured_files():
-            for contexts in self._data.contexts_by_lineno(file).values():
-                self._lines.update(context.rpartition("|")[0] for context in contexts)
+        self._lines = Counter(test for _, test in self._pairs(*self._data.measured_files()))
+
+    def _pairs(self, *files: str) -> list[tuple[int, str]]:
+        lines = [pair for file in files for pair in self._data.contexts_by_lineno(file).items()]
+        return [(line, context.rpartition("|")[0]) for line, found in lines for context in found if context]
 
     def of(self, mutant: Mutant) -> list[str]:
-        """Return the tests of a mutant, the most specific ones first; those beside its module where none is known."""
-        lines = self._data.contexts_by_lineno(str(ROOT / mutant.file))
-        last = mutant.line + mutant.original.count("\n")
-        contexts = {context for line in range(mutant.line, last + 1) for context in lines.get(line, ())}
-        if tests := {context.rpartition("|")[0] for context in contexts} - {""}:
-            return sorted(tests, key=lambda test: (self._lines[test], test))[:MOST_TESTS]
-        return [str(Path("tests") / Path(mutant.file).relative_to("starlette_webhooks").parent)]
+        """Return the tests that execute the line of a mutant, or else its module, the most specific ones first."""
+        path = (ROOT / mutant.file).with_suffix(".py")
+        # Statements belong to the module of the same name, and those of a schema to all modules of their store.
+        files = [path] if path.exists() else PACKAGE.joinpath(*path.relative_to(PACKAGE).parts[:2]).glob("*.py")
+        pairs = self._pairs(*map(str, files))
+        inside = range(mutant.line, mutant.line + mutant.original.count("\n") + 1)
+        own = {test for line, test in pairs if line in inside and mutant.file.endswith(".py")}
+        return sorted(own or {test for _, test in pairs}, key=lambda test: (self._lines[test], test))[:MOST_TESTS]
 
 
 def judge(mutant: Mutant, tests: list[str], tree: Path) -> str:
@@ -143,26 +144,26 @@ def judge(mutant: Mutant, tests: list[str], tree: Path) -> str:
     path = tree / mutant.file
     source = path.read_bytes()
     path.write_bytes(source[: mutant.start] + mutant.mutant.encode() + source[mutant.end :])
-    status = pytest(tree, "-x", "--timeout", "30", *tests)
+    verdict = "killed" if tests and pytest(tree, "-x", "--timeout", "30", *tests) else "alive"
     path.write_bytes(source)
-    return {0: "alive", 5: "untested"}.get(status, "killed")
+    return verdict
 
 
 def pytest(tree: Path, *arguments: str) -> int:
     """Run pytest in this tree and return its exit status."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "COVERAGE_FILE": str(DATA)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    output = None if tree == ROOT else subprocess.DEVNULL
-    return subprocess.run(command, cwd=tree, env=environment, stdout=output, stderr=output, check=False).returncode
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=tree != ROOT, check=False).returncode
 
 
 def judge_all(mutants: list[Mutant], at_once: int) -> list[dict[str, object]]:
     """Judge mutants, some at once, each in a copy of the tree. Mutants known to be equivalent are not run."""
-    equivalent = {tuple(one[:3]): one[3] for one in tomllib.loads(EQUIVALENT.read_text())["mutants"]}
+    equivalent = {tuple(one[:4]): one[4] for one in tomllib.loads(EQUIVALENT.read_text())["mutants"]}
     tests, trees, ignored = Tests(), SimpleQueue[Path](), shutil.ignore_patterns(".*", "build", "site")
 
     def run(mutant: Mutant) -> dict[str, object]:
-        reason = equivalent.get((mutant.file, mutant.original, mutant.mutant))
+        line = (ROOT / mutant.file).read_text().splitlines()[mutant.line - 1].strip()
+        reason = equivalent.get((mutant.file, line, mutant.original, mutant.mutant))
         tree = trees.get()
         verdict = "equivalent" if reason else judge(mutant, tests.of(mutant), tree)
         trees.put(tree)
@@ -184,8 +185,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.measure:
         DATA.parent.mkdir(exist_ok=True)
-        cov = ("--cov=starlette_webhooks", "--cov-context=test", "--cov-report=")
-        sys.exit(pytest(ROOT, "-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder", *cov))
+        sys.exit(pytest(ROOT, *MEASURE.split()))
     if not DATA.exists():
         parser.error("Nothing was measured yet. Run `scripts/mutants --measure`.")
     mutants = all_mutants(given.modules)
