@@ -86,6 +86,18 @@ async def test_informational_responses_before_the_real_one_are_skipped() -> None
         assert (await client.post(seen.url(), HEADERS, b"{}")).body == b"ok"
 
 
+@pytest.mark.parametrize(("many", "kept"), [(8, 1), (9, 0)])
+async def test_a_connection_with_more_than_eight_informational_responses_is_closed(many: int, kept: int) -> None:
+    async def behave(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 102 Processing\r\n\r\n" * many + OK)
+        await answer_all(peer)
+
+    async with listening(behave) as seen, DeliveryClient(guard()) as client:
+        assert (await client.post(seen.url(), HEADERS, b"{}")).body == b"ok"
+        assert client.idle_connections == kept
+
+
 async def test_redirects_are_returned_and_not_followed() -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()

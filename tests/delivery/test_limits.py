@@ -110,6 +110,15 @@ def test_an_endpoint_that_is_throttled_gets_half_however_many_attempts_fail() ->
         assert limits.request(1).slots == expected
 
 
+def test_an_endpoint_that_mostly_fails_gets_one_slot_unless_it_is_throttled() -> None:
+    limits = Limits(concurrency=100, per_endpoint=64)
+    for endpoint in (1, 2):
+        for _ in range(6):
+            limits.learn(endpoint, 0, ok=True, slow=False, throttled=False)
+        limits.learn(endpoint, 0, ok=False, slow=True, throttled=endpoint == 2)
+    assert (limits.request(1).slots, limits.request(2).slots) == (1, 32)
+
+
 def test_an_endpoint_that_stops_working_is_degraded_after_a_few_failures() -> None:
     limits = Limits(concurrency=100, per_endpoint=8)
     for _ in range(100):
@@ -191,6 +200,19 @@ def test_a_person_ends_the_pauses_of_all_endpoints_of_a_tenant_a_hundred_times_a
     assert ends(1000, "globex")
     clock.advance(6)
     assert [ends(endpoint, "acme") for endpoint in range(200, 215)] == [True] * 10 + [False] * 5
+
+
+def test_to_ask_for_an_endpoint_that_is_not_paused_uses_up_nothing() -> None:
+    limits = Limits(concurrency=2, per_endpoint=1, random=lambda: 0.5)
+    limits.resume(1, 0)
+    limits.learn(1, 0, ok=True, slow=False, throttled=False)
+    for _ in range(100):
+        limits.resume(1, 0)
+    for _ in range(2):
+        limits.learn(1, 0, ok=False, slow=True, throttled=False)
+    assert limits.paused_until(1) > 0
+    limits.resume(1, 0)
+    assert limits.paused_until(1) == -math.inf
 
 
 def test_the_number_of_remembered_endpoints_is_bounded() -> None:

@@ -12,6 +12,7 @@ from starlette_webhooks.delivery.records import EndpointState, is_finished, next
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
+DAY = 24 * 60 * MINUTE
 WORKS = EndpointState(None, None, 0, 0)
 DELIVERY = LeasedDelivery(
     id=1,
@@ -77,6 +78,26 @@ def test_gone_disables_immediately_and_failing_after_some_time(
 ) -> None:
     before = EndpointState(NOW - failing_for, None, 0, 0)
     assert next_state(outcome(status), before, disable_after=disable_after).disabled_reason == reason
+
+
+@pytest.mark.parametrize(
+    ("disable_after", "failing_for", "warned"),
+    [
+        (5 * DAY, 4 * DAY - 1, False),
+        (5 * DAY, 4 * DAY, True),
+        (2 * MINUTE, MINUTE - 1, False),
+        (2 * MINUTE, MINUTE, True),
+        (0, 100 * DAY, False),
+    ],
+)
+def test_a_warning_comes_a_day_ahead_or_after_half_of_a_shorter_period(
+    disable_after: int, failing_for: int, warned: bool
+) -> None:
+    before = EndpointState(NOW - failing_for, None, 0, 0)
+    after = next_state(outcome(), before, disable_after=disable_after)
+    assert after.warned_at == (NOW if warned else None)
+    again = next_state(outcome(at=NOW + 1), after, disable_after=5 * DAY)
+    assert again.warned_at == after.warned_at or not warned, "once for each period of failure"
 
 
 def test_an_existing_reason_is_kept() -> None:

@@ -67,6 +67,17 @@ def test_sqlite_needs_a_transaction(path: Path) -> None:
     connection.close()
 
 
+def test_a_row_of_a_driver_is_announced_before_its_commit(path: Path) -> None:
+    outbox = Outbox(f"sqlite:///{path}")
+    announced: list[bool] = []
+    outbox.listeners.append(announced.append)
+    connection = sqlite3.connect(path)
+    emitter_into(outbox).emit("order.created", within=connection)
+    connection.commit()
+    connection.close()
+    assert announced == [False], "the driver tells nobody of its commit, so one is only expected"
+
+
 def test_a_file_of_another_name_is_the_same_database(path: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     link.symlink_to(path)

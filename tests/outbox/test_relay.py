@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import Engine, StaticPool, create_engine, event, text
+from sqlalchemy import AsyncAdaptedQueuePool, Engine, QueuePool, StaticPool, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from starlette.applications import Starlette
@@ -364,6 +364,27 @@ async def test_of_statements_of_which_one_fails_none_takes_effect(kind: str, tmp
     assert [tuple(row) for row in await connector.run(count)] == [(1,)], "nothing is left open"
     await connector.close()
     await (engine.dispose() if "async" in kind else anyio.to_thread.run_sync(engine.dispose))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_the_relay_occupies_no_slot_of_the_hosts_pool(kind: str, tmp_path: Path) -> None:
+    small = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.05}
+    path = tmp_path / "host.db"
+    if kind == "sync":
+        engine = create_engine(f"sqlite:///{path}", poolclass=QueuePool, **small)
+        connector = connect(engine, Outbox(engine).place)
+        await connector.run(("SELECT 1", {}))
+        engine.connect().close()
+        await connector.close()
+        engine.dispose()
+        return
+    async_engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=AsyncAdaptedQueuePool, **small)
+    connector = connect(async_engine, Outbox(async_engine).place)
+    await connector.run(("SELECT 1", {}))
+    async with async_engine.connect():
+        pass
+    await connector.close()
+    await async_engine.dispose()
 
 
 async def test_a_host_on_sqlite_never_meets_a_lock(

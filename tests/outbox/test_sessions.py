@@ -460,6 +460,12 @@ def test_alembic_leaves_the_tables_alone(engine: Engine) -> None:
     assert not outbox.include_object(index, index.name, "index", True, None)
 
 
+def test_no_column_accepts_null(engine: Engine) -> None:
+    # Rows may also come from the host's own statements.
+    tables = Outbox(engine).metadata.tables.values()
+    assert [column.name for table in tables for column in table.columns if column.nullable] == []
+
+
 def test_other_drivers_get_a_statement(engine: Engine, emitter: Emitter) -> None:
     events = [emitter.prepare("order.created", {"sku": str(n)}, channels=["north"]) for n in range(2)]
     outbox = Outbox(str(engine.url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -117,6 +118,24 @@ async def test_only_failed_events_are_retried_if_several_are_forwarded_at_a_time
     assert sorted(target.numbers("a")) == list(range(40))
     # Others succeeded in between, so no failure was the second in a row.
     assert max(seconds for seconds in virtual.asked if seconds < 1000) <= 0.5
+
+
+async def test_all_tenants_are_looked_for_once_and_then_only_those_with_new_events(
+    outbox: OutboxStore, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+    find = outbox.tenants
+
+    async def tenants(after: int | None) -> tuple[Sequence[str], int]:
+        asked.append(after)
+        return await find(after)
+
+    monkeypatch.setattr(outbox, "tenants", tenants)
+    async with relaying(outbox, target, poll=0.001) as relay:
+        await eventually(lambda: len(asked) >= 5)
+        assert None not in asked[1:5]
+        relay.wake(rescan=True)
+        await eventually(lambda: asked.count(None) == 2)
 
 
 async def test_a_refused_event_is_dead_lettered_and_forwarded_again_on_request(
