@@ -98,6 +98,16 @@ async def test_a_connection_with_more_than_eight_informational_responses_is_clos
         assert client.idle_connections == kept
 
 
+async def test_a_connection_too_many_is_closed_and_not_used_again() -> None:
+    async with listening(answer_all) as seen, DeliveryClient(guard(), max_idle=1) as client:
+        for _ in range(2):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(2):
+                    tasks.start_soon(client.post, seen.url(), HEADERS, b"{}")
+            assert client.idle_connections == 1
+    assert (len(seen.requests), seen.connections) == (4, 3)
+
+
 async def test_redirects_are_returned_and_not_followed() -> None:
     async def behave(peer: Peer) -> None:
         await peer.request()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 
 import anyio
@@ -108,6 +110,38 @@ async def test_start_waits_for_the_server_and_then_says_why(caplog: pytest.LogCa
             pass
     assert time.monotonic() - started >= 1
     assert "hidden-word" not in str(caught.value) + caplog.text + repr(store.database.info)
+
+
+@contextmanager
+def hanging_up() -> Generator[tuple[int, list[object]]]:
+    """A port that ends every connection at once, and these connections."""
+    connections: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    peer, address = server.accept()
+                    peer.close()
+                    connections.append(address)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1], connections
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+async def test_start_does_not_call_a_server_that_hangs_up_again_and_again() -> None:
+    with hanging_up() as (port, connections):
+        store = PostgreSQLStore(f"postgresql://ada@127.0.0.1:{port}/shop", patience=1)
+        with pytest.raises(BackendUnavailable):
+            async with store.lifespan():
+                pass
+    # Twice a second, with and without TLS.
+    assert len(connections) <= 8
 
 
 async def test_positions_that_were_restored_wrongly_are_logged_and_fail_the_emit(
