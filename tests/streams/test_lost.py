@@ -22,6 +22,7 @@ async def test_stream_whose_last_event_is_lost_gets_a_gap_and_continues() -> Non
         lost = [log.emit(number) for number in (1, 2)]
         await eventually(lambda: reader.numbers == [0, 1, 2])
         log.lose(2)
+        await eventually(lambda: gaps(reader))
         log.emit(3)
         log.emit(4)
         await eventually(lambda: reader.numbers == [0, 1, 2, 3, 4])

@@ -58,6 +58,29 @@ async def test_events_larger_than_the_memory_for_streams_still_arrive() -> None:
     assert reader.numbers == [0, 1, 2]
 
 
+async def test_a_large_event_is_sent_in_parts_and_arrives_whole() -> None:
+    log = Log()
+    async with running(log) as hub, reading(hub) as reader:
+        log.emit(0, size=200_000)
+        log.emit(1)
+        await eventually(lambda: reader.numbers == [0, 1])
+    assert max(len(message.get("body", b"")) for message in reader.messages) == SMALL
+
+
+async def test_a_stream_is_aborted_if_newer_events_displace_the_one_that_it_is_sending() -> None:
+    log = Log()
+    async with running(log, stream_buffer_bytes=400_000) as hub, reading(hub) as slow:
+        slow.stop()
+        displaced = log.emit(0, size=150_000)
+        await eventually(lambda: slow.blocked)
+        log.emit(1, size=150_000)
+        slow.gate.set()
+        await eventually(lambda: slow.returned)
+        assert hub.metrics()["closed"] == {"lagged": 1}
+        assert displaced.id.encode() in slow.body
+        assert not slow.ended
+
+
 async def test_the_memory_is_shared_by_all_tenants_and_stays_within_its_bound() -> None:
     log = Log()
     async with running(log, stream_buffer_bytes=SMALL) as hub, anyio.create_task_group() as tasks:
@@ -282,6 +305,19 @@ async def test_the_hub_ends_within_two_seconds_with_any_readers(stalled: bool) -
         await eventually(lambda: all(reader.returned for reader in readers))
     assert all(reader.ended for reader in readers[1:])
     assert readers[0].ended is not stalled
+
+
+async def test_the_hub_ends_although_its_clock_stands_still() -> None:
+    log, reader = Log(), Reader()
+    async with anyio.create_task_group() as tasks:
+        async with running(log, lambda: 1000.0, timing=Timing(flush=0.05, abort=0.1)) as hub:
+            tasks.start_soon(reader.run, hub)
+            await eventually(lambda: len(reader.messages) == 2)
+            reader.stop()
+            log.emit(0)
+            await eventually(lambda: reader.blocked)
+        await eventually(lambda: reader.returned)
+    assert not reader.ended
 
 
 async def test_a_hub_can_run_again_after_it_ended() -> None:

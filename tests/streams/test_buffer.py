@@ -1,0 +1,45 @@
+"""The memory of streams: what is dropped first, and who is woken."""
+
+from __future__ import annotations
+
+from starlette_webhooks.feed import Entry
+from starlette_webhooks.streams.buffer import Buffer
+from starlette_webhooks.streams.feeds import Feeds
+from starlette_webhooks.streams.frames import Frame
+from starlette_webhooks.streams.views import TenantFeed, View
+from starlette_webhooks.waiting import running_loop
+from tests.streams.feed import ALL, TENANT, Log, make_event
+
+
+def fill(buffer: Buffer, view: View, count: int, *, first: int = 1) -> None:
+    for position in range(first, first + count):
+        buffer.append(view, Frame(Entry(position, make_event(position))))
+
+
+def test_after_thousands_of_frames_were_cleared_the_oldest_of_the_others_are_still_dropped_first() -> None:
+    frame = Frame(Entry(1, make_event(1000))).size
+    buffer = Buffer(1400 * frame)
+    cleared, other, kept = (View(TenantFeed(tenant), ALL) for tenant in ("acme", "globex", "initech"))
+    fill(buffer, cleared, 600, first=1000)
+    fill(buffer, kept, 50, first=1000)
+    buffer.clear(cleared)
+    fill(buffer, cleared, 10, first=2000)
+    fill(buffer, other, 600, first=1000)
+    buffer.clear(other)
+    assert buffer.size == 60 * frame
+    # As many as fit beside 30 of the oldest.
+    fill(buffer, other, 1370, first=3000)
+    assert buffer.size == 1400 * frame
+    assert (len(kept.frames), len(cleared.frames), len(other.frames)) == (20, 10, 1370)
+    assert (kept.base, kept.end) == (30, 50)
+    fill(buffer, other, 1400, first=5000)
+    assert (len(kept.frames), len(cleared.frames), len(other.frames)) == (0, 0, 1400)
+    assert buffer.size == 1400 * frame
+
+
+async def test_each_waiting_stream_is_woken_once_however_many_events_are_published() -> None:
+    feeds = Feeds(Log(), Buffer(1_000_000))
+    view = feeds.view(TENANT, ALL)
+    waiter = running_loop().waiter()
+    view.waiting[waiter] = None
+    assert feeds.publish([Entry(position, make_event(position)) for position in range(1, 4)]) == [waiter]
