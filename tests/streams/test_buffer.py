@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import anyio
+
 from starlette_webhooks.feed import Entry
 from starlette_webhooks.streams.buffer import Buffer
 from starlette_webhooks.streams.feeds import Feeds
 from starlette_webhooks.streams.frames import Frame
 from starlette_webhooks.streams.views import TenantFeed, View
+from starlette_webhooks.streams.wakes import Wakes
 from starlette_webhooks.waiting import running_loop
-from tests.streams.feed import ALL, TENANT, Log, make_event
+from tests.streams.feed import ALL, TENANT, Log, make_event, settle
 
 
 def fill(buffer: Buffer, view: View, count: int, *, first: int = 1) -> None:
@@ -43,3 +46,28 @@ async def test_each_waiting_stream_is_woken_once_however_many_events_are_publish
     waiter = running_loop().waiter()
     view.waiting[waiter] = None
     assert feeds.publish([Entry(position, make_event(position)) for position in range(1, 4)]) == [waiter]
+
+
+class Sleeper:
+    """A waiter that notes whether it was woken."""
+
+    woken = False
+
+    async def wait(self) -> None:
+        raise AssertionError("Nobody waits.")
+
+    def wake(self) -> None:
+        self.woken = True
+
+
+async def test_of_many_streams_the_first_are_woken_at_once_and_the_others_in_later_turns() -> None:
+    wakes = Wakes(running_loop().waiter(), 2)
+    sleepers = [Sleeper() for _ in range(5)]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wakes.run)
+        await settle()
+        wakes.add(sleepers)
+        assert [one.woken for one in sleepers] == [True, True, False, False, False]
+        await settle()
+        assert all(one.woken for one in sleepers)
+        tasks.cancel_scope.cancel()

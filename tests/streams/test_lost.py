@@ -17,7 +17,7 @@ def gaps(reader: Reader) -> list[dict[str, str | None]]:
 
 async def test_stream_whose_last_event_is_lost_gets_a_gap_and_continues() -> None:
     log = Log()
-    async with running(log) as hub, reading(hub) as reader:
+    async with running(log, heartbeat=60) as hub, reading(hub) as reader:
         first = log.emit(0)
         lost = [log.emit(number) for number in (1, 2)]
         await eventually(lambda: reader.numbers == [0, 1, 2])

@@ -189,6 +189,25 @@ class BusyLog(Log):
         return await super().replay(tenant, filter, after)
 
 
+async def test_a_replay_occupies_no_more_memory_than_its_events_need() -> None:
+    log, never = Log(page=20), anyio.Event()
+    first = log.commit(make_event(0))
+    for number in range(1, 20):
+        log.commit(make_event(number))
+
+    async def pause() -> None:
+        # It accepts the start of the response, and no events.
+        if len(reader.messages) >= 2:
+            await never.wait()
+
+    reader = Reader(pause=pause)
+    async with running(log) as hub, anyio.create_task_group() as tasks:
+        tasks.start_soon(reader.run, hub, ALL, first.id)
+        await eventually(lambda: len(reader.messages) == 2 and reader.blocked)
+        assert 0 < hub.metrics()["pageBytes"] < 4 * SMALL
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_tenant_uses_at_most_half_of_the_reads_of_the_log() -> None:
     log = BusyLog()
     events = [log.commit(make_event(number)) for number in range(3)]
