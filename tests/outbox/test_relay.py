@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import psycopg
 import pytest
 from sqlalchemy import AsyncAdaptedQueuePool, Engine, QueuePool, StaticPool, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -24,6 +25,7 @@ from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.outbox.connectors import Busy, Statement, connect
 from starlette_webhooks.outbox.drain import Drain, OtherLog
+from starlette_webhooks.relay.host import HostRelay
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.submissions import Submission
 from starlette_webhooks.testing import EmittedEvents
@@ -236,6 +238,29 @@ async def test_one_process_relays_and_another_takes_over(
         await drain.close()
 
 
+@LOOPS
+async def test_a_process_that_stops_leaves_the_relay_to_another_one_at_once(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    engine = create_engine(postgresql_url.replace("postgresql://", "postgresql+psycopg://"))
+    Outbox(engine, schema=postgresql_schema).metadata.create_all(engine)
+    engine.dispose()
+    drain, other = (Drain(Outbox(postgresql_url, schema=postgresql_schema), lease=60) for _ in range(2))
+
+    async def accept(events: Sequence[Event]) -> None:
+        """A backend that accepts everything."""
+
+    relay = HostRelay(drain, accept, mints_ids=True, on_accepted=lambda ids: None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(relay.run)
+        await eventually(lambda: relay.relaying)
+        assert not await other.lease()
+        tasks.cancel_scope.cancel()
+    assert await other.lease()
+    await other.release()
+    await other.close()
+
+
 async def test_the_outbox_remembers_which_log_its_events_go_to(engine: Engine, tmp_path: Path) -> None:
     def webhooks_with(name: str) -> Webhooks:
         settings = WebhooksSettings(database=str(tmp_path / name), handle_signals=False)
@@ -366,6 +391,20 @@ async def test_of_statements_of_which_one_fails_none_takes_effect(kind: str, tmp
     await (engine.dispose() if "async" in kind else anyio.to_thread.run_sync(engine.dispose))
 
 
+async def test_tables_that_disappear_are_noticed_and_may_come_back(engine: Engine, settings: WebhooksSettings) -> None:
+    outbox = Outbox(engine)
+    webhooks = make(outbox, settings)
+    async with webhooks.lifespan():
+        outbox.metadata.drop_all(engine)
+        await eventually(lambda: outbox.missing)
+        # Found before an INSERT would fail, and the host's transaction with it.
+        with Session(engine) as session, pytest.raises(RuntimeError, match="create_all"):
+            webhooks.emitter("acme").emit("order.created", within=session)
+        outbox.metadata.create_all(engine)
+        await eventually(lambda: not outbox.missing)
+        await logged(webhooks, commit(webhooks, engine))
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_the_relay_occupies_no_slot_of_the_hosts_pool(kind: str, tmp_path: Path) -> None:
     small = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.05}
@@ -385,6 +424,25 @@ async def test_the_relay_occupies_no_slot_of_the_hosts_pool(kind: str, tmp_path:
         pass
     await connector.close()
     await async_engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["url", "sync", "async"])
+async def test_a_connection_that_broke_is_opened_again(kind: str, postgresql_url: str) -> None:
+    source: Any = postgresql_url
+    if kind == "sync":
+        source = create_engine(postgresql_url.replace("postgresql://", "postgresql+psycopg://"))
+    elif kind == "async":
+        source = create_async_engine(postgresql_url.replace("postgresql://", "postgresql+asyncpg://"))
+    connector = connect(source, Outbox(source).place)
+    ((pid,),) = await connector.run(("SELECT pg_backend_pid()", {}))
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    with pytest.raises(BackendUnavailable):
+        await connector.run(("SELECT 1", {}))
+    assert [tuple(row) for row in await connector.run(("SELECT 1", {}))] == [(1,)]
+    await connector.close()
+    if kind != "url":
+        await (source.dispose() if kind == "async" else anyio.to_thread.run_sync(source.dispose))
 
 
 async def test_a_host_on_sqlite_never_meets_a_lock(
