@@ -12,7 +12,8 @@ from typing import Any, is_typeddict
 
 from tests.pages import DOCS
 
-API = [DOCS / "reference" / f"{name}.md" for name in ("api", "client", "receiving", "testing")]
+PAGES = ("api", "emitting", "endpoints", "operating", "client", "receiving", "testing")
+API = [DOCS / "reference" / f"{name}.md" for name in PAGES]
 _ENTRY = re.compile(r"^::: ([\w.]+)$((?:\n +.+)*)", re.MULTILINE)
 # "Arguments as for `emit`", "See `Client.stream`".
 _ELSEWHERE = re.compile(r"\b(See|Like|like|for|of|whose) `|whose arguments it has")
