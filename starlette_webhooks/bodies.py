@@ -97,6 +97,9 @@ def _time(value: Any) -> Any:
         raise PydanticCustomError(_INVALID_TIME, "{reason}", {"reason": str(exc)}) from None
 
 
+# PostgreSQL cannot store NUL in a text. Its error would be answered like an outage, with 503.
+_TEXT = r"^[^\x00]*$"
+Text = Annotated[str, StringConstraints(pattern=_TEXT)]
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,128}$")]
 EventTypeName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 EndpointId = Annotated[str, StringConstraints(pattern=r"^ep_[0-9A-Za-z]{22,40}$")]
@@ -117,9 +120,16 @@ Headers = Annotated[
     ),
 ]
 Metadata = Annotated[
-    dict[str, str],
+    dict[Text, Text],
     BeforeValidator(partial(_few, most=_METADATA_BYTES)),
-    Field(json_schema_extra={"description": f"{_METADATA_BYTES} bytes at most, names included."}),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": _TEXT},
+            "additionalProperties": {"type": "string", "pattern": _TEXT},
+            "description": f"{_METADATA_BYTES} bytes at most, names included.",
+        }
+    ),
 ]
 Secret = Annotated[
     str,
@@ -161,7 +171,7 @@ class EndpointChange(Body):
     """The fields of an endpoint to change. Fields that are left out stay unchanged."""
 
     url: URL = ""
-    description: Annotated[str, StringConstraints(max_length=1024)] = ""
+    description: Annotated[Text, StringConstraints(max_length=1024)] = ""
     event_types: Annotated[list[EventTypeName], Field(max_length=100)] = []
     channels: Annotated[list[Channel], Field(max_length=10)] = []
     disabled: StrictBool = False

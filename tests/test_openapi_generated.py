@@ -41,7 +41,10 @@ def test_generated_calls_are_answered_as_documented(tmp_path: Path, phase: str) 
             "--no-color",
             "--request-timeout=20",
         ]
-        run = subprocess.run([command, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=280)
+        environment = {**os.environ, "SCHEMATHESIS_HOOKS": str(ROOT / "tests" / "schemathesis_hooks.py")}
+        run = subprocess.run(
+            [command, *arguments], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, timeout=280
+        )
     assert run.returncode == 0, run.stdout[-5000:]
     assert " passed" in run.stdout
     assert " failed" not in run.stdout

@@ -703,6 +703,8 @@ def test_a_bad_test_event_is_refused_and_nothing_is_stored(
         ({"disabled": "yes"}, "disabled"),
         ({"metadata": {"a": 1}}, "metadata"),
         ({"metadata": {"a": "x" * 5000}}, "metadata"),
+        ({"metadata": {"a": "x\0"}}, "metadata"),
+        ({"metadata": {"\0": "x"}}, "metadata"),
         ({"headers": {"Webhook-Id": "x"}}, "headers"),
         ({"headers": {"Host": "x"}}, "headers"),
         ({"headers": {"X-A": "x\r\nY: z"}}, "headers"),
@@ -712,6 +714,7 @@ def test_a_bad_test_event_is_refused_and_nothing_is_stored(
         ({"secret": "plain"}, "secret"),
         ({"id": "ep_mine"}, "id"),
         ({"description": "x" * 1025}, "description"),
+        ({"description": "x\0"}, "description"),
     ],
 )
 def test_a_bad_endpoint_is_refused_by_the_name_of_its_field(
