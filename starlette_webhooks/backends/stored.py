@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.base import Backend
 from starlette_webhooks.backends.figures import add_figures, dispatchers_health
 from starlette_webhooks.backends.heartbeat import Heartbeat
@@ -103,6 +102,7 @@ class StoredBackend(StoredOperations, Backend):
         """Open the store, deliver and prune until the block ends. Then commit what waits."""
         # A forked child would inherit what tasks of its parent hold.
         self._turns, self._recovering = Turns(), set()
+        self._start_scans()
         settings = self.settings
         networks = Networks(settings.allow_networks, settings.deny_networks, settings.nat64_networks)
         guard = AddressGuard(networks, ports=settings.ports, allow_http=settings.allow_http, lookups=self._lookups)
@@ -190,9 +190,6 @@ class StoredBackend(StoredOperations, Backend):
 
     async def get_event(self, tenant: str, id: str) -> Event | None:
         return await self._open_store.get_event(tenant, id)
-
-    async def list_attempts(self, tenant: str, query: AttemptQuery) -> Page[Attempt]:
-        return await self._open_store.list_attempts(tenant, query)
 
     # Streaming
 

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 
 import anyio
 
+from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.operations import Operations, RetryProgress
+from starlette_webhooks.budget import Budget, Reservation
 from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event
@@ -41,12 +43,28 @@ __all__ = ["StoredOperations"]
 
 _BATCH = 500
 _PAUSE = 0.1
+# A store has more connections for reading, so that everything else is still read.
+_SCANS = 2
 
 
 class StoredOperations(Operations):
-    """Implements `Operations` over a store, and gives access to its log."""
+    """Implements `Operations` over a store, and gives access to its log.
+
+    Lists that may look at thousands of rows take turns, two at a time, and one of each tenant. The dispatcher and
+    everyone's other calls do not wait for them.
+    """
 
     store: Store
+    _scans: Budget
+
+    def _start_scans(self) -> None:
+        # For each run, because waiting callers belong to an event loop.
+        self._scans = Budget(_SCANS)
+
+    async def _scan(self, tenant: str) -> Reservation:
+        """Wait for a turn, and have it until the reservation is released."""
+        _ = self._open_store
+        return await self._scans.reserve(tenant, 1)
 
     @property
     def committed(self) -> CommittedEvents:
@@ -92,21 +110,27 @@ class StoredOperations(Operations):
 
     async def search_events(self, query: EventSearch) -> Page[EventSummary]:
         """See `Operations.search_events`."""
-        store = self._open_store
-        check_cursor(query.cursor, is_message_id)
-        return await store.search_events(query)
+        with await self._scan(query.tenant):
+            check_cursor(query.cursor, is_message_id)
+            return await self.store.search_events(query)
 
     async def event_deliveries(
         self, tenant: str, id: str, *, limit: int = 50, cursor: str | None = None
     ) -> Page[EventDelivery] | None:
         """See `Operations.event_deliveries`."""
-        store = self._open_store
-        check_cursor(cursor, is_endpoint_id)
-        return await store.event_deliveries(tenant, id, limit=limit, cursor=cursor)
+        with await self._scan(tenant):
+            check_cursor(cursor, is_endpoint_id)
+            return await self.store.event_deliveries(tenant, id, limit=limit, cursor=cursor)
+
+    async def list_attempts(self, tenant: str, query: AttemptQuery) -> Page[Attempt]:
+        """See `Backend.list_attempts`."""
+        with await self._scan(tenant):
+            return await self.store.list_attempts(tenant, query)
 
     async def find_undelivered(self, query: UndeliveredQuery) -> Page[Undelivered]:
         """See `Operations.find_undelivered`."""
-        return await self._open_store.find_undelivered(query)
+        with await self._scan(query.tenant or ""):
+            return await self.store.find_undelivered(query)
 
     async def count_undelivered(
         self, query: UndeliveredQuery, *, most: int = 10_000, within: float | None = None

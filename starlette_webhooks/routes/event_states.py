@@ -25,6 +25,7 @@ from starlette_webhooks.routes.parameters import (
 __all__ = ["list_event_deliveries", "search_events"]
 
 _SEARCHED = 9
+_ROWS_PER_CALL = 100
 
 
 @operation(
@@ -51,7 +52,7 @@ async def search_events(call: Call[None]) -> Response:
         after=call[AFTER],
     )
     # Such a page may look at thousands of events.
-    call.charge(_SEARCHED if query.is_narrow else 0)
+    call.charge((_SEARCHED if query.is_narrow else 0) + call[LIMIT] // _ROWS_PER_CALL)
     page = await call.services.backend.search_events(query)
     events = [event.document() for event in page.items]
     return json_response({"events": events, "nextCursor": page.next_cursor, "done": page.done})
@@ -68,6 +69,7 @@ async def search_events(call: Call[None]) -> Response:
 )
 async def list_event_deliveries(call: Call[None]) -> Response:
     """Return a page of endpoints, newest first, each with the state of its delivery or why there is none."""
+    call.charge(call[LIMIT] // _ROWS_PER_CALL)
     page = await call.services.backend.event_deliveries(
         call.tenant, call[EVENT_ID], limit=call[LIMIT], cursor=call[ENDPOINT_CURSOR]
     )

@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 _FILTERED = 9
-_ATTEMPTS_PER_CALL = 100
+_ROWS_PER_CALL = 100
 ATTEMPT_FILTERS = (STATUS, STATUS_CODE_CLASS, EVENT_TYPES, LIMIT, ATTEMPT_CURSOR, BEFORE, AFTER)
 """The parameters of a list of attempts."""
 
@@ -60,6 +60,7 @@ ATTEMPT_FILTERS = (STATUS, STATUS_CODE_CLASS, EVENT_TYPES, LIMIT, ATTEMPT_CURSOR
 async def list_events(call: Call[None]) -> EventPageResponse:
     """Return a page of events."""
     services = call.services
+    call.charge(call[LIMIT] // _ROWS_PER_CALL)
     query = EventQuery(
         event_types=call[EVENT_TYPES],
         channel=call[CHANNEL],
@@ -121,7 +122,7 @@ def attempt_query(call: Call[None], *, event_id: str | None = None, endpoint_id:
     """Return the query for attempts that a call asks for, by `ATTEMPT_FILTERS`."""
     filtered = call[STATUS_CODE_CLASS] is not None or bool(call[EVENT_TYPES])
     # A page with a filter may look at thousands of attempts.
-    call.charge((_FILTERED if filtered else 0) + call[LIMIT] // _ATTEMPTS_PER_CALL)
+    call.charge((_FILTERED if filtered else 0) + call[LIMIT] // _ROWS_PER_CALL)
     return AttemptQuery(
         event_id=event_id,
         endpoint_id=endpoint_id,
