@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import Scope
 
-from starlette_webhooks.scope import LONGEST_QUERY
+from starlette_webhooks.scope import is_too_long
 
 __all__ = ["redact", "redact_query"]
 
@@ -22,7 +22,7 @@ def redact(inner: Scope, outer: Scope) -> Scope:
 def redact_query(scope: Scope) -> None:
     """Replace secrets in the query string. Servers log it once the response starts."""
     query: bytes = scope.get("query_string", b"")
-    if len(query) > LONGEST_QUERY:
+    if is_too_long(query):
         scope["query_string"] = b"too_long"
     # A name may be percent-encoded, as in `%74oken=`.
     elif b"ticket" in query or b"token" in query or b"%" in query:

@@ -11,6 +11,8 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from starlette.testclient import TestClient
 
 from starlette_webhooks import EventType, Webhooks
+from starlette_webhooks.event_types import EventTypes
+from starlette_webhooks.routes.asyncapi import AsyncAPIDocument
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import EVENT_TYPES, MOUNT, bearer, make_app, make_webhooks
 from tests.settings import make_settings
@@ -34,6 +36,13 @@ def document_of(webhooks: Webhooks, **options: Any) -> dict[str, Any]:
         assert response.status_code == 200, response.text
         document: dict[str, Any] = response.json()
         return document
+
+
+def test_responses_for_different_hosts_share_what_is_large() -> None:
+    document = AsyncAPIDocument(EventTypes(["invoice.paid"]), title="Webhooks")
+    first, second = document.render("https://a.example"), document.render("https://b.example")
+    assert first[0] != second[0]
+    assert first[1] is second[1]
 
 
 def test_the_official_schema_finds_nothing_wrong(webhooks: Webhooks) -> None:

@@ -24,7 +24,7 @@ from starlette_webhooks.authentication import APIKeys, Principal
 from starlette_webhooks.backends.base import PortalAccess
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.portal.pages import Portal, PortalHost, portal_routes
-from starlette_webhooks.portal.session import SESSION_COOKIE, session_cookie
+from starlette_webhooks.portal.session import SESSION_COOKIE, session_cookie, session_token
 from starlette_webhooks.portal.theme import contrast, parse_colour, theme_css
 from starlette_webhooks.routes.limits import OpenedSessions, TenantLimits
 from starlette_webhooks.sessions import Session, SessionRegister
@@ -425,6 +425,25 @@ def test_the_cookie_is_as_narrow_as_the_place_allows() -> None:
     assert secure == f"{SESSION_COOKIE}=t; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure"
     framed = session_cookie("t", path="/api", max_age=60, secure=True, framed=True)
     assert framed == f"{SESSION_COOKIE}=t; Path=/api; Max-Age=60; HttpOnly; SameSite=None; Partitioned; Secure"
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ([f"a=1; {SESSION_COOKIE}=t; b=2"], "t"),
+        ([f"{SESSION_COOKIE}=first;{SESSION_COOKIE}= last "], "last"),
+        (["a=1", f"{SESSION_COOKIE}=t"], "t"),
+        ([f"{SESSION_COOKIE}=t; x{SESSION_COOKIE}=other"], "t"),
+        ([f"x{SESSION_COOKIE}=other"], None),
+        ([f"{SESSION_COOKIE}=; a=1"], None),
+        ([], None),
+    ],
+)
+def test_the_token_is_found_among_other_cookies(headers: list[str], token: str | None) -> None:
+    cookies = [(b"cookie", header.encode()) for header in headers]
+    connection = HTTPConnection({"type": "http", "headers": cookies})
+    assert session_token(connection) == token
+    assert (connection.cookies.get(SESSION_COOKIE) or None) == token
 
 
 async def test_the_token_of_a_link_does_not_reach_the_log(settings: WebhooksSettings) -> None:

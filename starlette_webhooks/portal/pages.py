@@ -23,7 +23,7 @@ from starlette_webhooks.exceptions import BackendError, RequestError
 from starlette_webhooks.portal.assets import Assets, load_assets
 from starlette_webhooks.portal.session import session_cookie
 from starlette_webhooks.redaction import redact_query
-from starlette_webhooks.scope import LONGEST_QUERY, SESSION
+from starlette_webhooks.scope import SESSION, is_too_long
 
 if TYPE_CHECKING:
     from starlette_webhooks.authentication import Principal
@@ -111,7 +111,7 @@ class Portal:
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         else:
-            if len(scope["query_string"]) > LONGEST_QUERY:
+            if is_too_long(scope["query_string"]):
                 redact_query(scope)
             assets = await anyio.to_thread.run_sync(load_assets, self._settings.portal_accent)
             visit = _Visit(Request(scope, receive), root, path, assets, self._settings)

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-__all__ = ["SESSION_COOKIE", "session_cookie"]
+from starlette.requests import HTTPConnection
+
+__all__ = ["SESSION_COOKIE", "session_cookie", "session_token"]
 
 SESSION_COOKIE = "starlette_webhooks_session"
+_NAME = f"{SESSION_COOKIE}="
+
+
+def session_token(connection: HTTPConnection) -> str | None:
+    """Return the token of the session's cookie. Other cookies are not parsed, because anyone can send thousands."""
+    cookies = "; ".join(connection.headers.getlist("cookie"))
+    start = len(cookies)
+    # The last one counts, as in Starlette.
+    while (start := cookies.rfind(_NAME, 0, start)) >= 0:
+        if start == 0 or cookies[start - 1] in "; ":
+            return cookies[start + len(_NAME) :].partition(";")[0].strip() or None
+    return None
 
 
 def session_cookie(token: str, *, path: str, max_age: int, secure: bool, framed: bool) -> str:

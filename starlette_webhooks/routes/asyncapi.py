@@ -6,13 +6,11 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.responses import Response
-
 from starlette_webhooks._version import __version__
 from starlette_webhooks.event_types import EventType, EventTypes
 from starlette_webhooks.openapi import WEBHOOK_HEADERS, payload_schema
-from starlette_webhooks.routes.messages import json_response
 from starlette_webhooks.routes.operations import Call, operation
+from starlette_webhooks.routes.pages import LargeResponse
 
 __all__ = ["AsyncAPIDocument", "get_asyncapi"]
 
@@ -29,17 +27,20 @@ class AsyncAPIDocument:
     def __init__(self, event_types: EventTypes, *, title: str) -> None:
         self._event_types = event_types
         self._title = title
-        self._encoded = b""
+        self._rest = b""
 
-    def render(self, url: str) -> bytes:
-        """Return the document for routes at this URL."""
-        if not self._encoded:
+    def render(self, url: str) -> tuple[bytes, bytes]:
+        """Return the document for routes at this URL, in two parts.
+
+        All responses share the second one, which is large. The caller chooses the URL, by the `Host` header.
+        """
+        if not self._rest:
             document = build_document(self._event_types, title=self._title)
-            self._encoded = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+            self._rest = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode().removeprefix(b"{")
         parts = urlsplit(url)
         server = {"host": parts.netloc, "protocol": parts.scheme, "pathname": parts.path or "/"}
         secured = {**server, "security": [{"$ref": "#/components/securitySchemes/key"}]}
-        return b'{"servers":%b,%b' % (json.dumps({"api": secured}).encode(errors="replace"), self._encoded[1:])
+        return b'{"servers":%b,' % json.dumps({"api": secured}).encode(errors="replace"), self._rest
 
 
 def build_document(event_types: EventTypes, *, title: str) -> dict[str, Any]:
@@ -121,8 +122,9 @@ def _streamed(event_type: EventType) -> dict[str, Any]:
 
 
 @operation("GET", "/asyncapi.json", "The events as AsyncAPI", scope=None, answer="Document")
-async def get_asyncapi(call: Call[None]) -> Response:
+async def get_asyncapi(call: Call[None]) -> LargeResponse:
     """Return the document, with this mount as its server."""
-    request = call.request
+    request, settings = call.request, call.services.settings
     here = request.url.replace(path=request.scope.get("root_path", ""), query="", fragment="")
-    return json_response(call.services.asyncapi(call.services.settings.public_url or str(here)))
+    parts = call.services.asyncapi(settings.public_url or str(here))
+    return LargeResponse(parts, None, timeout=settings.stream_send_timeout)

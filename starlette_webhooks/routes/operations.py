@@ -18,7 +18,7 @@ from starlette_webhooks.routes.messages import read_body
 from starlette_webhooks.routes.pages import bounded
 from starlette_webhooks.routes.parameters import EVENT_TYPES, TICKET, Parameter, read_parameters
 from starlette_webhooks.routes.services import Access, Services, authorize, services_of
-from starlette_webhooks.scope import LONGEST_QUERY, SESSION
+from starlette_webhooks.scope import LONGEST_QUERY, MOST_ESCAPES, MOST_PARAMETERS, SESSION, is_too_long
 from starlette_webhooks.sessions import Session
 
 __all__ = ["Call", "Operation", "Options", "operation", "operation_with_body"]
@@ -117,8 +117,12 @@ class Operation:
             return refusal
 
     async def _serve(self, request: Request) -> ASGIApp:
-        if len(request.scope["query_string"]) > LONGEST_QUERY:
-            raise InvalidRequest(f"The query has more than {LONGEST_QUERY} bytes. Send less.", code="query_too_long")
+        if is_too_long(request.scope["query_string"]):
+            raise InvalidRequest(
+                f"The query has more than {LONGEST_QUERY} bytes, {MOST_PARAMETERS} parameters or {MOST_ESCAPES} "
+                "percent-encoded bytes. Send less.",
+                code="query_too_long",
+            )
         services = services_of(request)
         if self.scope is None or self._has_ticket(request):
             return await self._answer(request, services, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +14,7 @@ from starlette_webhooks.authentication import Authenticate, Principal, call_auth
 from starlette_webhooks.concurrency import Turns
 from starlette_webhooks.exceptions import Forbidden, Unauthorized
 from starlette_webhooks.operational_events import catalog_of
-from starlette_webhooks.portal.session import SESSION_COOKIE
+from starlette_webhooks.portal.session import session_token
 from starlette_webhooks.routes.limits import DailyQuota, OpenedSessions, RequestedDeliveries, TenantLimits
 from starlette_webhooks.routes.messages import encode_json
 from starlette_webhooks.scope import SERVICES, SESSION
@@ -88,7 +88,7 @@ class Services:
     Attributes:
         sessions: Issues portal sessions and resolves tickets.
         document: The OpenAPI document, for routes at this server: a path or a URL.
-        asyncapi: The AsyncAPI document, for routes at this URL.
+        asyncapi: The AsyncAPI document, for routes at this URL, in parts.
         retries: The tenants whose undelivered deliveries are being retried.
         scans: The turns of tenants whose undelivered deliveries are being counted, which may read all of them.
     """
@@ -102,7 +102,7 @@ class Services:
     sessions: SessionRegister = field(repr=False)
     clock: Clock
     document: Callable[[str], bytes] = field(repr=False)
-    asyncapi: Callable[[str], bytes] = field(repr=False)
+    asyncapi: Callable[[str], Sequence[bytes]] = field(repr=False)
     catalog: CatalogRegistration = field(repr=False)
     limits: TenantLimits = field(repr=False)
     test_quota: DailyQuota = field(repr=False)
@@ -132,12 +132,12 @@ class Services:
 
     async def find_session(self, connection: HTTPConnection) -> Session | None:
         """Return the portal session that the cookie of a request names."""
-        token = connection.cookies.get(SESSION_COOKIE)
-        return await self.sessions.read(token) if token else None
+        token = session_token(connection)
+        return None if token is None else await self.sessions.read(token)
 
     def has_expired_session(self, connection: HTTPConnection) -> bool:
         """Return whether a request without a key has the cookie of a portal session that has expired."""
-        token = connection.cookies.get(SESSION_COOKIE)
+        token = session_token(connection)
         return token is not None and not sends_key(connection) and self.sessions.has_expired(token)
 
     def admit(self, tenant: str) -> AbstractContextManager[None]:
@@ -177,7 +177,7 @@ def make_services(
     sessions: SessionRegister,
     clock: Clock,
     document: Callable[[str], bytes],
-    asyncapi: Callable[[str], bytes],
+    asyncapi: Callable[[str], Sequence[bytes]],
 ) -> Services:
     """Return the services with the limits of the settings."""
     return Services(
