@@ -20,13 +20,14 @@ from starlette_webhooks.concurrency import each
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.identifiers import first_id, is_message_id, timestamp_ms
 from starlette_webhooks.pagination import Page, check_cursor
+from starlette_webhooks.stores.limits import PAGE_BYTES
 
 if TYPE_CHECKING:
     from svix.api import ListResponseMessageOut, MessageListOptions
 
     from starlette_webhooks.backends.svix.client import SvixClient
 
-__all__ = ["MAX_PAGE", "MessagePage", "Messages", "id_at", "next_window"]
+__all__ = ["MAX_PAGE", "MessagePage", "Messages", "fitting", "id_at", "next_window"]
 
 MAX_PAGE = 250
 _EPOCH = datetime(2014, 5, 14, tzinfo=UTC)
@@ -35,6 +36,8 @@ _LONG_AGO = timedelta(days=400)
 _WINDOW = timedelta(days=89)
 _AHEAD = timedelta(seconds=30)
 _FEW = 2
+# How many messages of unknown size are read at a time.
+_UNKNOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Messages:
         return self._client.now()
 
     async def find(self, tenant: str, query: EventQuery) -> Page[Event]:
-        """A page, newest first."""
+        """A page, newest first. A page of more than 8 MiB ends early."""
         from svix.api import MessageListOptions
 
         check_cursor(query.cursor, is_message_id)
@@ -66,7 +69,7 @@ class Messages:
             # Without a bound, the server reads only 90 days. With a rare type, it reads all of them.
             after = before - _LONG_AGO if query.event_types or query.channel else _EPOCH
         options = MessageListOptions(
-            limit=min(query.limit, MAX_PAGE),
+            limit=min(query.limit, _UNKNOWN),
             iterator=query.cursor,
             channel=query.channel,
             before=before,
@@ -74,12 +77,19 @@ class Messages:
             event_types=list(query.event_types) or None,
             with_content=True,
         )
-        try:
-            out, events = await self._list(tenant, options)
-        except Missing:
-            return Page([], None, True)
-        done = out.done or not events
-        return Page(events, None if done else events[-1].id, done)
+        events: list[Event] = []
+        while True:
+            try:
+                out, found = await self._list(tenant, options)
+            except Missing:
+                return Page([], None, True)
+            events += found
+            if out.done or not found:
+                return Page(events, None, True)
+            left = min(query.limit - len(events), fitting(events, PAGE_BYTES) - len(events))
+            if left <= 0:
+                return Page(events, events[-1].id, False)
+            options = replace(options, limit=left, iterator=events[-1].id)
 
     async def _list(self, tenant: str, options: MessageListOptions) -> tuple[ListResponseMessageOut, list[Event]]:
         listing = self._client.sdk.message.list
@@ -154,6 +164,11 @@ class Messages:
                 return page.events[0].id
             cursor = next_window(cursor, self.now())
         return None
+
+
+def fitting(events: Sequence[Event], size: int) -> int:
+    """Return how many messages have this size in all, if they are like these."""
+    return min(max(size * len(events) // sum(len(event.payload) for event in events), 1), MAX_PAGE)
 
 
 def next_window(cursor: str, now: float) -> str | None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from starlette_webhooks.backends.svix.messages import id_at, next_window
+from starlette_webhooks.backends.svix.messages import fitting, id_at, next_window
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable
-from starlette_webhooks.feed import Entry, Gap, Replay, StreamFilter
+from starlette_webhooks.feed import REPLAY_BYTES, Entry, Gap, Replay, StreamFilter
 from starlette_webhooks.identifiers import is_message_id, timestamp_ms
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["SvixReplay", "open_replay"]
 
 _BEGIN_WITHIN = 8.0
+# How many messages the first page has. The sizes of a page decide how many the next one has.
+_FIRST_PAGE = 25
 
 
 class SvixReplay(Replay):
@@ -65,15 +67,19 @@ class SvixReplay(Replay):
         if self._start is None:
             return
         cursor: str | None = self._start
+        limit = _FIRST_PAGE
         while cursor is not None:
-            page = await self._messages.upwards(self._tail.tenant, cursor, content=True)
-            wanted = self._choose(page.events)
+            page = await self._messages.upwards(self._tail.tenant, cursor, content=True, limit=limit)
             cursor = next_window(cursor, self._messages.now()) if page.done else page.events[-1].id
-            if wanted:
-                yield wanted
-        late = await self._published_but_not_read()
-        if late:
-            yield late
+            limit = fitting(page.events, REPLAY_BYTES) if page.events else limit
+            # While the caller sends the page, this must not keep it in memory.
+            wanted = [self._choose(page.events)]
+            del page
+            if wanted[0]:
+                yield wanted.pop()
+        late = [await self._published_but_not_read()]
+        if late[0]:
+            yield late.pop()
 
     def _choose(self, events: Sequence[Event]) -> list[Event]:
         wanted = []

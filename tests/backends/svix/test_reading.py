@@ -9,12 +9,13 @@ import anyio
 import pytest
 
 from starlette_webhooks.attempts import AttemptQuery
+from starlette_webhooks.backends.svix.applications import application_uid
 from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
-from tests.backends.svix.fake_store import ksuid
+from tests.backends.svix.fake_store import Message, ksuid
 from tests.backends.svix.support import canonical, make, numbers, running
 from tests.eventually import eventually
 
@@ -41,6 +42,26 @@ async def test_events_are_listed_in_pages_newest_first(svix_settings: WebhooksSe
         assert sorted(seen) == list(range(7))
         ids = [event.id for event in (await backend.list_events(tenant, EventQuery())).items]
         assert ids == sorted(ids, reverse=True)
+
+
+async def test_a_long_page_is_read_in_parts_and_ends_early_if_its_events_are_large(
+    fake: FakeSvix, svix_settings: WebhooksSettings, tenant: str
+) -> None:
+    async with running(svix_settings) as backend:
+        await backend.send([make(tenant)])
+        application = fake.application(application_uid(tenant))
+        now = time.time()
+        for number in range(60):
+            application.add(Message(ksuid("msg_", now - number), "invoice.paid", {"type": "invoice.paid", "data": {}}))
+        page = await backend.list_events(tenant, EventQuery(limit=250))
+        assert (len(page.items), page.done) == (61, True)
+        assert len({event.id for event in page.items}) == 61
+        page = await backend.list_events(tenant, EventQuery(limit=55))
+        assert (len(page.items), page.done, page.next_cursor) == (55, False, page.items[-1].id)
+        for message in application.messages:
+            message.payload["data"] = {"filling": "x" * 200_000}
+        page = await backend.list_events(tenant, EventQuery(limit=250))
+        assert (len(page.items), page.done, page.next_cursor) == (50, False, page.items[-1].id)
 
 
 async def test_events_are_filtered_by_type_channel_and_time(svix_settings: WebhooksSettings, tenant: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import time
@@ -43,6 +44,7 @@ class StoreSource:
         self.time = START
         self.pages = 0
         self.lag = 0.0
+        self.payload = b"{}"
         self._events: dict[str, Event] = {}
 
     def now(self) -> float:
@@ -52,13 +54,13 @@ class StoreSource:
     def event(self, message: Message) -> Event:
         if message.id not in self._events:
             moment = datetime.fromtimestamp(seconds_of(message.id), UTC)
-            self._events[message.id] = Event(message.id, "a", message.event_type, b"{}", moment, "")
+            self._events[message.id] = Event(message.id, "a", message.event_type, self.payload, moment, "")
         return self._events[message.id]
 
-    async def upwards(self, tenant: str, after: str, *, content: bool) -> MessagePage:
+    async def upwards(self, tenant: str, after: str, *, content: bool, limit: int = MAX_PAGE) -> MessagePage:
         self.pages += 1
         now = self.time - self.lag
-        page, _, _, done = list_messages(self.application, now=now, limit=MAX_PAGE, iterator=f"-{after}")
+        page, _, _, done = list_messages(self.application, now=now, limit=limit, iterator=f"-{after}")
         return MessagePage([self.event(message) for message in reversed(page)], done or not page)
 
     async def fill(self, tenant: str, after: str, events: Sequence[Event]) -> Sequence[Event]:
@@ -266,6 +268,22 @@ async def test_a_lagging_reader_continues_from_its_position() -> None:
         replay = await open_replay(cast(Messages, source), tail, ALL, position, high=400, overlap=15.0)
         replayed = [event.id async for page in replay.pages() for event in page]
         assert sorted(replayed) == sorted(entry.event.id for entry in ear.entries if entry.position > position)
+
+
+async def test_a_replay_has_few_large_messages_in_memory_at_a_time() -> None:
+    source = StoreSource(Application("app", "a", "a", START))
+    source.payload = b"x" * 100_000
+    for number in range(40):
+        source.application.add(Message(ksuid("msg_", START + number), "invoice.paid", {}, visible_at=START))
+    source.time = START + 60
+    tail = source.tail(Ear())
+    await tail.sweep()
+    replay = await open_replay(cast(Messages, source), tail, ALL, "msg_" + "0" * 27, high=0, overlap=15.0)
+    sizes = []
+    async for page in replay.pages():
+        sizes.append(len(page))
+        assert [one is page for one in gc.get_referrers(page[0]) if isinstance(one, list)] == [True]
+    assert sizes == [25, *[2] * 7, 1]
 
 
 async def test_messages_of_other_processes_are_streamed_and_late_ones_too(
