@@ -45,16 +45,15 @@ class Reservation:
         if self._scope is not None and self._used_at < since:
             self._scope.cancel()
 
-    def shrink(self, size: int) -> None:
-        """Release the bytes that are not needed, once the actual size is known."""
-        if size < self.size:
-            self._budget._give_back(self.tenant, self.size - size)
-            self.size = size
+    def resize(self, size: int) -> None:
+        """Release the bytes that are not needed, once the actual size is known. If it is larger, others wait longer."""
+        self._budget._give_back(self.tenant, self.size - size)
+        self.size = size
 
     def release(self) -> None:
         """Release everything. May be called again."""
         self._budget._may_end.pop(self, None)
-        self.shrink(0)
+        self.resize(0)
 
     def __enter__(self) -> Reservation:
         return self
@@ -78,7 +77,7 @@ class _Request:
 class Budget:
     """Bytes for pages of events in memory, which tenants share fairly.
 
-    Reserve the maximum size of a page before you read it, shrink the reservation to the actual size, and release it
+    Reserve the maximum size of a page before you read it, resize the reservation to the actual size, and release it
     once the client has the page. A request for more than the whole budget waits until nothing else is reserved.
 
     Args:

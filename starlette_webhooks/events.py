@@ -55,13 +55,13 @@ class Event:
 
     def encode(self) -> bytes:
         """Encode the event for `GET /events` and streams: `{"id","eventType","payload","timestamp"}`."""
-        return b'{"id":"%b","eventType":"%b","payload":%b,"timestamp":"%b"%b}' % (
-            self.id.encode(),
-            self.type.encode(),
-            self.payload,
-            format_time(self.timestamp).encode(),
-            b',"test":true' if self.test else b"",
-        )
+        return b"".join(self.encode_parts())
+
+    def encode_parts(self) -> tuple[bytes, bytes, bytes]:
+        """Return the parts of `encode`. The second one is the payload, which can be large, and is not copied."""
+        head = b'{"id":"%b","eventType":"%b","payload":' % (self.id.encode(), self.type.encode())
+        time, test = format_time(self.timestamp).encode(), b',"test":true' if self.test else b""
+        return head, self.payload, b',"timestamp":"%b"%b}' % (time, test)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

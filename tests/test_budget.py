@@ -53,9 +53,10 @@ async def test_what_is_reserved_is_held_until_it_is_released() -> None:
     budget = Budget(100)
     with await budget.reserve("acme", 40) as reservation:
         assert budget.held == 40
-        reservation.shrink(10)
-        reservation.shrink(30)
+        reservation.resize(10)
         assert budget.held == 10
+        reservation.resize(130)
+        assert budget.held == 130, "it is in memory, whatever was expected"
     reservation.release()
     assert budget.held == 0
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["EventPageResponse", "LargeResponse", "bounded", "read_event", "read_page", "reserve"]
 
 _WAIT = 10.0
-# A page is in memory twice: as it was read, and as it is sent.
+# While a page is read, it may be in memory twice: as the driver of the database received it, and as it is sent.
 _COPIES = 2
 _CHUNK = 65_536
 # A chunk is in memory again while it is sent: as it was cut off, and in the buffers of the server.
@@ -61,7 +61,7 @@ class LargeResponse:
         self._status = status
         self._headers = headers
         if reservation is not None:
-            reservation.shrink(self._size + _BEING_SENT)
+            reservation.resize(self._size + _BEING_SENT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
@@ -108,7 +108,8 @@ def _separated(events: Sequence[Event]) -> Iterator[bytes]:
     for number, event in enumerate(events):
         if number:
             yield b","
-        yield event.encode()
+        # A large payload is not copied.
+        yield from event.encode_parts() if len(event.payload) > _CHUNK else (event.encode(),)
 
 
 def _chunks(parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -175,7 +176,7 @@ async def read_event(
     """
     reservation = await reserve(budget, tenant, most * _COPIES)
     try:
-        return LargeResponse([(await read()).encode()], reservation, timeout=timeout)
+        return LargeResponse((await read()).encode_parts(), reservation, timeout=timeout)
     except BaseException:
         reservation.release()
         raise

@@ -49,11 +49,11 @@ def response_start() -> dict[str, object]:
 
 def encode_frame(event: Event) -> bytes:
     """Encode an event as a server-sent event: its id, and its JSON in one line (HTML, section 9.2)."""
-    data = event.encode()
-    if b"\n" in data or b"\r" in data:
+    head, payload, tail = event.encode_parts()
+    if b"\n" in payload or b"\r" in payload:
         # JSON allows raw line ends only between tokens, where a space means the same.
-        data = data.replace(b"\n", b" ").replace(b"\r", b" ")
-    return b"id: %b\ndata: %b\n\n" % (event.id.encode(), data)
+        payload = payload.replace(b"\n", b" ").replace(b"\r", b" ")
+    return b"".join((b"id: ", event.id.encode(), b"\ndata: ", head, payload, tail, b"\n\n"))
 
 
 class Frame:

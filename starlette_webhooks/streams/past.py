@@ -176,7 +176,7 @@ class LoggedPast(Past):
             if size >= least:
                 break
         self.ahead = frames
-        self._reservation.shrink(size + _BEING_SENT if size else 0)
+        self._reservation.resize(size + _BEING_SENT if size else 0)
         return size
 
     def _release(self) -> None:
