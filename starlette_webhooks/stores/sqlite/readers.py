@@ -15,6 +15,8 @@ __all__ = ["Readers"]
 T = TypeVar("T")
 
 _READERS = 4
+# The cache of each. A larger one makes no difference, since the system caches the file too.
+_CACHE_KIB = 4096
 
 
 class Readers:
@@ -55,6 +57,7 @@ class Readers:
         connection = self._connect()
         try:
             connection.execute("PRAGMA query_only = 1")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         except BaseException:
             connection.close()
             raise
