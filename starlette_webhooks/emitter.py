@@ -368,7 +368,7 @@ def resolve_user(connection: HTTPConnection) -> str | None:
 
 
 class WebhooksState(State):
-    """`request.state` of a host with `WebhooksMiddleware`. Subclass it to add the host's own names."""
+    """`request.state` with the emitter as `webhooks`. Subclass it to add the host's own names."""
 
     webhooks: Emitter
 
