@@ -145,7 +145,7 @@ def delete_endpoint(connection: sqlite3.Connection, tenant: str, identifier: str
     return no
 
 
-def delete_leftovers(connection: sqlite3.Connection, no: int, batch: int = 500) -> bool:
+def delete_leftovers(connection: sqlite3.Connection, no: int, batch: int = 100) -> bool:
     """Remove a batch of a deleted endpoint's deliveries and attempts. Returns False if there are none left."""
     deliveries = connection.execute(_QUERIES["delete_deliveries"], (no, batch)).rowcount
     attempts = connection.execute(_QUERIES["delete_attempts"], (no, batch)).rowcount

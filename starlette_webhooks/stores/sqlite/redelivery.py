@@ -66,7 +66,7 @@ def recover(
     window: RecoverWindow,
     cursor: RecoverCursor | None,
     now: int,
-    batch: int = 500,
+    batch: int = 100,
 ) -> Recovered | None:
     """Queue a batch of failed deliveries. See `Redelivery.recover`."""
     endpoint = _endpoint(connection, tenant, endpoint_id)

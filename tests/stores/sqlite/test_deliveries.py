@@ -143,6 +143,23 @@ def test_an_outcome_for_a_deleted_endpoint_is_dropped(db: sqlite3.Connection) ->
     assert rows(db, "SELECT * FROM endpoint_hour") == []
 
 
+def test_recovery_and_removal_take_small_steps(db: sqlite3.Connection) -> None:
+    # The next event of any tenant waits for a step.
+    first = add_endpoint(db, "https://example.com/1")
+    for _ in range(150):
+        emit(db)
+    second = add_endpoint(db, "https://example.com/2")
+    window = RecoverWindow(datetime.fromtimestamp(NOW / 1000 - 3600, UTC), None, missing=True)
+    recovered = recover(db, "acme", second.id, window, RecoverCursor("missing", ""), NOW + MINUTE)
+    assert recovered is not None
+    assert (recovered.count, recovered.cursor is None) == (100, False)
+    endpoints.delete_endpoint(db, "acme", first.id)
+    left = []
+    while endpoints.delete_leftovers(db, 1):
+        left += rows(db, "SELECT count(*) FROM delivery WHERE endpoint = 1")
+    assert left == [(50,), (0,)]
+
+
 def test_orphans_are_found_by_their_attempts_too(db: sqlite3.Connection) -> None:
     add_endpoint(db, "https://example.com/1")
     add_endpoint(db, "https://example.com/2")
