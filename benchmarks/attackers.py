@@ -109,6 +109,31 @@ async def _attempts(client: httpx.AsyncClient, n: int) -> httpx.Response:
     return await client.get(f"{MOUNT}/endpoints/{endpoint}/attempts", params={"status_code_class": 3})
 
 
+async def _states(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    return await client.get(f"{MOUNT}/events/search", params={"state": "exhausted", "limit": 250})
+
+
+async def _query(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    return await client.get(f"{MOUNT}/events?{'a&' * 8000}", headers={"Authorization": ""})
+
+
+async def _cookies(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    return await client.get(f"{MOUNT}/events", headers={"Authorization": "", "Cookie": "a=1; " * 6000})
+
+
+async def _lists(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    return await client.get(f"{MOUNT}/events", params={"limit": 250})
+
+
+async def _deleted(client: httpx.AsyncClient, n: int) -> httpx.Response:
+    made = await client.post(f"{MOUNT}/endpoints", json={"url": "http://127.0.0.1:9/", "eventTypes": ["thing.kind_1"]})
+    if made.status_code != 201:
+        return made
+    path = f"{MOUNT}/endpoints/{made.json()['id']}"
+    await client.post(f"{path}/recover", json={"since": _PAST, "missing": True})
+    return await client.delete(path)
+
+
 async def _reconnect(client: httpx.AsyncClient, n: int) -> httpx.Response:
     headers = {"Last-Event-ID": "msg_" + "0" * 27} if n % 2 else {}
     async with client.stream("GET", f"{MOUNT}/events/stream", headers=headers) as response:
@@ -150,6 +175,11 @@ CALLS: dict[str, tuple[int, Call]] = {
     "wrong": (16, _wrong),
     "search": (16, _search),
     "attempts": (16, _attempts),
+    "states": (16, _states),
+    "query": (16, _query),
+    "cookies": (16, _cookies),
+    "lists": (16, _lists),
+    "deleted": (16, _deleted),
     "reconnect": (50, _reconnect),
     "amplify": (16, _amplify),
 }

@@ -40,11 +40,16 @@ _ATTACKS = {
     "wrong": "16 callers, bodies of 6,000 unknown fields",
     "search": "16 callers, events of 20 types and a channel that has none",
     "attempts": "16 callers, attempts of a status that none has",
+    "states": "16 callers, searches for a state that no event has",
+    "lists": "16 callers, lists of 250 events",
+    "deleted": "16 callers, endpoints that recover all events and are deleted",
+    "query": "16 callers without a key, 8,000 parameters",
+    "cookies": "16 callers without a key, 6,000 cookies",
     "reconnect": "50 callers, streams from the start, closed at once",
 }
 # What the attacker's tenant has before: 30 events of 1 MB, or 20,000 events.
 _LARGE = {"pages", "replays", "reconnect"}
-_MANY = {"recover", "search"}
+_MANY = {"recover", "search", "states", "lists", "deleted"}
 _COLUMNS = {
     "ping_p50": "ping p50 ms",
     "ping_p99": "ping p99 ms",
@@ -68,6 +73,11 @@ _GOALS = (
     ("replays", "rss_mb", 100),
     ("recover", "emit_p50", 10),
     ("patch", "emit_p95", 15),
+    ("states", "emit_p50", 10),
+    ("deleted", "emit_p50", 10),
+    ("query", "lag_p99", 20),
+    ("cookies", "lag_p99", 20),
+    ("reconnect", "lag_p99", 20),
     ("unknown", "ping_p50", 5),
     ("document", "ping_p50", 5),
     ("silent", "threads", 80),
@@ -80,7 +90,7 @@ def run(scale: Scale) -> Report:
     seconds = scale.pick(4.0, 1.0)
     names = ["", *_ATTACKS] if not scale.short else ["", "unique", "pages"]
     contenders = {_ATTACKS.get(name, "at rest"): partial(_under, name, seconds, scale) for name in names}
-    # All attacks take two minutes.
+    # All attacks take three minutes.
     figures = interleave(contenders, scale.pick(max(scale.repeats // 5, 1), 1))
     report.table("Another tenant's emit and a bare route, one call after the other", figures, _COLUMNS)
     for name, figure, limit in _GOALS:
