@@ -128,6 +128,10 @@ async def test_a_backup_replaces_no_file_and_a_restore_accepts_only_a_backup(
     status, said = command("backup", str(tmp_path / "missing" / "copy.db"))
     assert (status, "cannot be made" in said["detail"]) == (1, True)
     assert content(file) == before
+    file.write_bytes(content(damaged))
+    status, said = command("backup", str(tmp_path / "copy.db"))
+    assert (status, "damaged" in said["detail"]) == (1, True)
+    assert files_beside(tmp_path / "copy.db") == []
 
 
 def test_postgresql_is_backed_up_by_its_own_tools(

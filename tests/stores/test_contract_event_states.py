@@ -136,6 +136,16 @@ async def test_a_page_of_a_search_ends_early_with_a_cursor(make_store: MakeStore
         assert await ids(store, text="wanted", looked_at=3) == [wanted.id]
 
 
+async def test_a_page_of_a_search_has_as_many_events_as_were_asked_for(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        sent = [await emit(store) for _ in range(5)]
+        first = await store.search_events(EventSearch(tenant="acme", limit=3), looked_at=5000)
+        assert [one.id for one in first.items] == [one.id for one in reversed(sent[2:])]
+        rest = EventSearch(tenant="acme", limit=3, cursor=first.next_cursor)
+        last = await store.search_events(rest, looked_at=5000)
+        assert ([one.id for one in last.items], last.done) == ([sent[1].id, sent[0].id], True)
+
+
 async def test_a_summary_has_the_start_of_the_data(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         await emit(store, data={"amount": 9900})
@@ -177,6 +187,10 @@ async def test_each_endpoint_shows_its_delivery_or_why_there_is_none(make_store:
         await record(store, leased, 503, next_due=store.now() + MINUTE)
         (failing,) = [one for one in await deliveries(store, sent.id) if one.state == "failing"]
         assert (failing.attempts, failing.status_code, failing.next_attempt_at) == (1, 503, moment(store, MINUTE))
+        clock.advance(ms=MINUTE)
+        await attempt(store, 500, next_due=store.now() + MINUTE)
+        (failing,) = [one for one in await deliveries(store, sent.id) if one.state == "failing"]
+        assert (failing.attempts, failing.status_code) == (2, 500)
         await store.update_endpoint("acme", receives.id, EndpointChanges(disabled=True))
         (held,) = [one for one in await deliveries(store, sent.id) if one.state == "failing"]
         assert (held.endpoint_disabled, held.next_attempt_at) == (True, None)

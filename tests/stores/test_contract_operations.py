@@ -11,7 +11,7 @@ from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.operations import EndpointQuery, RecentEvents, TenantQuery, TenantStatus
 from starlette_webhooks.stores.base import Store
-from starlette_webhooks.stores.processes import PREFIX, report
+from starlette_webhooks.stores.processes import PREFIX
 from starlette_webhooks.undelivered import Undelivered, UndeliveredQuery
 from tests.clock import Clock
 from tests.stores import contract
@@ -372,6 +372,28 @@ async def test_the_figures_count_by_state_over_all_tenants(make_store: MakeStore
         assert (await store.overview()).late == 3.0
 
 
+async def test_what_arrived_since_or_belongs_to_a_test_is_not_counted_as_exhausted(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    async with running(make_store) as store:
+        first, second = await add(store), await add(store)
+        sent = await emit(store)
+        failed, arrived = sorted((await claim(store)).deliveries, key=lambda one: one.endpoint_id != first.id)
+        await record(store, failed, 404)
+        await record(store, arrived, 200)
+        # The successes of other events, and at other endpoints, do not count.
+        await emit(store)
+        for delivery in (await claim(store)).deliveries:
+            await record(store, delivery, 200)
+        await store.insert_for(event(test=True, milliseconds=store.now()), "acme", second.id)
+        await attempt(store, 404)
+        assert (await store.overview()).exhausted == 1
+        await store.resend("acme", sent.id, first.id)
+        assert (await store.overview()).exhausted == 0, "it waits again"
+        await attempt(store, 200)
+        assert (await store.overview()).exhausted == 0
+
+
 async def test_what_a_pace_holds_back_is_not_late_while_somebody_delivers(make_store: MakeStore, clock: Clock) -> None:
     async with running(make_store) as store:
         await add(store, rate_limit=1)
@@ -403,11 +425,16 @@ async def test_processes_that_deliver_are_counted_while_their_reports_are_new(
 ) -> None:
     async with running(make_store) as store:
         for name in ("one", "two"):
-            await store.write_meta(f"{PREFIX}{name}", report(store.now()))
+            await store.report_process(f"{PREFIX}{name}")
         assert (await store.overview()).dispatchers == 2
         clock.advance(ms=2 * MINUTE)
-        await store.write_meta(f"{PREFIX}two", report(store.now()))
+        await store.report_process(f"{PREFIX}two")
         assert (await store.overview()).dispatchers == 1
+        assert len(await store.find_meta([f"{PREFIX}one", f"{PREFIX}two"])) == 2
+        # Killed processes do not remain for ever.
+        clock.advance(ms=10 * MINUTE)
+        await store.report_process(f"{PREFIX}two")
+        assert list(await store.find_meta([f"{PREFIX}one", f"{PREFIX}two"])) == [f"{PREFIX}two"]
 
 
 # Tenants

@@ -326,6 +326,31 @@ async def test_the_hub_ends_within_two_seconds_with_any_readers(stalled: bool) -
     assert readers[0].ended is not stalled
 
 
+async def test_a_slow_reader_has_some_time_for_what_was_published_before_its_stream_is_aborted() -> None:
+    now, looks = 1000.0, 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return now
+
+    log, reader = Log(), Reader()
+    async with running(log, clock) as hub, anyio.create_task_group() as tasks:
+        tasks.start_soon(reader.run, hub)
+        await eventually(lambda: len(reader.messages) == 2)
+        reader.stop()
+        log.emit(0)
+        await eventually(lambda: reader.blocked)
+        hub.drain()
+        # Each stream is looked at within a second.
+        now += 1.4
+        seen = looks
+        await eventually(lambda: looks >= seen + 4)
+        reader.gate.set()
+        await eventually(lambda: reader.returned)
+    assert (reader.numbers, reader.ended) == ([0], True)
+
+
 async def test_the_hub_ends_although_its_clock_stands_still() -> None:
     log, reader = Log(), Reader()
     async with anyio.create_task_group() as tasks:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.sqlite.database import Database
-from starlette_webhooks.stores.sqlite.lineage import read_file, read_wal
+from starlette_webhooks.stores.sqlite.lineage import begin_counting, read_file, read_wal
 from tests.eventually import eventually
 
 PAGES = 1000
@@ -99,6 +100,28 @@ async def test_backup_that_the_wal_continues_is_accepted_and_complete(
     shutil.copyfile(backup, left)
     async with (database := Database(str(left))).lifespan():
         assert await database.read(names) == everything
+
+
+@pytest.mark.parametrize("bits", [0, 1, 7, 15, 23, 31, 47, 55])
+def test_the_last_commit_in_a_wal_is_found_whatever_its_number(bits: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE one (id INTEGER PRIMARY KEY AUTOINCREMENT)")
+        database, _ = begin_counting(connection)
+        for number in (2**bits - 1, 2**bits):
+            connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (number, database))
+            held = read_wal(str(path))
+            assert held is not None
+            assert held[1] == (database, number)
+        # Without the mark of its commit, the last page is from a transaction that was not finished.
+        wal = bytearray(Path(f"{path}-wal").read_bytes())
+        size = int.from_bytes(wal[8:12]) + 24
+        wal[-size + 4 : -size + 8] = bytes(4)
+        Path(f"{tmp_path / 'b.db'}-wal").write_bytes(wal)
+        held = read_wal(str(tmp_path / "b.db"))
+        assert held is not None
+        assert held[1] == (database, 2**bits - 1)
 
 
 async def test_what_a_killed_process_left_is_opened_wherever_it_was(tmp_path: Path) -> None:

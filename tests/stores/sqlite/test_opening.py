@@ -14,6 +14,7 @@ import pytest
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.stores.sqlite.database import Database
+from starlette_webhooks.stores.sqlite.exclusive import opened_alone
 from starlette_webhooks.stores.sqlite.opening import APPLICATION_ID
 from tests.servers import ROOT
 
@@ -188,6 +189,8 @@ async def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     content[4096:8192] = b"\xff" * 4096
     path.write_bytes(content)
     assert "Restore a backup." in await refusal(path)
+    with pytest.raises(BackendUnavailable, match="damaged"), opened_alone(str(path)):
+        raise AssertionError("it was opened")
 
 
 async def test_a_large_file_is_checked_as_far_as_the_time_allows(tmp_path: Path) -> None:
