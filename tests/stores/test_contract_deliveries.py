@@ -672,8 +672,11 @@ async def test_the_headers_of_an_attempt_are_kept(make_store: MakeStore, status:
         await add(store)
         for headers in ('{"request":[],"response":[["x-é","1"]]}', ""):
             await emit(store)
-            await attempt(store, status, headers=headers)
+            await attempt(store, status, headers=headers, response="said")
             assert (await attempts(store))[0].headers == headers
+            # The last one of a page.
+            page = await store.list_attempts("acme", AttemptQuery(limit=1))
+            assert [(one.headers, one.response) for one in page.items] == [(headers, "said")]
 
 
 async def test_attempts_with_and_without_headers_are_recorded_together(make_store: MakeStore) -> None:
@@ -1084,6 +1087,8 @@ async def test_statistics_are_counted_by_the_hour(make_store: MakeStore, clock: 
             clock.advance(ms=minutes * MINUTE)
             await emit(store)
             await attempt(store, status)
+            # This also counts hours that are long over.
+            await store.prune(moment(store, -DAY))
         await emit(store)
         since = moment(store, start - store.now() + 5)
         stats = await store.endpoint_stats("acme", endpoint.id, since, since + timedelta(hours=2))

@@ -63,6 +63,7 @@ async def fail(store: Store, clock: Clock, times: int = 1, **values: Any) -> Lea
 
 async def test_changes_of_endpoints_are_reported(make_operated: MakeStore) -> None:
     async with running(make_operated) as store:
+        await add(store, OPERATOR)
         endpoint = await add(store)
         await store.update_endpoint("acme", endpoint.id, EndpointChanges(description="ours"))
         await store.update_endpoint("acme", endpoint.id, EndpointChanges(url=URL + "/2", disabled=True))

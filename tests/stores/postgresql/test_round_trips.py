@@ -44,3 +44,15 @@ async def test_a_claim_is_one_call_unless_something_delays_an_endpoint(
             assert await claimed(free[0]) == ({free[0]: 1}, 1)
             assert await claimed(free[1], limited, failing) == ({free[1]: 1, limited: 1, failing: 1}, 2)
             assert await claimed(*free) == ({}, 1)
+
+
+async def test_a_scan_looks_at_as_many_endpoints_as_were_asked_for(postgresql_url: str, postgresql_schema: str) -> None:
+    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)
+    async with store.lifespan():
+        for number in range(5):
+            await add(store, f"t{number}")
+            await emit(store, f"t{number}")
+        for asked, found in ((3, 3), (9, 6)):
+            statement = f"SELECT number FROM {postgresql_schema}.due_6(0, {asked}, %s)"
+            # The last row, without an endpoint, says that there are no more.
+            assert len(await store.database.call(statement, (store.now(),))) == found

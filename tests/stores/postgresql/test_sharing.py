@@ -14,7 +14,7 @@ from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from tests.clock import Clock
 from tests.eventually import eventually
 from tests.forking import in_child
-from tests.stores.contract import DAY, MINUTE, add, attempts, claim, emit, event, ids, record
+from tests.stores.contract import DAY, MINUTE, Listening, add, attempts, claim, emit, event, ids, record
 
 
 class Ears:
@@ -154,3 +154,16 @@ async def test_of_two_processes_that_decide_to_warn_a_customer_one_does(
         assert len(await attempts(store)) == 2
         events = (await store.list_events("acme", EventQuery())).items
     assert [one.type for one in events] == ["invoice.paid"]
+
+
+async def test_the_dispatcher_is_woken_for_what_is_reported_to_the_operator(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)
+    store.operator = "operations"
+    async with store.lifespan():
+        listening = Listening()
+        store.on_deliveries(listening)
+        before = listening.unknown
+        await add(store)
+        assert listening.unknown > before
