@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -128,7 +129,7 @@ async def test_a_backup_replaces_no_file_and_a_restore_accepts_only_a_backup(
     status, said = command("backup", str(tmp_path / "missing" / "copy.db"))
     assert (status, "cannot be made" in said["detail"]) == (1, True)
     assert content(file) == before
-    file.write_bytes(content(damaged))
+    shutil.copyfile(damaged, file)
     status, said = command("backup", str(tmp_path / "copy.db"))
     assert (status, "damaged" in said["detail"]) == (1, True)
     assert files_beside(tmp_path / "copy.db") == []

@@ -498,6 +498,22 @@ async def test_a_delivery_that_is_set_aside_is_attempted_only_if_somebody_resend
         assert len((await claim(store, number)).deliveries) == 1
 
 
+async def test_setting_a_delivery_aside_leaves_those_of_other_events_and_endpoints(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    async with running(make_store) as store:
+        for _ in range(2):
+            await add(store)
+            await emit(store)
+        await emit(store)
+        aside, *others = (await claim(store)).deliveries
+        await store.set_aside(aside)
+        clock.advance(ms=LEASE)
+        again = (await claim(store)).deliveries
+        assert {(one.event_id, one.endpoint_id) for one in again} == {(one.event_id, one.endpoint_id) for one in others}
+        assert len(again) == len(others) == 4
+
+
 async def test_a_delivery_that_is_set_aside_does_not_keep_its_event_forever(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         await add(store)

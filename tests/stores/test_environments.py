@@ -32,7 +32,9 @@ async def test_a_database_is_bound_to_the_first_environment_and_refused_by_any_o
     await opens(open_store())
     await opens(open_store(environment="production"))
     await opens(open_store(environment="production"))
-    with pytest.raises(BackendUnavailable, match=r"belongs to the environment 'production'.*runs in 'staging'.*adopt"):
+    with pytest.raises(
+        BackendUnavailable, match=r"^The \w+ .* belongs to the environment 'production'.*runs in 'staging'.*adopt"
+    ):
         await opens(open_store(environment="staging"))
     # Staging does not need its name for that.
     with pytest.raises(BackendUnavailable, match="names no environment"):

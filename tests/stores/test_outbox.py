@@ -224,6 +224,8 @@ async def test_a_shared_value_is_the_first_one_stored(make_outbox: MakeOutbox) -
     async with opened(make_outbox) as outbox:
         assert await outbox.read_meta("secret_key", b"first") == b"first"
         assert await outbox.read_meta("secret_key", b"second") == b"first"
+        await outbox.write_meta("secret_key", b"third")
+        assert await outbox.find_meta(["secret_key", "missing"]) == {"secret_key": b"third"}
 
 
 async def test_submitted_events_outlive_the_process_if_the_outbox_is_shared(make_outbox: MakeOutbox) -> None:
@@ -243,6 +245,11 @@ async def test_a_commit_is_reported_with_whether_it_brought_new_events(make_outb
         await put(outbox, make(event_id="order-1"))
         await accept(outbox, await first(outbox))
         assert reported == [True, False, False]
+    again: list[bool] = []
+    async with outbox.lifespan(again.append):
+        await put(outbox, make(event_id="order-2"))
+    assert again[-1:] == [True]
+    assert reported == [True, False, False], "it ended with its lifespan"
 
 
 async def test_a_full_queue_refuses_events_but_not_records(make_outbox: MakeOutbox) -> None:

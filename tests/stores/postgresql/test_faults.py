@@ -20,6 +20,7 @@ from starlette_webhooks.backends.postgresql import PostgreSQLBackend
 from starlette_webhooks.delivery.deliveries import LeasedDelivery
 from starlette_webhooks.event_types import EventTypes
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable
+from starlette_webhooks.stores.postgresql.outbox import PostgreSQLOutbox
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from tests.eventually import eventually
 from tests.postgresql import PostgreSQL, delaying
@@ -182,6 +183,30 @@ async def test_positions_that_were_restored_wrongly_make_events_of_hosts_wait(
         await eventually(partial(store.get_event, "acme", sent.id))
         assert await ids(store) == [sent.id, before.id]
         assert store.health().get("problem") is None
+
+
+async def test_event_for_svix_that_a_trigger_refuses_fails_at_once(postgresql_url: str, postgresql_schema: str) -> None:
+    outbox = PostgreSQLOutbox(
+        postgresql_url,
+        clock=time.time,
+        retention=60,
+        max_events=100,
+        max_bytes=1_000_000,
+        schema=postgresql_schema,
+        deadline=60,
+    )
+    async with outbox.lifespan(lambda fresh: None):
+        with psycopg.connect(postgresql_url, autocommit=True) as connection:
+            connection.execute(
+                f"CREATE FUNCTION {postgresql_schema}.refuse() RETURNS trigger LANGUAGE plpgsql "
+                "AS $$ BEGIN RAISE 'Not this one.'; END $$"
+            )
+            connection.execute(
+                f"CREATE TRIGGER refuse BEFORE INSERT ON {postgresql_schema}.svix_outbox "
+                f"FOR EACH ROW EXECUTE FUNCTION {postgresql_schema}.refuse()"
+            )
+        with anyio.fail_after(20), pytest.raises(BackendUnavailable, match="Not this one"):
+            await outbox.submit([event()]).wait()
 
 
 async def test_attempt_that_a_trigger_refuses_fails_alone(postgresql_url: str, postgresql_schema: str) -> None:
