@@ -108,6 +108,8 @@ def test_the_last_commit_in_a_wal_is_found_whatever_its_number(bits: int, tmp_pa
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE one (id INTEGER PRIMARY KEY AUTOINCREMENT)")
+        # Its number is in the same page.
+        connection.execute("INSERT INTO one DEFAULT VALUES")
         database, _ = begin_counting(connection)
         for number in (2**bits - 1, 2**bits):
             connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (number, database))
