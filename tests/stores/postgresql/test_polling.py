@@ -97,8 +97,11 @@ async def test_deliveries_of_a_process_that_does_not_deliver_start_soon(
                 await anyio.sleep(0.1)
             assert median(delays[1:]) < 0.6, delays
             # So do those that a person asks for.
+            handovers = f"SELECT last_value FROM {postgresql_schema}.handover_seq"
+            before = await emitter.store.database.call(handovers)
             began = time.monotonic()
             assert await emitter.store.resend("acme", sent.id, endpoint.id)
+            assert await emitter.store.database.call(handovers) > before
             await eventually(lambda: len(receiver.requests) == 7)
             assert receiver.requests[-1].at - began < 0.8
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import anyio
 import psycopg
+import pytest
 
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.feed import Entry, StreamFilter
@@ -64,7 +65,9 @@ class Woken:
         self.endpoints.extend(endpoints)
 
 
-async def test_hints_arrive_by_listen(postgresql_url: str, postgresql_schema: str) -> None:
+async def test_hints_arrive_by_listen(
+    postgresql_url: str, postgresql_schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
     # Without hints, it would not read for an hour.
     options = {"schema": postgresql_schema, "poll": 3600.0}
     reader = PostgreSQLStore(postgresql_url, listen_url=postgresql_url, **options)  # type: ignore[arg-type]
@@ -81,6 +84,7 @@ async def test_hints_arrive_by_listen(postgresql_url: str, postgresql_schema: st
         sent = await emit(writer)
         await eventually(lambda: [entry.event.id for entry in ears.entries] == [sent.id])
         await eventually(lambda: woken.endpoints == [1])
+    assert "It starts again" not in caplog.text, "no task failed and was hidden by its next start"
 
 
 def test_workers_of_a_preloaded_app_hear_hints_of_each_other(postgresql_url: str, postgresql_schema: str) -> None:
