@@ -16,7 +16,7 @@ PAGES = ("api", "emitting", "endpoints", "operating", "client", "receiving", "te
 API = [DOCS / "reference" / f"{name}.md" for name in PAGES]
 _ENTRY = re.compile(r"^::: ([\w.]+)$((?:\n +.+)*)", re.MULTILINE)
 # "Arguments as for `emit`", "See `Client.stream`".
-_ELSEWHERE = re.compile(r"\b(See|Like|like|for|of|whose) `|whose arguments it has")
+_ELSEWHERE = re.compile(r"\b(See|[Ll]ike|as for|those of) `|whose arguments it has")
 _IMPLICIT = {"self", "cls", "args", "kwargs"}
 
 
