@@ -118,7 +118,7 @@ async def _query(client: httpx.AsyncClient, n: int) -> httpx.Response:
 
 
 async def _cookies(client: httpx.AsyncClient, n: int) -> httpx.Response:
-    return await client.get(f"{MOUNT}/events", headers={"Authorization": "", "Cookie": "a=1; " * 6000})
+    return await client.get(f"{MOUNT}/events", headers={"Authorization": "", "Cookie": "; ".join(["a=1"] * 6000)})
 
 
 async def _lists(client: httpx.AsyncClient, n: int) -> httpx.Response:

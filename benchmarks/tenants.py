@@ -48,7 +48,7 @@ _ATTACKS = {
     "reconnect": "50 callers, streams from the start, closed at once",
 }
 # What the attacker's tenant has before: 30 events of 1 MB, or 20,000 events.
-_LARGE = {"pages", "replays", "reconnect"}
+_LARGE = {"replays", "reconnect"}
 _MANY = {"recover", "search", "states", "lists", "deleted"}
 _COLUMNS = {
     "ping_p50": "ping p50 ms",
@@ -126,10 +126,12 @@ def _call(port: int, method: str, path: str, body: Any = None, tenant: str = "ma
 def _under(name: str, seconds: float, scale: Scale) -> Sample:
     with _server() as (process, port, database):
         if name in _LARGE:
-            for _ in range(scale.pick(30, 10)):
-                _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {"filling": "x" * 1_000_000}})
+            _emit_large(port, scale.pick(30, 10))
         for _ in range(20 if name in _MANY else 1):
             _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {}, "count": 1000})
+        if name == "pages":
+            # Pages begin with the newest events.
+            _emit_large(port, 10)
         # Where nobody listens: what is recovered waits.
         _call(
             port,
@@ -160,6 +162,11 @@ def _under(name: str, seconds: float, scale: Scale) -> Sample:
             result |= _answers(attack)
         grown = os.path.getsize(database) - disk
     return result | {"rss_mb": peak.memory / 2**20, "disk_mb": grown / 2**20, "threads": float(peak.threads)}
+
+
+def _emit_large(port: int, count: int) -> None:
+    for _ in range(count):
+        _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {"filling": "x" * 1_000_000}})
 
 
 def _seed_attempts(port: int) -> None:
@@ -260,8 +267,7 @@ def _amplified(report: Report) -> None:
     """The deliveries that calls of one tenant cause to a server that never accepts one."""
     seconds, receiver = 10.0, free_port()
     with serve(command("receiver", receiver), receiver), _server() as (_, port, _):
-        for _ in range(30):
-            _call(port, "POST", "/emit", {"type": "thing.kind_1", "data": {"filling": "x" * 1_000_000}})
+        _emit_large(port, 30)
         _call(port, "POST", f"{MOUNT}/endpoints", {"url": f"http://127.0.0.1:{receiver}/dead"})
         subprocess.run(command("attackers", "amplify", port, seconds), stdout=subprocess.DEVNULL, check=True)
         count = ask(receiver, "/")["count"]
