@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TypedDict, Unpack
 
 from starlette_webhooks.encoding import encode_data
-from starlette_webhooks.events import Event, format_time
+from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import EventTooLarge, InvalidEvent, excerpt
 from starlette_webhooks.identifiers import is_event_id, is_message_id, mint
 
@@ -109,8 +109,15 @@ def is_implied_event_id(event_id: str) -> bool:
 @lru_cache(1)
 def _moment(milliseconds: int) -> tuple[datetime, str]:
     """Return a time and its text. Cached, since it is often the same for several events."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment, format_time(moment)
+    seconds, rest = divmod(milliseconds, 1000)
+    second, text = _second(seconds)
+    return second.replace(microsecond=rest * 1000), f"{text}.{rest:03d}Z"
+
+
+@lru_cache(1)
+def _second(seconds: int) -> tuple[datetime, str]:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment, moment.isoformat()[:-6]
 
 
 def _check_channels(channels: Sequence[str]) -> tuple[str, ...]:

@@ -231,9 +231,10 @@ class Outbox:
 
     def _check_bind(self, bind: Engine | Connection) -> None:
         engine = bind.engine
-        # Engines with other execution options share a pool.
-        if any(_sync(one) is engine or _sync(one).pool is engine.pool for one in self.engines):
-            return
+        for own in map(_sync, self.engines):
+            # Engines with other execution options share a pool.
+            if own is engine or own.pool is engine.pool:
+                return
         place = _place(engine)
         if not place.is_same(self.place):
             raise RuntimeError(
