@@ -21,6 +21,26 @@ SELECT id, tenant, body FROM (
 ) AS page
 WHERE bytes_before < 8388608 ORDER BY created_at, id
 
+-- name: read_from
+-- Like `read`, on PostgreSQL, from where there may be rows: see `Horizon`. Returns at least one row, without an id if
+-- there is none.
+SELECT moment, mark, snapshot, id, tenant, body, created_at FROM (
+    SELECT CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS bigint) AS moment,
+        CASE WHEN CAST(:marks AS boolean) THEN CAST(pg_current_xact_id() AS text) END AS mark,
+        CAST(pg_current_snapshot() AS text) AS snapshot
+) AS state LEFT JOIN (
+    SELECT id, tenant, body, created_at,
+        SUM(LENGTH(body)) OVER (ORDER BY created_at, id) - LENGTH(body) AS bytes_before
+    FROM (
+        SELECT id, tenant, body, created_at FROM {outbox} WHERE created_at >= (
+            SELECT least(CAST(:floor AS bigint), min(began)) FROM unnest(
+                CAST(string_to_array(CAST(:numbers AS text), ',') AS xid8[]),
+                CAST(string_to_array(CAST(:times AS text), ',') AS bigint[])
+            ) AS older (number, began) WHERE pg_visible_in_snapshot(number, pg_current_snapshot())
+        ) ORDER BY created_at, id LIMIT {limit}
+    ) AS first_rows
+) AS page ON bytes_before < 8388608 ORDER BY created_at, id
+
 -- name: delete
 -- Only the process that relays may do this: its term is the last one.
 DELETE FROM {outbox} WHERE id IN ({ids}) AND EXISTS (SELECT 1 FROM {relay} WHERE name = 'relay' AND term = :term)

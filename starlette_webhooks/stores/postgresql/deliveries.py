@@ -52,7 +52,8 @@ async def due(
 ) -> DuePage:
     """Look at the endpoints numbered above `after` that have deliveries, `endpoints` at a time. See `DeliveryStore`."""
     began = current_time()
-    rows = await database.call(database.queries(_FILE)["due"], (now, now, DUE_ENDPOINTS, after, endpoints, now))
+    values = (now, now, DUE_ENDPOINTS, *polling.horizon.start.values, after, endpoints, now)
+    rows = await database.call(database.queries(_FILE)["due"], values)
     for number, first, *_ in rows:
         if first is not None:
             floors.scanned(number, first)

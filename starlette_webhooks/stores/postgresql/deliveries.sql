@@ -5,7 +5,8 @@ SELECT number, due, failing, url, proven_server, rate_limit, paced_until, paused
     FROM webhooks.delivery
     JOIN webhooks.endpoint ON endpoint.no = delivery.endpoint AND endpoint.disabled_reason IS NULL
     WHERE delivery.urgent AND delivery.due <= %s AND delivery.leased_until <= %s LIMIT %s
-) AS urgent, (SELECT last_value FROM webhooks.handover_seq), EXISTS (SELECT FROM webhooks.outbox)
+) AS urgent, (SELECT last_value FROM webhooks.handover_seq),
+    (SELECT webhooks.outbox_waits_10(%s, %s::text[]::xid8[], %s::bigint[]))
 FROM webhooks.due_6(%s, %s, %s)
 
 -- name: claim

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from starlette_webhooks.feed import Entry, StreamFilter
+from starlette_webhooks.outbox.horizon import Horizon
 from starlette_webhooks.stores.postgresql import log
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.tail import LogEnd, LogLost, LogReader, ReplayPage, ReplayStart
@@ -27,6 +28,7 @@ class FollowedLog(LogReader):
         spacing: Seconds between two reads of the tail.
         wake: Makes the tail read.
         saw: See `Polling.saw`.
+        outbox: Where the events of hosts begin.
 
     Attributes:
         log: The log that contains everything that was published.
@@ -39,12 +41,14 @@ class FollowedLog(LogReader):
         spacing: Callable[[], float],
         wake: Callable[[], None],
         saw: Callable[[int, bool], None],
+        outbox: Horizon,
     ) -> None:
         self.log: str | None = None
         self._database = database
         self._spacing = spacing
         self._wake = wake
         self._saw = saw
+        self._outbox = outbox
         self._read_at = 0.0
         self._compared = anyio.Event()
 
@@ -58,7 +62,7 @@ class FollowedLog(LogReader):
         """See `LogReader.read_tail`."""
         await anyio.sleep(max(self._read_at + self._spacing() - anyio.current_time(), 0))
         self._read_at = anyio.current_time()
-        page = await log.read_tail(self._database, after, limit)
+        page = await log.read_tail(self._database, self._outbox.start, after, limit)
         self._saw(page.handovers, page.outbox)
         if page.intact is False or (page.intact is None and page.log != self.log):
             raise LogLost

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
 from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.named_sql import substitute
+from starlette_webhooks.outbox.horizon import Start
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.limits import PAGE_BYTES, REPLAY_EVENTS
 from starlette_webhooks.stores.postgresql.database import Database
@@ -143,9 +145,14 @@ async def read_replay(
     return ReplayPage(events, until if done else rows[-1][0], done), rows[0][11]
 
 
-async def read_tail(database: Database, after: LogEnd, limit: int) -> TailPage:
-    """Return what all tenants committed after an event, in order."""
-    values = {"after": after.position, "id": after.id, "limit": limit, "bytes": PAGE_BYTES}
+async def read_tail(database: Database, outbox: Start, after: LogEnd, limit: int) -> TailPage:
+    """Return what all tenants committed after an event, in order.
+
+    Args:
+        outbox: Where to look for events of hosts.
+    """
+    values: dict[str, Any] = {"after": after.position, "id": after.id, "limit": limit, "bytes": PAGE_BYTES}
+    values |= zip(("floor", "numbers", "times"), outbox.values, strict=True)
     rows = await database.call(database.queries(_FILE)["tail"], values)
     entries = [Entry(row[0], to_event(row[:9])) for row in rows if row[0] is not None]
     return TailPage(entries, bool(entries) and len(entries) < rows[0][9], *rows[0][10:])

@@ -66,7 +66,8 @@ SELECT seq, id, tenant, type, timestamp, event_id, channels, payload, test, foun
         WHEN known.id IS NOT NULL THEN known.id = %(id)s::text
         WHEN (SELECT last_value FROM webhooks.event_seq) < %(after)s THEN false
     END AS intact,
-        (SELECT last_value FROM webhooks.handover_seq) AS handovers, EXISTS (SELECT FROM webhooks.outbox) AS outbox
+        (SELECT last_value FROM webhooks.handover_seq) AS handovers,
+        webhooks.outbox_waits_10(%(floor)s, %(numbers)s::text[]::xid8[], %(times)s::bigint[]) AS outbox
     FROM (SELECT (SELECT id FROM webhooks.event WHERE seq = %(after)s) AS id) AS known
 ) AS state LEFT JOIN (
     SELECT page.*, count(*) OVER () AS found,

@@ -11,6 +11,7 @@ import anyio
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.log_fields import log_fields
+from starlette_webhooks.outbox.horizon import Horizon, Reading
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.relay.wakes import Wakes
 from starlette_webhooks.stores.postgresql.connection import CallFailed
@@ -42,6 +43,7 @@ class OutboxMover:
     """Moves committed events when `wake` is called, together with other processes that do the same.
 
     Args:
+        horizon: Where the rows begin.
         due_in: Milliseconds until the first attempt of a delivery.
         on_moved: Called on the event loop after each call that moved events.
     """
@@ -49,6 +51,7 @@ class OutboxMover:
     def __init__(
         self,
         database: Database,
+        horizon: Horizon,
         *,
         process: str,
         delivers: bool,
@@ -56,6 +59,7 @@ class OutboxMover:
         on_moved: Callable[[Moved], None],
     ) -> None:
         self._database = database
+        self._horizon = horizon
         self._process = process
         self._delivers = delivers
         self._due_in = due_in
@@ -87,18 +91,32 @@ class OutboxMover:
             await self._wakes.wait(_SOON if self._wakes.expected else math.inf)
 
     async def _move_all(self) -> None:
-        while (await self._database.call(self._queries["waiting"]))[0][0]:
+        earlier = None
+        while (found := await self._read()).first is not None:
+            # A clock that was set back is before the first row.
+            until = found.moment if found.first < found.moment else None
             try:
-                moved = await self._move(None, _ROWS)
+                moved = await self._move(None, _ROWS, found.first, until)
             except CallFailed as exc:
                 if not self._is_rows_fault(exc):
                     raise
                 moved = await self._move_apart()
-            if not moved:
+            # Another process may have moved the first rows, and left those that were committed later.
+            if not moved and found.first == earlier:
                 return
+            earlier = found.first
 
-    async def _move(self, only: str | None, rows: int) -> bool:
-        values = (only, rows, _BYTES, self._due_in, self._process, self._delivers)
+    async def _read(self) -> Reading:
+        """Find the first row."""
+        began, start = anyio.current_time(), self._horizon.start
+        values = (*start.values, self._horizon.marks)
+        ((first, moment, mark, snapshot),) = await self._database.call(self._queries["read"], values)
+        found = Reading(first, moment, None if mark is None else int(mark), snapshot)
+        self._horizon.read(start, found, anyio.current_time() - began)
+        return found
+
+    async def _move(self, only: str | None, rows: int, since: int = 0, until: int | None = None) -> bool:
+        values = (only, since, until, rows, _BYTES, self._due_in, self._process, self._delivers)
         found = await self._database.call(self._move_statement, values)
         for ids, endpoints, urgent, heard in found:
             self._on_moved(Moved(ids, endpoints or (), urgent or (), heard))

@@ -1,12 +1,12 @@
--- name: waiting
+-- name: read
 -- Is anything there? Without the lock of the log.
-SELECT EXISTS (SELECT FROM webhooks.outbox)
+SELECT first, moment, mark, snapshot FROM webhooks.read_outbox_10(%s, %s::text[]::xid8[], %s::bigint[], %s)
 
 -- name: first
 SELECT id FROM webhooks.outbox ORDER BY created_at, id LIMIT %s
 
 -- name: move
-SELECT moved, endpoints, asked, heard FROM webhooks.move_outbox_3(%s::text, %s, %s, %s, %s, %s)
+SELECT moved, endpoints, asked, heard FROM webhooks.move_outbox_10(%s::text, %s, %s::bigint, %s, %s, %s, %s, %s)
 
 -- name: bury
 SELECT webhooks.bury_outbox_3(%s, %s, %s)

@@ -13,6 +13,7 @@ from contextlib import suppress
 import anyio
 
 from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.outbox.horizon import Horizon
 from starlette_webhooks.stores.postgresql.database import Database
 
 __all__ = ["Polling"]
@@ -40,6 +41,7 @@ class Polling:
 
     Attributes:
         on_outbox: Called when events of hosts wait.
+        horizon: Where the events of hosts begin.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Polling:
         on_handover: Callable[[], None],
     ) -> None:
         self.on_outbox: Callable[[], None] = lambda: None
+        self.horizon = Horizon()
         self._database = database
         self._delivers = delivers
         self._least_pause = least_pause
@@ -131,7 +134,7 @@ class Polling:
 
     async def _look(self) -> None:
         try:
-            ((handovers, outbox),) = await self._database.call(self._queries["look"])
+            ((handovers, outbox),) = await self._database.call(self._queries["look"], self.horizon.start.values)
         except BackendUnavailable:
             # Others say so.
             return

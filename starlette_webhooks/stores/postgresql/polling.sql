@@ -1,5 +1,5 @@
 -- name: look
-SELECT (SELECT last_value FROM webhooks.handover_seq), EXISTS (SELECT FROM webhooks.outbox)
+SELECT (SELECT last_value FROM webhooks.handover_seq), webhooks.outbox_waits_10(%s, %s::text[]::xid8[], %s::bigint[])
 
 -- name: and_hand_over
 -- Follows a call that returns the endpoints of new deliveries, in a process that does not deliver.

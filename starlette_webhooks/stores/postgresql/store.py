@@ -89,7 +89,13 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
             hinted=lambda: self._hints.connected,
             on_handover=self._wake_dispatcher,
         )
-        self._followed = FollowedLog(self.database, spacing=self._spacing, wake=self._wake_tail, saw=self._polling.saw)
+        self._followed = FollowedLog(
+            self.database,
+            spacing=self._spacing,
+            wake=self._wake_tail,
+            saw=self._polling.saw,
+            outbox=self._polling.horizon,
+        )
         self._listener: Listener | None = None
         self._dispatcher: DeliveryListener | None = None
         self._tail: Tail | None = None
@@ -233,7 +239,12 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
             on_moved(batch.ids)
 
         mover = OutboxMover(
-            self.database, process=self._hints.process.text, delivers=self._delivers, due_in=due_in, on_moved=moved
+            self.database,
+            self._polling.horizon,
+            process=self._hints.process.text,
+            delivers=self._delivers,
+            due_in=due_in,
+            on_moved=moved,
         )
         self._polling.on_outbox = partial(mover.wake, True)
         return mover
