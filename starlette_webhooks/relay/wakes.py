@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -35,13 +36,14 @@ class Wakes:
 
     def _wake(self, committed: bool) -> None:
         if not committed:
-            self._expected_until = anyio.current_time() + _EXPECTED_FOR
+            # The loop calls this outside of any task, where `anyio.current_time` does not work on asyncio.
+            self._expected_until = time.monotonic() + _EXPECTED_FOR
         self._woken.set()
 
     @property
     def expected(self) -> bool:
         """Whether a commit is expected soon."""
-        return anyio.current_time() < self._expected_until
+        return time.monotonic() < self._expected_until
 
     async def wait(self, seconds: float) -> None:
         """Wait until `wake` was called, or for so many seconds."""
