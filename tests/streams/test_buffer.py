@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import anyio
 
 from starlette_webhooks.feed import Entry
 from starlette_webhooks.streams.buffer import Buffer
 from starlette_webhooks.streams.feeds import Feeds
 from starlette_webhooks.streams.frames import Frame
-from starlette_webhooks.streams.views import TenantFeed, View
+from starlette_webhooks.streams.heartbeats import Heartbeats
+from starlette_webhooks.streams.views import History, TenantFeed, View
 from starlette_webhooks.streams.wakes import Wakes
 from starlette_webhooks.waiting import running_loop
 from tests.streams.feed import ALL, TENANT, Log, make_event, settle
@@ -38,6 +41,44 @@ def test_after_thousands_of_frames_were_cleared_the_oldest_of_the_others_are_sti
     fill(buffer, other, 1400, first=5000)
     assert (len(kept.frames), len(cleared.frames), len(other.frames)) == (0, 0, 1400)
     assert buffer.size == 1400 * frame
+
+
+def test_frames_of_a_cleared_view_are_dropped_once() -> None:
+    frame = Frame(Entry(1, make_event(1000))).size
+    buffer = Buffer(20 * frame)
+    cleared, kept = (View(TenantFeed(tenant), ALL) for tenant in ("acme", "globex"))
+    fill(buffer, cleared, 10, first=1000)
+    fill(buffer, kept, 10, first=1000)
+    buffer.clear(cleared)
+    fill(buffer, kept, 15, first=2000)
+    assert (len(kept.frames), kept.base, buffer.size) == (20, 5, 20 * frame)
+
+
+def history(count: int, made: float) -> History:
+    return History("msg_1", 0, None, [(f"msg_{number}", b"x" * 300) for number in range(count)], made=made)
+
+
+def test_replays_use_a_quarter_of_the_memory_at_most_and_the_oldest_is_forgotten_first() -> None:
+    one = history(9, 1.0)
+    buffer = Buffer(4 * 2 * one.size)
+    views = [View(TenantFeed(tenant), ALL) for tenant in ("acme", "globex", "initech")]
+    for view, made in zip(views, (1.0, 2.0, 3.0), strict=True):
+        buffer.remember(view, history(9, made))
+    assert [view.history is not None for view in views] == [False, True, True]
+    assert buffer.history_size == 2 * one.size
+    buffer.remember(views[1], history(100, 4.0))
+    assert views[1].history is None, "it is too large"
+    buffer.expire(3.0)
+    assert views[2].history is not None
+    buffer.expire(3.1)
+    assert not any(view.history for view in views)
+    assert buffer.history_size == 0
+
+
+def test_no_more_than_250_streams_have_their_heartbeat_together() -> None:
+    heartbeats: Heartbeats[int] = Heartbeats(2.0)
+    slots = Counter(heartbeats.add(stream) for stream in range(252))
+    assert sorted(slots.values()) == [1, 1, 250]
 
 
 async def test_each_waiting_stream_is_woken_once_however_many_events_are_published() -> None:
