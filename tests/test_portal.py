@@ -112,7 +112,7 @@ def test_everything_the_page_refers_to_exists_with_and_without_a_slash(host: Tes
     assert answer.status_code == 200
     page = Page(answer.text)
     references = page.references()
-    assert len(references) > 20
+    assert {url.rpartition("/")[2] for url in references} == {"icon.svg", "portal.css", "portal.js"}
     for reference in references:
         assert host.get(urljoin(address, reference)).status_code == 200, reference
     api = urljoin(address, page.body()["data-api"])
@@ -244,7 +244,7 @@ def test_the_page_names_the_tenant_and_may_leave_its_navigation_out(host: TestCl
 def test_files_are_kept_for_good_and_come_compressed(host: TestClient) -> None:
     address = f"{MOUNT}/dashboard"
     reference = next(
-        url for url in Page(host.get(address, headers={"x-user": "acme"}).text).references() if "app.js" in url
+        url for url in Page(host.get(address, headers={"x-user": "acme"}).text).references() if "portal.js" in url
     )
     answer = host.get(urljoin(address, reference), headers={"accept-encoding": "gzip"})
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -256,14 +256,14 @@ def test_files_are_kept_for_good_and_come_compressed(host: TestClient) -> None:
     assert len(gzip.compress(plain.content)) < len(plain.content)
     tag = plain.headers["etag"]
     assert host.get(urljoin(address, reference), headers={"if-none-match": f'"x", {tag}'}).status_code == 304
-    old = host.get(f"{address}/static/0000000000000000/app.js")
+    old = host.get(f"{address}/static/0000000000000000/portal.js")
     assert old.headers["cache-control"] == "no-cache"
     assert old.content == plain.content
 
 
 @pytest.mark.parametrize(
     "path",
-    ["static/x/nothing.js", "static/x/..%2fpages.py", "static/x", "static/x/y/app.js", "page.html", "api/events"],
+    ["static/x/nothing.js", "static/x/..%2fpages.py", "static/x", "static/x/y/portal.js", "page.html", "api/events"],
 )
 def test_no_other_path_is_served(host: TestClient, path: str) -> None:
     answer = host.get(f"{MOUNT}/dashboard/{path}", headers={"x-user": "acme"})

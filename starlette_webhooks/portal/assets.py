@@ -12,12 +12,14 @@ from importlib.resources import files
 from starlette.requests import Request
 from starlette.responses import Response
 
+from starlette_webhooks.portal.joining import join_modules
 from starlette_webhooks.portal.theme import favicon, theme_css
 
 __all__ = ["Asset", "Assets", "bundle", "load_assets", "read_portal_files"]
 
 _TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
 _PAGES = ("page", "frame", "message", "enter")
+_STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "pages")
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -36,7 +38,7 @@ class Assets:
     """All files.
 
     Attributes:
-        version: The hash of all files. There is only one, because modules import each other by relative URLs.
+        version: The hash of all files.
         pages: The templates of the pages.
     """
 
@@ -72,7 +74,11 @@ def load_assets(accent: str) -> Assets:
     folder = files("starlette_webhooks.portal")
     document = folder.joinpath("document.html").read_text("utf-8")
     pages = {name: document.replace("$body", folder.joinpath(f"{name}.html").read_text("utf-8")) for name in _PAGES}
-    return bundle(read_portal_files(accent), pages)
+    bodies = read_portal_files(accent)
+    modules = {name[:-3]: body.decode() for name, body in bodies.items() if name.endswith(".js")}
+    script = join_modules(modules).encode()
+    style = b"\n".join(bodies[f"{name}.css"] for name in _STYLES)
+    return bundle({**bodies, "portal.js": script, "portal.css": style}, pages)
 
 
 def read_portal_files(accent: str) -> dict[str, bytes]:

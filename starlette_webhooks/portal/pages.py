@@ -40,7 +40,6 @@ _MAX_FORM = 8192
 # after the next sign-in.
 _REMEMBERED = 86_400
 _LOOK = {"theme": ("light", "dark"), "nav": ("none",)}
-_STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "pages")
 
 
 class PortalHost(Protocol):
@@ -321,9 +320,6 @@ class _Visit:
         on_page = self.path in ("", "/")
         static = self.beside("") if on_page else "../" * (self.path.count("/") - 1)
         static += f"static/{self.assets.version}"
-        modules = sorted(file for file in self.assets.files if file.endswith(".js"))
-        styles = (f'<link rel="stylesheet" href="{escape(static)}/{name}.css">' for name in _STYLES)
-        preloads = (f'<link rel="modulepreload" href="{escape(static)}/{file}">' for file in modules)
         brand = self._settings.portal_brand
         filled = {
             **{fact: escape(value) for fact, value in facts.items()},
@@ -331,8 +327,6 @@ class _Visit:
             "assets": escape(static),
             "brand": escape(brand),
             "theme": f' data-theme="{self.theme}"' if self.theme else "",
-            "styles": "\n".join(styles),
-            "preloads": "\n".join(preloads),
         }
         return HTMLResponse(Template(self.assets.pages[name]).substitute(filled), status_code, headers)
 
