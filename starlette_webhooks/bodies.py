@@ -255,6 +255,7 @@ class Recovery(Body):
     since: Time
     until: Annotated[Time | None, Field(description="It must be after `since`. By default, now.")] = None
     missing: StrictBool = False
+    count_only: Annotated[StrictBool, Field(description="Count what would be recovered, and recover nothing.")] = False
 
     def check_order(self) -> None:
         """Raise `InvalidBody` unless `since` is before `until`."""

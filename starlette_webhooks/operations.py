@@ -8,10 +8,12 @@ from typing import Any, Literal, TypeAlias
 
 from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.events import format_time
+from starlette_webhooks.identifiers import is_endpoint_id
 
 __all__ = [
     "COUNTED",
     "EXHAUSTED_COUNTED",
+    "EndpointOrder",
     "EndpointQuery",
     "EndpointState",
     "EndpointStatus",
@@ -21,6 +23,7 @@ __all__ = [
     "RecentEvents",
     "TenantQuery",
     "TenantStatus",
+    "is_urgency_cursor",
 ]
 
 COUNTED = 10_000
@@ -34,6 +37,9 @@ PACED_MS = 5000
 
 EndpointState: TypeAlias = Literal["ok", "failing", "disabled"]
 """`failing` means enabled, and its last attempt failed."""
+
+EndpointOrder: TypeAlias = Literal["newest", "urgency"]
+"""`urgency` lists first what needs attention. See `EndpointStatus.urgency`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,19 +92,25 @@ class Overview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointQuery:
-    """A query for endpoints, newest first.
+    """A query for endpoints, newest first by default.
 
     Attributes:
         tenant: Only of this tenant. None means all tenants.
         state: Only in this state. None means all.
-        cursor: Only endpoints older than this id.
+        order: By urgency requires a tenant.
+        cursor: The `next_cursor` of the previous page: by time, the id that endpoints must be older than.
     """
 
     tenant: str | None = None
     endpoint_id: str | None = None
     state: EndpointState | None = None
+    order: EndpointOrder = "newest"
     limit: int = 50
     cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.order == "urgency" and (self.tenant is None or self.endpoint_id is not None):
+            raise ValueError("Only the endpoints of one tenant can be ordered by urgency.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +140,15 @@ class EndpointStatus:
         if self.endpoint.disabled:
             return "disabled"
         return "ok" if self.failing_since is None else "failing"
+
+    @property
+    def urgency(self) -> int:
+        """How soon someone should look at it, from 0: disabled by the dispatcher, failing, paused, works, disabled."""
+        if self.endpoint.disabled:
+            return 4 if self.endpoint.disabled_reason == "manual" else 0
+        if self.failing_since is not None:
+            return 1
+        return 3 if self.paused_until is None else 2
 
     def document(self) -> dict[str, Any]:
         """Return the endpoint as JSON, with its tenant, and names in camelCase."""
@@ -210,6 +231,12 @@ class TenantStatus:
     endpoints_disabled: int = 0
     waiting: int = 0
     last_event_at: datetime | None = None
+
+
+def is_urgency_cursor(text: str) -> bool:
+    """Whether a text has the form of a cursor of endpoints by urgency."""
+    urgency, _, identifier = text.partition(".")
+    return urgency in ("0", "1", "2", "3", "4") and is_endpoint_id(identifier)
 
 
 def _text(moment: datetime | None) -> str | None:

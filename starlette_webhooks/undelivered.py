@@ -12,6 +12,7 @@ from starlette_webhooks.events import format_time
 __all__ = [
     "STATES",
     "FoundDelivery",
+    "RecoverableCount",
     "Retried",
     "Undelivered",
     "UndeliveredCount",
@@ -116,6 +117,20 @@ class UndeliveredCount:
     """How many deliveries match a query. If not `exact`, there are more."""
 
     count: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverableCount:
+    """How many deliveries a recovery would make. If not `exact`, there are more.
+
+    Attributes:
+        failed: Of events whose delivery failed.
+        missing: Of events that were never sent to the endpoint.
+    """
+
+    failed: int
+    missing: int
     exact: bool
 
 

@@ -247,6 +247,53 @@ def test_endpoints_are_listed_in_pages(client: TestClient) -> None:
     assert (first["done"], second["done"]) == (False, True)
 
 
+def test_endpoints_are_listed_by_urgency_in_pages(client: TestClient, webhooks: Webhooks) -> None:
+    works = create(client, eventTypes=["document.created"])["id"]
+    failing = create(client)["id"]
+    disabled = create(client)["id"]
+    client.patch(f"/endpoints/{disabled}", json={"disabled": True}, headers=ACME)
+    send(client, webhooks)
+    wait_for(lambda: client.get(f"/endpoints/{failing}", headers=ACME).json()["health"]["failingSince"])
+    first = client.get("/endpoints?order=urgency&limit=2", headers=ACME).json()
+    assert first["nextCursor"] == f"3.{works}"
+    second = client.get(f"/endpoints?order=urgency&limit=2&cursor={first['nextCursor']}", headers=ACME).json()
+    assert [each["id"] for each in first["endpoints"] + second["endpoints"]] == [failing, works, disabled]
+    assert (first["done"], second["done"]) == (False, True)
+    assert first["endpoints"][0] == client.get(f"/endpoints/{failing}", headers=ACME).json()
+    for cursor, following in ((f"3.{works}", [disabled]), (disabled, [failing, works])):
+        for order in ("newest", "urgency"):
+            page = client.get(f"/endpoints?order={order}&cursor={cursor}", headers=ACME).json()
+            assert [each["id"] for each in page["endpoints"]] == following, "a cursor continues in its own order"
+    for cursor in ("9.x", f"9.{works}", f"3{works}", "3."):
+        assert client.get(f"/endpoints?cursor={cursor}", headers=ACME).json()["code"] == "invalid_cursor"
+
+
+def test_what_a_recovery_would_send_is_counted(settings: WebhooksSettings) -> None:
+    webhooks = make_webhooks(settings.model_copy(update={"retry_schedule": (0.0, 3600.0)}))
+    with TestClient(make_app(webhooks), base_url="http://testserver" + MOUNT) as client:
+        send(client, webhooks)
+        endpoint = create(client)["id"]
+        send(client, webhooks)
+        path = f"/endpoints/{endpoint}"
+        wait_for(lambda: client.get(path, headers=ACME).json()["health"]["failingSince"])
+        body = {"since": "2026-01-01T00:00:00Z", "countOnly": True}
+        counted = client.post(f"{path}/recover", json=body, headers=ACME)
+        assert (counted.status_code, counted.json()) == (
+            202,
+            {"recovered": 0, "failed": 1, "missing": 0, "exact": True},
+        )
+        counted = client.post(f"{path}/recover", json={**body, "missing": True}, headers=ACME)
+        assert counted.json() == {"recovered": 0, "failed": 1, "missing": 1, "exact": True}
+        assert client.post(f"{path}/recover", json=body, headers=bearer("globex")).status_code == 404
+        backwards = client.post(f"{path}/recover", json={**body, "until": "2025-01-01T00:00:00Z"}, headers=ACME)
+        assert backwards.json()["code"] == "invalid_time"
+        body["countOnly"] = False
+        assert client.post(f"{path}/recover", json={**body, "missing": True}, headers=ACME).json() == {"recovered": 2}
+        client.patch(path, json={"disabled": True}, headers=ACME)
+        refused = client.post(f"{path}/recover", json={**body, "countOnly": True}, headers=ACME)
+        assert (refused.status_code, refused.json()["code"]) == (409, "endpoint_disabled")
+
+
 def test_the_number_of_endpoints_is_limited(settings: WebhooksSettings) -> None:
     limited = settings.model_copy(update={"endpoints_per_tenant": 2})
     with TestClient(make_app(make_webhooks(limited)), base_url="http://testserver" + MOUNT) as client:

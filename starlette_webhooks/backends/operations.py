@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
@@ -20,7 +21,14 @@ from starlette_webhooks.operations import (
     TenantStatus,
 )
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.undelivered import FoundDelivery, Retried, Undelivered, UndeliveredCount, UndeliveredQuery
+from starlette_webhooks.undelivered import (
+    FoundDelivery,
+    RecoverableCount,
+    Retried,
+    Undelivered,
+    UndeliveredCount,
+    UndeliveredQuery,
+)
 
 __all__ = ["Operations", "RetryProgress"]
 
@@ -48,7 +56,7 @@ class Operations:
         raise self._not_supported()
 
     async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
-        """Return a page of endpoints and how they are doing, newest first."""
+        """Return a page of endpoints and how they are doing. See `EndpointQuery`."""
         raise self._not_supported()
 
     async def disable_endpoint(self, endpoint_id: str) -> Endpoint | None:
@@ -90,6 +98,12 @@ class Operations:
         Args:
             within: Stop after so many seconds. The count is then a lower bound.
         """
+        raise self._not_supported()
+
+    async def count_recoverable(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, *, missing: bool
+    ) -> RecoverableCount | None:
+        """Count what `Backend.recover` would deliver again, within bounds. None if there is no such endpoint."""
         raise self._not_supported()
 
     async def retry_undelivered(self, query: UndeliveredQuery, *, on_progress: RetryProgress | None = None) -> Retried:

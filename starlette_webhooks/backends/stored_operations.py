@@ -13,6 +13,7 @@ import anyio
 from starlette_webhooks.attempts import Attempt, AttemptQuery
 from starlette_webhooks.backends.operations import Operations, RetryProgress
 from starlette_webhooks.budget import Budget, Reservation
+from starlette_webhooks.conflicts import endpoint_disabled
 from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event
@@ -26,12 +27,14 @@ from starlette_webhooks.operations import (
     RecentEvents,
     TenantQuery,
     TenantStatus,
+    is_urgency_cursor,
 )
 from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.stores.base import Store
 from starlette_webhooks.undelivered import (
     STATES,
     FoundDelivery,
+    RecoverableCount,
     Retried,
     Undelivered,
     UndeliveredCount,
@@ -45,6 +48,8 @@ _BATCH = 500
 _PAUSE = 0.1
 # A store has more connections for reading, so that everything else is still read.
 _SCANS = 2
+_MISSING_BATCHES = 200
+"""How many batches of 500 events are looked at for those that were never sent to an endpoint."""
 
 
 class StoredOperations(Operations):
@@ -95,7 +100,7 @@ class StoredOperations(Operations):
     async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
         """See `Operations.find_endpoints`."""
         store = self._open_store
-        check_cursor(query.cursor, is_endpoint_id)
+        check_cursor(query.cursor, is_urgency_cursor if query.order == "urgency" else is_endpoint_id)
         page = await store.find_endpoints(query)
         items = [replace(one, endpoint=self._opened(one.endpoint)) for one in page.items]
         return Page(items, page.next_cursor, page.done)
@@ -150,6 +155,42 @@ class StoredOperations(Operations):
                 return UndeliveredCount(count, exact=False)
             # A filter that matches few deliveries may read all of them. Others read meanwhile.
             await anyio.sleep(min(time.monotonic() - started, _PAUSE))
+
+    async def count_recoverable(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, *, missing: bool
+    ) -> RecoverableCount | None:
+        """See `Operations.count_recoverable`."""
+        endpoint = await self._open_store.get_endpoint(tenant, endpoint_id)
+        if endpoint is None:
+            return None
+        if endpoint.disabled:
+            raise endpoint_disabled(endpoint_id, endpoint.disabled_reason)
+        query = UndeliveredQuery(
+            tenant=tenant, endpoint_id=endpoint_id, states=("exhausted", "failing"), after=since, before=until
+        )
+        failed = await self.count_undelivered(query)
+        if not missing:
+            return RecoverableCount(failed.count, 0, failed.exact)
+        unsent = await self._count_missing(tenant, endpoint_id, since, until)
+        if unsent is None:
+            return None
+        return RecoverableCount(failed.count, unsent.count, failed.exact and unsent.exact)
+
+    async def _count_missing(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None
+    ) -> UndeliveredCount | None:
+        count, after = 0, None
+        for _ in range(_MISSING_BATCHES):
+            started = time.monotonic()
+            with await self._scan(tenant):
+                found = await self.store.count_missing(tenant, endpoint_id, since, until, after)
+            if found is None:
+                return None
+            count, after = count + found.count, found.last
+            if after is None:
+                return UndeliveredCount(count, exact=True)
+            await anyio.sleep(min(time.monotonic() - started, _PAUSE))
+        return UndeliveredCount(count, exact=False)
 
     async def retry_undelivered(self, query: UndeliveredQuery, *, on_progress: RetryProgress | None = None) -> Retried:
         """See `Operations.retry_undelivered`."""

@@ -288,7 +288,12 @@ def _schemas() -> dict[str, Schema]:
         "Synced": _object(created=_list(_STRING), updated=_list(_STRING), unchanged=_list(_STRING)),
         "Secret": _object(key={"type": "string", "pattern": "^whsec_"}),
         "Stats": _object(success=_WHOLE, fail=_WHOLE, pending=_WHOLE, since=_TIME, until=_TIME, buckets=_list(bucket)),
-        "Recovered": _object(recovered=_WHOLE),
+        "Recovered": _with_optional(
+            _object(recovered=_WHOLE),
+            failed={**_WHOLE, "description": "With `countOnly`: deliveries that failed."},
+            missing={**_WHOLE, "description": "With `countOnly`: events that were never sent to the endpoint."},
+            exact={"type": "boolean", "description": "With `countOnly`: whether there are no more of them."},
+        ),
         "Ticket": _object(ticket=_STRING, expiresAt=_TIME),
         "PortalAccess": _object(url={"type": "string", "format": "uri"}, expiresAt=_TIME),
         "Document": {"type": "object", "description": "An OpenAPI or AsyncAPI document."},

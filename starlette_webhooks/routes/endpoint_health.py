@@ -13,7 +13,7 @@ from starlette_webhooks.operations import EndpointQuery, EndpointStatus
 if TYPE_CHECKING:
     from starlette_webhooks.backends.base import Backend
 
-__all__ = ["read_health"]
+__all__ = ["health_of", "read_health"]
 
 
 async def read_health(backend: Backend, query: EndpointQuery, *, disable_after: float) -> Mapping[str, dict[str, Any]]:
@@ -26,10 +26,11 @@ async def read_health(backend: Backend, query: EndpointQuery, *, disable_after: 
         page = await backend.find_endpoints(query)
     except NotSupported:
         return {}
-    return {status.endpoint.id: _document(status, disable_after) for status in page.items}
+    return {status.endpoint.id: health_of(status, disable_after=disable_after) for status in page.items}
 
 
-def _document(status: EndpointStatus, disable_after: float) -> dict[str, Any]:
+def health_of(status: EndpointStatus, *, disable_after: float) -> dict[str, Any]:
+    """Return the health of an endpoint as the routes show it. See `read_health`."""
     since = status.failing_since
     ends = None
     if since is not None and disable_after and not status.endpoint.disabled:

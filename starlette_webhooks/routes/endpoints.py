@@ -11,13 +11,21 @@ from starlette.responses import Response
 from starlette_webhooks.audit import actor_of
 from starlette_webhooks.bodies import Body, EndpointChange, EndpointCreation, EventTest, Recovery, Rotation
 from starlette_webhooks.endpoints import Endpoint
+from starlette_webhooks.exceptions import NotFound
 from starlette_webhooks.management import TenantEndpoints
-from starlette_webhooks.operations import EndpointQuery
-from starlette_webhooks.routes.endpoint_health import read_health
+from starlette_webhooks.operations import EndpointQuery, is_urgency_cursor
+from starlette_webhooks.routes.endpoint_health import health_of, read_health
 from starlette_webhooks.routes.events import ATTEMPT_FILTERS, attempt_page, attempt_query
 from starlette_webhooks.routes.messages import json_response, while_connected
 from starlette_webhooks.routes.operations import Call, operation, operation_with_body
-from starlette_webhooks.routes.parameters import ENDPOINT_CURSOR, ENDPOINT_ID, LIMIT, SINCE, UNTIL
+from starlette_webhooks.routes.parameters import (
+    ENDPOINT_ID,
+    ENDPOINT_LIST_CURSOR,
+    ENDPOINT_ORDER,
+    LIMIT,
+    SINCE,
+    UNTIL,
+)
 
 __all__ = [
     "create_endpoint",
@@ -35,6 +43,8 @@ __all__ = [
 
 _ENDPOINT = "/endpoints/{id}"
 _ROWS_PER_CALL = 10
+# A count may look at thousands of deliveries and events.
+_COUNT = 9
 
 
 def _endpoints(call: Call[Body | None]) -> TenantEndpoints:
@@ -57,18 +67,37 @@ def _cost(body: EndpointChange) -> int:
 @operation(
     "GET",
     "/endpoints",
-    "Endpoints, newest first",
+    "Endpoints",
     scope="read",
     answer="EndpointPage",
-    parameters=(LIMIT, ENDPOINT_CURSOR),
+    parameters=(ENDPOINT_ORDER, LIMIT, ENDPOINT_LIST_CURSOR),
+    errors=(501,),
 )
 async def list_endpoints(call: Call[None]) -> Response:
-    """Return a page of endpoints."""
-    limit, cursor = call[LIMIT], call[ENDPOINT_CURSOR]
+    """Return a page of endpoints, newest first or by urgency."""
+    limit, cursor = call[LIMIT], call[ENDPOINT_LIST_CURSOR]
+    # A cursor continues the list that it came from.
+    by_urgency = call[ENDPOINT_ORDER] == "urgency" if cursor is None else is_urgency_cursor(cursor)
+    if by_urgency:
+        return await _list_by_urgency(call, limit, cursor)
     page = await _endpoints(call).list(limit=limit, cursor=cursor)
     # As many as on the page, which ends early if its endpoints are large.
     query = EndpointQuery(tenant=call.tenant, limit=len(page.items), cursor=cursor)
     endpoints = await _documents(call, page.items, query)
+    return json_response({"endpoints": endpoints, "nextCursor": page.next_cursor, "done": page.done})
+
+
+async def _list_by_urgency(call: Call[None], limit: int, cursor: str | None) -> Response:
+    services = call.services
+    query = EndpointQuery(tenant=call.tenant, order="urgency", limit=limit, cursor=cursor)
+    page = await services.backend.find_endpoints(query)
+    endpoints = [
+        {
+            **status.endpoint.document(whole_url=call.writes),
+            "health": health_of(status, disable_after=services.settings.disable_after),
+        }
+        for status in page.items
+    ]
     return json_response({"endpoints": endpoints, "nextCursor": page.next_cursor, "done": page.done})
 
 
@@ -210,12 +239,34 @@ async def get_stats(call: Call[None]) -> Response:
     answer="Recovered",
     status=202,
     parameters=(ENDPOINT_ID,),
-    errors=(409,),
+    errors=(409, 501),
 )
 async def recover_endpoint(call: Call[Recovery]) -> Response:
-    """Deliver again what failed since a given time. Ends early if the client goes away."""
+    """Deliver again what failed since a given time, or count it. Ends early if the client goes away."""
+    if call.body.count_only:
+        return await _count_recoverable(call)
     recover = partial(_endpoints(call).recover_from, call[ENDPOINT_ID], call.body)
     return json_response({"recovered": await while_connected(call.request, recover)}, 202)
+
+
+async def _count_recoverable(call: Call[Recovery]) -> Response:
+    services, body = call.services, call.body
+    body.check_order()
+    call.charge(_COUNT)
+    count = partial(
+        services.backend.count_recoverable,
+        call.tenant,
+        call[ENDPOINT_ID],
+        body.since,
+        body.until,
+        missing=body.missing,
+    )
+    async with services.scans.of(call.tenant):
+        found = await while_connected(call.request, count)
+    if found is None:
+        raise NotFound("There is no such endpoint.")
+    document = {"recovered": 0, "failed": found.failed, "missing": found.missing, "exact": found.exact}
+    return json_response(document, 202)
 
 
 @operation_with_body(

@@ -14,6 +14,7 @@ from starlette_webhooks.attempts import AttemptStatus
 from starlette_webhooks.event_states import EventState
 from starlette_webhooks.exceptions import InvalidRequest, NotFound
 from starlette_webhooks.identifiers import is_endpoint_id, is_message_id
+from starlette_webhooks.operations import EndpointOrder, is_urgency_cursor
 from starlette_webhooks.pagination import LARGEST_PAGE, invalid_cursor
 from starlette_webhooks.times import parse_time
 from starlette_webhooks.undelivered import UndeliveredState
@@ -27,6 +28,8 @@ __all__ = [
     "ENDPOINT_CURSOR",
     "ENDPOINT_FILTER",
     "ENDPOINT_ID",
+    "ENDPOINT_LIST_CURSOR",
+    "ENDPOINT_ORDER",
     "EVENT_CURSOR",
     "EVENT_ID",
     "EVENT_STATE",
@@ -243,6 +246,19 @@ LIMIT = _limit(50, LARGEST_PAGE)
 EVENT_CURSOR = _cursor("eventCursor", _EVENT_PATTERN, is_message_id)
 ENDPOINT_CURSOR = _cursor("endpointCursor", _ENDPOINT_PATTERN, is_endpoint_id)
 ATTEMPT_CURSOR = _cursor("attemptCursor", _ATTEMPT_PATTERN, _is_attempt_id)
+ENDPOINT_ORDER: Parameter[EndpointOrder | None] = _choice(
+    "order",
+    "`newest` first, which is the default. `urgency`: first what needs attention, that is endpoints that were disabled "
+    "because of failures, then those that are failing, those that are paused, those that work, and those that someone "
+    "disabled. An endpoint that changes meanwhile may be missing from the next pages or be listed again. A cursor "
+    "continues in the order of its page.",
+    *get_args(EndpointOrder),
+)
+ENDPOINT_LIST_CURSOR = _cursor(
+    "endpointListCursor",
+    rf"([0-4]\.)?{_ENDPOINT_PATTERN}",
+    lambda text: is_endpoint_id(text) or is_urgency_cursor(text),
+)
 BEFORE = _time("before", "Only items from before this time.")
 AFTER = _time("after", "Only items from this time on.")
 STATE: Parameter[UndeliveredState | None] = _choice(

@@ -38,6 +38,7 @@ from starlette_webhooks.undelivered import FoundDelivery, Undelivered, Undeliver
 
 __all__ = [
     "AttemptStore",
+    "CountedMissing",
     "EndpointStore",
     "EventLog",
     "EventStateStore",
@@ -238,6 +239,14 @@ class Redelivery(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class CountedMissing:
+    """How many events of a batch were never sent to an endpoint, and the last one of the batch, or None at the end."""
+
+    count: int
+    last: str | None
+
+
 class UndeliveredStore(Protocol):
     """Deliveries that no endpoint has confirmed, of all tenants or of one."""
 
@@ -259,6 +268,14 @@ class UndeliveredStore(Protocol):
 
         Returns:
             The number of the endpoint of each delivery that is due now.
+        """
+
+    async def count_missing(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, after: str | None
+    ) -> CountedMissing | None:
+        """Count what `Redelivery.recover` would add with `window.missing`, from a batch of events after `after`.
+
+        Returns None if there is no such endpoint. Raises `Conflict` for a disabled endpoint.
         """
 
 
@@ -291,7 +308,7 @@ class Operations(Protocol):
         """Return a page of tenants, by name."""
 
     async def find_endpoints(self, query: EndpointQuery) -> Page[EndpointStatus]:
-        """Return a page of endpoints, newest first."""
+        """Return a page of endpoints. See `EndpointQuery`."""
 
     async def find_event(self, event_id: str) -> Event | None:
         """Return an event by its public id."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from starlette_webhooks.attempts import Attempt
 from starlette_webhooks.endpoints import Endpoint, EndpointStats
 from starlette_webhooks.events import Event
-from starlette_webhooks.operations import EndpointStatus, EventHeader
+from starlette_webhooks.operations import EndpointQuery, EndpointStatus, EventHeader
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.payloads import implied_event_id
 from starlette_webhooks.stores.limits import LIST_BYTES
@@ -82,9 +82,18 @@ def to_header(row: Sequence[Any]) -> EventHeader:
     )
 
 
-def to_statuses(rows: Sequence[Sequence[Any]], limit: int, *, now: int) -> Page[EndpointStatus]:
+def to_statuses(rows: Sequence[Sequence[Any]], query: EndpointQuery, *, now: int) -> Page[EndpointStatus]:
     """Return a page of endpoints and how they are doing. It ends early as `EndpointStore.list_endpoints` does."""
-    return page_of(rows, limit, partial(_to_status, now=now), lambda status: status.endpoint.id)
+    cursor_of = _by_urgency if query.order == "urgency" else _by_time
+    return page_of(rows, query.limit, partial(_to_status, now=now), cursor_of)
+
+
+def _by_time(status: EndpointStatus) -> str:
+    return status.endpoint.id
+
+
+def _by_urgency(status: EndpointStatus) -> str:
+    return f"{status.urgency}.{status.endpoint.id}"
 
 
 def _to_status(row: Sequence[Any], *, now: int) -> EndpointStatus:

@@ -181,6 +181,22 @@ async def recover(
             return total
 
 
+async def count_missing(
+    store: Store, endpoint: Endpoint, *, since: int = 60 * MINUTE, tenant: str | None = None
+) -> int | None:
+    """Count what `recover` with `missing` would add, batch by batch."""
+    after: str | None = None
+    total = 0
+    while True:
+        found = await store.count_missing(tenant or endpoint.tenant, endpoint.id, moment(store, -since), None, after)
+        if found is None:
+            return None
+        total += found.count
+        after = found.last
+        if after is None:
+            return total
+
+
 def moment(store: Store, milliseconds: int = 0) -> datetime:
     """Return the time in this many milliseconds."""
     return datetime.fromtimestamp((store.now() + milliseconds) / 1000, UTC)

@@ -68,6 +68,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "recover": lambda store: store.recover(
         "acme", MISSING_ENDPOINT, RecoverWindow(moment(store), None, missing=False), None
     ),
+    "count_missing": lambda store: store.count_missing("acme", MISSING_ENDPOINT, moment(store), None, None),
     "read_meta": lambda store: store.read_meta("name", b"value"),
     "write_meta": lambda store: store.write_meta("name", b"value"),
     "find_meta": lambda store: store.find_meta(["name"]),

@@ -35,6 +35,7 @@ from tests.stores.contract import (
     attempt,
     attempts,
     claim,
+    count_missing,
     due,
     emit,
     event,
@@ -944,9 +945,17 @@ async def test_recovering_what_is_missing_follows_the_filters(make_store: MakeSt
         await emit(store, channels=("vip",))
         await attempt(store)
         assert await recover(store, endpoint) == 0
+        assert await count_missing(store, endpoint) == 2
+        assert await count_missing(store, endpoint, since=-MINUTE) == 0
+        assert await count_missing(store, endpoint, tenant="globex") is None
         assert await recover(store, endpoint, missing=True) == 2
+        assert await count_missing(store, endpoint) == 0, "they are going to be sent"
         assert {one.event_id for one in (await claim(store)).deliveries} == {sent[0], sent[2]}
         assert await recover(store, endpoint, missing=True) == 0
+        assert await count_missing(store, await add(store)) == 5, "it receives everything"
+        disabled = await add(store, disabled=True)
+        with pytest.raises(Conflict):
+            await count_missing(store, disabled)
 
 
 async def test_recovering_leaves_test_events_out(make_store: MakeStore) -> None:
@@ -960,6 +969,7 @@ async def test_recovering_leaves_test_events_out(make_store: MakeStore) -> None:
         await attempt(store, 500)
         other = await add(store)
         for endpoint in (tried, other):
+            assert await count_missing(store, endpoint) == 0
             assert await recover(store, endpoint, missing=True) == 0, "it was made for one moment, or one endpoint"
         real = await emit(store)
         for delivery in (await claim(store)).deliveries:
@@ -972,6 +982,7 @@ async def test_recovering_more_than_a_batch_reaches_everything_once(make_store: 
     async with running(make_store) as store:
         await store.submit([event() for _ in range(700)]).wait()
         endpoint = await add(store)
+        assert await count_missing(store, endpoint) == 700
         assert await recover(store, endpoint, missing=True) == 700
         deliveries = (await claim(store, each=1000, capacity=Capacity(1000, 0, 1000))).deliveries
         assert len({one.event_id for one in deliveries}) == 700

@@ -310,6 +310,44 @@ async def test_endpoints_of_all_tenants_are_found_by_their_state(make_store: Mak
         assert await found(cursor=first.next_cursor) == [working.id]
 
 
+async def test_the_endpoints_of_a_tenant_are_listed_by_how_urgent_they_are(make_store: MakeStore, clock: Clock) -> None:
+    async with running(make_store) as store:
+        works = [(await add(store)).id]
+        manual = await add(store, disabled=True)
+        paused, failing, gone = [await add(store) for _ in range(3)]
+        await add(store, "globex")
+        clock.advance(ms=1000)
+        await emit(store)
+        await emit(store)
+        later = store.now() + MINUTE
+        claimed = {
+            one.id: (await claim(store, await number_of(store, one))).deliveries for one in (paused, failing, gone)
+        }
+        await record(store, claimed[paused.id][0], 429, next_due=later, pause_until=later)
+        await record(store, claimed[paused.id][1])
+        await record(store, claimed[failing.id][0], 500, next_due=later)
+        await record(store, claimed[gone.id][0], 410)
+        clock.advance(ms=1000)
+        works.insert(0, (await add(store)).id)
+
+        found: list[str] = []
+        cursor: str | None = None
+        done = False
+        while not done:
+            query = EndpointQuery(tenant="acme", order="urgency", limit=2, cursor=cursor)
+            page = await store.find_endpoints(query)
+            found += [one.endpoint.id for one in page.items]
+            cursor, done = page.next_cursor, page.done
+        assert found == [gone.id, failing.id, paused.id, *works, manual.id]
+        working = EndpointQuery(tenant="acme", order="urgency", state="ok")
+        assert [one.endpoint.id for one in (await store.find_endpoints(working)).items] == [paused.id, *works]
+
+
+def test_only_endpoints_of_one_tenant_are_ordered_by_urgency() -> None:
+    with pytest.raises(ValueError, match="of one tenant"):
+        EndpointQuery(order="urgency")
+
+
 async def test_pages_of_large_endpoints_end_early_like_the_list_of_a_tenant(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         large: dict[str, Any] = {

@@ -127,3 +127,23 @@ SELECT queued, seen, last FROM webhooks.recover_failed_1(%s, %s, %s, %s, %s, %s,
 
 -- name: recover_missing
 SELECT queued, seen, last FROM webhooks.recover_missing_1(%s, %s, %s, %s, %s)
+
+-- name: count_missing
+-- Chooses the same events as `recover_missing_1`.
+WITH given AS MATERIALIZED (
+    SELECT no, tenant, event_types, channels FROM webhooks.endpoint WHERE no = %(endpoint)s
+), page AS MATERIALIZED (
+    SELECT event.id, event.seq, event.type, event.channels, event.test FROM webhooks.event
+    WHERE event.tenant = (SELECT tenant FROM given) AND event.id > %(after)s AND event.id < %(until)s
+    ORDER BY event.id LIMIT %(batch)s
+), missing AS (
+    SELECT FROM page CROSS JOIN given
+    WHERE NOT page.test
+        AND (json_array_length(given.event_types) = 0
+            OR page.type IN (SELECT json_array_elements_text(given.event_types)))
+        AND (json_array_length(given.channels) = 0
+            OR string_to_array(page.channels, ',') && ARRAY(SELECT json_array_elements_text(given.channels)))
+        AND NOT EXISTS (SELECT FROM webhooks.attempt WHERE attempt.event = page.seq AND attempt.endpoint = given.no)
+        AND NOT EXISTS (SELECT FROM webhooks.delivery WHERE delivery.event = page.seq AND delivery.endpoint = given.no)
+)
+SELECT (SELECT count(*) FROM missing), count(*), max(page.id) FROM page

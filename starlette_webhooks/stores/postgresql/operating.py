@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from datetime import datetime
 
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
 from starlette_webhooks.events import Event
@@ -18,9 +19,9 @@ from starlette_webhooks.operations import (
     TenantStatus,
 )
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.base import EventStateStore, Operations, UndeliveredStore
+from starlette_webhooks.stores.base import CountedMissing, EventStateStore, Operations, RecoverWindow, UndeliveredStore
 from starlette_webhooks.stores.limits import LOOKED_AT
-from starlette_webhooks.stores.postgresql import event_states, log, operations
+from starlette_webhooks.stores.postgresql import event_states, log, operations, redelivery
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.undelivered import PostgreSQLUndeliveredRows, find_deliveries, requeue
 from starlette_webhooks.stores.undelivered import find_undelivered
@@ -49,6 +50,13 @@ class StoredOperations(UndeliveredStore, EventStateStore, Operations, CommittedE
     async def requeue(self, deliveries: Sequence[tuple[int, int]]) -> Sequence[int]:
         """See `UndeliveredStore.requeue`."""
         return await requeue(self.database, deliveries, now=self.now())
+
+    async def count_missing(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, after: str | None
+    ) -> CountedMissing | None:
+        """See `UndeliveredStore.count_missing`."""
+        window = RecoverWindow(since, until, missing=True)
+        return await redelivery.count_missing(self.database, tenant, endpoint_id, window, after, now=self.now())
 
     async def search_events(self, query: EventSearch, *, looked_at: int = LOOKED_AT) -> Page[EventSummary]:
         """See `EventStateStore.search_events`."""

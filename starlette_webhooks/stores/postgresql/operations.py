@@ -17,7 +17,7 @@ from starlette_webhooks.operations import (
     TenantStatus,
 )
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
+from starlette_webhooks.stores.positions import endpoints_of, first_endpoint, first_position
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
@@ -67,16 +67,11 @@ async def find_tenants(database: Database, query: TenantQuery) -> Page[TenantSta
 async def find_endpoints(database: Database, query: EndpointQuery, *, now: int) -> Page[EndpointStatus]:
     """See `Operations.find_endpoints`."""
     queries = database.queries(_FILE)
-    which = "of_id" if query.endpoint_id is not None else "all" if query.tenant is None else "of_tenant"
-    page = substitute(queries[which], filter=queries[query.state or "any"])
-    values = {
-        "id": query.endpoint_id,
-        "tenant": query.tenant,
-        "cursor": query.cursor or AFTER_ALL_IDS,
-        "limit": query.limit + 1,
-    }
-    rows = await database.call(substitute(queries["statuses"], page=page), values)
-    return to_statuses(rows, query.limit, now=now)
+    page = substitute(queries[endpoints_of(query)], filter=queries[query.state or "any"])
+    order = queries["by_urgency" if query.order == "urgency" else "by_time"]
+    values = {"id": query.endpoint_id, "tenant": query.tenant, "now": now, "limit": query.limit + 1}
+    statement = substitute(queries["statuses"], page=page, order=order)
+    return to_statuses(await database.call(statement, {**values, **first_endpoint(query)}), query, now=now)
 
 
 async def find_event(database: Database, identifier: str) -> Event | None:

@@ -90,7 +90,13 @@ LEFT JOIN LATERAL (
     SELECT timestamp, status_code, error FROM webhooks.attempt
     WHERE attempt.endpoint = page.no AND NOT attempt.ok ORDER BY attempt.id DESC LIMIT 1
 ) AS failure ON true
-ORDER BY page.id DESC
+ORDER BY {order}
+
+-- name: by_time
+page.id DESC
+
+-- name: by_urgency
+page.urgency, page.id DESC
 
 -- name: all
 SELECT * FROM webhooks.endpoint WHERE id < %(cursor)s AND {filter} ORDER BY id DESC LIMIT %(limit)s
@@ -98,6 +104,21 @@ SELECT * FROM webhooks.endpoint WHERE id < %(cursor)s AND {filter} ORDER BY id D
 -- name: of_tenant
 SELECT * FROM webhooks.endpoint
 WHERE tenant = %(tenant)s AND id < %(cursor)s AND {filter} ORDER BY id DESC LIMIT %(limit)s
+
+-- name: of_tenant_by_urgency
+-- See `EndpointStatus.urgency`. A tenant has a thousand endpoints at most.
+SELECT * FROM (
+    SELECT endpoint.*, CASE
+        WHEN disabled_reason = 'manual' THEN 4
+        WHEN disabled_reason IS NOT NULL THEN 0
+        WHEN failing_since IS NOT NULL THEN 1
+        WHEN paused_until > %(now)s THEN 2
+        ELSE 3
+    END AS urgency
+    FROM webhooks.endpoint WHERE tenant = %(tenant)s AND {filter}
+) AS ranked
+WHERE urgency > %(urgency)s OR (urgency = %(urgency)s AND id < %(cursor)s)
+ORDER BY urgency, id DESC LIMIT %(limit)s
 
 -- name: of_id
 SELECT * FROM webhooks.endpoint

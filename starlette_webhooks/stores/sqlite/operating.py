@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 from starlette_webhooks.event_states import EventDelivery, EventSearch, EventSummary
@@ -19,9 +20,9 @@ from starlette_webhooks.operations import (
     TenantStatus,
 )
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.base import EventStateStore, Operations, UndeliveredStore
+from starlette_webhooks.stores.base import CountedMissing, EventStateStore, Operations, RecoverWindow, UndeliveredStore
 from starlette_webhooks.stores.limits import LOOKED_AT
-from starlette_webhooks.stores.sqlite import event_states, log, meta, operations
+from starlette_webhooks.stores.sqlite import event_states, log, meta, operations, redelivery
 from starlette_webhooks.stores.sqlite.database import Database
 from starlette_webhooks.stores.sqlite.undelivered import SQLiteUndeliveredRows, find_deliveries, requeue
 from starlette_webhooks.stores.undelivered import find_undelivered
@@ -50,6 +51,22 @@ class StoredOperations(UndeliveredStore, EventStateStore, Operations, CommittedE
     async def requeue(self, deliveries: Sequence[tuple[int, int]]) -> Sequence[int]:
         """See `UndeliveredStore.requeue`."""
         return await self.database.write(partial(requeue, deliveries=deliveries, now=self.now()))
+
+    async def count_missing(
+        self, tenant: str, endpoint_id: str, since: datetime, until: datetime | None, after: str | None
+    ) -> CountedMissing | None:
+        """See `UndeliveredStore.count_missing`."""
+        window = RecoverWindow(since, until, missing=True)
+        return await self.database.read(
+            partial(
+                redelivery.count_missing,
+                tenant=tenant,
+                endpoint_id=endpoint_id,
+                window=window,
+                after=after,
+                now=self.now(),
+            )
+        )
 
     async def search_events(self, query: EventSearch, *, looked_at: int = LOOKED_AT) -> Page[EventSummary]:
         """See `EventStateStore.search_events`."""

@@ -19,7 +19,7 @@ from starlette_webhooks.operations import (
     TenantStatus,
 )
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.stores.positions import AFTER_ALL_IDS, first_position
+from starlette_webhooks.stores.positions import endpoints_of, first_endpoint, first_position
 from starlette_webhooks.stores.processes import count_dispatchers, forgotten, report
 from starlette_webhooks.stores.rows import to_header, to_statuses
 from starlette_webhooks.stores.sqlite.queries import load_queries
@@ -62,16 +62,12 @@ def find_tenants(connection: sqlite3.Connection, *, query: TenantQuery) -> Page[
 
 def find_endpoints(connection: sqlite3.Connection, *, query: EndpointQuery, now: int) -> Page[EndpointStatus]:
     """See `Operations.find_endpoints`."""
-    which = "of_id" if query.endpoint_id is not None else "all" if query.tenant is None else "of_tenant"
-    page = substitute(_QUERIES[which], filter=_QUERIES[query.state or "any"])
-    values = {
-        "id": query.endpoint_id,
-        "tenant": query.tenant,
-        "cursor": query.cursor or AFTER_ALL_IDS,
-        "limit": query.limit + 1,
-    }
-    rows = connection.execute(substitute(_QUERIES["statuses"], page=page), values).fetchall()
-    return to_statuses([row[1:] for row in rows], query.limit, now=now)
+    page = substitute(_QUERIES[endpoints_of(query)], filter=_QUERIES[query.state or "any"])
+    order = _QUERIES["by_urgency" if query.order == "urgency" else "by_time"]
+    values = {"id": query.endpoint_id, "tenant": query.tenant, "now": now, "limit": query.limit + 1}
+    statement = substitute(_QUERIES["statuses"], page=page, order=order)
+    rows = connection.execute(statement, {**values, **first_endpoint(query)}).fetchall()
+    return to_statuses([row[1:] for row in rows], query, now=now)
 
 
 def find_event(connection: sqlite3.Connection, *, identifier: str) -> Event | None:

@@ -71,13 +71,34 @@ FROM ({page}) AS page
 LEFT JOIN attempt AS failure ON failure.no = (
     SELECT no FROM attempt WHERE endpoint = page.no AND ok = 0 ORDER BY id DESC LIMIT 1
 )
-ORDER BY page.id DESC
+ORDER BY {order}
+
+-- name: by_time
+page.id DESC
+
+-- name: by_urgency
+page.urgency, page.id DESC
 
 -- name: all
 SELECT * FROM endpoint WHERE id < :cursor AND {filter} ORDER BY id DESC LIMIT :limit
 
 -- name: of_tenant
 SELECT * FROM endpoint WHERE tenant = :tenant AND id < :cursor AND {filter} ORDER BY id DESC LIMIT :limit
+
+-- name: of_tenant_by_urgency
+-- See `EndpointStatus.urgency`. A tenant has a thousand endpoints at most.
+SELECT * FROM (
+    SELECT endpoint.*, CASE
+        WHEN disabled_reason = 'manual' THEN 4
+        WHEN disabled_reason IS NOT NULL THEN 0
+        WHEN failing_since IS NOT NULL THEN 1
+        WHEN paused_until > :now THEN 2
+        ELSE 3
+    END AS urgency
+    FROM endpoint WHERE tenant = :tenant AND {filter}
+) AS ranked
+WHERE urgency > :urgency OR (urgency = :urgency AND id < :cursor)
+ORDER BY urgency, id DESC LIMIT :limit
 
 -- name: of_id
 SELECT * FROM endpoint WHERE id = :id AND (:tenant IS NULL OR tenant = :tenant) AND {filter} LIMIT :limit

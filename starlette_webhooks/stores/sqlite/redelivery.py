@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from starlette_webhooks.conflicts import endpoint_disabled
 from starlette_webhooks.event_types import TEST_PING
 from starlette_webhooks.identifiers import first_id
-from starlette_webhooks.stores.base import RecoverCursor, Recovered, RecoverWindow
+from starlette_webhooks.stores.base import CountedMissing, RecoverCursor, Recovered, RecoverWindow
 from starlette_webhooks.stores.limits import SOON_MS
 from starlette_webhooks.stores.moments import to_ms
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
-__all__ = ["Resent", "recover", "resend"]
+__all__ = ["Resent", "count_missing", "recover", "resend"]
 
 _QUERIES = load_queries("redelivery.sql")
 
@@ -76,6 +76,27 @@ def recover(
     if cursor.phase == "missing":
         return _recover_missing(connection, endpoint, tenant, window, cursor, now, batch)
     return _recover_failed(connection, endpoint, window, cursor, now, batch)
+
+
+def count_missing(
+    connection: sqlite3.Connection,
+    tenant: str,
+    endpoint_id: str,
+    window: RecoverWindow,
+    after: str | None,
+    now: int,
+    batch: int = 500,
+) -> CountedMissing | None:
+    """See `UndeliveredStore.count_missing`."""
+    endpoint = _endpoint(connection, tenant, endpoint_id)
+    if endpoint is None:
+        return None
+    low, high = _event_bounds(window, now)
+    values = {"tenant": tenant, "endpoint": endpoint.no, "after": after or low, "until": high, "batch": batch}
+    rows = connection.execute(_QUERIES["sent_between"], values).fetchall()
+    unsent = [(event_type, channels) for _, event_type, channels, test, sent in rows if not (test or sent)]
+    count = sum(endpoint.matches(event_type, channels) for event_type, channels in unsent)
+    return CountedMissing(count, rows[-1][0] if len(rows) == batch else None)
 
 
 def _event_bounds(window: RecoverWindow, now: int) -> tuple[str, str]:

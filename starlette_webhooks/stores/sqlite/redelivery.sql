@@ -30,6 +30,13 @@ WHERE due > :soon AND leased = 0
 SELECT seq, id, type, channels, test FROM event
 WHERE tenant = :tenant AND id > :after AND id < :until ORDER BY id LIMIT :batch
 
+-- name: sent_between
+-- Whether each of these events was sent to an endpoint, or is going to be.
+SELECT id, type, channels, test,
+    EXISTS (SELECT 1 FROM attempt WHERE attempt.event = event.seq AND attempt.endpoint = :endpoint)
+        OR EXISTS (SELECT 1 FROM delivery WHERE delivery.event = event.seq AND delivery.endpoint = :endpoint)
+FROM event WHERE tenant = :tenant AND id > :after AND id < :until ORDER BY id LIMIT :batch
+
 -- name: recover_missing
 INSERT INTO delivery (event, endpoint, due, stamped, trigger)
 SELECT :event, :endpoint, :now, :now, 'manual'

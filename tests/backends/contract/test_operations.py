@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -20,6 +21,7 @@ from tests.eventually import eventually
 from tests.receivers import Receiver
 
 EVENT, ENDPOINT = "msg_" + "0" * 27, "ep_" + "0" * 27
+SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 CALLS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "overview": lambda backend: backend.overview(),
     "find_tenants": lambda backend: backend.find_tenants(TenantQuery()),
@@ -29,6 +31,7 @@ CALLS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "recent_events": lambda backend: backend.recent_events(RecentEvents()),
     "find_undelivered": lambda backend: backend.find_undelivered(UndeliveredQuery()),
     "count_undelivered": lambda backend: backend.count_undelivered(UndeliveredQuery()),
+    "count_recoverable": lambda backend: backend.count_recoverable("acme", ENDPOINT, SINCE, None, missing=True),
     "retry_undelivered": lambda backend: backend.retry_undelivered(UndeliveredQuery()),
     "find_deliveries": lambda backend: backend.find_deliveries("acme", [(EVENT, ENDPOINT)]),
     "search_events": lambda backend: backend.search_events(EventSearch(tenant="acme")),
