@@ -184,6 +184,23 @@ def test_the_receiver_in_java_accepts_genuine_webhooks_only(snippets: dict[str, 
     run_server(["java", "-XX:TieredStopAtLevel=1", str(file)], port, generate_secret(), "webhook")
 
 
+@pytest.mark.skipif(shutil.which("ruby") is None, reason="Ruby is not installed.")
+def test_the_receiver_in_ruby_accepts_genuine_webhooks_only(snippets: dict[str, str], tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "receiver.rb"
+    file.write_text(snippets["Ruby webhook"].replace("Port: 3000", f"Port: {port}"))
+    run_server(["ruby", str(file)], port, generate_secret(), "webhook")
+
+
+@pytest.mark.skipif(shutil.which("php") is None, reason="PHP is not installed.")
+@pytest.mark.parametrize("prefix", ["webhook", "svix"])
+def test_the_receiver_in_php_accepts_genuine_webhooks_only(
+    snippets: dict[str, str], tmp_path: Path, prefix: str
+) -> None:
+    port, file = free_port(), tmp_path / "receiver.php"
+    file.write_text(snippets[f"PHP {prefix}"])
+    run_server(["php", "-S", f"127.0.0.1:{port}", str(file)], port, generate_secret(), prefix)
+
+
 @pytest.mark.parametrize("name", ["Python", "JavaScript"])
 def test_a_reader_follows_the_stream(snippets: dict[str, str], server: Server, tmp_path: Path, name: str) -> None:
     command = [sys.executable] if name == "Python" else ["node"]

@@ -246,5 +246,73 @@ public class Receiver {
 `;
 }
 
+function ruby(prefix) {
+  return `# receiver.rb, for Ruby 3.0 or later: gem install webrick
+require "json"
+require "openssl"
+require "webrick"
+
+KEY = ENV.fetch("WEBHOOK_SECRET").delete_prefix("whsec_").unpack1("m0")
+
+def genuine?(request, body)
+  id, timestamp = request["${prefix}-id"].to_s, request["${prefix}-timestamp"].to_s
+  return false if id.empty? || !timestamp.match?(/\\A\\d{1,12}\\z/)
+  return false if (Time.now.to_i - timestamp.to_i).abs > 300
+  digest = OpenSSL::HMAC.digest("SHA256", KEY, "#{id}.#{timestamp}.#{body}")
+  expected = "v1,#{[digest].pack("m0")}"
+  request["${prefix}-signature"].to_s.split(" ").any? { |given| OpenSSL.secure_compare(given, expected) }
+end
+
+server = WEBrick::HTTPServer.new(Port: 3000)
+server.mount_proc("/webhooks") do |request, response|
+  body = request.body.to_s
+  response.status = 400
+  if genuine?(request, body)
+    event = JSON.parse(body)
+    puts "#{event["type"]} #{event["data"]}"
+    response.status = 204
+  end
+rescue StandardError
+  # Malformed requests are answered like those with a wrong signature.
+  response.status = 400
+end
+trap("INT") { server.shutdown }
+server.start
+`;
+}
+
+function php(prefix) {
+  const name = `HTTP_${prefix.toUpperCase()}`;
+  return `<?php
+// receiver.php, for PHP 8 or later: php -S localhost:3000 receiver.php
+
+function is_genuine(string $body): bool
+{
+    $id = $_SERVER["${name}_ID"] ?? "";
+    $timestamp = $_SERVER["${name}_TIMESTAMP"] ?? "";
+    if ($id === "" || !preg_match('/^\\d{1,12}$/D', $timestamp) || abs(time() - (int) $timestamp) > 300) {
+        return false;
+    }
+    $key = base64_decode(substr(getenv("WEBHOOK_SECRET"), strlen("whsec_")));
+    $expected = "v1," . base64_encode(hash_hmac("sha256", "$id.$timestamp.$body", $key, true));
+    foreach (explode(" ", $_SERVER["${name}_SIGNATURE"] ?? "") as $given) {
+        if (hash_equals($expected, $given)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+$body = file_get_contents("php://input");
+$event = is_genuine($body) ? json_decode($body, true) : null;
+if (!is_array($event) || !isset($event["type"], $event["data"])) {
+    http_response_code(400);
+    exit;
+}
+error_log($event["type"] . " " . json_encode($event["data"]));
+http_response_code(204);
+`;
+}
+
 /** The receivers by the name of their tab. */
-export const RECEIVERS = { FastAPI: fastapi, Flask: flask, Django: django, Node: node, Go: go, Java: java };
+export const RECEIVERS = { FastAPI: fastapi, Flask: flask, Django: django, Node: node, Go: go, Java: java, Ruby: ruby, PHP: php };
