@@ -9,7 +9,19 @@ from pathlib import Path
 
 from benchmarks.harness import Scale, facts
 
-SUBJECTS = ("emit", "log", "stream", "dispatcher", "reading", "growth", "start", "tenants", "within", "postgresql")
+SUBJECTS = (
+    "emit",
+    "log",
+    "stream",
+    "dispatcher",
+    "reading",
+    "growth",
+    "start",
+    "tenants",
+    "within",
+    "postgresql",
+    "portal",
+)
 
 
 def main() -> None:
