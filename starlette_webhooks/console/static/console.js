@@ -1,6 +1,6 @@
 // Shows times in the reader's zone, and refreshes pages whose content changes. Every page also works without this.
 
-import { ZONE, ago, time } from "./format.js";
+import { ago, time, zone } from "./format.js";
 
 const RENEW = 3000;
 
@@ -40,6 +40,6 @@ async function replace(content) {
   }
 }
 
-document.getElementById("zone").textContent = `Times are in the time zone ${ZONE}.`;
+document.getElementById("zone").textContent = `Times are in the time zone ${zone()}.`;
 localise(document);
 setTimeout(renew, RENEW);

@@ -8,7 +8,7 @@ import { editEndpointPage, newEndpointPage } from "./endpoint_form.js";
 import { endpointsPage } from "./endpoints.js";
 import { eventPage } from "./event.js";
 import { eventsPage } from "./events.js";
-import { ZONE, refreshTimes } from "./format.js";
+import { refreshTimes, zone } from "./format.js";
 import { icon } from "./icons.js";
 import { livePage } from "./live.js";
 import { startPage } from "./start.js";
@@ -62,15 +62,20 @@ class Portal {
     return this.#catalog;
   }
 
-  /** Every endpoint. */
-  async endpoints(signal) {
-    const all = [];
+  /** Every endpoint, page by page. */
+  async *endpointPages(signal) {
     let cursor = null;
     do {
       const page = await this.api.get("endpoints", { limit: 250, cursor }, signal);
-      all.push(...page.endpoints);
+      yield page.endpoints;
       cursor = page.done ? null : page.nextCursor;
     } while (cursor);
+  }
+
+  /** Every endpoint. */
+  async endpoints(signal) {
+    const all = [];
+    for await (const page of this.endpointPages(signal)) all.push(...page);
     return all;
   }
 
@@ -86,11 +91,11 @@ class Portal {
       event.preventDefault();
       this.main.focus();
     });
-    const zone = h("footer", { class: "zone" }, `Times are in the time zone ${ZONE}.`);
+    const foot = h("footer", { class: "zone" });
     fill(
       document.getElementById("app"),
       skip,
-      h("div", { class: this.alone ? "frame alone" : "frame" }, this.#sidebar(), h("div", { class: "content" }, this.banner, this.main, zone)),
+      h("div", { class: this.alone ? "frame alone" : "frame" }, this.#sidebar(), h("div", { class: "content" }, this.banner, this.main, foot)),
       h("div", { id: "toasts", role: "status" }),
       h("div", { id: "announcer", class: "visually-hidden", "aria-live": "polite" }),
     );
@@ -104,6 +109,8 @@ class Portal {
       if (search) event.preventDefault();
       search?.focus();
     });
+    // While the first page waits for the server. Formatting the first time takes many milliseconds.
+    setTimeout(() => fill(foot, `Times are in the time zone ${zone()}.`));
     return this.#show();
   }
 
@@ -151,11 +158,12 @@ class Portal {
       const here = link.dataset.name === address.split("/")[0];
       if (here) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
-      if (here) link.parentElement.scrollLeft = link.offsetLeft - 60;
+      if (here) requestAnimationFrame(() => (link.parentElement.scrollLeft = link.offsetLeft - 60));
     }
     const view = new View(this, address, new URLSearchParams(search), this.#leave.signal);
     fill(this.main, view.head, view.root);
-    window.scrollTo(0, 0);
+    // Both lay the page out, for which there is no need the first time.
+    if (this.visited) window.scrollTo(0, 0);
     const [page, params] = this.#find(address);
     view.params = params;
     if (page === null) {

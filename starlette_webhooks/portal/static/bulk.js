@@ -44,15 +44,27 @@ export function selection() {
     listeners.push(listener);
     tell();
   };
-  return { all, add, clear, onChange, chosen };
+  const none = () => {
+    boxes.forEach((box) => (box.checked = false));
+    tell();
+  };
+  return { all, add, clear, none, onChange, chosen };
 }
 
-/** A button for what is selected, hidden while nothing is. */
-export function selectedButton(picked, action) {
-  const made = button("Retry selected", { glyph: "rotate", action });
+/** A bar for what is selected, which stays at the bottom of the window. Hidden while nothing is selected. */
+export function selectionBar(picked, action) {
+  const again = button("Retry selected", { kind: "primary", glyph: "rotate", action });
+  const none = button("Clear", {
+    action: () => {
+      picked.none();
+      picked.all.focus();
+    },
+  });
+  none.setAttribute("aria-label", "Clear the selection");
+  const made = h("div", { class: "selection-bar", role: "group", "aria-label": "What is selected" }, none, again);
   picked.onChange((size) => {
     made.hidden = size === 0;
-    fill(made.querySelector("span"), `Retry ${number(size)} selected`);
+    fill(again.querySelector("span"), `Retry ${size} selected`);
   });
   return made;
 }

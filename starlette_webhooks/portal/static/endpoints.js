@@ -1,11 +1,11 @@
-// The list of endpoints.
+// The list of endpoints: what needs attention comes first.
 
 import { fill, h } from "./dom.js";
 import { path } from "./api.js";
 import { sparkline } from "./charts.js";
 import { count, rate } from "./format.js";
 import { icon } from "./icons.js";
-import { pagedTable } from "./lists.js";
+import { pagedTable, unlessNotSupported } from "./lists.js";
 import { searchField } from "./events.js";
 import { statePill, urgency } from "./health.js";
 import { copyButton, empty, linkButton, rowLink } from "./ui.js";
@@ -21,9 +21,19 @@ export async function endpointsPage(app, view) {
   });
   const queue = limited(AT_A_TIME);
   let text = view.query.get("text") ?? "";
+  // All of them are read only for a search, or where the server cannot order them.
   let all = null;
+  const listed = new Set();
   const fetch = async (start) => {
-    // What needs attention comes first, on whichever page of the API it is.
+    const page = all === null && text === "" ? await byUrgency(app, view, start) : null;
+    if (page !== null) {
+      if (start === null) {
+        listed.clear();
+        tools.hidden = page.endpoints.length === 0;
+      }
+      // One whose state has changed meanwhile may come again.
+      return { ...page, items: page.endpoints.filter(({ id }) => !listed.has(id) && listed.add(id)) };
+    }
     all ??= (await app.endpoints(view.signal)).sort((one, other) => urgency(one) - urgency(other));
     tools.hidden = all.length === 0;
     const found = all.filter((endpoint) => contains(endpoint, text));
@@ -53,6 +63,10 @@ export async function endpointsPage(app, view) {
   const blank = () => (text ? noMatches() : noneYet());
   const list = pagedTable(app, view, { label: "Endpoints", head, fetch, row, blank });
   view.root.append(tools, h("div", { class: "card flush" }, list));
+}
+
+function byUrgency(app, view, cursor) {
+  return unlessNotSupported(app.api.get("endpoints", { order: "urgency", limit: SHOWN, cursor }, view.signal));
 }
 
 function contains({ id, url, description }, text) {

@@ -2,7 +2,7 @@
 
 import { fill, h } from "./dom.js";
 import { path } from "./api.js";
-import { MOST_NAMED, byEndpoint, retry, selectedButton, selection } from "./bulk.js";
+import { MOST_NAMED, byEndpoint, retry, selection, selectionBar } from "./bulk.js";
 import { periodFilter, periodQuery, select, typeFilter } from "./forms.js";
 import { time } from "./format.js";
 import { icon } from "./icons.js";
@@ -21,8 +21,8 @@ const IDS = [[/^msg_[0-9A-Za-z]{27}$/, "/events/"], [/^ep_[0-9A-Za-z]{22,40}$/, 
 export async function eventsPage(app, view) {
   const filters = Object.fromEntries(FILTERS.map((name) => [name, view.query.get(name) ?? ""]));
   const picked = app.write ? selection() : null;
-  const some = picked && selectedButton(picked, () => retryEvents(app, view, picked.chosen(), filters.endpoint, () => list.reload()));
-  view.title("Events", { text: "Everything that happened, and whether it was delivered.", actions: [some, linkButton("Watch live", "#/live", { glyph: "live" })] });
+  const bar = picked && selectionBar(picked, () => retryEvents(app, view, picked.chosen(), filters.endpoint, () => list.reload()));
+  view.title("Events", { text: "Everything that happened, and whether it was delivered.", actions: linkButton("Watch live", "#/live", { glyph: "live" }) });
   const change = (changes) => {
     Object.assign(filters, changes);
     view.setQuery(filters);
@@ -42,7 +42,8 @@ export async function eventsPage(app, view) {
   const head = [["Event", ""], ["State", ""], ["Id", "wide"], ["Time", "middle end"], ["", "wide"]];
   if (picked) head.unshift([picked.all, "pick"]);
   const list = pagedTable(app, view, { label: "Events", head, fetch, row: (event) => eventRow(event, picked), blank });
-  view.root.append(tools.element, h("div", { class: "card flush" }, list));
+  view.root.append(tools.element, bar ?? "", h("div", { class: "card flush" }, list));
+  list.shown.then(tools.endpoint.load);
 }
 
 function toolbar(app, view, filters, change, reload) {
@@ -58,22 +59,26 @@ function toolbar(app, view, filters, change, reload) {
   channel.addEventListener("change", () => change({ channel: channel.value.trim() }));
   const refresh = button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: reload });
   const element = h("div", { class: "filters" }, text, state, endpoint, types, channel, periodFilter(filters, change), refresh);
-  return { element, states: [text, state, endpoint] };
+  return { element, endpoint, states: [text, state, endpoint] };
 }
 
-/** A filter by endpoint, whose options appear once they are known. */
+/** A filter by endpoint. `.load()` adds its options page by page, once nothing more important is loading. */
 export function endpointFilter(app, view, filters, change) {
-  const slot = h("span", { class: "slot" }, endpointSelect([], ""));
-  app
-    .endpoints(view.signal)
-    .then((endpoints) => fill(slot, endpointSelect(endpoints, filters.endpoint, (endpoint) => change({ endpoint }))))
-    .catch(() => {});
-  return slot;
-}
-
-function endpointSelect(endpoints, value, change) {
-  const names = endpoints.map((endpoint) => [endpoint.id, endpoint.description || shortened(masked(endpoint.url), 40)]);
-  return select("Endpoint", [["", "All endpoints"], ...names], value, change);
+  const chosen = filters.endpoint;
+  const made = select("Endpoint", [["", "All endpoints"], ...(chosen ? [[chosen, chosen]] : [])], chosen, (endpoint) => change({ endpoint }));
+  const add = (endpoint) => {
+    const name = endpoint.description || shortened(masked(endpoint.url), 40);
+    if (endpoint.id === chosen) fill(made.options[1], name);
+    else made.append(h("option", { value: endpoint.id }, name));
+  };
+  made.load = async () => {
+    try {
+      for await (const endpoints of app.endpointPages(view.signal)) endpoints.forEach(add);
+    } catch {
+      // Without its options, the filter is of less use. The page is not.
+    }
+  };
+  return made;
 }
 
 /** A field that searches when Enter is pressed, or when it is left. */

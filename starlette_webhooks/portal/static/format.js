@@ -2,21 +2,27 @@
 
 import { h } from "./dom.js";
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const DAY = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-const YEAR = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
-const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
-const HOUR = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-const NUMBER = new Intl.NumberFormat("en");
+// Made when they are needed: the first one of a page takes many milliseconds.
+const clock = once(() => new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" }));
+const dayOf = once(() => new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" }));
+const yearOf = once(() => new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" }));
+const exact = once(() => new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" }));
+const hourOf = once(() => new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" }));
+const relativeTo = once(() => new Intl.RelativeTimeFormat("en", { numeric: "auto" }));
+const numberOf = once(() => new Intl.NumberFormat("en"));
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
-/** The reader's time zone, such as `Europe/Berlin`. */
-export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+function once(make) {
+  let made = null;
+  return (...values) => (made ??= make()).format(...values);
+}
 
-export const number = (value) => NUMBER.format(value);
-export const hour = (moment) => HOUR.format(moment);
-export const day = (moment) => DAY.format(moment);
+/** The reader's time zone, such as `Europe/Berlin`. */
+export const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+export const number = (value) => numberOf(value);
+export const hour = (moment) => hourOf(moment);
+export const day = (moment) => dayOf(moment);
 
 /** The moment in the reader's zone: the time if it is today, otherwise the day and the time. The exact time shows on hover. */
 export function time(text) {
@@ -34,22 +40,22 @@ export function ago(text) {
 
 function element(text, moment, shown) {
   if (Number.isNaN(moment.getTime())) return h("span", {}, text);
-  return h("time", { datetime: text, title: `${EXACT.format(moment)}\n${moment.toISOString()}` }, shown);
+  return h("time", { datetime: text, title: `${exact(moment)}\n${moment.toISOString()}` }, shown);
 }
 
 function short(moment) {
   if (Number.isNaN(moment.getTime())) return "";
   const now = new Date();
-  if (moment.toDateString() === now.toDateString()) return CLOCK.format(moment);
-  const day = moment.getFullYear() === now.getFullYear() ? DAY : YEAR;
-  return `${day.format(moment)}, ${CLOCK.format(moment)}`;
+  if (moment.toDateString() === now.toDateString()) return clock(moment);
+  const date = moment.getFullYear() === now.getFullYear() ? dayOf(moment) : yearOf(moment);
+  return `${date}, ${clock(moment)}`;
 }
 
 function relative(moment) {
   const seconds = Math.round((moment.getTime() - Date.now()) / 1000);
   if (Math.abs(seconds) < 5) return "just now";
   for (const [unit, length] of UNITS) {
-    if (Math.abs(seconds) >= length) return RELATIVE.format(Math.trunc(seconds / length), unit);
+    if (Math.abs(seconds) >= length) return relativeTo(Math.trunc(seconds / length), unit);
   }
   return "just now";
 }

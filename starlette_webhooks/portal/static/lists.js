@@ -6,7 +6,7 @@ import { busy, button, failure, skeleton } from "./ui.js";
 
 const PART = 20;
 
-/** An element that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` fetches it again without flicker. */
+/** An element that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` fetches it again without flicker, and `.shown` resolves when it has loaded first. */
 export function loader(app, view, { fetch, render, rows = 4 }) {
   const place = h("div", { class: "loader" });
   let failed = false;
@@ -27,7 +27,7 @@ export function loader(app, view, { fetch, render, rows = 4 }) {
     return run();
   };
   app.api.addEventListener("recovered", () => failed && first(), { signal: view.signal });
-  first();
+  place.shown = first();
   place.reload = run;
   return place;
 }

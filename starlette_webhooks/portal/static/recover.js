@@ -29,8 +29,8 @@ export function recover(app, endpoint, changed = () => {}) {
   const ask = async () => {
     const window = chosen.read();
     if (!window) return void fill(result, notice("bad", "Enter valid times. The start must be before the end."));
-    const found = await counted(app, endpoint, window, stop.signal);
-    if (found?.matching === 0 && !missing.checked) return void fill(result, notice("good", "Nothing to recover: no deliveries failed in this period."));
+    const found = await counted(app, endpoint, { ...window, missing: missing.checked }, stop.signal);
+    if (found?.exact && found.failed + found.missing === 0) return void fill(result, notice("good", nothing(missing.checked)));
     form.hidden = true;
     const back = button("Back", { action: () => [fill(result), (form.hidden = false)] });
     const go = button("Recover them", { kind: "primary", action: () => start({ ...window, missing: missing.checked }).catch(show) });
@@ -73,17 +73,21 @@ function periodFields() {
   return { elements: [field("Period", period), custom], read };
 }
 
-/** How many deliveries failed in a period, or null if the server cannot count them. */
-function counted(app, endpoint, { since, until }, signal) {
-  const body = { endpoint: endpoint.id, after: since, ...(until && { before: until }), countOnly: true };
-  return unlessNotSupported(app.api.post("undelivered/retry", body, signal));
+/** What a recovery would send, or null if the server cannot count it. */
+function counted(app, endpoint, body, signal) {
+  return unlessNotSupported(app.api.post(path`endpoints/${endpoint.id}/recover`, { ...body, countOnly: true }, signal));
+}
+
+function nothing(missing) {
+  return missing ? "Nothing to recover: no deliveries failed in this period, and all its events were sent here." : "Nothing to recover: no deliveries failed in this period.";
 }
 
 function question(found, { since, until }, missing) {
-  const many = found === null ? "What failed" : `${found.exact ? "" : "More than "}${count(found.matching, "failed delivery", "failed deliveries")}`;
+  const failed = found === null ? "What failed" : count(found.failed, "failed delivery", "failed deliveries");
+  const unsent = found === null ? "the events that were never sent here" : count(found.missing, "event that was never sent here", "events that were never sent here");
   const period = [" since ", time(since), until && [" and before ", time(until)]];
   return [
-    h("p", {}, many, period, missing ? ", and the events that were never sent here, will be sent now." : " will be sent again now."),
+    h("p", {}, found?.exact === false && "More than ", failed, missing && [" and ", unsent], period, " will be sent now."),
     h("p", {}, "Deliveries that are due within half a minute anyway are left as they are."),
   ];
 }

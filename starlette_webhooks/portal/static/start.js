@@ -15,14 +15,21 @@ export async function startPage(app, view) {
   view.root.append(
     loader(app, view, {
       rows: 6,
-      fetch: () => Promise.all([app.endpoints(view.signal), app.catalog()]),
-      render: ([endpoints, catalog]) => steps(app, endpoints, catalog),
+      fetch: () => Promise.all([firstEnabled(app, view.signal), app.catalog()]),
+      render: ([first, catalog]) => steps(app, first, catalog),
     }),
   );
 }
 
-function steps(app, endpoints, catalog) {
-  const first = endpoints.find((endpoint) => !endpoint.disabled);
+async function firstEnabled(app, signal) {
+  for await (const endpoints of app.endpointPages(signal)) {
+    const found = endpoints.find((endpoint) => !endpoint.disabled);
+    if (found) return found;
+  }
+  return null;
+}
+
+function steps(app, first, catalog) {
   const type = catalog.find((one) => one.example && one.name !== SAMPLE.name) ?? SAMPLE;
   const add = first
     ? h("div", { class: "actions" }, linkButton("See endpoints", "#/endpoints"))

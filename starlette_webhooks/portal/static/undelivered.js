@@ -1,7 +1,7 @@
 // Undelivered events of all endpoints, and retrying them: selected rows, or everything that matches the filters.
 
 import { h } from "./dom.js";
-import { byEndpoint, retry, selectedButton, selection } from "./bulk.js";
+import { byEndpoint, retry, selection, selectionBar } from "./bulk.js";
 import { endpointFilter } from "./events.js";
 import { periodFilter, periodQuery, select, typeFilter } from "./forms.js";
 import { ago, count, time } from "./format.js";
@@ -19,8 +19,8 @@ export async function undeliveredPage(app, view) {
   const picked = app.write ? selection() : null;
   const again = () => list.reload();
   const all = app.write && button("Retry all of these", { kind: "primary", glyph: "rotate", action: () => retry(app, filterOf(filters), view.signal, again) });
-  const some = picked && selectedButton(picked, () => retry(app, { deliveries: byEndpoint(picked.chosen()) }, view.signal, again));
-  view.title("Undelivered", { text: "What no endpoint has confirmed yet.", actions: [some, all] });
+  const bar = picked && selectionBar(picked, () => retry(app, { deliveries: byEndpoint(picked.chosen()) }, view.signal, again));
+  view.title("Undelivered", { text: "What no endpoint has confirmed yet.", actions: all });
   const change = (changes) => {
     Object.assign(filters, changes);
     view.setQuery(filters);
@@ -41,11 +41,12 @@ export async function undeliveredPage(app, view) {
   const head = [["State", ""], ["Event", ""], ["Endpoint", "wide"], ["Next attempt", "middle end"]];
   if (picked) head.unshift([picked.all, "pick"]);
   const list = pagedTable(app, view, { label: "Undelivered", head, fetch, row: (one) => undeliveredRow(one, picked), blank });
-  view.root.append(toolbar(app, view, filters, change), h("div", { class: "card flush" }, list));
+  const endpoint = endpointFilter(app, view, filters, change);
+  view.root.append(toolbar(app, endpoint, filters, change), bar ?? "", h("div", { class: "card flush" }, list));
+  list.shown.then(endpoint.load);
 }
 
-function toolbar(app, view, filters, change) {
-  const endpoint = endpointFilter(app, view, filters, change);
+function toolbar(app, endpoint, filters, change) {
   const types = typeFilter(app, filters, change);
   const state = select("State", STATES, filters.state, (value) => change({ state: value }));
   const code = select("Response", CLASSES, filters.code, (value) => change({ code: value }));

@@ -1,0 +1,100 @@
+// The deliveries of one event and their attempts, as the server tells them in pages.
+
+import { path } from "./api.js";
+import { unlessNotSupported } from "./lists.js";
+
+const MOST_ATTEMPTS = 1000;
+const PAGE = 250;
+
+/** The delivery to each endpoint, and the attempts as they become known: at first only the newest. */
+export async function readDeliveries(app, id, signal) {
+  const read = (cursor) => app.api.get(path`events/${id}/attempts`, { limit: PAGE, cursor }, signal);
+  const [known, first] = await Promise.all([everyDelivery(app, id, signal), read(null)]);
+  const tried = new Tried();
+  tried.add(first.attempts);
+  if (known !== null) {
+    readOn(tried, read, first).catch(() => {});
+    return { deliveries: known, tried };
+  }
+  await readOn(tried, read, first);
+  return { deliveries: guessed(await app.endpoints(signal), tried), tried };
+}
+
+async function readOn(tried, read, first) {
+  let page = first;
+  let found = page.attempts.length;
+  while (!page.done && page.nextCursor && found < MOST_ATTEMPTS) {
+    page = await read(page.nextCursor);
+    found += page.attempts.length;
+    tried.add(page.attempts);
+  }
+}
+
+/** The attempts of an event by the id of their endpoint, newest first. */
+class Tried {
+  #found = new Map();
+  #shown = new Map();
+  #listeners = [];
+
+  add(attempts) {
+    const changed = new Set();
+    for (const attempt of attempts) {
+      const { endpointId } = attempt;
+      if (!this.#found.has(endpointId)) this.#found.set(endpointId, []);
+      this.#found.get(endpointId).push(attempt);
+      changed.add(endpointId);
+    }
+    for (const id of changed) this.#shown.get(id)?.(this.#found.get(id));
+    this.#listeners.forEach((listener) => listener(attempts));
+  }
+
+  /** Call `draw` with the attempts to an endpoint, now and when more of them are known. */
+  show(id, draw) {
+    this.#shown.set(id, draw);
+    draw(this.#found.get(id) ?? []);
+  }
+
+  /** Call `listener` with the attempts that are known, and with those that become known. */
+  onAdd(listener) {
+    this.#listeners.push(listener);
+    listener([...this.#found.values()].flat());
+  }
+
+  entries() {
+    return [...this.#found];
+  }
+
+  has(id) {
+    return this.#found.has(id);
+  }
+}
+
+/** The delivery to each endpoint, or null if the server does not list deliveries. */
+async function everyDelivery(app, id, signal) {
+  const found = [];
+  let cursor = null;
+  do {
+    const page = await unlessNotSupported(app.api.get(path`events/${id}/deliveries`, { limit: PAGE, cursor }, signal));
+    if (page === null) return null;
+    found.push(...page.deliveries);
+    cursor = page.done ? null : page.nextCursor;
+  } while (cursor);
+  return found;
+}
+
+/** The deliveries that attempts show, for servers that do not list deliveries. */
+function guessed(endpoints, tried) {
+  const known = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+  const stateOf = ([last]) => (last.status === "success" ? "delivered" : last.nextAttemptAt ? "failing" : "exhausted");
+  const made = tried.entries().map(([endpointId, attempts]) => ({
+    endpointId,
+    url: known.get(endpointId)?.url ?? attempts[0].url,
+    state: stateOf(attempts),
+    attempts: attempts.length,
+    nextAttemptAt: attempts[0].nextAttemptAt,
+    endpointDisabled: known.get(endpointId)?.disabled ?? false,
+    deleted: !known.has(endpointId),
+  }));
+  const others = endpoints.filter((endpoint) => !tried.has(endpoint.id));
+  return [...made, ...others.map((endpoint) => ({ endpointId: endpoint.id, url: endpoint.url, state: "unsent", endpointDisabled: endpoint.disabled }))];
+}
