@@ -10,14 +10,19 @@ const PART = 20;
 export function loader(app, view, { fetch, render, rows = 4 }) {
   const place = h("div", { class: "loader" });
   let failed = false;
+  let latest = 0;
   const run = async () => {
+    latest += 1;
+    const turn = latest;
+    // The answer to an earlier call may come after that to a later one.
+    const isOld = () => view.signal.aborted || turn !== latest;
     try {
       const value = await fetch();
-      if (view.signal.aborted) return;
+      if (isOld()) return;
       failed = false;
       fill(place, render(value));
     } catch (error) {
-      if (error.name === "AbortError" || view.signal.aborted) return;
+      if (error.name === "AbortError" || isOld()) return;
       failed = true;
       fill(place, failure(error, first));
     }
