@@ -12,7 +12,7 @@ import { copyButton, empty, linkButton, rowLink } from "./ui.js";
 import { urlText } from "./urls.js";
 
 const AT_A_TIME = 4;
-const SHOWN = 50;
+const SHOWN = 25;
 
 export async function endpointsPage(app, view) {
   view.title("Endpoints", {
