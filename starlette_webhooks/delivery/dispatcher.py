@@ -110,6 +110,7 @@ class Dispatcher:
         self._urgent = Urgent(settings.concurrency)
         self._under_way: dict[int, LeasedDelivery] = {}
         self._problem = Problem("Deliveries continue.", level=logging.WARNING)
+        self._scarcity = Problem("Attempts are being made again.")
         self.busy = 0
         """Attempts that are running or not recorded yet."""
         self._wakeup: anyio.Event | None = None
@@ -125,7 +126,7 @@ class Dispatcher:
     @property
     def problem(self) -> str | None:
         """Why deliveries or their records wait, or None."""
-        return self._problem.text or self._recorder.problem
+        return self._problem.text or self._scarcity.text or self._recorder.problem
 
     @property
     def in_flight(self) -> int:
@@ -325,6 +326,7 @@ class Dispatcher:
         try:
             try:
                 outcome = await self._sender.attempt(delivery)
+                self._scarcity.end()
                 self._learn(outcome)
                 del self._under_way[delivery.id]
             finally:
@@ -385,8 +387,7 @@ class Dispatcher:
 
     async def _put_off(self, delivery: LeasedDelivery, reason: OutOfResources) -> None:
         """Make the attempt again a little later, without counting it: the receiver was not involved."""
-        if self._resting_until < self._monotonic():
-            logger.error("Pausing deliveries for %g s. %s", self._pause, reason)
+        self._scarcity.begin(f"Attempts are made later. {reason}")
         self._resting_until = self._monotonic() + self._pause
         await self._release(delivery, self._pause)
 

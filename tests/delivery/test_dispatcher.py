@@ -758,8 +758,10 @@ async def test_without_resources_an_attempt_is_made_later_and_the_receiver_is_no
         await deliverer.emit_elsewhere()
         with no_free_descriptors():
             deliverer.dispatcher.wake()
-            await eventually(lambda: "Pausing deliveries for" in caplog.text)
+            await eventually(lambda: "Attempts are made later." in caplog.text)
+            assert str(deliverer.dispatcher.problem).startswith("Attempts are made later.")
         first, second = await deliverer.attempted(2)
+        assert deliverer.dispatcher.problem is None
         stats = await deliverer.store.endpoint_stats(
             "acme", endpoint.id, datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC)
         )
