@@ -91,12 +91,17 @@ class Transactional(Protocol):
 
 
 class Pending(list[Submission]):
-    """The events of a request that may not be durable yet."""
+    """The submissions of a request that may not be durable yet.
 
-    __slots__ = ("_within", "telemetry")
+    Attributes:
+        events: How many were added since the last flush.
+    """
+
+    __slots__ = ("_within", "events", "telemetry")
 
     def __init__(self) -> None:
         super().__init__()
+        self.events = 0
         self._within: list[Transactional] | None = None
         self.telemetry: Telemetry | None = None
 
@@ -112,8 +117,9 @@ class Pending(list[Submission]):
         """Whether an open transaction of the host contains events."""
         return self._within is not None and any(written.open for written in self._within)
 
-    def add(self, submission: Submission) -> None:
-        """Add a submission."""
+    def add(self, submission: Submission, count: int = 1) -> None:
+        """Add a submission of so many events."""
+        self.events += count
         if len(self) >= _PENDING:
             # The connection emits for a long time without sending anything. Failures must still be reported.
             self[:] = [one for one in self if not one.finished or one.failed]
@@ -127,7 +133,7 @@ class Pending(list[Submission]):
         """
         if self.telemetry is None or not self.telemetry.active or not self:
             return await self._flush()
-        with self.telemetry.committing(len(self)):
+        with self.telemetry.committing(self.events):
             await self._flush()
 
     async def _flush(self) -> None:
@@ -139,6 +145,7 @@ class Pending(list[Submission]):
                 # Another task may have flushed in the meantime.
                 if submission.finished and self and self[0] is submission:
                     self.pop(0)
+        self.events = 0
 
     async def flush_quietly(self) -> None:
         """Flush while another error is being raised, without replacing that error."""

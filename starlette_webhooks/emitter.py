@@ -287,7 +287,7 @@ class Emitter:
         submission = self._context.backend.submit(events)
         self._observe(events)
         if self._pending is not None:
-            self._pending.add(submission)
+            self._pending.add(submission, len(events))
         return submission
 
     def _prepare_one(self, given: NewEvent | tuple[str, EventData] | TypedData) -> Event:

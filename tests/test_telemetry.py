@@ -152,6 +152,65 @@ async def test_an_attempt_links_to_the_request_that_emitted_within_its_transacti
     assert [link.context.span_id for link in attempt.links] == [emit.context.span_id]
 
 
+async def test_an_attempt_links_to_the_request_if_the_backend_has_the_outbox(
+    tmp_path: Path, postgresql_url: str, postgresql_schema: str
+) -> None:
+    recorded = Recorded()
+    settings = make_settings(tmp_path).model_copy(
+        update={"database": postgresql_url, "database_schema": postgresql_schema}
+    )
+    webhooks, silent = (
+        Webhooks(event_types=EVENT_TYPES, settings=settings, backend=PostgreSQLBackend(settings), telemetry=telemetry)
+        for telemetry in (recorded.telemetry, Telemetry())
+    )
+    engine = create_engine(postgresql_url.replace("postgresql://", "postgresql+psycopg://"))
+    with receiving() as receiver:
+        async with webhooks.lifespan():
+            await webhooks.endpoints("acme").create(receiver.url)
+            with Session(engine) as session:
+                # One batch, with and without a context.
+                ids = [
+                    one.emitter("acme").emit("a.b", {}, within=session).event.id
+                    for one in (silent, webhooks, silent, webhooks)
+                ]
+                session.commit()
+
+            def attempts() -> list[ReadableSpan] | None:
+                found = [span for span in recorded.exporter.get_finished_spans() if span.name == "attempt a.b"]
+                return found if len(found) == 4 else None
+
+            found = await eventually(attempts)
+    engine.dispose()
+    spans = recorded.exporter.get_finished_spans()
+    emits = {message(span): span.context.span_id for span in spans if span.name == "emit a.b"}
+    assert list(emits) == [ids[1], ids[3]]
+    links = {message(span): [link.context.span_id for link in span.links] for span in found}
+    assert links == {id: [emits[id]] if id in emits else [] for id in ids}
+
+
+def message(span: ReadableSpan) -> str:
+    """The id of the event that a span is about."""
+    assert span.attributes is not None
+    return str(span.attributes["messaging.message.id"])
+
+
+async def test_a_request_waits_in_one_span_that_counts_its_events() -> None:
+    recorded, settings = Recorded(), make_settings()
+    webhooks = Webhooks(
+        event_types=EVENT_TYPES, settings=settings, backend=MemoryBackend(settings), telemetry=recorded.telemetry
+    )
+    async with webhooks.lifespan():
+        emitter = webhooks.request_emitter({"type": "http"}).for_tenant("acme")
+        emitter.emit("a.b", {})
+        emitter.emit_many([("a.b", {}), ("a.b", {})])
+        await emitter.flush()
+        emitter.emit("a.b", {})
+        await emitter.flush()
+        await emitter.flush()
+    commits = [span for span in recorded.exporter.get_finished_spans() if span.name == "commit events"]
+    assert [span.attributes and span.attributes["messaging.batch.message_count"] for span in commits] == [3, 1]
+
+
 async def test_what_is_not_sampled_is_delivered_without_a_link(make_webhooks: Callable[..., Webhooks]) -> None:
     recorded = Recorded(sampler=ALWAYS_OFF)
     with receiving() as receiver:

@@ -15,6 +15,7 @@ from starlette_webhooks import Webhooks
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.identifiers import mint
 from starlette_webhooks.outbox import Outbox
+from starlette_webhooks.outbox.rows import to_row
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.testing import EmittedEvents
 from tests.eventually import eventually
@@ -159,3 +160,26 @@ async def test_rows_of_drivers_are_moved_soon(make: MakeWebhooks, postgresql_url
             event = await webhooks.emitter("acme").send("order.created", within=connection)
         await connection.close()
         await logged(webhooks, event.id)
+
+
+async def test_a_trace_context_is_stored_with_its_event_and_anything_else_is_left_out(
+    make: MakeWebhooks, postgresql_url: str, postgresql_schema: str
+) -> None:
+    webhooks, trace = make(), f"00-{'a' * 32}-{'b' * 16}-01"
+    # Rows of other code may contain anything there, such as what separates the contexts of a batch.
+    given = [trace, None, 5, "\x1f", f"{trace}\x1f{trace}", {"trace": trace}, f"{trace}\n", trace]
+    events = [webhooks.emitter("acme").prepare("order.created", {"n": n}) for n in range(len(given))]
+    async with webhooks.lifespan():
+        with psycopg.connect(postgresql_url) as connection:
+            for event, found in zip(events, given, strict=True):
+                head, _, payload = to_row(event).body.partition(b"\n")
+                line = json.dumps({**json.loads(head), "trace": found}, separators=(",", ":")).encode()
+                values = (event.id, event.tenant, line + b"\n" + payload)
+                connection.execute(
+                    f"INSERT INTO {postgresql_schema}.outbox (id, tenant, body) VALUES (%s, %s, %s)", values
+                )
+        await logged(webhooks, *sorted(event.id for event in events))
+        with psycopg.connect(postgresql_url) as connection:
+            rows = connection.execute(f"SELECT id, trace FROM {postgresql_schema}.event").fetchall()
+        stored: dict[str, str | None] = dict(rows)
+    assert [stored[event.id] for event in events] == [trace, *[None] * 6, trace]

@@ -6,7 +6,7 @@ SELECT first, moment, mark, snapshot FROM webhooks.read_outbox_10(%s, %s::text[]
 SELECT id FROM webhooks.outbox ORDER BY created_at, id LIMIT %s
 
 -- name: move
-SELECT moved, endpoints, asked, heard FROM webhooks.move_outbox_10(%s::text, %s, %s::bigint, %s, %s, %s, %s, %s)
+SELECT moved, endpoints, asked, heard FROM webhooks.move_outbox_11(%s::text, %s, %s::bigint, %s, %s, %s, %s, %s)
 
 -- name: bury
 SELECT webhooks.bury_outbox_3(%s, %s, %s)
