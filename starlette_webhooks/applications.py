@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from starlette_webhooks.audit import CODE, record
+from starlette_webhooks.audit import CODE, Actor, record
+from starlette_webhooks.audited_dead_letters import AuditedDeadLetters
 from starlette_webhooks.authentication import Authenticate, default_authenticate
 from starlette_webhooks.blocking import BlockingEmitter
 from starlette_webhooks.concurrency import running_beside
-from starlette_webhooks.dead_letters import DeadLetter, DeadLetters
+from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.emissions import Pending
 from starlette_webhooks.emitter import EmitContext, Emitter, resolve_user
 from starlette_webhooks.event_types import EventType, EventTypes
@@ -29,7 +29,7 @@ from starlette_webhooks.middleware import WebhooksMiddleware
 from starlette_webhooks.operational_events import catalog_of
 from starlette_webhooks.operational_reader import make_reader
 from starlette_webhooks.probes import HealthApp
-from starlette_webhooks.readiness import running_health, stopped_health
+from starlette_webhooks.readiness import running_health, stopped_health, with_fresh_figures
 from starlette_webhooks.recent_errors import RecentErrors
 from starlette_webhooks.redaction import redact
 from starlette_webhooks.scope import DEFERRED, SERVICES
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.streams import StreamHub, StreamResponse
     from starlette_webhooks.telemetry import Telemetry
-    from starlette_webhooks.types import Clock, TenantResolver
+    from starlette_webhooks.types import Clock, TenantId, TenantResolver
 
 __all__ = ["Webhooks"]
 
@@ -108,6 +108,7 @@ class Webhooks:
         self.backend = backend or default_backend(settings)
         self.outbox = outbox or self.backend.outbox
         self._host_outbox = None if outbox is None else connect_outbox(outbox, self.backend)
+        self._refresh_figures = (self._host_outbox or self.backend).refresh_figures
         self.backend.telemetry = telemetry = telemetry or find_telemetry()
         self._operational = make_reader(operational, self.backend, settings)
         self._emit_context = EmitContext(
@@ -116,12 +117,7 @@ class Webhooks:
         self._authenticate = authenticate or default_authenticate
         self._session_valid = session_valid
         self._clock: Clock = time.time
-        self._document = OpenAPIDocument(
-            OPERATIONS,
-            self.event_types,
-            scopes={"read": settings.read_scope, "write": settings.write_scope},
-            title=settings.portal_brand,
-        )
+        self._document = OpenAPIDocument(OPERATIONS, self.event_types, settings)
         self._asyncapi = AsyncAPIDocument(self.event_types, title=settings.portal_brand)
         self._services: Services | None = None
         self._tasks: TaskGroup | None = None
@@ -211,7 +207,7 @@ class Webhooks:
             raise NotRunning
         return self._services
 
-    def emitter(self, tenant: str | int | UUID | None = None) -> Emitter:
+    def emitter(self, tenant: TenantId | None = None) -> Emitter:
         """Return an emitter for code outside requests: jobs, scripts, inbound webhooks.
 
         Args:
@@ -220,14 +216,14 @@ class Webhooks:
         emitter = Emitter(self._emit_context)
         return emitter if tenant is None else emitter.for_tenant(tenant)
 
-    def blocking(self, tenant: str | int | UUID | None = None) -> BlockingEmitter:
+    def blocking(self, tenant: TenantId | None = None) -> BlockingEmitter:
         """Return a blocking emitter for workers without an event loop, such as Celery's. Enter it once per process.
 
         `with webhooks.blocking() as emitter: emitter.send("invoice.paid", {...}, tenant="acme")`
         """
         return BlockingEmitter(self.lifespan, self.emitter(tenant))
 
-    def endpoints(self, tenant: str | int | UUID) -> TenantEndpoints:
+    def endpoints(self, tenant: TenantId) -> TenantEndpoints:
         """Manage a tenant's endpoints from code, with the rules of the routes: `await endpoints.create(url)`."""
         from starlette_webhooks.management import TenantEndpoints
 
@@ -265,7 +261,7 @@ class Webhooks:
         if self._services is not None and self._lifespan.running:
             self._services.hub.drain()
 
-    async def revoke_sessions(self, tenant: str | int | UUID) -> None:
+    async def revoke_sessions(self, tenant: TenantId) -> None:
         """End all portal sessions, portal links and stream tickets of a tenant that exist now.
 
         Open streams that they authorised end too: in this process immediately, in others within ten seconds. Calls with
@@ -288,14 +284,16 @@ class Webhooks:
             NotRunning: Outside the lifespan.
             BackendUnavailable: The database is unavailable, or contains a secret that none of the keys decrypts.
         """
-        return await self.backend.reencrypt()
+        count = await self.backend.reencrypt()
+        record("secrets.encrypted", "", CODE, count=str(count))
+        return count
 
     async def check_outbox(self) -> None:
         """Check that the outbox has its tables, after the host has started. `RuntimeError` says what to do if not."""
         if self._host_outbox is not None:
             await self._host_outbox.check()
 
-    async def erase(self, tenant: str | int | UUID) -> None:
+    async def erase(self, tenant: TenantId) -> None:
         """Remove everything that is stored for a tenant: events, also those in the outbox, endpoints, attempts.
 
         If it is interrupted, call it again. Raises `NotRunning` outside the lifespan, and `BackendError` if the
@@ -308,7 +306,7 @@ class Webhooks:
         if self._services is not None and self._lifespan.running:
             self._services.hub.forget(str(tenant))
 
-    async def dead_letters(self, *, tenant: str | int | UUID | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+    async def dead_letters(self, *, tenant: TenantId | None = None, limit: int = 100) -> Sequence[DeadLetter]:
         """Return the events that were refused permanently on their way into the log or to Svix, oldest first.
 
         Fix the cause, then call `redrive_dead_letters`. They hold up nothing else.
@@ -321,13 +319,9 @@ class Webhooks:
             NotRunning: Outside the lifespan.
             BackendUnavailable: The database is unavailable.
         """
-        name = None if tenant is None else str(tenant)
-        found = [letter for one in self._keepers() for letter in await one.dead_letters(tenant=name, limit=limit)]
-        return sorted(found, key=lambda letter: letter.dead_lettered_at)[:limit]
+        return await self._dead_letters().list(tenant=None if tenant is None else str(tenant), limit=limit)
 
-    async def redrive_dead_letters(
-        self, tenant: str | int | UUID | None = None, *, ids: Collection[str] | None = None
-    ) -> int:
+    async def redrive_dead_letters(self, tenant: TenantId | None = None, *, ids: Collection[str] | None = None) -> int:
         """Queue dead letters again, in their order, and return how many. What is refused again is dead-lettered again.
 
         Args:
@@ -338,8 +332,7 @@ class Webhooks:
             NotRunning: Outside the lifespan.
             BackendUnavailable: The database is unavailable.
         """
-        name = None if tenant is None else str(tenant)
-        return sum([await one.redrive(name, ids=ids) for one in self._keepers()])
+        return await self._dead_letters().redrive(None if tenant is None else str(tenant), ids=ids)
 
     async def discard_dead_letters(self, ids: Collection[str]) -> int:
         """Delete dead letters forever, by their `ids`, and return how many.
@@ -348,28 +341,32 @@ class Webhooks:
             NotRunning: Outside the lifespan.
             BackendUnavailable: The database is unavailable.
         """
-        return sum([await one.discard(ids) for one in self._keepers()])
+        return await self._dead_letters().discard(ids)
 
-    def _keepers(self) -> Sequence[DeadLetters]:
+    def _dead_letters(self, actor: Actor = CODE) -> AuditedDeadLetters:
         self._running_services()
-        return (self.backend,) if self._host_outbox is None else (self._host_outbox, self.backend)
+        keepers = [one for one in (self._host_outbox, self.backend) if one is not None]
+        return AuditedDeadLetters(keepers, actor)
 
     def health(self) -> Health:
         """Return the state of the backend and this process's streams, as JSON values. For operators, not customers.
 
-        Figures over all tenants are read in the background while somebody asks for them, and are then at most two
-        seconds old. After a pause of more than a minute, the first call returns older ones: see `figuresAgeSeconds`.
+        Any thread may call it, and it waits for nothing. Figures over all tenants are read in the background while it
+        is called, and are then at most two seconds old. After a minute without a call, the next one returns older ones:
+        see `figuresAgeSeconds`, and `fresh_health`.
         """
         return self._health(figures=True)
 
+    async def fresh_health(self) -> Health:
+        """Like `health()`, but read figures again that are older than two seconds. Waits for a second at most."""
+        return await with_fresh_figures(self.health, self._refresh_figures)
+
     def health_app(self) -> HealthApp:
         """Return an app with `GET /healthz` and `GET /readyz`, to mount: `Mount("/-", webhooks.health_app())`."""
-        return HealthApp(self._health, (self._host_outbox or self.backend).refresh_figures, self.settings)
+        return HealthApp(self._health, self._refresh_figures, self.settings)
 
     def console(self, *, authorize: Authorize, read_only: bool = False) -> Console:
-        """Return the console for operators, to mount: `Mount("/operate", webhooks.console(authorize=...))`.
-
-        It shows and changes the webhooks of all tenants, so nobody can open it by default.
+        """Return the console over all tenants, to mount: `Mount("/operate", webhooks.console(authorize=...))`.
 
         Args:
             authorize: Returns the name of the operator, or an `Operator`, or None for everybody else:
@@ -382,7 +379,7 @@ class Webhooks:
         """
         from starlette_webhooks.console import Console
 
-        return Console(self, start=self._start, clock=self._now, authorize=authorize, read_only=read_only)
+        return Console(self, self._start, self._now, self._dead_letters, authorize=authorize, read_only=read_only)
 
     def _start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a task that ends with the lifespan, at the latest. It must not raise."""
@@ -393,7 +390,7 @@ class Webhooks:
     def _health(self, *, figures: bool) -> Health:
         health = self.backend.health(figures=figures)
         if self._host_outbox is not None:
-            health["hostOutbox"] = self._host_outbox.health(figures=figures)
+            self._host_outbox.add_health(health, figures=figures)
         # A forked child has its parent's backend, which does not run here.
         if self._services is None or not self._lifespan.running:
             return stopped_health(health, self._lifespan.error)

@@ -37,6 +37,8 @@ Action: TypeAlias = Literal[
     "deliveries.retried",
     "dead_letters.redriven",
     "dead_letters.discarded",
+    "events.pruned",
+    "secrets.encrypted",
 ]
 
 
@@ -46,12 +48,12 @@ class Actor:
 
     Attributes:
         via: `key` for an API key, `session` for a portal session, `host` for a user of the host, `code` for a call of
-            the host's own code, `operator` for someone at the console.
-        subject: `Principal.subject`: the id of the key or user. The name of an operator.
+            the host's own code, `operator` for someone at the console, `command` for a user of the command.
+        subject: `Principal.subject`: the id of the key or user. The name of an operator, or of the user of the machine.
         address: The IP address of the client, from the server.
     """
 
-    via: Literal["key", "session", "host", "code", "operator"]
+    via: Literal["key", "session", "host", "code", "operator", "command"]
     subject: str = ""
     address: str = ""
 

@@ -25,6 +25,7 @@ __all__ = [
     "call_function",
     "check_same_origin",
     "default_authenticate",
+    "is_same_origin",
     "sends_key",
 ]
 
@@ -149,7 +150,21 @@ def sends_key(connection: HTTPConnection) -> bool:
 
 
 def check_same_origin(connection: HTTPConnection, public_url: str | None = None) -> None:
-    """Refuse a call that changes something and that another site may have caused.
+    """Refuse a call that changes something and that another site may have caused. See `is_same_origin`.
+
+    Raises:
+        Forbidden: The call is not same-origin.
+    """
+    if not is_same_origin(connection, public_url):
+        raise Forbidden(
+            "This call came from another site, or does not name its origin. Call it from the portal, or send "
+            "`Authorization: Bearer <key>`.",
+            code="cross_origin",
+        )
+
+
+def is_same_origin(connection: HTTPConnection, public_url: str | None = None) -> bool:
+    """Return whether a call cannot have been caused by another site, or changes nothing.
 
     Browsers send cookies and credentials of schemes such as Basic with requests that other sites cause. A call that was
     authenticated by a key cannot be such a request. Any other call must prove that it is same-origin, by
@@ -157,24 +172,14 @@ def check_same_origin(connection: HTTPConnection, public_url: str | None = None)
 
     Args:
         public_url: The URL of the host, if the request does not contain it.
-
-    Raises:
-        Forbidden: The call is not same-origin.
     """
     if connection.scope.get("method") in _SAFE_METHODS or _is_by_key(connection):
-        return
+        return True
     site = connection.headers.get("sec-fetch-site")
     if site is not None:
-        same = site == "same-origin"
-    else:
-        origin = _origin_of(connection.headers.get("origin", ""))
-        same = origin is not None and origin in (_own_origin(connection), _origin_of(public_url or ""))
-    if not same:
-        raise Forbidden(
-            "This call came from another site, or does not name its origin. Call it from the portal, or send "
-            "`Authorization: Bearer <key>`.",
-            code="cross_origin",
-        )
+        return site == "same-origin"
+    origin = _origin_of(connection.headers.get("origin", ""))
+    return origin is not None and origin in (_own_origin(connection), _origin_of(public_url or ""))
 
 
 def _is_by_key(connection: HTTPConnection) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -44,3 +44,6 @@ class DeadLetters(Protocol):
 
     async def discard(self, ids: Collection[str]) -> int:
         """Delete the dead letters with these ids. Returns how many."""
+
+    async def dead_letter_tenants(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return the tenants of the dead letters with these ids, as far as they exist."""

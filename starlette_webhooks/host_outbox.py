@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from starlette_webhooks.backends.base import Backend
@@ -12,7 +12,8 @@ from starlette_webhooks.concurrency import running_beside
 from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
-from starlette_webhooks.health import HostOutboxHealth
+from starlette_webhooks.health import Health, HostOutboxHealth
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.outbox.connectors import Busy, MissingTable
 from starlette_webhooks.outbox.drain import Drain, OutboxFigures
 from starlette_webhooks.outbox.outbox import Outbox
@@ -73,7 +74,8 @@ class HostOutbox:
             raise RuntimeError(str(exc)) from None
         except (BackendUnavailable, Busy) as exc:
             # The relay keeps trying, and the host starts.
-            logger.warning("It is unknown whether the tables of the outbox exist: %s", exc)
+            fields = log_fields("outbox.unknown")
+            logger.warning("It is unknown whether the tables of the outbox exist: %s", exc, extra=fields)
         finally:
             await drain.close()
 
@@ -100,25 +102,33 @@ class HostOutbox:
         """See `DeadLetters.discard`."""
         return await self._running.discard(ids)
 
+    async def dead_letter_tenants(self, ids: Collection[str]) -> Mapping[str, str]:
+        """See `DeadLetters.dead_letter_tenants`."""
+        return await self._running.dead_letter_tenants(ids)
+
     async def refresh_figures(self) -> None:
         """Read the figures of the backend and of the outbox now. See `Backend.refresh_figures`."""
         await self._backend.refresh_figures()
         if self._statistics is not None:
             await self._statistics.refresh()
 
-    def health(self, *, figures: bool) -> HostOutboxHealth:
-        """Return whether this process relays, the problem if it cannot, and the figures that were read last."""
+    def add_health(self, health: Health, *, figures: bool) -> None:
+        """Add whether this process relays, the problem if it cannot, and the figures that were read last."""
         relay, statistics = self._relay, self._statistics
-        health: HostOutboxHealth = {
+        mine: HostOutboxHealth = {
             "here": relay is not None and relay.relaying,
             "problem": None if relay is None else relay.problem,
         }
-        found = statistics.ask() if figures and statistics is not None else None
-        if found is not None:
-            health["waiting"] = found[0].waiting
-            health["oldestSeconds"] = round(found[0].late, 3)
-            health["deadLettered"] = found[0].dead_lettered
-        return health
+        health["hostOutbox"] = mine
+        asked = statistics.ask() if figures and statistics is not None else None
+        if asked is None:
+            return
+        found, age = asked
+        mine["waiting"] = found.waiting
+        mine["oldestSeconds"] = round(found.late, 3)
+        mine["deadLettered"] = found.dead_lettered
+        # Those of the backend were read at another time, by other calls.
+        health["figuresAgeSeconds"] = max(health.get("figuresAgeSeconds", 0.0), round(age, 3))
 
 
 def connect_outbox(outbox: Outbox, backend: Backend) -> HostOutbox | None:

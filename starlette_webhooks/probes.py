@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from starlette_webhooks.health import Health, Reason
-from starlette_webhooks.readiness import has_thresholds, reasons_against, stands_still
+from starlette_webhooks.readiness import has_thresholds, reasons_against, stands_still, with_fresh_figures
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
 
 __all__ = ["HealthApp"]
-
-_REFRESH_SECONDS = 1.0
 
 
 class HealthApp:
@@ -51,12 +49,11 @@ class HealthApp:
         return _answer(["dispatcher"] if stands_still(health, self._settings) else [])
 
     async def _ready(self, request: Request) -> Response:
-        thresholds = has_thresholds(self._settings)
-        if thresholds:
-            # If the database does not answer, `health` says so.
-            with anyio.move_on_after(_REFRESH_SECONDS):
-                await self._refresh()
-        return _answer(reasons_against(self._health(figures=thresholds), self._settings))
+        if has_thresholds(self._settings):
+            health = await with_fresh_figures(partial(self._health, figures=True), self._refresh)
+        else:
+            health = self._health(figures=False)
+        return _answer(reasons_against(health, self._settings))
 
 
 def _answer(reasons: Sequence[Reason]) -> Response:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
+
+import anyio
 
 from starlette_webhooks.health import Health, LastError, Reason, StreamsHealth
 
 if TYPE_CHECKING:
     from starlette_webhooks.settings import WebhooksSettings
 
-__all__ = ["has_thresholds", "reasons_against", "running_health", "stands_still", "stopped_health"]
+__all__ = [
+    "has_thresholds",
+    "reasons_against",
+    "running_health",
+    "stands_still",
+    "stopped_health",
+    "with_fresh_figures",
+]
+
+_OLD_SECONDS = 2.0
+_REFRESH_SECONDS = 1.0
 
 
 def has_thresholds(settings: WebhooksSettings) -> bool:
@@ -78,3 +91,21 @@ def stopped_health(health: Health, error: BaseException | None) -> Health:
     if error is not None:
         health["error"] = f"The backend ended unexpectedly: {error!r}. Restart the process."
     return health
+
+
+async def with_fresh_figures(
+    health: Callable[[], Health], refresh: Callable[[], Awaitable[None]], *, within: float = _REFRESH_SECONDS
+) -> Health:
+    """Return the health, with figures that are read again if they are too old.
+
+    Args:
+        refresh: Reads the figures.
+        within: Seconds to wait for them at most.
+    """
+    found = health()
+    if found["status"] == "stopped" or found.get("figuresAgeSeconds", math.inf) <= _OLD_SECONDS:
+        return found
+    # If the database does not answer, `health` says so.
+    with anyio.move_on_after(within):
+        await refresh()
+    return health()

@@ -73,6 +73,7 @@ def test_portal_sessions_keys_users_and_code_are_distinguished(
     assert client.portal is not None
     client.portal.call(webhooks.endpoints("acme").create, URL)
     client.portal.call(webhooks.revoke_sessions, "acme")
+    client.portal.call(webhooks.reencrypt)
     client.portal.call(webhooks.erase, "acme")
     assert [(entry["action"], entry["via"], entry["subject"]) for entry in entries] == [
         ("portal.link_created", "key", "key_7"),
@@ -82,6 +83,7 @@ def test_portal_sessions_keys_users_and_code_are_distinguished(
         ("endpoint.created", "host", ""),
         ("endpoint.created", "code", ""),
         ("sessions.revoked", "code", ""),
+        ("secrets.encrypted", "code", ""),
         ("tenant.erased", "code", ""),
     ]
 

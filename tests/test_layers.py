@@ -20,7 +20,7 @@ LAYERS = [
     ["applications"],
     ["middleware"],
     ["routes", "console"],
-    ["management", "openapi", "probes", "receiving"],
+    ["audited_dead_letters", "management", "openapi", "probes", "receiving"],
     ["portal"],
     ["streams"],
     ["blocking"],

@@ -7,14 +7,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
+from sqlalchemy import create_engine
 
 from starlette_webhooks import EventType, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.health import Health
+from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.probes import HealthApp
-from starlette_webhooks.readiness import reasons_against
+from starlette_webhooks.readiness import reasons_against, with_fresh_figures
 from tests.clock import Clock
 from tests.eventually import eventually
 from tests.settings import make_settings
@@ -127,3 +130,42 @@ async def test_health_tells_the_last_warnings_and_errors(tmp_path: Path) -> None
     logger.warning("This comes later.")
     async with webhooks.lifespan():
         assert webhooks.health()["lastErrors"][-1]["message"] == "This is number 11."
+
+
+async def test_figures_that_are_older_than_two_seconds_are_read_again(tmp_path: Path) -> None:
+    webhooks, clock = make_webhooks(tmp_path, deliver=False, ready_dead_letters=1), Clock()
+    webhooks.backend.set_clock(clock, clock.monotonic)
+    async with webhooks.lifespan():
+        assert (await webhooks.fresh_health())["figuresAgeSeconds"] < 2, "also before they were first read"
+        clock.advance(3600)
+        # It cannot wait, and says so.
+        assert webhooks.health()["figuresAgeSeconds"] >= 3600
+        assert (await webhooks.fresh_health())["figuresAgeSeconds"] < 2
+        clock.advance(3600)
+        assert (await get(webhooks, "/readyz"))[0] == 200
+        assert webhooks.health()["figuresAgeSeconds"] < 2
+    assert (await webhooks.fresh_health())["status"] == "stopped"
+
+
+async def test_figures_stay_old_while_the_database_does_not_answer() -> None:
+    health: Health = {"status": "ok", "backend": "sqlite", "figuresAgeSeconds": 9.0}
+    assert await with_fresh_figures(lambda: health, anyio.sleep_forever, within=0.01) == health
+
+
+class WithoutFigures(MemoryBackend):
+    """A backend without figures of its own, as Svix is."""
+
+    def health(self, *, figures: bool = True) -> Health:
+        return super().health(figures=False)
+
+
+async def test_figures_of_an_outbox_of_the_host_have_an_age_too(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'host.db'}")
+    outbox, settings = Outbox(engine), make_settings(tmp_path)
+    outbox.metadata.create_all(engine)
+    webhooks = Webhooks(settings=settings, backend=WithoutFigures(settings), outbox=outbox)
+    async with webhooks.lifespan():
+        health = await webhooks.fresh_health()
+        assert health["hostOutbox"]["waiting"] == 0
+        assert health["figuresAgeSeconds"] < 2
+    engine.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -201,6 +201,10 @@ class Backend(Operations, ABC):
     async def discard(self, ids: Collection[str]) -> int:
         """Delete the dead letters with these ids. Returns how many."""
         return 0
+
+    async def dead_letter_tenants(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return the tenants of the dead letters with these ids, as far as they exist."""
+        return {}
 
     async def end_portal_access(self, tenant: str) -> None:
         """End the access that `portal` has granted, if the backend can. Does not concern sessions of our own portal."""

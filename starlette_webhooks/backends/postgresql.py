@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,10 @@ class PostgreSQLBackend(StoredBackend):
     async def discard(self, ids: Collection[str]) -> int:
         """See `Backend.discard`."""
         return await self._dead_letters.discard(ids)
+
+    async def dead_letter_tenants(self, ids: Collection[str]) -> Mapping[str, str]:
+        """See `Backend.dead_letter_tenants`."""
+        return await self._dead_letters.dead_letter_tenants(ids)
 
     def event_time(self) -> int:
         """See `Backend.event_time`. Uses the clock of the database, because the clocks of machines differ."""

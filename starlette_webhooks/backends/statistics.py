@@ -64,6 +64,7 @@ class Statistics(Generic[T]):
         self._asked_at = -math.inf
         self._figures: Figures[T] | None = None
         self._wanted: anyio.Event | None = None
+        self._reading: anyio.Event | None = None
 
     def ask(self) -> tuple[T, float] | None:
         """Return the last figures and their age in seconds, and have newer ones read. From any thread."""
@@ -100,8 +101,16 @@ class Statistics(Generic[T]):
 
     async def refresh(self) -> None:
         """Read figures now. If the database is unavailable, the last ones stay, and their age shows it."""
+        if self._reading is not None:
+            # Many callers that come together cause one call of the database.
+            await self._reading.wait()
+            return
+        reading = self._reading = anyio.Event()
         try:
             overview = await self._overview()
         except BackendError:
             return
+        finally:
+            self._reading = None
+            reading.set()
         self._figures = Figures(overview, self._monotonic())

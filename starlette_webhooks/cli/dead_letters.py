@@ -8,10 +8,12 @@ from typing import TypeVar
 
 import click
 
+from starlette_webhooks.audited_dead_letters import AuditedDeadLetters
 from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.cli.auditing import command_actor
 from starlette_webhooks.cli.output import Output, counted
 from starlette_webhooks.cli.target import Target, subcommand
-from starlette_webhooks.dead_letters import DeadLetter, DeadLetters
+from starlette_webhooks.dead_letters import DeadLetters
 from starlette_webhooks.events import format_time
 from starlette_webhooks.outbox.drain import Drain
 
@@ -39,11 +41,7 @@ def dead_letters() -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many.")
 def list_letters(target: Target, output: Output, tenant: str | None, limit: int) -> None:
     """List dead letters, oldest first. They hold up nothing else."""
-
-    async def read(keepers: Sequence[DeadLetters]) -> list[DeadLetter]:
-        found = [letter for one in keepers for letter in await one.dead_letters(tenant=tenant, limit=limit)]
-        return sorted(found, key=lambda letter: letter.dead_lettered_at)[:limit]
-
+    found = _operate(target, lambda letters: letters.list(tenant=tenant, limit=limit))
     documents = [
         {
             "tenant": letter.tenant,
@@ -53,7 +51,7 @@ def list_letters(target: Target, output: Output, tenant: str | None, limit: int)
             "detail": letter.detail,
             "deadLetteredAt": format_time(letter.dead_lettered_at),
         }
-        for letter in _operate(target, read)
+        for letter in found
     ]
     output.page("deadLetters", documents, None, _COLUMNS)
 
@@ -66,11 +64,7 @@ def redrive(target: Target, output: Output, ids: tuple[str, ...], tenant: str | 
     """Queue dead letters again, in their order. Fix the cause first: what is refused again is dead-lettered again."""
     if not ids and tenant is None and not everything:
         raise click.UsageError("Name the dead letters by their ids, or pass `--tenant` or `--all`.")
-
-    async def queue(keepers: Sequence[DeadLetters]) -> int:
-        return sum([await one.redrive(tenant, ids=ids or None) for one in keepers])
-
-    count = _operate(target, queue)
+    count = _operate(target, lambda letters: letters.redrive(tenant, ids=ids or None))
     output.result({"redriven": count}, f"{counted(count, 'event')} {'is' if count == 1 else 'are'} queued again.")
 
 
@@ -80,11 +74,7 @@ def redrive(target: Target, output: Output, ids: tuple[str, ...], tenant: str | 
 def discard(target: Target, output: Output, ids: tuple[str, ...], yes: bool) -> None:
     """Delete dead letters forever, by their ids."""
     output.confirm(f"Delete {counted(len(ids), 'dead letter')} forever?", yes=yes)
-
-    async def delete(keepers: Sequence[DeadLetters]) -> int:
-        return sum([await one.discard(ids) for one in keepers])
-
-    count = _operate(target, delete)
+    count = _operate(target, lambda letters: letters.discard(ids))
     output.result({"discarded": count}, f"{counted(count, 'dead letter')} deleted.")
 
 
@@ -93,12 +83,12 @@ dead_letters.add_command(redrive)
 dead_letters.add_command(discard)
 
 
-def _operate(target: Target, function: Callable[[Sequence[DeadLetters]], Awaitable[T]]) -> T:
-    """Call a function with everything that keeps dead letters: the backend, and the outbox of the app."""
+def _operate(target: Target, function: Callable[[AuditedDeadLetters], Awaitable[T]]) -> T:
+    """Call a function with the dead letters of the backend and of the outbox of the app."""
 
     async def operate(backend: Backend) -> T:
         async with _keepers(target, backend) as keepers:
-            return await function(keepers)
+            return await function(AuditedDeadLetters(keepers, command_actor()))
 
     return target.operate(operate)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import anyio
 import click
 
+from starlette_webhooks.audit import record
 from starlette_webhooks.backends import default_backend
+from starlette_webhooks.cli.auditing import command_actor
 from starlette_webhooks.cli.output import Output, counted
 from starlette_webhooks.cli.target import Target, subcommand
 from starlette_webhooks.event_types import EventTypes
@@ -28,6 +30,7 @@ def encrypt(target: Target, output: Output) -> None:
     if settings.encryption_key is None:
         raise click.UsageError("Set `WEBHOOKS_ENCRYPTION_KEY` to the key to encrypt with.")
     count = anyio.run(_reencrypt, settings.model_copy(update={"deliver": False, "svix_api_key": None}))
+    record("secrets.encrypted", "", command_actor(), count=str(count))
     output.result(
         {"endpoints": count}, f"{where}: encrypted the secrets of {counted(count, 'endpoint')} with the first key."
     )

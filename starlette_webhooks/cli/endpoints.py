@@ -6,10 +6,13 @@ from typing import cast
 
 import click
 
+from starlette_webhooks.audit import record
 from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.cli.auditing import command_actor
 from starlette_webhooks.cli.filters import page_options
 from starlette_webhooks.cli.output import Output
 from starlette_webhooks.cli.target import Target, subcommand
+from starlette_webhooks.delivery.origins import shown_origin
 from starlette_webhooks.endpoints import Endpoint, EndpointChanges
 from starlette_webhooks.exceptions import WebhooksError
 from starlette_webhooks.operations import EndpointQuery, EndpointState
@@ -53,6 +56,8 @@ def _switch(target: Target, output: Output, endpoint: str, tenant: str | None, d
     found = target.operate(change)
     if found is None:
         raise WebhooksError(f"There is no endpoint {endpoint}.")
+    origin = shown_origin(found.url)
+    record("endpoint.changed", found.tenant, command_actor(), endpoint=found.id, origin=origin, fields=["disabled"])
     text = f"The endpoint {found.id} of {found.tenant} is {'disabled' if disabled else 'enabled'}."
     output.result({"tenant": found.tenant, **found.document()}, text)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
+from starlette_webhooks.audit import record
 from starlette_webhooks.backends.base import Backend
+from starlette_webhooks.cli.auditing import command_actor
 from starlette_webhooks.cli.filters import page_options
 from starlette_webhooks.cli.output import Output
 from starlette_webhooks.cli.target import Target, subcommand
@@ -51,6 +53,7 @@ def _show(target: Target, output: Output, identifier: str, tenant: str | None) -
     found = target.operate(find)
     if found is None:
         raise WebhooksError(f"There is no event {identifier}.")
+    record("payload.read", found.tenant, command_actor(), event=found.id)
     payload = json.loads(found.payload)
     values = {**_document(found), "channels": list(found.channels), "payload": payload}
     head = "\n".join(f"{name:<8}{values[field]}" for field, name in _COLUMNS.items() if values[field])

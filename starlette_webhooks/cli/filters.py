@@ -8,10 +8,11 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from starlette_webhooks.events import format_time
 from starlette_webhooks.times import parse_time
 from starlette_webhooks.undelivered import STATES, UndeliveredQuery, UndeliveredState
 
-__all__ = ["page_options", "to_query", "undelivered_options"]
+__all__ = ["audited_filters", "page_options", "to_query", "undelivered_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,3 +72,16 @@ def to_query(
         after=after,
         before=before,
     )
+
+
+def audited_filters(query: UndeliveredQuery) -> dict[str, str]:
+    """Return the filters of a retry for the audit log, as the console writes them, without those that are not set."""
+    given = {
+        "endpoint": query.endpoint_id,
+        "type": ",".join(query.event_types),
+        "state": ",".join(query.states),
+        "answer": None if query.status_code_class is None else str(query.status_code_class),
+        "after": None if query.after is None else format_time(query.after),
+        "before": None if query.before is None else format_time(query.before),
+    }
+    return {name: value for name, value in given.items() if value}

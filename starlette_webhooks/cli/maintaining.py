@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from starlette_webhooks.audit import record
+from starlette_webhooks.cli.auditing import command_actor
 from starlette_webhooks.cli.output import Output, counted
 from starlette_webhooks.cli.target import Target, subcommand
 
@@ -21,6 +23,7 @@ def erase(target: Target, output: Output, tenant: str, yes: bool) -> None:
     target.check_exists()
     output.confirm(f"Remove all events, endpoints and attempts of the tenant {tenant!r} forever?", yes=yes)
     target.operate(lambda backend: backend.erase(tenant))
+    record("tenant.erased", tenant, command_actor())
     output.result({"erased": tenant}, f"Nothing is stored for the tenant {tenant!r} any more.")
 
 
@@ -29,6 +32,7 @@ def prune(target: Target, output: Output) -> None:
     """Remove events older than `WEBHOOKS_RETENTION_DAYS` now. Your app does this every hour."""
     days = target.settings.retention_days
     target.operate(lambda backend: backend.prune())
+    record("events.pruned", "", command_actor(), days=f"{days:g}")
     output.result({"retentionDays": days}, f"Events older than {days:g} days are removed, unless they are pending.")
 
 

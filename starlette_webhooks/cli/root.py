@@ -8,6 +8,7 @@ import click
 
 from starlette_webhooks._version import __version__
 from starlette_webhooks.cli.adopting import adopt
+from starlette_webhooks.cli.auditing import writing_audit_log
 from starlette_webhooks.cli.backups import backup, restore
 from starlette_webhooks.cli.checking import check
 from starlette_webhooks.cli.dead_letters import dead_letters
@@ -44,10 +45,18 @@ _INTERRUPTED = 130
     metavar="MODULE:WEBHOOKS",
     help="Your `Webhooks` object, such as `shop.main:webhooks`, for its settings and event types.",
 )
+@click.option(
+    "--audit-log",
+    metavar="FILE",
+    envvar="WEBHOOKS_AUDIT_LOG",
+    show_envvar=True,
+    help="Append what this command changes or discloses to this file.",
+)
 @click.version_option(__version__, prog_name="starlette-webhooks")
 @click.pass_context
-def root(context: click.Context, database: str | None, app: str | None) -> None:
+def root(context: click.Context, database: str | None, app: str | None, audit_log: str | None) -> None:
     """Operate starlette_webhooks and its database. Other settings are read from the environment, as in the app."""
+    context.with_resource(writing_audit_log(audit_log))
     context.obj = Target(database, app)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from starlette_webhooks.cli.filters import page_options, to_query, undelivered_options
+from starlette_webhooks.audit import record
+from starlette_webhooks.cli.auditing import command_actor
+from starlette_webhooks.cli.filters import audited_filters, page_options, to_query, undelivered_options
 from starlette_webhooks.cli.output import Output, counted
 from starlette_webhooks.cli.target import Target, subcommand
 from starlette_webhooks.operations import COUNTED
@@ -66,7 +68,11 @@ def retry(target: Target, output: Output, yes: bool, **filters: Any) -> None:
     what = counted(found.count, "delivery", limit=None if found.exact else COUNTED)
     if found.count:
         output.confirm(f"Retry {what}?", yes=yes)
-    retried = _retry(target, output, query, found.count) if found.count else Retried()
+    retried = Retried()
+    if found.count:
+        # Before, because it may be interrupted.
+        record("deliveries.retried", query.tenant or "", command_actor(), **audited_filters(query))
+        retried = _retry(target, output, query, found.count)
     text = f"{counted(retried.queued, 'delivery')} {'is' if retried.queued == 1 else 'are'} due now."
     if retried.disabled:
         text += f" {counted(retried.disabled, 'delivery')} to disabled endpoints left out."

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import anyio.to_thread
 from starlette.exceptions import HTTPException
@@ -14,7 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from starlette_webhooks.authentication import check_same_origin
+from starlette_webhooks.authentication import is_same_origin
 from starlette_webhooks.console.assets import load_console
 from starlette_webhooks.console.dead_letters import (
     confirm_discard,
@@ -33,11 +32,13 @@ from starlette_webhooks.console.overview import show_overview
 from starlette_webhooks.console.retries import show_retry
 from starlette_webhooks.console.tenants import show_tenants
 from starlette_webhooks.console.undelivered import confirm_retry, retry, show_undelivered
-from starlette_webhooks.console.visit import ConsoleHost, Start, Visit, read_form
+from starlette_webhooks.console.visit import ConsoleHost, Letters, Start, Visit, read_form
 from starlette_webhooks.exceptions import BackendError, Forbidden, NotFound, NotRunning, NotSupported, RequestError
 from starlette_webhooks.types import Clock
 
 __all__ = ["Console"]
+
+_ID = "{id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,22 @@ class _View:
     """
 
     method: str
-    path: re.Pattern[str]
+    path: tuple[str, ...]
     handler: Callable[[Visit], Awaitable[Response]]
     changes: bool = False
 
+    def match(self, path: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Return the parts that vary if this is the path of the view, or None."""
+        if len(path) != len(self.path):
+            return None
+        pairs = list(zip(self.path, path, strict=True))
+        if any(mine != part and (mine != _ID or not part) for mine, part in pairs):
+            return None
+        return tuple(part for mine, part in pairs if mine == _ID)
+
 
 def _view(method: str, path: str, handler: Callable[[Visit], Awaitable[Response]], *, changes: bool = False) -> _View:
-    return _View(method, re.compile(path.replace("{id}", "([^/]+)")), handler, changes)
+    return _View(method, tuple(path.split("/")), handler, changes)
 
 
 _VIEWS = (
@@ -88,6 +98,7 @@ class Console:
         host: The `Webhooks`.
         start: Starts a task in the background.
         clock: Seconds since the epoch.
+        letters: Returns the dead letters, for someone who may change them.
         authorize: See `Webhooks.console`.
         read_only: Whether all operators may only look.
 
@@ -98,15 +109,17 @@ class Console:
     def __init__(
         self,
         host: ConsoleHost,
-        *,
         start: Start,
         clock: Clock,
+        letters: Letters,
+        *,
         authorize: Authorize | None,
         read_only: bool = False,
     ) -> None:
         self._host = host
         self._start = start
         self._clock = clock
+        self._letters = letters
         self._authorize = check_authorize(authorize)
         self._read_only = read_only
 
@@ -127,18 +140,18 @@ class Console:
             # Browsers would resolve relative URLs beside the console.
             return RedirectResponse(f"{quote(root.rpartition('/')[2])}/", 307)
         assets = await anyio.to_thread.run_sync(load_console, self._host.settings.portal_accent)
-        path = path.removeprefix("/")
-        if path.startswith("static/") and path.count("/") == 2:
-            found = assets.respond(request, *path.split("/")[1:])
-            return found or PlainTextResponse("Not Found", 404)
+        parts = _parts(request.scope, path.removeprefix("/"))
+        if parts[0] == "static" and len(parts) == 3:
+            return assets.respond(request, *parts[1:]) or PlainTextResponse("Not Found", 404)
         visit = Visit(
             request=request,
             operator=operator,
             host=self._host,
             start=self._start,
             clock=self._clock,
+            letters=self._letters,
             assets=assets,
-            path=path,
+            path=parts,
         )
         try:
             return await self._answer(visit)
@@ -151,11 +164,11 @@ class Console:
 
     async def _answer(self, visit: Visit) -> Response:
         request = visit.request
-        if "\x00" in visit.path or any("\x00" in value for value in request.query_params.values()):
+        if any("\x00" in value for value in (*visit.path, *request.query_params.values())):
             # Nothing contains it, and PostgreSQL refuses calls with it.
             raise NotFound("There is nothing at this address.")
         method = "GET" if request.method == "HEAD" else request.method
-        matching = [(view, found) for view in _VIEWS if (found := view.path.fullmatch(visit.path))]
+        matching = [(view, found) for view in _VIEWS if (found := view.match(visit.path)) is not None]
         if not matching:
             raise NotFound("There is nothing at this address.")
         allowed = [(view, found) for view, found in matching if view.method == method]
@@ -164,11 +177,30 @@ class Console:
             return PlainTextResponse("Method Not Allowed", 405, {**HEADERS, "Allow": names})
         ((view, found),) = allowed
         if method != "GET":
-            check_same_origin(request, self._host.settings.public_url)
+            self._check_same_origin(request)
         if view.changes and visit.operator.read_only:
             raise Forbidden("You may look at this, but not change it.")
         form = {} if method == "GET" else await read_form(request, self._host.settings.body_timeout)
-        return await view.handler(visit.matched(found.groups(), form))
+        return await view.handler(visit.matched(found, form))
+
+    def _check_same_origin(self, request: Request) -> None:
+        if not is_same_origin(request, self._host.settings.public_url):
+            raise Forbidden(
+                "This call came from another site, or does not name its origin. Use the buttons on the pages of this "
+                "console. Behind a proxy that changes the host, set `WEBHOOKS_PUBLIC_URL`."
+            )
+
+
+def _parts(scope: Scope, path: str) -> tuple[str, ...]:
+    """Return the parts of a path below the console, as the browser sent them: within an id, a slash is `%2F`."""
+    sent = (scope.get("raw_path") or b"").partition(b"?")[0].decode("latin-1").split("/")
+    length = -1
+    for place in range(len(sent) - 1, -1, -1):
+        length += 1 + len(unquote(sent[place]))
+        if length >= len(path):
+            parts = tuple(unquote(part) for part in sent[place:])
+            return parts if "/".join(parts) == path else tuple(path.split("/"))
+    return tuple(path.split("/"))
 
 
 def _ends_with_slash(scope: Scope) -> bool:

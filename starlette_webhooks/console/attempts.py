@@ -9,11 +9,12 @@ from starlette_webhooks.console.html import Child, Markup, tag
 from starlette_webhooks.console.parts import counted, pill
 from starlette_webhooks.console.visit import Visit
 from starlette_webhooks.endpoints import without_query
-from starlette_webhooks.event_states import DeliveryState, EventDelivery
+from starlette_webhooks.event_states import DeliveryState, EventDelivery, UnsentReason
 from starlette_webhooks.undelivered import Undelivered
 
 __all__ = [
     "STATES",
+    "UNSENT",
     "answer",
     "attempt_pill",
     "delivery_pill",
@@ -22,6 +23,16 @@ __all__ = [
     "shown_url",
     "tenant_link",
 ]
+
+UNSENT: Mapping[UnsentReason, str] = {
+    "event_type": "Not subscribed to this event type",
+    "channel": "Not subscribed to the channels of this event",
+    "added_later": "Added after this event",
+    "disabled": "Disabled",
+    "test": "This is a test event of another endpoint",
+    "changed_since": "Disabled or not subscribed at that time",
+}
+"""Why an event was not sent to an endpoint, in the same words as in the portal."""
 
 STATES: Mapping[DeliveryState, tuple[str, str]] = {
     "delivered": ("good", "Delivered"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from starlette.responses import Response
 
-from starlette_webhooks.audit import Action
 from starlette_webhooks.console.html import Child, Markup, tag
 from starlette_webhooks.console.layout import page
+from starlette_webhooks.console.notices import find_done, lead_to
 from starlette_webhooks.console.parts import (
     blank,
     button,
@@ -32,14 +31,10 @@ _LIMIT = 100
 _HEADS = (("Event", ""), ("Tenant", "middle"), ("Reason", ""), ("Time", "fit wide"))
 
 
-class _Change(Protocol):
-    async def __call__(self, *, ids: Collection[str]) -> int: ...
-
-
 async def show_dead_letters(visit: Visit) -> Response:
     """List dead letters, oldest first."""
     tenant = visit.query("tenant")
-    found = await visit.host.dead_letters(tenant=tenant or None, limit=_LIMIT)
+    found = await visit.dead_letters.list(tenant=tenant or None, limit=_LIMIT)
     changes = not visit.operator.read_only
     heads = (*_HEADS, ("Action", "fit")) if changes else _HEADS
     rows = [_row(visit, one, changes=changes) for one in found]
@@ -49,7 +44,7 @@ async def show_dead_letters(visit: Visit) -> Response:
     return page(
         visit,
         "Dead letters",
-        _done(visit),
+        _done(await find_done(visit)),
         filters(visit.link("dead-letters"), field("Tenant", "tenant", tenant)),
         table("Dead letters", heads, rows) if rows else blank("No dead letters", "No event was refused."),
         tag("p", f"Only the oldest {_LIMIT} are shown.", class_="note") if len(found) == _LIMIT else None,
@@ -74,12 +69,13 @@ def _row(visit: Visit, one: DeadLetter, *, changes: bool) -> Sequence[Child]:
     return cells
 
 
-def _done(visit: Visit) -> Child:
-    count, what = visit.query("count"), visit.query("done")
-    if not count.isdecimal() or len(count) > 9 or what not in ("redriven", "discarded"):
+def _done(done: tuple[str, int] | None) -> Child:
+    if done is None:
         return None
-    events = counted(int(count), "event")
-    return notice("good", f"{events} {'queued again' if what == 'redriven' else 'discarded'}.")
+    what, count = done
+    if not count:
+        return notice("warn", "Nothing was changed: there are no such dead letters any more.")
+    return notice("good", f"{counted(count, 'event')} {what}.")
 
 
 async def confirm_redrive(visit: Visit) -> Response:
@@ -111,34 +107,15 @@ def _ask(visit: Visit, title: str, text: str, form: Markup) -> Response:
 
 async def redrive(visit: Visit) -> Response:
     """Queue one dead letter again, or all of a tenant, or all."""
-    if visit.form.get("id"):
-        count = await _change_one(visit, visit.host.redrive_dead_letters, "dead_letters.redriven")
-        return visit.redirect("dead-letters", done="redriven", count=str(count))
-    tenant = visit.form.get("tenant", "")
-    count = await visit.host.redrive_dead_letters(tenant or None)
-    if count:
-        visit.record("dead_letters.redriven", tenant, count=str(count))
-    return visit.redirect("dead-letters", done="redriven", count=str(count))
+    identifier, tenant = visit.form.get("id"), visit.form.get("tenant") or None
+    count = await visit.dead_letters.redrive(tenant, ids=[identifier] if identifier else None)
+    return await lead_to(visit, "dead-letters", done="queued again", count=count)
 
 
 async def discard(visit: Visit) -> Response:
     """Delete a dead letter."""
-    if not visit.form.get("id"):
+    identifier = visit.form.get("id")
+    if not identifier:
         raise InvalidRequest("The form does not name a dead letter.")
-    count = await _change_one(visit, visit.host.discard_dead_letters, "dead_letters.discarded")
-    return visit.redirect("dead-letters", done="discarded", count=str(count))
-
-
-async def _change_one(visit: Visit, change: _Change, action: Action) -> int:
-    """Change the dead letter that a form names, and record it. Returns 0 if it is no longer there."""
-    letter = await _find(visit)
-    count = 0 if letter is None else await change(ids=[letter.id])
-    if letter is not None and count:
-        visit.record(action, letter.tenant, ids=[letter.id])
-    return count
-
-
-async def _find(visit: Visit) -> DeadLetter | None:
-    # The form says which page it was on. Only the store knows the tenant, and the audit log must name the right one.
-    found = await visit.host.dead_letters(tenant=visit.form.get("tenant") or None, limit=_LIMIT)
-    return next((letter for letter in found if letter.id == visit.form["id"]), None)
+    count = await visit.dead_letters.discard([identifier])
+    return await lead_to(visit, "dead-letters", done="discarded", count=count)

@@ -12,6 +12,7 @@ from starlette_webhooks.console.attempts import answer, attempt_pill, event_link
 from starlette_webhooks.console.endpoints import REASONS, WAITING, state_pill
 from starlette_webhooks.console.html import Child, Markup, tag
 from starlette_webhooks.console.layout import page
+from starlette_webhooks.console.notices import find_done, lead_to
 from starlette_webhooks.console.parts import (
     at_most,
     blank,
@@ -45,12 +46,12 @@ async def show_endpoint(visit: Visit) -> Response:
     attempts = await visit.backend.list_attempts(
         endpoint.tenant, AttemptQuery(endpoint_id=endpoint.id, cursor=cursor or None)
     )
-    done = _DONE.get(visit.query("done"))
+    done = await find_done(visit)
     following = attempts.next_cursor and visit.link("endpoints", endpoint.id, cursor=attempts.next_cursor)
     return page(
         visit,
         shown_url(endpoint.url),
-        done and notice("good", done),
+        done and notice("good", _DONE[done[0]]),
         _trouble(status),
         card("Endpoint", facts(_facts(visit, status, await _last_day(visit, endpoint)))),
         tag("h2", "Attempts"),
@@ -150,4 +151,4 @@ async def _switch(visit: Visit, *, disabled: bool) -> Response:
         origin=shown_origin(endpoint.url),
         fields=["disabled"],
     )
-    return visit.redirect("endpoints", identifier, done="disabled" if disabled else "enabled")
+    return await lead_to(visit, "endpoints", identifier, done="disabled" if disabled else "enabled")

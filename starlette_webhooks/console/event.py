@@ -9,7 +9,14 @@ from anyio import to_thread
 from starlette.responses import Response
 
 from starlette_webhooks.attempts import Attempt, AttemptQuery
-from starlette_webhooks.console.attempts import attempt_pill, delivery_pill, last_answer, shown_url, tenant_link
+from starlette_webhooks.console.attempts import (
+    UNSENT,
+    attempt_pill,
+    delivery_pill,
+    last_answer,
+    shown_url,
+    tenant_link,
+)
 from starlette_webhooks.console.html import Child, Markup, tag
 from starlette_webhooks.console.layout import page
 from starlette_webhooks.console.parts import (
@@ -34,7 +41,7 @@ __all__ = ["show_event", "show_payload"]
 _ATTEMPTS = 250
 _ENDPOINTS = 250
 _SHOWN = 100_000
-_MANY_ENDPOINTS = f"Without attempts, only deliveries to the newest {_ENDPOINTS} endpoints are shown."
+_MANY_ENDPOINTS = f"Of endpoints without attempts, only the newest {_ENDPOINTS} are shown."
 
 
 async def show_event(visit: Visit) -> Response:
@@ -105,21 +112,42 @@ def _deliveries(visit: Visit, attempts: Sequence[Attempt], states: Iterable[Even
     groups: dict[str, list[Attempt]] = {}
     for attempt in attempts:
         groups.setdefault(attempt.endpoint_id, []).append(attempt)
-    others = [one for one in states if one.state != "unsent" and one.endpoint_id not in groups]
-    if not groups and not others:
-        return blank("No deliveries", "No endpoint receives it.")
-    return [*(_delivery(visit, one, whole=whole) for one in groups.values()), *(_other(visit, one) for one in others)]
+    others = [one for one in states if one.endpoint_id not in groups]
+    waiting = [one for one in others if one.state != "unsent"]
+    rest = _rest(visit, [one for one in others if one.state == "unsent"], alone=not groups and not waiting)
+    if not groups and not waiting:
+        return [blank("No deliveries", "No endpoint receives it." if others else "The tenant has no endpoints."), rest]
+    made = [_delivery(visit, one, whole=whole) for one in groups.values()]
+    return [made, [_other(visit, one) for one in waiting], rest]
+
+
+def _rest(visit: Visit, unsent: Sequence[EventDelivery], *, alone: bool) -> Child:
+    """Return the endpoints that do not get the event, and why. Shown at once if no endpoint gets it."""
+    if not unsent:
+        return None
+    rows = [
+        tag("li", tag("div", _endpoint_link(visit, one), tag("div", _reason(one), class_="under"))) for one in unsent
+    ]
+    summary = tag("summary", f"Not sent to {counted(len(unsent), 'endpoint')}")
+    return tag("details", summary, tag("ul", rows), class_="rest", open=alone)
+
+
+def _reason(one: EventDelivery) -> str:
+    return "Not sent" if one.reason is None else UNSENT[one.reason]
+
+
+def _endpoint_link(visit: Visit, one: EventDelivery) -> Markup:
+    return tag("a", shown_url(one.url), href=visit.link("endpoints", one.endpoint_id), class_="strong break")
 
 
 def _other(visit: Visit, one: EventDelivery) -> Markup:
     """Return a delivery without listed attempts. Most of these wait for their first one."""
-    link = tag("a", shown_url(one.url), href=visit.link("endpoints", one.endpoint_id), class_="strong break")
     following: Child = None
     if one.running:
         following = " · one is running"
     elif one.next_attempt_at is not None and not one.endpoint_disabled:
         following = [" · next ", moment(one.next_attempt_at, ago=True)]
-    head = tag("h3", link, " ", delivery_pill(one.state, disabled=one.endpoint_disabled))
+    head = tag("h3", _endpoint_link(visit, one), " ", delivery_pill(one.state, disabled=one.endpoint_disabled))
     return tag("article", head, tag("p", last_answer(one), following, class_="under"), class_="delivery")
 
 

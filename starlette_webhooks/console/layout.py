@@ -91,7 +91,7 @@ def _document(visit: Visit, title: str, body: Markup) -> str:
 
 
 def _sidebar(visit: Visit) -> Markup:
-    here = visit.path.split("/")[0]
+    here = visit.path[0]
     links = [
         tag(
             "a",

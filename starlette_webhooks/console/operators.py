@@ -55,11 +55,16 @@ async def find_operator(authorize: Authorize, connection: HTTPConnection, *, rea
         return None
     if isinstance(found, str):
         found = Operator(found)
-    if not isinstance(found, Operator) or not found.name:
+    if not isinstance(found, Operator):
         # Principals are customers: with the `authenticate` of the routes, every customer would be an operator.
         raise TypeError(
             f"`authorize` of the console returned {type(found).__name__}. Return the name of the operator, "
             "`Operator(name, read_only=True)`, or None."
+        )
+    if not found.name:
+        raise TypeError(
+            "`authorize` of the console returned an empty name. Return the name of the operator, for the audit log, or "
+            "None for everybody else."
         )
     return Operator(found.name, found.read_only or read_only)
 

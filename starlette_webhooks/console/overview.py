@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import anyio
 from starlette.responses import Response
 
 from starlette_webhooks.console.html import Child, Markup, tag
@@ -28,18 +27,11 @@ _REASONS: Mapping[Reason, str] = {
     "dead_letters": "There are as many dead letters as WEBHOOKS_READY_DEAD_LETTERS allows, or more.",
 }
 _MEBIBYTE = 1_048_576
-_OLD_SECONDS = 2.0
-_REFRESH_SECONDS = 1.0
 
 
 async def show_overview(visit: Visit) -> Response:
     """Show the figures of `health()`."""
-    health = visit.host.health()
-    if health.get("figuresAgeSeconds", 0.0) > _OLD_SECONDS:
-        # Nobody has asked for a while. If the database does not answer, `health` says so.
-        with anyio.move_on_after(_REFRESH_SECONDS):
-            await visit.backend.refresh_figures()
-        health = visit.host.health()
+    health = await visit.host.fresh_health()
     kind, label = _STATUS[health["status"]]
     content = [_problems(health), _deliveries(visit, health), _queues(visit, health), _process(health), _errors(health)]
     return page(visit, "Overview", content, lead=_age(health), actions=pill(kind, label), live=True)

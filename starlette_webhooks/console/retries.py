@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import anyio
 from starlette.responses import Response
@@ -18,8 +17,9 @@ from starlette_webhooks.console.html import Child, tag
 from starlette_webhooks.console.layout import page
 from starlette_webhooks.console.parts import card, counted, link_button, notice
 from starlette_webhooks.console.visit import Visit
-from starlette_webhooks.exceptions import Conflict, NotFound, WebhooksError
-from starlette_webhooks.meta import Meta
+from starlette_webhooks.exceptions import Conflict, NotFound, NotSupported, WebhooksError
+from starlette_webhooks.feed import CommittedEvents
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.undelivered import Retried, UndeliveredQuery
 
 __all__ = ["show_retry", "start_retry"]
@@ -54,10 +54,9 @@ class _Progress:
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
-
-async def _read(meta: Meta) -> Mapping[str, _Progress]:
-    found = await meta.find_meta(_PLACES)
-    return {place: _Progress(**json.loads(value)) for place, value in found.items()}
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        return cls(**json.loads(value))
 
 
 async def start_retry(visit: Visit, query: UndeliveredQuery, *, total: int) -> str:
@@ -65,18 +64,30 @@ async def start_retry(visit: Visit, query: UndeliveredQuery, *, total: int) -> s
 
     Raises:
         Conflict: Too many retries are running.
+        NotSupported: The backend stores no deliveries.
     """
-    meta, now = visit.backend.meta, visit.clock()
-    known = await _read(meta)
-    free = [place for place in _PLACES if place not in known]
-    ended = sorted((one.reported, place) for place, one in known.items() if not one.alive(now))
-    if not free and not ended:
-        raise Conflict("Too many retries are running. Wait until one of them has ended.", code="retry_running")
-    place = free[0] if free else ended[0][1]
-    progress = _Progress(id=secrets.token_hex(8), operator=visit.operator.name, total=total, reported=now)
-    await meta.write_meta(place, progress.encode())
+    log = visit.backend.committed
+    if log is None:
+        raise NotSupported
+    progress = _Progress(id=secrets.token_hex(8), operator=visit.operator.name, total=total, reported=visit.clock())
+    place = await _take_place(log, progress)
     visit.start(partial(_Retry(visit, place, progress).run, query))
     return progress.id
+
+
+async def _take_place(log: CommittedEvents, progress: _Progress) -> str:
+    """Store the progress of a new retry where none is running, and return the name of that value."""
+    known = await log.find_meta(_PLACES)
+    mine = progress.encode()
+    for place in _PLACES:
+        # Another retry, perhaps of another process, may take the same place at this moment.
+        if place not in known and await log.read_meta(place, mine) == mine:
+            return place
+    earlier = sorted((_Progress.decode(value).reported, place, value) for place, value in known.items())
+    for _, place, value in earlier:
+        if not _Progress.decode(value).alive(progress.reported) and await log.swap_meta(place, value, mine):
+            return place
+    raise Conflict("Too many retries are running. Wait until one of them has ended.", code="retry_running")
 
 
 class _Retry:
@@ -96,7 +107,7 @@ class _Retry:
                 await self._backend.retry_undelivered(query, on_progress=self._note)
             state = "done"
         except Exception:
-            logger.exception("A retry of undelivered deliveries failed.")
+            logger.exception("A retry of undelivered deliveries failed.", extra=log_fields("retry.failed"))
             state = "failed"
         finally:
             await self._end(state)
@@ -107,7 +118,8 @@ class _Retry:
             try:
                 await self._store(state)
             except WebhooksError as exc:
-                logger.warning("The end of a retry could not be stored: %s", exc)
+                fields = log_fields("retry.not_stored")
+                logger.warning("The end of a retry could not be stored: %s", exc, extra=fields)
 
     def _note(self, done: Retried) -> None:
         self._progress = replace(self._progress, queued=done.queued, disabled=done.disabled)
@@ -124,8 +136,8 @@ class _Retry:
 
 async def show_retry(visit: Visit) -> Response:
     """Show the progress of a retry."""
-    known = await _read(visit.backend.meta)
-    found = next((one for one in known.values() if one.id == visit.params[0]), None)
+    known = await visit.backend.meta.find_meta(_PLACES)
+    found = next((one for one in map(_Progress.decode, known.values()) if one.id == visit.params[0]), None)
     if found is None:
         raise NotFound("There is no such retry, or later ones have replaced it.")
     alive = found.alive(visit.clock())

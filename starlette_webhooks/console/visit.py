@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -12,21 +12,22 @@ import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
-from starlette_webhooks.audit import Action, record
+from starlette_webhooks.audit import Action, Actor, record
 from starlette_webhooks.console.operators import Operator, actor_of_operator
 from starlette_webhooks.exceptions import InvalidRequest
 
 if TYPE_CHECKING:
+    from starlette_webhooks.audited_dead_letters import AuditedDeadLetters
     from starlette_webhooks.backends.base import Backend
-    from starlette_webhooks.dead_letters import DeadLetter
     from starlette_webhooks.health import Health
     from starlette_webhooks.portal.assets import Assets
     from starlette_webhooks.settings import WebhooksSettings
     from starlette_webhooks.types import Clock
 
-__all__ = ["ConsoleHost", "Start", "Visit", "read_form"]
+__all__ = ["ConsoleHost", "Letters", "Start", "Visit", "read_form"]
 
 _MAX_FORM = 65_536
+_FORM = "application/x-www-form-urlencoded"
 
 
 class ConsoleHost(Protocol):
@@ -35,21 +36,15 @@ class ConsoleHost(Protocol):
     backend: Backend
     settings: WebhooksSettings
 
-    def health(self) -> Health:
+    async def fresh_health(self) -> Health:
         """Return the state of the backend and this process."""
-
-    async def dead_letters(self, *, tenant: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
-        """Return dead letters."""
-
-    async def redrive_dead_letters(self, tenant: str | None = None, *, ids: Collection[str] | None = None) -> int:
-        """Queue dead letters again."""
-
-    async def discard_dead_letters(self, ids: Collection[str]) -> int:
-        """Delete dead letters."""
 
 
 Start: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 """Starts a task that ends with the lifespan of `Webhooks`, at the latest."""
+
+Letters: TypeAlias = "Callable[[Actor], AuditedDeadLetters]"
+"""Returns the dead letters, for someone who may change them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +54,9 @@ class Visit:
     Attributes:
         start: Starts a task in the background.
         clock: Seconds since the epoch.
-        path: The path below the console, without its first slash.
-        params: The parts of the path that vary, such as an id.
+        letters: Returns the dead letters.
+        path: The parts of the path below the console. Only in such a part, `%2F` is a slash.
+        params: The parts that vary, such as an id.
         form: The fields of the submitted form. Empty for `GET`.
     """
 
@@ -69,8 +65,9 @@ class Visit:
     host: ConsoleHost
     start: Start
     clock: Clock
+    letters: Letters
     assets: Assets
-    path: str
+    path: tuple[str, ...]
     params: tuple[str, ...] = ()
     form: Mapping[str, str] = field(default_factory=dict)
 
@@ -83,13 +80,23 @@ class Visit:
         """The backend."""
         return self.host.backend
 
+    @property
+    def actor(self) -> Actor:
+        """The operator, for the audit log."""
+        return actor_of_operator(self.request, self.operator)
+
+    @property
+    def dead_letters(self) -> AuditedDeadLetters:
+        """The dead letters, which the operator may change."""
+        return self.letters(self.actor)
+
     def query(self, name: str) -> str:
         """Return a parameter of the query, or an empty string."""
         return self.request.query_params.get(name, "").strip()
 
     def link(self, *parts: str, **query: str | None) -> str:
         """Return a URL below the console, relative to the browser's address."""
-        above = "../" * self.path.count("/") or "./"
+        above = "../" * (len(self.path) - 1) or "./"
         kept = {name: value for name, value in query.items() if value}
         return above + "/".join(quote(part, safe="") for part in parts) + (f"?{urlencode(kept)}" if kept else "")
 
@@ -99,15 +106,19 @@ class Visit:
 
     def record(self, action: Action, tenant: str, **details: str | Sequence[str]) -> None:
         """Write an entry of the audit log."""
-        record(action, tenant, actor_of_operator(self.request, self.operator), **details)
+        record(action, tenant, self.actor, **details)
 
 
 async def read_form(request: Request, timeout: float) -> Mapping[str, str]:
     """Return the submitted form fields.
 
     Raises:
-        InvalidRequest: The body is too large, too slow, or not a form.
+        InvalidRequest: The body is too large, too slow, or not a form of the console.
     """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in ("", _FORM):
+        # Read as such a form, it would have no fields, and an action without a filter concerns everything.
+        raise InvalidRequest(f"The form must be sent as `{_FORM}`.")
     body = b""
     with suppress(ClientDisconnect), anyio.move_on_after(timeout):
         async for chunk in request.stream():

@@ -243,6 +243,12 @@ class Drain:
         """See `DeadLetters.discard`."""
         return await self._change(None, ids, "discard")
 
+    async def dead_letter_tenants(self, ids: Collection[str]) -> Mapping[str, str]:
+        """See `DeadLetters.dead_letter_tenants`."""
+        wanted = frozenset(ids)
+        found = await self._connector.run(self._statement("dead_letter_ids"))
+        return {id: owner for id, owner in found if id in wanted}
+
     async def _change(self, tenant: str | None, ids: Collection[str] | None, *names: str) -> int:
         # Chosen before the first change, because the relay may dead-letter them again in the meantime.
         chosen = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette_webhooks._version import __version__
 from starlette_webhooks.event_types import EventTypes
@@ -14,6 +14,9 @@ from starlette_webhooks.routes.components import components
 from starlette_webhooks.routes.operations import Operation
 from starlette_webhooks.routes.parameters import TICKET
 from starlette_webhooks.routes.services import Access
+
+if TYPE_CHECKING:
+    from starlette_webhooks.settings import WebhooksSettings
 
 __all__ = ["OpenAPIDocument", "build_document"]
 
@@ -27,13 +30,11 @@ _DESCRIPTION = (
 class OpenAPIDocument:
     """The document of a `Webhooks`. It is built and encoded once, at the first request for it."""
 
-    def __init__(
-        self, operations: Sequence[Operation], event_types: EventTypes, *, scopes: Mapping[Access, str], title: str
-    ) -> None:
+    def __init__(self, operations: Sequence[Operation], event_types: EventTypes, settings: WebhooksSettings) -> None:
         self._operations = operations
         self._event_types = event_types
-        self._scopes = scopes
-        self._title = title
+        self._scopes: Mapping[Access, str] = {"read": settings.read_scope, "write": settings.write_scope}
+        self._title = settings.portal_brand
         self._encoded = b""
         self._rendered: tuple[str, bytes] = ("", b"")
 

@@ -89,3 +89,25 @@ async def test_while_the_database_is_away_the_last_ones_stay_and_their_age_tells
         database.away = False
         await statistics.refresh()
         assert statistics.ask() == (Overview(now=database.reads), 0.0)
+
+
+async def test_many_who_want_them_read_at_once_cause_one_reading() -> None:
+    go_on, reads = anyio.Event(), 0
+
+    async def overview() -> Overview:
+        nonlocal reads
+        reads += 1
+        await go_on.wait()
+        return Overview(now=reads)
+
+    statistics = Statistics(overview, call_soon=call)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(statistics.refresh)
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+    found = statistics.ask()
+    assert found is not None
+    assert (found[0], reads) == (Overview(now=1), 1)
+    await statistics.refresh()
+    assert reads == 2

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 from starlette_webhooks import Webhooks
 from starlette_webhooks.cli import main
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
+from tests.audit_log import audit_entries
 from tests.eventually import eventually
 
 Command: TypeAlias = Callable[..., tuple[int, Any]]
@@ -76,7 +77,7 @@ async def bury(webhooks: Webhooks) -> None:
 
 
 def test_those_of_an_app_are_listed_redriven_and_discarded(
-    app: Webhooks, command: Command, capsys: pytest.CaptureFixture[str]
+    app: Webhooks, command: Command, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     anyio.run(bury, app)
     base = ("--app", "dead_letter_host:webhooks", "dead-letters")
@@ -89,8 +90,14 @@ def test_those_of_an_app_are_listed_redriven_and_discarded(
     assert [one["id"] for one in command(*base, "list", "--tenant", "globex")[1]["deadLetters"]] == ["globex-1"]
     assert main([*base, "list"]) == 0
     assert "acme-1" in capsys.readouterr().out
-    assert command(*base, "redrive", "--tenant", "acme") == (0, {"redriven": 1})
-    assert command(*base, "discard", "globex-1", "--yes") == (0, {"discarded": 1})
+    with audit_entries(caplog) as entries:
+        assert command(*base, "redrive", "--tenant", "acme") == (0, {"redriven": 1})
+        assert command(*base, "discard", "globex-1", "acme-1", "--yes") == (0, {"discarded": 1})
+    assert [(entry["action"], entry["tenant"], entry["via"]) for entry in entries] == [
+        ("dead_letters.redriven", "acme", "command"),
+        ("dead_letters.discarded", "globex", "command"),
+    ]
+    assert entries[1]["ids"] == ["globex-1"]
     assert command(*base, "list")[1]["deadLetters"] == []
 
 

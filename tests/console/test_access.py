@@ -12,6 +12,7 @@ import pytest
 from starlette.requests import HTTPConnection
 from starlette.routing import Mount
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from starlette_webhooks import Principal, Webhooks
@@ -146,9 +147,18 @@ async def test_the_function_may_be_sync_or_async_and_a_sync_one_runs_in_a_thread
     assert await find_operator(lambda connection: None, connection, read_only=False) is None
 
 
-@pytest.mark.parametrize("found", [Principal("acme"), True, False, "", Operator("")])
-async def test_a_principal_of_a_customer_and_anything_else_is_refused(found: Any) -> None:
-    with pytest.raises(TypeError, match="Return the name of the operator"):
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (Principal("acme"), "returned Principal"),
+        (True, "returned bool"),
+        (False, "returned bool"),
+        ("", "returned an empty name"),
+        (Operator(""), "returned an empty name"),
+    ],
+)
+async def test_a_principal_of_a_customer_and_anything_else_is_refused(found: Any, why: str) -> None:
+    with pytest.raises(TypeError, match=f"{why}. Return the name of the operator"):
         await find_operator(lambda connection: found, HTTPConnection({"type": "http"}), read_only=False)
 
 
@@ -168,6 +178,8 @@ async def test_another_site_cannot_act(webhooks: Webhooks, headers: dict[str, st
         endpoint = await webhooks.endpoints("acme").create("http://127.0.0.1:9/x")
         answer = await client.post(f"endpoints/{endpoint.id}/disable", headers=headers)
         assert answer.status_code == 403
+        assert "Use the buttons on the pages of this console." in Page(answer).text
+        assert "portal" not in answer.text.partition("<main")[2]
         assert not (await webhooks.endpoints("acme").get(endpoint.id)).disabled
         answer = await client.post(f"endpoints/{endpoint.id}/disable", headers={"Origin": "http://host"})
         assert answer.status_code == 303
@@ -200,3 +212,38 @@ async def test_a_page_is_not_an_action_and_an_action_is_not_a_page(webhooks: Web
             assert answer.status_code == 405, path
             assert answer.headers["allow"] == ("POST" if method == "GET" else "GET")
         assert (await client.head("")).status_code == 200
+
+
+def test_a_page_about_an_id_with_a_slash_looks_like_all_others(host: TestClient) -> None:
+    operator = {"X-Operator": "olga"}
+    for path in ("/operate/events/a%2Fb", "/operate/endpoints/..%2F..%2Fx", "/operate/retries/%2F"):
+        page = Page(host.get(path, headers=operator))
+        assert page.status == 404
+        assert "There is no such" in page.text
+        for found in page.addresses:
+            if not found.startswith("#"):
+                assert host.get(str(httpx.URL(page.url).join(found)), headers=operator).status_code == 200, found
+    answer = host.get("/operate/events?id=a/b", headers=operator)
+    assert answer.headers["location"] == "./events/a%2Fb"
+
+
+async def test_without_the_path_as_it_was_sent_a_slash_separates(webhooks: Webhooks) -> None:
+    async def strip(scope: Scope, receive: Receive, send: Send) -> None:
+        await console({**scope, "raw_path": None}, receive, send)
+
+    console = webhooks.console(authorize=authorize)
+    transport = httpx.ASGITransport(strip)
+    async with webhooks.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://host") as client:
+        for path, status in (("/events", 200), ("/events/a%2Fb", 404), (f"/endpoints/{ID}", 404), ("/", 200)):
+            assert (await client.get(path, headers={"X-Operator": "olga"})).status_code == status, path
+
+
+async def test_only_forms_as_browsers_send_them_are_read(webhooks: Webhooks) -> None:
+    async with webhooks.lifespan(), at_console(webhooks) as client:
+        # Read as an empty form, it would redrive the dead letters of all tenants.
+        answer = await client.post("dead-letters/redrive", files={"tenant": (None, "acme")}, headers=SAME_ORIGIN)
+        assert answer.status_code == 400
+        assert "application/x-www-form-urlencoded" in Page(answer).text
+        headers = {**SAME_ORIGIN, "Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+        answer = await client.post("dead-letters/redrive", content=b"tenant=acme", headers=headers)
+        assert answer.status_code == 303

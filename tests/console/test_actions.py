@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import anyio
 import httpx
@@ -146,22 +147,40 @@ async def test_the_audit_log_names_whose_dead_letter_it_was_and_nothing_that_did
     refused: Desk, entries: list[dict[str, Any]], action: str
 ) -> None:
     async def post(**fields: str) -> str:
-        answer = await refused.client.post(f"dead-letters/{action}", data=fields, headers=SAME_ORIGIN)
-        return str(answer.headers["location"])
+        address = f"dead-letters/{action}"
+        return Page(await refused.client.post(address, data=fields, headers=SAME_ORIGIN, follow_redirects=True)).text
 
-    for fields in ({"id": "none"}, {"id": "three", "tenant": "acme"}):
-        assert (await post(**fields)).endswith("count=0")
+    assert "Nothing was changed" in await post(id="none")
     if action == "redrive":
-        assert (await post(tenant="nobody")).endswith("count=0")
+        assert "Nothing was changed" in await post(id="three", tenant="acme")
+        assert "Nothing was changed" in await post(tenant="nobody")
     assert entries == []
-    assert (await post(id="three")).endswith("count=1")
+    assert "1 event " in await post(id="three")
     assert [(entry["tenant"], entry["ids"]) for entry in entries] == [("other", ["three"])]
 
 
-@pytest.mark.parametrize("query", ["done=redriven", "done=redriven&count=x", "done=other&count=1"])
-async def test_an_address_cannot_claim_that_something_was_done(refused: Desk, query: str) -> None:
-    page = await refused.get(f"dead-letters?{query}")
-    assert "queued again" not in page.text
+async def test_only_the_operator_who_acted_is_told_what_was_done_and_only_for_a_minute(refused: Desk) -> None:
+    answer = await refused.client.post("dead-letters/redrive", data={"id": "three"}, headers=SAME_ORIGIN)
+    address = urljoin("http://host/dead-letters/redrive", answer.headers["location"])
+    told = "1 event queued again."
+    assert told in (await refused.get(address)).text
+    async with at_console(refused.webhooks, "oscar") as other:
+        assert told not in Page(await other.get(address)).text
+    refused.webhooks.set_clock(lambda: time.time() + 61)
+    assert told not in (await refused.get(address)).text
+
+
+async def test_an_address_cannot_claim_that_something_was_done(refused: Desk) -> None:
+    answer = await refused.client.post("dead-letters/redrive", data={"id": "three"}, headers=SAME_ORIGIN)
+    token = answer.headers["location"].partition("done=")[2]
+    endpoint = await refused.webhooks.endpoints("acme").create(refused.receiver.url)
+    body, _, mac = token.partition(".")
+    for forged in ("redriven", "redriven&count=1", f"{body}.", f"{body[:-2]}AA.{mac}", f"{body}.{mac[:-2]}AA", "é.x"):
+        page = await refused.get(f"dead-letters?done={forged}")
+        assert (page.status, "queued again." in page.text) == (200, False), forged
+    # It belongs to one page.
+    assert "notice good" not in (await refused.get(f"endpoints/{endpoint.id}?done={token}")).html
+    assert "notice good" in (await refused.get(f"dead-letters?done={token}")).html
 
 
 # Retries that do not end well
@@ -237,3 +256,26 @@ async def test_a_retry_whose_process_was_killed_says_so_after_half_a_minute(sett
         async with later.lifespan(), at_console(later) as other:
             assert "has stopped" in Page(await other.get(address)).text
         assert "Running." in Page(await client.get(address)).text
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["empty places", "places of ended retries"])
+async def test_retries_that_start_at_the_same_moment_have_a_place_each(settings: WebhooksSettings, ended: bool) -> None:
+    backend = Waiting(settings)
+    webhooks = make_webhooks(settings, backend=backend)
+    if ended:
+        async with webhooks.lifespan(), at_console(webhooks) as client:
+            for _ in range(8):
+                await begin(client)
+    async with webhooks.lifespan(), at_console(webhooks) as client:
+        addresses: list[str] = []
+
+        async def start() -> None:
+            addresses.append(await begin(client))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(8):
+                tasks.start_soon(start)
+        assert len(set(addresses)) == 8
+        for address in addresses:
+            assert "Running." in Page(await client.get(address)).text
+        backend.go_on.set()

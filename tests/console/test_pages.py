@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from importlib.resources import files
 from typing import Any, get_args
 
 import pytest
 
 from starlette_webhooks import NewEvent, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
+from starlette_webhooks.console.attempts import STATES, UNSENT
 from starlette_webhooks.health import Health, Reason
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.testing import Clock
@@ -111,11 +114,44 @@ async def test_an_event_shows_the_endpoints_that_wait_for_their_first_attempt(st
         assert page.links["http://127.0.0.1:9/hook?…"] == f"../endpoints/{waiting.id}"
         assert "Waiting No attempt · next" in page.text
         assert "hunter2" not in page.html
-        assert other.id not in page.html
+        assert "Not sent to 1 endpoint http://127.0.0.1:9/other Not subscribed to this event type" in page.text
+        assert page.links["http://127.0.0.1:9/other"] == f"../endpoints/{other.id}"
         await endpoints.update(waiting.id, disabled=True)
         assert "Disabled No attempt" in Page(await client.get(f"events/{event.id}")).text
         await endpoints.delete(waiting.id)
         assert "No endpoint receives it." in Page(await client.get(f"events/{event.id}")).text
+
+
+async def test_an_event_says_why_each_endpoint_got_nothing(stored: WebhooksSettings) -> None:
+    webhooks = make_webhooks(stored.model_copy(update={"deliver": False}))
+    async with webhooks.lifespan(), at_console(webhooks) as client:
+        endpoints = webhooks.endpoints("acme")
+        alone = await webhooks.emitter("acme").send("invoice.paid", {})
+        assert "The tenant has no endpoints." in Page(await client.get(f"events/{alone.id}")).text
+        for name, options in (
+            ("type", {"event_types": ["invoice.failed"]}),
+            ("channel", {"channels": ["eu"]}),
+            ("disabled", {"disabled": True}),
+        ):
+            await endpoints.create(f"http://127.0.0.1:9/{name}", **options)
+        event = await webhooks.emitter("acme").send("invoice.paid", {}, channels=["us"])
+        page = Page(await client.get(f"events/{event.id}"))
+        assert "No endpoint receives it." in page.text
+        assert '<details class="rest" open>' in page.html
+        for name, why in (("type", "event_type"), ("channel", "channel"), ("disabled", "disabled")):
+            assert f"http://127.0.0.1:9/{name} {UNSENT[why]}" in page.text  # type: ignore[index]
+        assert UNSENT["added_later"] in Page(await client.get(f"events/{alone.id}")).text
+
+
+def test_the_portal_says_it_in_the_same_words() -> None:
+    source = (files("starlette_webhooks.portal") / "static" / "states.js").read_text()
+    reasons = re.search(r"const REASONS = \{(.*?)\};", source, re.DOTALL)
+    pills = re.search(r"const PILLS = \{(.*?)\};", source, re.DOTALL)
+    assert reasons is not None
+    assert pills is not None
+    assert dict(re.findall(r"(\w+): \"(.*?)\"", reasons[1])) == UNSENT
+    found = {state: (kind, word) for state, kind, word in re.findall(r"(\w+): \[\"(\w+)\", \"(.*?)\"\]", pills[1])}
+    assert {state: found[state] for state in STATES} == STATES
 
 
 async def test_undelivered_deliveries_are_found_by_every_filter(desk: Desk) -> None:

@@ -15,6 +15,7 @@ from starlette_webhooks.backends.memory import MemoryBackend
 from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.outbox.rows import to_row
 from starlette_webhooks.settings import WebhooksSettings
+from tests.audit_log import audit_entries
 from tests.eventually import eventually
 
 EVENT_TYPES = ["order.created"]
@@ -125,3 +126,27 @@ async def test_dead_letters_that_were_repaired_reach_the_log(place: Place) -> No
     await place.dead("two", "three")
     assert await place.webhooks.redrive_dead_letters() == 2
     await place.dead("two", "three")
+
+
+async def test_changes_from_code_are_in_the_audit_log_with_whose_they_were(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.insert("acme", "one")
+    place.insert("other", "two", "three")
+    await place.dead("one", "two", "three")
+    with audit_entries(caplog) as entries:
+        await place.webhooks.redrive_dead_letters(ids=["two", "none of them"])
+        await place.webhooks.redrive_dead_letters("acme", ids=["three"])
+        await place.webhooks.redrive_dead_letters("nobody")
+        await place.dead("one", "two", "three")
+        await place.webhooks.redrive_dead_letters("acme")
+        await place.dead("one", "two", "three")
+        await place.webhooks.discard_dead_letters(["three", "one", "two"])
+        await place.webhooks.discard_dead_letters(["one"])
+    code = {"via": "code", "subject": "", "address": ""}
+    assert entries == [
+        {"action": "dead_letters.redriven", "tenant": "other", **code, "ids": ["two"]},
+        {"action": "dead_letters.redriven", "tenant": "acme", **code, "count": "1"},
+        {"action": "dead_letters.discarded", "tenant": "acme", **code, "ids": ["one"]},
+        {"action": "dead_letters.discarded", "tenant": "other", **code, "ids": ["three", "two"]},
+    ]

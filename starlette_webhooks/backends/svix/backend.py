@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -238,6 +238,9 @@ class SvixBackend(Backend):
 
     async def discard(self, ids: Collection[str]) -> int:
         return await self._outbox.discard(ids)
+
+    async def dead_letter_tenants(self, ids: Collection[str]) -> Mapping[str, str]:
+        return await self._outbox.dead_letter_tenants(ids)
 
     async def resolve_in_doubt(self) -> None:
         """Deliver events that Svix stored but did not queue. Called automatically every half minute."""

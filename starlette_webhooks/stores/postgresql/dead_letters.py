@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from starlette_webhooks.dead_letters import DeadLetter
 from starlette_webhooks.outbox.rows import Row, read_row
@@ -37,3 +37,7 @@ class OutboxDeadLetters:
         """See `DeadLetters.discard`."""
         ((count,),) = await self._database.call(self._queries["discard"], (list(ids),))
         return int(count)
+
+    async def dead_letter_tenants(self, ids: Collection[str]) -> Mapping[str, str]:
+        """See `DeadLetters.dead_letter_tenants`."""
+        return dict(await self._database.call(self._queries["dead_letter_tenants"], (list(ids),)))

@@ -15,6 +15,9 @@ SELECT webhooks.bury_outbox_3(%s, %s, %s)
 SELECT id, tenant, body, code, detail, created_at FROM webhooks.outbox_dead_letter
 WHERE %(tenant)s::text IS NULL OR tenant = %(tenant)s ORDER BY created_at, id LIMIT %(limit)s
 
+-- name: dead_letter_tenants
+SELECT id, tenant FROM webhooks.outbox_dead_letter WHERE id = ANY (%s::text[])
+
 -- name: redrive
 WITH chosen AS (
     DELETE FROM webhooks.outbox_dead_letter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -220,6 +220,10 @@ class PostgreSQLOutbox(SharedValues):
         """See `DeadLetters.discard`."""
         ((count,),) = await self._call("discard", (_seqs(ids),))
         return int(count)
+
+    async def dead_letter_tenants(self, ids: Collection[str]) -> Mapping[str, str]:
+        """See `DeadLetters.dead_letter_tenants`."""
+        return dict(await self._call("dead_letter_tenants", (_seqs(ids),)))
 
     # Keeping order
 

@@ -50,6 +50,9 @@ SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message
 FROM webhooks.svix_outbox WHERE state = 2 AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
 ORDER BY seq LIMIT %(limit)s
 
+-- name: dead_letter_tenants
+SELECT seq::text, tenant FROM webhooks.svix_outbox WHERE state = 2 AND seq = ANY (%s::bigint[])
+
 -- name: redrive
 WITH redriven AS (
     UPDATE webhooks.svix_outbox SET state = 0, code = NULL, detail = NULL, settled_at = NULL

@@ -262,6 +262,12 @@ class SQLiteOutbox:
         """See `DeadLetters.discard`."""
         return await self._database.write(lambda c: c.execute(_QUERIES["discard"], (_seqs(ids),)).rowcount)
 
+    async def dead_letter_tenants(self, ids: Collection[str]) -> Mapping[str, str]:
+        """See `DeadLetters.dead_letter_tenants`."""
+        values = (_seqs(ids),)
+        rows = await self._database.read(lambda c: c.execute(_QUERIES["dead_letter_tenants"], values).fetchall())
+        return dict(rows)
+
     # Keeping order
 
     async def in_doubt(self) -> list[OutboxEntry]:

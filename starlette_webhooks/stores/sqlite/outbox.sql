@@ -48,6 +48,9 @@ UPDATE svix_outbox SET state = 2, settled_at = ?, code = ?, detail = ? WHERE seq
 SELECT seq, tenant, event_id, type, timestamp, channels, payload, state, message_id, code, detail, settled_at
 FROM svix_outbox WHERE state = 2 AND (:tenant IS NULL OR tenant = :tenant) ORDER BY seq LIMIT :limit
 
+-- name: dead_letter_tenants
+SELECT CAST(seq AS TEXT), tenant FROM svix_outbox WHERE state = 2 AND seq IN (SELECT value FROM json_each(?))
+
 -- name: redrive
 UPDATE svix_outbox SET state = 0, code = NULL, detail = NULL, settled_at = NULL
 WHERE state = 2 AND (:tenant IS NULL OR tenant = :tenant)
