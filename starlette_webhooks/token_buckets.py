@@ -38,15 +38,19 @@ class TokenBuckets:
 
     def take(self, tenant: str, amount: float = 1) -> int:
         """Take tokens if there are enough, and return 0. Otherwise return the seconds until there are, at least 1."""
+        wait = self.wait(tenant, amount)
+        if self._per_second and not wait:
+            self._buckets[tenant].tokens -= min(amount, self._capacity)
+        return wait
+
+    def wait(self, tenant: str, amount: float = 1) -> int:
+        """Return what `take` would return, without taking tokens."""
         if not self._per_second:
             return 0
         # What is more than a bucket holds takes a full one.
         amount = min(amount, self._capacity)
         bucket = self._refilled(tenant)
-        if bucket.tokens < amount:
-            return max(1, math.ceil((amount - bucket.tokens) / self._per_second))
-        bucket.tokens -= amount
-        return 0
+        return 0 if bucket.tokens >= amount else max(1, math.ceil((amount - bucket.tokens) / self._per_second))
 
     def _refilled(self, tenant: str) -> _Bucket:
         now = self._clock()

@@ -223,6 +223,21 @@ def test_tests_and_resends_are_limited_for_each_endpoint_and_minute() -> None:
     assert take("globex", "ep_1") == 0
 
 
+def test_what_the_limit_of_a_tenant_refuses_does_not_count_for_the_endpoint() -> None:
+    clock = Clock(speed=0)
+    requested = RequestedDeliveries(1, 5, clock=clock)
+    for number in range(10):
+        requested.take("acme", f"ep_{number}")
+    for _ in range(3):
+        with pytest.raises(TooManyRequests, match="More than 10 tests"):
+            requested.take("acme", "ep_new")
+    # A tenth of a minute later the tenant may ask again, and this endpoint was not tested yet.
+    clock.advance(6)
+    requested.take("acme", "ep_new")
+    with pytest.raises(TooManyRequests, match="More than 1 tests"):
+        requested.take("acme", "ep_new")
+
+
 def test_a_tenant_opens_a_limited_number_of_portal_sessions() -> None:
     clock = Clock(speed=0)
     opened = OpenedSessions(most=2, every=10, clock=clock)

@@ -310,7 +310,7 @@ def test_a_browser_above_the_limit_gets_a_stream_that_says_when_to_retry(
         call: dict[str, Any] = {"headers": COOKIE} if browser == "cookie" else {"params": {"ticket": ticket}}
         with client.stream("GET", STREAM, headers=ACME) as response:
             assert response.status_code == 200
-            assert refusal(client.get(STREAM, **call)).startswith("too_many_streams: 1 streams are open")
+            assert refusal(client.get(STREAM, **call)).startswith("too_many_streams: 1 stream is open")
             assert client.get(STREAM, headers={**COOKIE, **ACME}).status_code == 429, "a key wins over a cookie"
             assert client.get(STREAM, headers={"X-User": "acme"}).status_code == 429, "no cookie, no browser"
             call["headers"] = {**call.get("headers", {}), "Accept": "application/json"}

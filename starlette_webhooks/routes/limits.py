@@ -47,9 +47,8 @@ class TenantLimits:
         """
         in_flight = self._in_flight[tenant]
         if self._most_in_flight and in_flight >= self._most_in_flight:
-            raise TooManyRequests(
-                f"{in_flight} calls are in flight, which is the limit. Wait for one to end.", retry_after=1
-            )
+            what = "1 call is" if in_flight == 1 else f"{in_flight} calls are"
+            raise TooManyRequests(f"{what} in flight, which is the limit. Wait for one to end.", retry_after=1)
         self.charge(tenant, 1)
         self._in_flight[tenant] += 1
         try:
@@ -126,10 +125,13 @@ class RequestedDeliveries:
             TooManyRequests: There were too many in the last minute.
         """
         # An id has no space.
-        if wait := self._deliveries.take(f"{endpoint} {tenant}"):
+        name = f"{endpoint} {tenant}"
+        if wait := self._deliveries.wait(name):
             raise self._too_many(self._per_minute, wait)
         if wait := self._of_tenant.take(tenant):
             raise self._too_many(_ALL_ENDPOINTS * self._per_minute, wait)
+        # Last, so that what the limit of the tenant refuses does not count for the endpoint.
+        self._deliveries.take(name)
 
     def _too_many(self, most: int, wait: int) -> TooManyRequests:
         return TooManyRequests(

@@ -218,9 +218,8 @@ class StreamHub:
             raise Unavailable
         held = self._feeds.streams_of(tenant)
         if held >= self._settings.streams_per_tenant:
-            raise TooManyRequests(
-                f"{held} streams are open, which is the limit. Close one of them first.", code="too_many_streams"
-            )
+            what = "1 stream is open" if held == 1 else f"{held} streams are open"
+            raise TooManyRequests(f"{what}, which is the limit. Close one first.", code="too_many_streams")
         free = self._settings.streams_per_process - len(self._connections)
         if not free or not within_share(held, 1, free):
             raise TooManyRequests(
