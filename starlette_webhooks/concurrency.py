@@ -12,6 +12,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskGroup
 
 from starlette_webhooks.exceptions import BackendUnavailable, WebhooksError
+from starlette_webhooks.log_fields import log_fields
 
 __all__ = ["Turns", "each", "keep_running", "run_in_thread", "running_beside", "task_group"]
 
@@ -94,7 +95,8 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
         failures.extend(group.exceptions)
     for other in failures[1:]:
         if not isinstance(other, WebhooksError):
-            logger.error("Another task of the same group also failed.", exc_info=other)
+            fields = log_fields("task.failed")
+            logger.error("Another task of the same group also failed.", exc_info=other, extra=fields)
     try:
         if failures:
             raise failures[0]
@@ -139,7 +141,9 @@ async def keep_running(
         except Exception:
             if anyio.current_time() - started > longest_pause:
                 next_pause = pause
-            logger.exception("The task %s failed. It starts again in %g s.", _name(function), next_pause)
+            name = _name(function)
+            fields = log_fields("task.failed", task=name)
+            logger.exception("The task %s failed. It starts again in %g s.", name, next_pause, extra=fields)
         await sleep(next_pause)
         next_pause = min(2 * next_pause, longest_pause)
 

@@ -11,6 +11,7 @@ from anyio.lowlevel import current_token
 
 from starlette_webhooks.exceptions import NotRunning
 from starlette_webhooks.forks import call_in_children
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.waiting import running_loop
 
 __all__ = ["SharedLifespan"]
@@ -73,7 +74,8 @@ class SharedLifespan:
         except BaseException:
             await self._leave(run)
             if run.error is not None and run.closing:
-                logger.error("Webhooks could not be closed properly.", exc_info=run.error)
+                fields = log_fields("webhooks.not_closed")
+                logger.error("Webhooks could not be closed properly.", exc_info=run.error, extra=fields)
             raise
         await self._leave(run)
         if run.error is not None and run.closing:
@@ -128,7 +130,8 @@ class SharedLifespan:
             run.error = exc
             if run.opened and not run.closing:
                 self.error = exc
-                logger.critical("Webhooks ended unexpectedly. Restart the process.", exc_info=exc)
+                fields = log_fields("webhooks.ended")
+                logger.critical("Webhooks ended unexpectedly. Restart the process.", exc_info=exc, extra=fields)
         finally:
             if self._run is run:
                 self._run = None

@@ -120,7 +120,8 @@ class OperationalReader:
                 if await self._acquire():
                     await self._hold()
             except (BackendError, _Lost) as exc:
-                logger.info("The callback for operational events is paused: %s", exc)
+                fields = log_fields("operational.paused")
+                logger.info("The callback for operational events is paused: %s", exc, extra=fields)
             await anyio.sleep(self._renew_every)
 
     async def _acquire(self) -> bool:

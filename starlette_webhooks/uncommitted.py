@@ -7,6 +7,8 @@ from typing import Any
 
 from starlette.types import Scope
 
+from starlette_webhooks.log_fields import log_fields
+
 __all__ = ["UncommittedResponses"]
 
 logger = logging.getLogger("starlette_webhooks")
@@ -31,6 +33,7 @@ class UncommittedResponses:
             "customer was told of something that does not exist. Commit before you return the response. In FastAPI, a "
             'dependency that commits after its `yield` needs `Depends(..., scope="function")`.',
             route,
+            extra=log_fields("response.uncommitted", route=route),
         )
 
 

@@ -11,6 +11,7 @@ import anyio
 
 from starlette_webhooks.delivery.clockwatch import ClockWatch
 from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.stores.base import Store
 
@@ -60,7 +61,8 @@ class Pruner:
             self._next = self._monotonic() + _AGAIN
             self._problem.begin(f"Old events could not be removed. Trying again in a minute: {exc}")
         except Exception:
-            logger.exception("Old events could not be removed. Trying again in an hour.")
+            fields = log_fields("prune.failed")
+            logger.exception("Old events could not be removed. Trying again in an hour.", extra=fields)
 
     async def prune(self) -> None:
         """Remove events that are older than the retention now."""

@@ -25,6 +25,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from starlette_webhooks.delivery.agenda import Agenda
 from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.client import DeliveryClient, OutOfResources
+from starlette_webhooks.delivery.clock_jumps import fix_times, log_jump
 from starlette_webhooks.delivery.clockwatch import ClockWatch
 from starlette_webhooks.delivery.deliveries import LeasedDelivery, Outcome
 from starlette_webhooks.delivery.limits import SLOW_MS, Limits
@@ -36,6 +37,7 @@ from starlette_webhooks.delivery.store import DeliveryStore
 from starlette_webhooks.delivery.urgent import Urgent
 from starlette_webhooks.encryption import NOT_ENCRYPTED, CannotDecrypt, SecretBox
 from starlette_webhooks.exceptions import BackendUnavailable, QueueFull
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.problems import Problem
 from starlette_webhooks.token_buckets import TokenBuckets
 
@@ -191,11 +193,12 @@ class Dispatcher:
             try:
                 await self._store.release(rest, due=self._store.now())
             except Exception as exc:
-                logger.warning("Aborted attempts are repeated only after their leases end: %s", exc)
+                fields = log_fields("deliveries.not_released")
+                logger.warning("Aborted attempts are repeated only after their leases end: %s", exc, extra=fields)
 
     async def _dispatch(self, attempts: TaskGroup) -> None:
         self._agenda.scan_soon()
-        await self._fix_times()
+        await fix_times(self._store)
         while True:
             self._wakeup = anyio.Event()
             self._turn_due = self._monotonic()
@@ -208,7 +211,7 @@ class Dispatcher:
                 self._agenda.scan_soon()
                 await sleep(self._pause)
             except Exception:
-                logger.exception("Deliveries could not be claimed. Trying again.")
+                logger.exception("Deliveries could not be claimed. Trying again.", extra=log_fields("claim.failed"))
                 self._agenda.scan_soon()
                 await sleep(self._pause)
             idle = self._idle_seconds()
@@ -252,20 +255,10 @@ class Dispatcher:
 
     async def _check_clock(self) -> None:
         moved = self._clock.look()
-        if not moved:
-            return
-        logger.warning("The system's clock was set %s by %.0f s.", "ahead" if moved > 0 else "back", abs(moved))
-        if moved < 0:
-            await self._fix_times()
-
-    async def _fix_times(self) -> None:
-        try:
-            moved = await self._store.fix_times()
-        except (BackendUnavailable, QueueFull) as exc:
-            logger.warning("Deliveries may wait too long, because the clock was ahead when they were stored: %s", exc)
-            return
         if moved:
-            logger.warning("Moved back %d deliveries that were stored while the clock was ahead.", moved)
+            log_jump(moved)
+        if moved < 0:
+            await fix_times(self._store)
 
     # Claiming
 

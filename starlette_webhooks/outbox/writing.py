@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal, NoReturn, cast
 
 from starlette_webhooks.events import Event
+from starlette_webhooks.log_fields import log_fields
 
 __all__ = ["COMMITS_BY_ITSELF", "Kind", "UncommittedSubmission", "Written", "kind_of", "refuse"]
 
@@ -107,7 +108,7 @@ class Written:
         try:
             self._on_commit(self.events)
         except Exception:
-            logger.exception("A listener of the host's commits failed.")
+            logger.exception("A listener of the host's commits failed.", extra=log_fields("listener.failed"))
 
     def rolled_back(self) -> None:
         """Note that the events were rolled back."""

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable, QueueFull, RequestError, WebhooksError
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.routes.messages import json_response
 
 __all__ = ["ERROR_HANDLERS"]
@@ -25,11 +26,12 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestError):
         return _error(error.status_code, error.code, error.detail, error.headers)
     if isinstance(error, BackendRefused):
-        logger.warning("The backend refused a call: %s (%s: %s)", error, error.code, error.detail)
+        fields = log_fields("call.refused", code=error.code)
+        logger.warning("The backend refused a call: %s (%s: %s)", error, error.code, error.detail, extra=fields)
         return _error(422, error.code or "refused", error.detail or "The backend refused the call.")
     if isinstance(error, (BackendUnavailable, QueueFull)):
         # Not a warning: the cause is logged where it occurs, and there may be thousands of callers.
-        logger.info("A call could not be served: %s", error)
+        logger.info("A call could not be served: %s", error, extra=log_fields("call.unavailable"))
         detail = "The service is unavailable. Try again later."
         return _error(503, "unavailable", detail, {"Retry-After": _RETRY_AFTER})
     raise error

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import anyio
 
 from starlette_webhooks.exceptions import NotRunning, QueueFull
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.stores.writes import Batch, Write
 from starlette_webhooks.waiting import running_loop
 
@@ -121,7 +122,7 @@ class Writer:
             try:
                 callback(writes)
             except Exception:
-                logger.exception("A listener of commits failed.")
+                logger.exception("A listener of commits failed.", extra=log_fields("listener.failed"))
         batch.finish()
         if alone or not self._open:
             self._commit_pending()
@@ -194,7 +195,8 @@ class Writer:
             try:
                 self._commit(batch)
             except BaseException as exc:
-                logger.exception("The thread that commits had an unexpected error.")
+                fields = log_fields("commit.failed")
+                logger.exception("The thread that commits had an unexpected error.", extra=fields)
                 for write in batch.writes:
                     write.error = write.error or RuntimeError(f"The write was not made: {exc!r}.")
             if not self._tell_loop(self._finish, batch):
@@ -202,7 +204,7 @@ class Writer:
         try:
             self._last()
         except Exception:
-            logger.exception("The database could not be closed properly.")
+            logger.exception("The database could not be closed properly.", extra=log_fields("database.not_closed"))
         self._tell_loop(self._ended.set)
 
     def _tell_loop(self, fn: Callable[..., object], *args: object) -> bool:

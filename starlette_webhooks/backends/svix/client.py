@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SvixClient", "require_asyncio"]
 
-logger = logging.getLogger("starlette_webhooks")
 
 P = ParamSpec("P")
 T = TypeVar("T")

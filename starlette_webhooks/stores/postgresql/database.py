@@ -15,6 +15,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette_webhooks.concurrency import run_in_thread
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.health import DatabaseHealth
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.stores.environments import META_ENVIRONMENT, check_environment
 from starlette_webhooks.stores.migrations import Migration
 from starlette_webhooks.stores.postgresql.availability import Availability
@@ -116,7 +117,7 @@ class Database:
                     raise BackendUnavailable(f"{exc} {remedy}") from exc
                 if not warned:
                     warned = True
-                    logger.warning("Waiting for the database: %s", exc)
+                    logger.warning("Waiting for the database: %s", exc, extra=log_fields("database.waiting"))
             await anyio.sleep(_STARTUP_PAUSE)
 
     def _prepare(self) -> None:

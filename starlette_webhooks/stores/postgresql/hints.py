@@ -18,6 +18,7 @@ from anyio import CapacityLimiter, current_time, to_thread
 
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.forks import ProcessName
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.stores.postgresql.connection import Link
 from starlette_webhooks.stores.postgresql.conninfo import ConnectionInfo
 from starlette_webhooks.stores.postgresql.database import Database
@@ -107,7 +108,11 @@ class Hints:
                 except BackendUnavailable as exc:
                     if not warned:
                         warned = True
-                        logger.warning("Hints of other processes do not arrive. Polling more often instead. %s", exc)
+                        logger.warning(
+                            "Hints of other processes do not arrive. Polling more often instead. %s",
+                            exc,
+                            extra=log_fields("hints.unavailable"),
+                        )
                 finally:
                     self.connected = False
                 await anyio.sleep(_PAUSE)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.stores.migrations import Migration
 from starlette_webhooks.stores.postgresql.connection import explain
 from starlette_webhooks.stores.postgresql.queries import qualify, quote_name
@@ -53,11 +54,17 @@ def build_indexes(connection: Connection, schema: str, migrations: Sequence[Migr
     for index in (found for migration in migrations for found in _indexes(migration)):
         try:
             if not _exists(connection, schema, index) and _is_up_to_us(connection, schema, index, lock_timeout):
-                logger.warning("Building the index %s. Other processes continue to work.", index.name)
+                fields = log_fields("index.building", index=index.name)
+                logger.warning("Building the index %s. Other processes continue to work.", index.name, extra=fields)
                 with _without_limits(connection):
                     connection.execute(qualify(index.statement, schema))
         except psycopg.Error as exc:
-            logger.warning("The index %s could not be built, and is tried again later: %s", index.name, explain(exc))
+            logger.warning(
+                "The index %s could not be built, and is tried again later: %s",
+                index.name,
+                explain(exc),
+                extra=log_fields("index.failed", index=index.name),
+            )
 
 
 def _indexes(migration: Migration) -> list[_Index]:

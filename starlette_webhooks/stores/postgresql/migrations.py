@@ -11,6 +11,7 @@ import psycopg
 from psycopg import errors
 
 from starlette_webhooks.exceptions import BackendUnavailable
+from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.stores.migrations import (
     Applied,
     Installed,
@@ -136,7 +137,12 @@ def _lock(connection: Connection, schema: str, say_after: float) -> None:
             return
         if not said and time.monotonic() - started >= say_after:
             said = True
-            logger.warning("Waiting for another process that migrates %s%s.", _where(schema), _holder(connection))
+            logger.warning(
+                "Waiting for another process that migrates %s%s.",
+                _where(schema),
+                _holder(connection),
+                extra=log_fields("migration.waiting"),
+            )
         time.sleep(_LOCK_PAUSE)
 
 

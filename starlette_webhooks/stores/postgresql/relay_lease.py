@@ -83,4 +83,5 @@ class RelayLease(Lock):
             try:
                 await self._database.call(self._database.queries("outbox.sql")["leave_relay"], (self._holder,))
             except BackendUnavailable as exc:
-                logger.warning("The next process must wait until the lease of the relay ends: %s", exc)
+                fields = log_fields("relay.not_released")
+                logger.warning("The next process must wait until the lease of the relay ends: %s", exc, extra=fields)

@@ -8,7 +8,6 @@ This also avoids the WAL-reset bug of SQLite before 3.51.3, where two connection
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import threading
@@ -51,7 +50,6 @@ from starlette_webhooks.stores.writes import Batch, Submitted, SupportsEvents, W
 
 __all__ = ["Database", "Write"]
 
-logger = logging.getLogger("starlette_webhooks")
 
 T = TypeVar("T")
 Connection = sqlite3.Connection

@@ -12,6 +12,7 @@ from pathlib import Path
 from starlette_webhooks.database_url import MEMORY
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.file_locks import find_holder
+from starlette_webhooks.log_fields import log_fields
 
 __all__ = [
     "APPLICATION_ID",
@@ -86,7 +87,10 @@ def _create(path: str) -> None:
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if os.name == "posix" and mode & stat.S_IROTH:
         logger.warning(
-            "All users can read the database %r (mode %o), which contains secrets. Run `chmod 600` on it.", path, mode
+            "All users can read the database %r (mode %o), which contains secrets. Run `chmod 600` on it.",
+            path,
+            mode,
+            extra=log_fields("database.readable"),
         )
 
 
