@@ -52,6 +52,8 @@ def test_the_compose_file_keeps_the_database_on_a_volume_and_passwords_out_of_th
 def test_nginx_buffers_no_stream_and_waits_for_heartbeats() -> None:
     (text,) = blocks(PRODUCTION, "nginx")
     assert "proxy_buffering off;" in text
+    # With TLS, nginx does not start without them.
+    assert re.search(r"^    ssl_certificate \S+;\n    ssl_certificate_key \S+;$", text, re.MULTILINE)
     timeout = re.search(r"proxy_read_timeout (\d+)s;", text)
     assert timeout is not None
     assert float(timeout[1]) > 2 * WebhooksSettings.model_fields["heartbeat"].default
