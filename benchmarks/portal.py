@@ -15,7 +15,7 @@ from benchmarks.portal_app import fill
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-_ROWS = 50
+_ROWS = 25
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 _CATEGORIES = ["blink.user_timing", "devtools.timeline", "disabled-by-default-devtools.timeline", "__metadata"]
 # Checked before each frame, so that the row is on the screen with that frame.

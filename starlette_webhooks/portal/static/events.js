@@ -12,7 +12,7 @@ import { button, empty, linkButton, pill, rowId, rowLink, toast } from "./ui.js"
 import { masked, shortened } from "./urls.js";
 
 const FILTERS = ["text", "state", "endpoint", "type", "channel", "period", "from", "to"];
-const PAGE = 50;
+const PAGE = 25;
 // One call looks at a few thousand events. At most this many are made until enough events match.
 const CALLS = 10;
 const ENOUGH = 10;

@@ -27,7 +27,7 @@ export async function undeliveredPage(app, view) {
     list.reload();
   };
   const fetch = async (cursor) => {
-    const query = { endpoint: filters.endpoint, state: filters.state, event_type: filters.type, status_code_class: filters.code, limit: 50, cursor };
+    const query = { endpoint: filters.endpoint, state: filters.state, event_type: filters.type, status_code_class: filters.code, limit: 25, cursor };
     const page = await app.api.get("undelivered", { ...query, ...periodQuery(filters) }, view.signal);
     if (cursor === null) picked?.clear();
     // Deliveries that wait for their first attempt need no retry.
