@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from starlette_webhooks.cli.catching_up import CatchingUp
 from starlette_webhooks.cli.forwarding import FOREVER, Forwarder, check_target
 from starlette_webhooks.cli.listen_state import ListenState, default_path
 from starlette_webhooks.cli.output import Output
@@ -108,14 +109,19 @@ def listen(
             channel=channel,
             on_retry=note_retry(output),
         )
+        catching_up = CatchingUp(
+            output, lambda: next(iter(client.list(event_types=event_types, channel=channel)), None)
+        )
         # What is being forwarded must not count as forwarded.
         idle = True
 
         def handle(event: Event) -> None:
             nonlocal idle
             idle = False
+            catching_up.forwarding(event)
             forwarder.forward(event, done=lambda: position.save(event.id))
             idle = True
+            catching_up.forwarded(event)
 
         with events:
             position.save(events.last_event_id)
@@ -123,6 +129,7 @@ def listen(
             try:
                 follow(events, output, handle)
             finally:
+                output.status("")
                 if idle:
                     # With a filter, the stream has moved past other events.
                     position.save(events.last_event_id)

@@ -18,6 +18,7 @@ __all__ = ["Output", "ProgressBar", "counted", "duration"]
 
 # Output that is not shown on a terminal is read by programs, which need whole lines.
 _WIDE = 1000
+_ERASE = "\r\x1b[2K"
 
 
 def counted(number: int, noun: str, *, limit: int | None = None) -> str:
@@ -72,10 +73,12 @@ class Output:
         self._error = Console(stderr=True, highlight=False)
         terminal = Console(highlight=False)
         self._output = terminal if terminal.is_terminal else Console(highlight=False, width=_WIDE)
+        self._status = ""
 
     def result(self, values: Mapping[str, Any], text: str) -> None:
         """Print what the command did: the values as JSON, or the text."""
-        click.echo(json.dumps(values) if self._as_json else text)
+        with self._above_status():
+            click.echo(json.dumps(values) if self._as_json else text)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table for people. Use `result` for its JSON."""
@@ -116,7 +119,28 @@ class Output:
     def note(self, text: str) -> None:
         """Print a note for people."""
         if not self._as_json:
-            click.echo(text, err=True)
+            with self._above_status():
+                click.echo(text, err=True)
+
+    @property
+    def shows_status(self) -> bool:
+        """Whether somebody can see a status."""
+        return not self._as_json and self._error.is_terminal
+
+    def status(self, text: str) -> None:
+        """Show a line below everything that is printed from now on. An empty text removes it."""
+        if self.shows_status:
+            with self._above_status():
+                self._status = text
+
+    @contextmanager
+    def _above_status(self) -> Generator[None]:
+        if self._status:
+            click.echo(_ERASE, nl=False, err=True)
+        yield
+        if self._status:
+            # A longer line would be wrapped, and only its end erased.
+            click.echo(self._status[: self._error.width - 1], nl=False, err=True)
 
     def failure(self, code: str, detail: str) -> None:
         """Print why the command failed."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from tests.servers import ROOT
 
-__all__ = ["popen", "run"]
+__all__ = ["on_terminal", "popen", "run"]
 
 COMMAND = [sys.executable, "-m", "starlette_webhooks.cli"]
 
@@ -32,6 +35,28 @@ def popen(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@contextmanager
+def on_terminal(*arguments: str) -> Generator[tuple[subprocess.Popen[bytes], int]]:
+    """Start the command on a terminal of its own. Yields the process, and a file descriptor for what is shown."""
+    shown, terminal = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        try:
+            yield process, shown
+        finally:
+            process.kill()
+            process.wait()
+    finally:
+        os.close(shown)
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
