@@ -85,8 +85,8 @@ class Replay(ABC):
     Attributes:
         gap: Set if the stream cannot resume. The replay then starts with the oldest stored event that is newer than the
             requested one.
-        last_id: The tenant's last event, for a replay that starts from now on, if the backend knows it. A stream that
-            ends before its first event resumes after it.
+        last_id: What a stream resumes after if the replay has sent it nothing: the tenant's last event, or an id that
+            stands for a time without events. None if the stream asked for a stored event, and keeps its id.
     """
 
     gap: Gap | None = None

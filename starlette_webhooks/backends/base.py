@@ -115,6 +115,10 @@ class Backend(Operations, ABC):
                 before.
         """
 
+    @abstractmethod
+    async def position(self, tenant: str) -> str:
+        """Return the id that a stream resumes after if it starts now, even if the tenant has no events."""
+
     @property
     def committed(self) -> CommittedEvents | None:
         """The log for readers that continue where they stopped. None for backends without one."""

@@ -207,6 +207,9 @@ class StoredBackend(StoredOperations, Backend):
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
         return await self._open_store.replay(tenant, filter, after)
 
+    async def position(self, tenant: str) -> str:
+        return await self._open_store.position(tenant)
+
     # Endpoints
 
     async def list_endpoints(self, tenant: str, *, limit: int, cursor: str | None) -> Page[Endpoint]:

@@ -99,6 +99,9 @@ class Feed(Protocol):
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> Replay:
         """Return what a stream has missed. The tenant must be watched. See `Backend.replay`."""
 
+    async def position(self, tenant: str) -> str:
+        """Return what a stream resumes after that starts now. See `Backend.position`."""
+
 
 class EndpointStore(Protocol):
     """Endpoints and their secrets."""

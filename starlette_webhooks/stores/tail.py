@@ -46,24 +46,32 @@ class ReplayStart:
     Attributes:
         after: The position after which it starts.
         until: The position of the last event committed, with which it ends.
-        newest: The id of the tenant's last event, if the replay is empty.
-        missing: Whether the event to start after does not exist. `oldest` is then the first event that does.
+        last_id: See `Replay.last_id`.
+        missing: Whether the event to start after does not exist, and others that came after it may not exist either.
+            `oldest` is then the first event that does.
+        removed: The last position of the tenant that was removed before the snapshot.
     """
 
     after: int
     until: int
-    newest: str | None = None
+    last_id: str | None = None
     missing: bool = False
     oldest: str | None = None
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPage:
-    """Events in order, and the position up to which the log has been read."""
+    """Events in order, and the position up to which the log has been read.
+
+    Attributes:
+        removed: The last position of the tenant that was removed before the log was read.
+    """
 
     events: Sequence[Event]
     position: int
     done: bool
+    removed: int = 0
 
 
 class LogReader(Protocol):
@@ -84,6 +92,7 @@ class LogReader(Protocol):
 
         If the event to start after does not exist, the replay starts with the events whose ids are later. That is
         nothing for an id from the future, and everything for an id older than the oldest event or for an invalid id.
+        See `TenantLog`.
         """
 
     async def read_replay(self, tenant: str, filter: StreamFilter, after: int, until: int) -> ReplayPage:
@@ -232,7 +241,7 @@ class LogReplay(Replay):
         self._filter = filter
         self._start = start
         self.gap = Gap(requested, start.oldest) if start.missing else None
-        self.last_id = start.newest
+        self.last_id = start.last_id
 
     def covers(self, entry: Entry) -> bool:
         """Return whether the entry was committed before the replay was opened."""
@@ -244,6 +253,9 @@ class LogReplay(Replay):
         done = after >= until
         while not done:
             page = await self._reader.read_replay(self._tenant, self._filter, after, until)
+            if page.removed > max(after, self._start.removed):
+                # The stream ends. It resumes after the last event that it has sent, and is told of the gap.
+                raise BackendUnavailable("Events were removed because of their age before a stream has read them.")
             after, done = page.position, page.done
             # While the caller sends the page, this must not keep it in memory.
             events = [page.events]

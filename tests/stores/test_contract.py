@@ -15,7 +15,7 @@ from starlette_webhooks.delivery.claims import ClaimRequest
 from starlette_webhooks.delivery.slots import Capacity
 from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.events import EventQuery
-from starlette_webhooks.exceptions import Conflict, NotRunning
+from starlette_webhooks.exceptions import BackendUnavailable, Conflict, NotRunning
 from starlette_webhooks.feed import Entry, Replay, StreamFilter
 from starlette_webhooks.identifiers import first_id, mint
 from starlette_webhooks.stores.base import RecoverWindow, Store
@@ -50,6 +50,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "list_events": lambda store: store.list_events("acme", EventQuery()),
     "get_event": lambda store: store.get_event("acme", MISSING_EVENT),
     "replay": lambda store: store.replay("acme", StreamFilter(), None),
+    "position": lambda store: store.position("acme"),
     "list_endpoints": lambda store: store.list_endpoints("acme", limit=1, cursor=None),
     "get_endpoint": lambda store: store.get_endpoint("acme", MISSING_ENDPOINT),
     "endpoint_number": lambda store: store.endpoint_number("acme", MISSING_ENDPOINT),
@@ -355,7 +356,7 @@ async def test_a_replay_after_a_lost_event_has_the_events_that_were_minted_later
 async def test_a_replay_after_an_event_from_the_future_is_empty_and_knows_the_last_event(make_store: MakeStore) -> None:
     async with running(make_store) as store:
         sent = [await emit(store) for _ in range(3)]
-        future = first_id("msg_", 4_000_000_000_000)
+        future = mint("msg_", 4_000_000_000_000)
         store.watch("acme")
         replay = await store.replay("acme", StreamFilter(), future)
         assert replay.gap is not None
@@ -373,6 +374,117 @@ async def test_a_long_replay_comes_in_pages(make_store: MakeStore) -> None:
         pages = [[one.id for one in page] async for page in replay.pages()]
         assert len(pages) > 1
         assert [id for page in pages for id in page] == [one.id for one in sent]
+
+
+# What was removed
+
+
+async def resumed(store: Store, after: str, tenant: str = "acme") -> tuple[bool, list[str]]:
+    """Return whether a stream that resumes after an id gets a gap, and the events that it gets."""
+    replay = await store.replay(tenant, StreamFilter(), after)
+    return replay.gap is not None, await replayed(replay)
+
+
+async def test_the_position_before_the_first_event_has_no_gap_until_something_is_removed(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        store.watch("acme")
+        start = await store.position("acme")
+        assert await resumed(store, start) == (False, [])
+        await store.prune(moment(store, MINUTE))
+        gone = await emit(store)
+        await emit(store, "globex")
+        assert await resumed(store, start) == (False, [gone.id])
+        await store.prune(moment(store, MINUTE))
+        kept = await emit(store)
+        assert await resumed(store, start) == (True, [kept.id])
+        store.watch("initech")
+        assert await resumed(store, start, "initech") == (False, [])
+
+
+async def test_the_last_event_is_a_position_even_after_it_was_removed(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        store.watch("acme")
+        first, last = await emit(store), await emit(store)
+        assert await store.position("acme") == last.id
+        await store.prune(moment(store, MINUTE))
+        assert await store.position("acme") == last.id
+        assert await resumed(store, last.id) == (False, [])
+        assert await resumed(store, first.id) == (True, [])
+        kept = await emit(store)
+        assert await resumed(store, last.id) == (False, [kept.id])
+        assert await resumed(store, first.id) == (True, [kept.id])
+
+
+async def test_an_event_that_is_stored_for_longer_than_later_ones_is_followed_by_a_gap(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        store.watch("acme")
+        endpoint = await add(store, event_types=("invoice.paid",))
+        pending, gone = await emit(store), await emit(store, type="a.b")
+        await store.prune(moment(store, MINUTE))
+        assert await ids(store) == [pending.id]
+        assert await resumed(store, pending.id) == (True, [])
+        assert await store.position("acme") == gone.id
+        kept = await emit(store, type="a.b")
+        assert await resumed(store, gone.id) == (False, [kept.id])
+        assert await resumed(store, kept.id) == (False, [])
+        await store.delete_endpoint("acme", endpoint.id)
+        await store.prune(moment(store, MINUTE))
+        assert await store.position("acme") == kept.id
+        assert await resumed(store, pending.id) == (True, [])
+
+
+async def test_a_time_is_a_gap_if_a_later_event_was_removed(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        store.watch("acme")
+        before, after = (first_id("msg_", store.now() + seconds * 1000) for seconds in (-5, 5))
+        kept = await emit(store)
+        assert await resumed(store, before) == (False, [kept.id])
+        await store.prune(moment(store, MINUTE))
+        assert await resumed(store, before) == (True, [])
+        assert await resumed(store, after) == (False, [])
+
+
+async def test_what_was_erased_is_a_gap_for_its_tenant_only(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        store.watch("acme")
+        store.watch("globex")
+        start = await store.position("acme")
+        gone, foreign = await emit(store), await emit(store, "globex")
+        await store.erase("acme")
+        assert await resumed(store, start) == (True, [])
+        assert await resumed(store, gone.id) == (False, [])
+        assert await resumed(store, start, "globex") == (False, [foreign.id])
+
+
+async def test_events_of_several_processes_that_remove_them_are_noted_together(make_shared_store: MakeStore) -> None:
+    async with running(make_shared_store) as one, running(make_shared_store) as other:
+        one.watch("acme")
+        start = await one.position("acme")
+        for number in range(3):
+            await one.submit([event(data={"n": n}) for n in range(100)]).wait()
+            async with anyio.create_task_group() as tasks:
+                for store in (one, other):
+                    tasks.start_soon(store.prune, moment(store, MINUTE))
+            last = await other.position("acme")
+            assert await ids(one) == []
+            assert await resumed(one, last) == (False, [])
+            assert await resumed(one, start) == (True, []), number
+
+
+async def test_a_replay_whose_next_events_are_removed_ends_with_an_error(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        store.watch("acme")
+        start = await store.position("acme")
+        sent = await store.submit([event(data={"n": n}) for n in range(1200)]).wait()
+        whole, cut = [await store.replay("acme", StreamFilter(), start) for _ in range(2)]
+        assert await replayed(whole) == [one.id for one in sent]
+        pages = cut.pages()
+        got = [one.id for one in await anext(pages)]
+        await store.prune(moment(store, MINUTE))
+        with pytest.raises(BackendUnavailable, match="were removed"):
+            await anext(pages)
+        # The reader resumes after what it has got, and is told.
+        assert await resumed(store, got[-1]) == (True, [])
 
 
 # Endpoints

@@ -11,7 +11,7 @@ from starlette_webhooks.backends.svix.messages import fitting, id_at, next_windo
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, Gap, Replay, StreamFilter
-from starlette_webhooks.identifiers import is_message_id, timestamp_ms
+from starlette_webhooks.identifiers import is_first_id, is_message_id, timestamp_ms
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.messages import Messages
@@ -22,6 +22,8 @@ __all__ = ["SvixReplay", "open_replay"]
 _BEGIN_WITHIN = 8.0
 # How many messages the first page has. The sizes of a page decide how many the next one has.
 _FIRST_PAGE = 25
+# Seconds for which Svix keeps payloads, unless it is configured otherwise.
+_KEPT = 90 * 86_400.0
 
 
 class SvixReplay(Replay):
@@ -32,6 +34,7 @@ class SvixReplay(Replay):
         after: The position after which it starts, or 0 if unknown.
         skip: An id that the stream certainly has.
         high: The current last position. The replay includes what was published up to there.
+        last_id: See `Replay.last_id`. By default, None.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class SvixReplay(Replay):
         after: int = 0,
         skip: str = "",
         gap: Gap | None = None,
+        last_id: str | None = None,
     ) -> None:
         self._messages = messages
         self._tail = tail
@@ -57,6 +61,7 @@ class SvixReplay(Replay):
         self._mark = start if after and start is not None else max(start or "", tail.mark)
         self._brought: set[str] = set()
         self.gap = gap
+        self.last_id = last_id
 
     def covers(self, entry: Entry) -> bool:
         """Return whether the entry was published before the replay was created, or was part of it."""
@@ -112,10 +117,15 @@ async def open_replay(
     messages: Messages, tail: Tail, filter: StreamFilter, after: str | int | None, *, high: int, overlap: float
 ) -> SvixReplay:
     """See `Backend.replay`. `high` is the current last position."""
+    now = id_at(messages.now())
     if after is None:
-        return SvixReplay(messages, tail, filter, start=None, high=high)
+        return SvixReplay(messages, tail, filter, start=None, high=high, last_id=now)
     if isinstance(after, int):
         return SvixReplay(messages, tail, filter, start=tail.start_after(after), high=high, after=after)
+    if is_first_id("msg_", after) and timestamp_ms(after) / 1000 >= messages.now() - _KEPT:
+        # A time: that of a stream that has not got an event yet, or one to start from.
+        start = id_at(timestamp_ms(after) / 1000 - overlap)
+        return SvixReplay(messages, tail, filter, start=start, high=high, last_id=now)
     known = is_message_id(after) and (
         tail.published(after) is not None or await messages.get(tail.tenant, after) is not None
     )
@@ -125,7 +135,7 @@ async def open_replay(
         if is_message_id(after):
             # Pruned, or lost when a database was restored from a backup. The reader has everything older.
             start = max(start, id_at(timestamp_ms(after) / 1000 - overlap))
-        return SvixReplay(messages, tail, filter, start=start, high=high, gap=Gap(after, oldest))
+        return SvixReplay(messages, tail, filter, start=start, high=high, gap=Gap(after, oldest), last_id=now)
     # Other messages of that time may have appeared after this one was sent.
     start = id_at(timestamp_ms(after) / 1000 - overlap)
     return SvixReplay(messages, tail, filter, start=start, high=high, skip=after)

@@ -8,7 +8,6 @@ from typing import Any
 
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
-from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.outbox.horizon import Start
 from starlette_webhooks.pagination import Page
@@ -16,6 +15,7 @@ from starlette_webhooks.stores.limits import PAGE_BYTES, REPLAY_EVENTS
 from starlette_webhooks.stores.postgresql.database import Database
 from starlette_webhooks.stores.postgresql.rows import to_event
 from starlette_webhooks.stores.ranges import event_range
+from starlette_webhooks.stores.resuming import Removed, TenantLog, removed_name
 from starlette_webhooks.stores.tail import LogEnd, ReplayPage, ReplayStart
 
 __all__ = [
@@ -98,26 +98,27 @@ async def read_committed(database: Database, tenant: str, after: int, limit: int
 
 async def start_replay(database: Database, tenant: str, after: str | int | None) -> tuple[ReplayStart, str]:
     """Return where a replay starts and ends, and the log. See `LogReader.start_replay`."""
-    values = {"tenant": tenant, "after": after if isinstance(after, str) else ""}
+    values = {"tenant": tenant, "after": after if isinstance(after, str) else "", "removed": removed_name(tenant)}
     ((*found, log),) = await database.call(database.queries(_FILE)["start_replay"], values)
     return _start(after, *found), log
 
 
 def _start(
-    after: str | int | None, high: int, position: int | None, later: int | None, oldest: str | None, newest: str | None
+    after: str | int | None,
+    high: int,
+    position: int | None,
+    later: int | None,
+    oldest: str | None,
+    newest: str | None,
+    newest_position: int,
+    removed: bytes | None,
 ) -> ReplayStart:
     if isinstance(after, int):
         return ReplayStart(after, high)
+    log = TenantLog(high, oldest, None if newest is None else (newest_position, newest), Removed.decode(removed))
     if after is None:
-        return ReplayStart(high, high, newest=newest)
-    if position is not None:
-        return ReplayStart(position, high)
-    if oldest is None or not is_message_id(after) or after < oldest:
-        return ReplayStart(0, high, missing=True, oldest=oldest)
-    # A restored backup or a failover has lost the event. The client has everything older.
-    if later is None:
-        return ReplayStart(high, high, newest=newest, missing=True, oldest=oldest)
-    return ReplayStart(later - 1, high, missing=True, oldest=oldest)
+        return log.start_now()
+    return log.start_after_missing(after, lambda: later) if position is None else log.start_after(position)
 
 
 async def read_replay(
@@ -135,14 +136,15 @@ async def read_replay(
         "types": list(filter.event_types),
         "channel": filter.channel,
         "bytes": REPLAY_BYTES,
+        "removed": removed_name(tenant),
     }
     rows = await database.call(database.queries(_FILE)["replay"], values)
-    if not rows:
-        return ReplayPage([], until, True), None
+    found, log, removed = rows[0][10:]
+    if found is None:
+        return ReplayPage([], until, True, removed), None
     events = [to_event(row[:9]) for row in rows if row[9]]
-    found = rows[0][10]
     done = found < limit and len(rows) == found
-    return ReplayPage(events, until if done else rows[-1][0], done), rows[0][11]
+    return ReplayPage(events, until if done else rows[-1][0], done, removed), log
 
 
 async def read_tail(database: Database, outbox: Start, after: LogEnd, limit: int) -> TailPage:

@@ -88,11 +88,14 @@ SELECT
          AND NOT EXISTS (SELECT FROM webhooks.event WHERE tenant = %(tenant)s AND id = %(after)s)),
     (SELECT id FROM webhooks.event WHERE tenant = %(tenant)s ORDER BY seq LIMIT 1),
     (SELECT id FROM webhooks.event WHERE tenant = %(tenant)s ORDER BY seq DESC LIMIT 1),
+    (SELECT seq FROM webhooks.event WHERE tenant = %(tenant)s ORDER BY seq DESC LIMIT 1),
+    (SELECT value FROM webhooks.meta WHERE name = %(removed)s),
     webhooks.log_1()
 
 -- name: replay
 -- Of a batch of events, the contents of those that match and only the positions of the others, up to the limit of
--- payload bytes, and the size of the batch.
+-- payload bytes, and the size of the batch. Each row (or a single one without an event) says which log this is, and the
+-- last position of the tenant that was removed.
 WITH page AS MATERIALIZED (
     SELECT seq, octet_length(payload) AS bytes, (
         (cardinality(%(types)s::text[]) = 0 OR type = ANY (%(types)s::text[]))
@@ -105,8 +108,12 @@ WITH page AS MATERIALIZED (
     ) AS bytes_before
     FROM page
 )
-SELECT measured.seq, id, tenant, type, timestamp, event_id, channels, payload, test, measured.passes, measured.found,
-    webhooks.log_1()
-FROM measured LEFT JOIN webhooks.event ON event.seq = measured.seq AND measured.passes
-WHERE coalesce(measured.bytes_before, 0) <= %(bytes)s
+SELECT measured.seq, id, tenant, type, timestamp, event_id, channels, payload, test, passes, found, log, removed
+FROM (
+    SELECT webhooks.log_1() AS log, coalesce((
+        SELECT split_part(convert_from(value, 'UTF8'), ' ', 1)::bigint FROM webhooks.meta WHERE name = %(removed)s
+    ), 0) AS removed
+) AS state
+LEFT JOIN measured ON coalesce(measured.bytes_before, 0) <= %(bytes)s
+LEFT JOIN webhooks.event ON event.seq = measured.seq AND measured.passes
 ORDER BY measured.seq

@@ -294,6 +294,12 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
         """See `Feed.replay`."""
         return await self._running_tail.replay(tenant, filter, after)
 
+    async def position(self, tenant: str) -> str:
+        """See `Feed.position`."""
+        start = await self._followed.start_replay(tenant, None)
+        assert start.last_id is not None
+        return start.last_id
+
     @property
     def _running_tail(self) -> Tail:
         if self._tail is None:

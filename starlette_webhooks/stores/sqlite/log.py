@@ -10,11 +10,12 @@ import sqlite3
 
 from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, StreamFilter
-from starlette_webhooks.identifiers import is_message_id
 from starlette_webhooks.named_sql import substitute
 from starlette_webhooks.pagination import Page
 from starlette_webhooks.stores.limits import PAGE_BYTES, REPLAY_EVENTS
 from starlette_webhooks.stores.ranges import event_range
+from starlette_webhooks.stores.resuming import Removed, TenantLog, removed_name
+from starlette_webhooks.stores.sqlite.meta import get_meta
 from starlette_webhooks.stores.sqlite.queries import load_queries
 from starlette_webhooks.stores.sqlite.rows import to_event
 from starlette_webhooks.stores.tail import ReplayPage, ReplayStart
@@ -73,31 +74,27 @@ def start_replay(connection: sqlite3.Connection, tenant: str, after: str | int |
     high = high_water(connection)
     if isinstance(after, int):
         return ReplayStart(after, high)
+    newest = connection.execute(_QUERIES["newest_event"], (tenant,)).fetchone()
+    oldest = connection.execute(_QUERIES["oldest_event"], (tenant,)).fetchone()
+    removed = Removed.decode(get_meta(connection, removed_name(tenant)))
+    log = TenantLog(high, None if oldest is None else oldest[0], newest, removed)
     if after is None:
-        return ReplayStart(high, high, newest=_id(connection, "newest_event", tenant))
+        return log.start_now()
     row = connection.execute(_QUERIES["event_by_id"], (tenant, after)).fetchone()
     if row is not None:
-        return ReplayStart(row[0], high)
-    oldest = _id(connection, "oldest_event", tenant)
-    if oldest is None or not is_message_id(after) or after < oldest:
-        return ReplayStart(0, high, missing=True, oldest=oldest)
-    # A restored backup has lost the event. The client has everything older.
-    (first,) = connection.execute(_QUERIES["first_minted_after"], (tenant, after)).fetchone()
-    if first is None:
-        newest = _id(connection, "newest_event", tenant)
-        return ReplayStart(high, high, newest=newest, missing=True, oldest=oldest)
-    return ReplayStart(first - 1, high, missing=True, oldest=oldest)
+        return log.start_after(row[0])
+
+    def find_later() -> int | None:
+        (first,) = connection.execute(_QUERIES["first_minted_after"], (tenant, after)).fetchone()
+        return None if first is None else int(first)
+
+    return log.start_after_missing(after, find_later)
 
 
 def read_committed(connection: sqlite3.Connection, tenant: str, after: int, limit: int) -> list[Entry]:
     """Return the tenant's events after a position, in order of commits."""
     rows = connection.execute(_QUERIES["committed"], (tenant, after, limit))
     return [Entry(row[0], to_event(row)) for row in rows]
-
-
-def _id(connection: sqlite3.Connection, statement: str, tenant: str) -> str | None:
-    row = connection.execute(_QUERIES[statement], (tenant,)).fetchone()
-    return None if row is None else str(row[0])
 
 
 def read_replay(
@@ -111,6 +108,7 @@ def read_replay(
     """Return the next events that match, up to `REPLAY_BYTES`, out of at most 500 events or 8 MiB."""
     events: list[Event] = []
     size = looked_at = seen = 0
+    removed = Removed.decode(get_meta(connection, removed_name(tenant))).position
     for row in connection.execute(_QUERIES["replay"], (tenant, after, until, limit)):
         after = row[0]
         seen += 1
@@ -120,9 +118,9 @@ def read_replay(
             events.append(event)
             size += len(event.payload)
         if size > REPLAY_BYTES or looked_at > PAGE_BYTES:
-            return ReplayPage(events, after, False)
+            return ReplayPage(events, after, False, removed)
     done = seen < limit
-    return ReplayPage(events, until if done else after, done)
+    return ReplayPage(events, until if done else after, done, removed)
 
 
 def read_tail(connection: sqlite3.Connection, after: int, limit: int) -> list[Entry]:

@@ -30,7 +30,7 @@ SELECT seq FROM sqlite_sequence WHERE name = 'event'
 SELECT id FROM event WHERE tenant = ? ORDER BY seq LIMIT 1
 
 -- name: newest_event
-SELECT id FROM event WHERE tenant = ? ORDER BY seq DESC LIMIT 1
+SELECT seq, id FROM event WHERE tenant = ? ORDER BY seq DESC LIMIT 1
 
 -- name: first_minted_after
 SELECT min(seq) FROM event WHERE tenant = ? AND id > ?

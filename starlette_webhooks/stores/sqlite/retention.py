@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 
+from starlette_webhooks.stores.resuming import Removed, removed_name
+from starlette_webhooks.stores.sqlite.meta import get_meta, write_meta
 from starlette_webhooks.stores.sqlite.queries import load_queries
 
 __all__ = ["erase_events", "prune"]
@@ -19,9 +22,7 @@ def prune(connection: sqlite3.Connection, after: int, before: int, batch: int = 
     """
     rows = connection.execute(_QUERIES["old_events"], (after, batch)).fetchall()
     old = [row for row in rows if row[5] < before]
-    for row in old:
-        if not row[6]:
-            _delete(connection, *row[:5])
+    _delete_all(connection, [row[:5] for row in old if not row[6]])
     if len(old) < batch:
         connection.execute(_QUERIES["delete_old_hours"], (before,))
         return None
@@ -31,9 +32,21 @@ def prune(connection: sqlite3.Connection, after: int, before: int, batch: int = 
 def erase_events(connection: sqlite3.Connection, tenant: str, batch: int = 200) -> bool:
     """Remove a batch of a tenant's events with everything that depends on them. Returns False if none are left."""
     rows = connection.execute(_QUERIES["events_of_tenant"], (tenant, batch)).fetchall()
+    _delete_all(connection, rows)
+    return bool(rows)
+
+
+def _delete_all(connection: sqlite3.Connection, rows: Sequence[tuple[int, str, str, str, str | None]]) -> None:
+    """Remove events, and note it for streams that were to resume with them."""
+    removed: dict[str, Removed] = {}
     for row in rows:
         _delete(connection, *row)
-    return bool(rows)
+        seq, identifier, tenant = row[:3]
+        if tenant not in removed:
+            removed[tenant] = Removed.decode(get_meta(connection, removed_name(tenant)))
+        removed[tenant] = removed[tenant].including(seq, identifier)
+    for tenant, noted in removed.items():
+        write_meta(connection, removed_name(tenant), noted.encode())
 
 
 def _delete(

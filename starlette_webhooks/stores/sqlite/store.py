@@ -187,6 +187,12 @@ class SQLiteStore(StoredOperations, Store):
         """See `Feed.replay`."""
         return await self._open.tail.replay(tenant, filter, after)
 
+    async def position(self, tenant: str) -> str:
+        """See `Feed.position`."""
+        start = await self.start_replay(tenant, None)
+        assert start.last_id is not None
+        return start.last_id
+
     async def high_water(self) -> LogEnd:
         """See `LogReader.high_water`."""
         return LogEnd(await self.database.read(log.high_water))

@@ -13,7 +13,7 @@ from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.exceptions import InvalidRequest
 from starlette_webhooks.feed import StreamFilter
-from starlette_webhooks.identifiers import first_id
+from starlette_webhooks.identifiers import first_id, mint
 from tests.backends.contract.support import TYPES, Ear, MakeBackend, create, ids, make, running, send
 from tests.eventually import eventually
 
@@ -188,11 +188,27 @@ async def test_a_stream_that_cannot_resume_gets_a_gap(make_backend: MakeBackend)
             backend.unwatch("acme")
 
 
+async def test_a_stream_that_starts_before_the_first_event_or_at_a_time_gets_no_gap(make_backend: MakeBackend) -> None:
+    async with running(make_backend) as backend:
+        backend.watch("acme")
+        try:
+            start = await backend.position("acme")
+            sent = await send(backend)
+            time = first_id("msg_", int((sent.timestamp - timedelta(minutes=5)).timestamp() * 1000))
+            for after in (start, time):
+                replay = await backend.replay("acme", StreamFilter(), after)
+                assert replay.gap is None
+                assert [event.id async for page in replay.pages() for event in page] == [sent.id]
+            assert await backend.position("acme") == sent.id
+        finally:
+            backend.unwatch("acme")
+
+
 async def test_a_stream_whose_last_event_is_gone_gets_a_gap_and_what_is_newer(make_backend: MakeBackend) -> None:
     async with running(make_backend) as backend:
         old = await send(backend)
         # Svix also replays slightly older events, because they may have become visible late.
-        gone = first_id("msg_", int((old.timestamp + timedelta(minutes=5)).timestamp() * 1000))
+        gone = mint("msg_", int((old.timestamp + timedelta(minutes=5)).timestamp() * 1000))
         assert await backend.get_event("acme", gone) is None
         backend.watch("acme")
         try:
@@ -200,7 +216,7 @@ async def test_a_stream_whose_last_event_is_gone_gets_a_gap_and_what_is_newer(ma
             assert replay.gap is not None
             assert (replay.gap.requested, replay.gap.oldest) == (gone, old.id)
             assert [event.id async for page in replay.pages() for event in page] == []
-            older = first_id("msg_", int((old.timestamp - timedelta(minutes=5)).timestamp() * 1000))
+            older = mint("msg_", int((old.timestamp - timedelta(minutes=5)).timestamp() * 1000))
             replay = await backend.replay("acme", StreamFilter(), older)
             assert replay.gap is not None
             assert [event.id async for page in replay.pages() for event in page] == [old.id]
@@ -218,7 +234,7 @@ async def test_a_stream_that_resumes_from_the_future_gets_a_gap_and_then_what_is
         backend.watch("acme")
         try:
             # A database that was restored from a backup has fewer events than its readers have seen.
-            future = first_id("msg_", int((datetime.now(UTC) + timedelta(days=1)).timestamp() * 1000))
+            future = mint("msg_", int((datetime.now(UTC) + timedelta(days=1)).timestamp() * 1000))
             replay = await backend.replay("acme", StreamFilter(), future)
             assert replay.gap is not None
             assert replay.gap.requested == future
