@@ -150,22 +150,23 @@ class Connection:
 
     async def _open(self) -> None:
         # Once the response has begun, the client can rely on everything that is emitted from then on.
+        start = b""
         if self.position.resume is None:
             try:
-                await self._start_from_now()
+                start = await self._start_from_now()
             except Unreadable as exc:
                 self._fail(exc)
         self.busy = self._shared.now
         await self._send_message(response_start())
-        await self._send(b"retry: %d\n\n" % random.randint(1000, 3000))
+        await self._send(b"retry: %d\n\n%b" % (random.randint(1000, 3000), start))
 
-    async def _start_from_now(self) -> None:
+    async def _start_from_now(self) -> bytes:
         while True:
             past = await self._open_log(None)
             if past.restarts == self._shared.log.restarts:
                 break
-        self.position.start_from_now(past)
         self.phase = Phase.LIVE
+        return self.position.start_from_now(past)
 
     async def _finish(self) -> None:
         # Random, so that clients do not all reconnect together after a restart of the server.
@@ -247,6 +248,7 @@ class Connection:
     async def _catch_up(self) -> None:
         """Send the missed events, then go live."""
         past: Past | None = None
+        told = self.position.told
         try:
             if self.ending is None:
                 past = await self._find_past()
@@ -254,8 +256,9 @@ class Connection:
             if self.ending is not None:
                 self.phase = Phase.ENDING
             elif past is not None and not past.lost:
-                self.position.go_live(past)
+                start = self.position.go_live(past, sent=self.position.told != told)
                 self.phase = Phase.LIVE
+                await self._send(start)
         except Unreadable as exc:
             if past is None or not past.lost:
                 self._fail(exc)
@@ -338,7 +341,7 @@ class Connection:
         except BaseException:
             await past.close()
             raise
-        if past.whole and not past.lost and past.gap is None and size <= HISTORY_BYTES:
+        if past.whole and not past.lost and past.begins_after_event and size <= HISTORY_BYTES:
             view = self.position.view
             history = History(after, past.cursor, past.replay, past.ahead, made=self._shared.now)
             self._shared.buffer.remember(view, history)

@@ -82,6 +82,11 @@ class Past:
         """Set if the stream cannot resume after the requested event."""
         return None if self.replay is None else self.replay.gap
 
+    @property
+    def begins_after_event(self) -> bool:
+        """Whether the stream has asked for a stored event, and misses nothing that came after it."""
+        return self.gap is None and (self.replay is None or self.replay.last_id is None)
+
     async def read(self) -> Frames | None:
         """Return the next frames, or None at the end. Frees the previous ones.
 

@@ -20,7 +20,7 @@ class Position:
         told: The last id that the client received.
     """
 
-    __slots__ = ("_replay", "_settled", "_start_id", "cursor", "resume", "told", "view")
+    __slots__ = ("_replay", "_settled", "cursor", "resume", "told", "view")
 
     def __init__(self, view: View, last_event_id: str | None) -> None:
         self.view = view
@@ -30,7 +30,6 @@ class Position:
         # Says which published entries the replay has already sent, until they are past it.
         self._replay: Replay | None = None
         self._settled = 0
-        self._start_id: str | None = None
 
     @property
     def missed_from(self) -> str | int | None:
@@ -42,30 +41,38 @@ class Position:
         """Whether memory no longer holds the next frame."""
         return self.cursor < self.view.base
 
-    def start_from_now(self, past: Past) -> None:
-        """Go live without a replay. Leaves out entries that were committed before, even if they are published later."""
+    def start_from_now(self, past: Past) -> bytes:
+        """Go live without a replay. Leaves out entries that were committed before, even if they are published later.
+
+        Returns a bare id for the client, which may have to resume before the next event.
+        """
         self.cursor = past.cursor
         self._replay = past.replay
         self._settled = self.view.end
         self.resume = past.since
         self.told = None
-        self._start_id = None if past.replay is None else past.replay.last_id
+        identifier = None if past.replay is None else past.replay.last_id
+        return b"" if identifier is None else self._tell(identifier)
 
-    def go_live(self, past: Past) -> None:
-        """Continue with published entries, because everything before has been sent."""
-        if past.gap is not None and self.told == past.gap.requested:
-            # There was nothing to send. The requested id is not in the log, and must not be requested again.
-            self.start_from_now(past)
-            return
+    def go_live(self, past: Past, *, sent: bool) -> bytes:
+        """Continue with published entries, because everything before has been sent.
+
+        Returns a bare id for the client if the one it asked for must not be requested again.
+
+        Args:
+            sent: Whether there was anything to send.
+        """
+        if not sent and past.replay is not None and past.replay.last_id is not None:
+            return self.start_from_now(past)
         self.cursor = past.cursor
         self._replay = past.replay
         self._settled = self.view.end
+        return b""
 
     def restart(self) -> None:
         """Continue by id, because positions have a new meaning from now on."""
-        identifier = self.told or self._start_id
         # A stream that has been sent nothing, of a tenant that had nothing, is to get everything.
-        self.resume = 0 if identifier is None else identifier
+        self.resume = 0 if self.told is None else self.told
         self._replay = None
 
     def sent(self, identifier: str) -> None:
@@ -112,17 +119,15 @@ class Position:
         """Return a bare id that moves the resume point past filtered events, or nothing if there are none."""
         view = self.view
         last = view.feed.last
-        if self.cursor != view.end:
+        if self.cursor != view.end or last is None or (self._replay is not None and self._replay.covers(last)):
             return b""
-        if last is not None and (self._replay is None or not self._replay.covers(last)):
-            identifier: str | None = last.event.id
-            self.resume = last.position
-            self._replay = None
-        else:
-            identifier = self._start_id if self.told is None else None
-        if identifier is None or identifier == self.told:
+        self.resume = last.position
+        self._replay = None
+        if last.event.id == self.told:
             return b""
-        if last is not None and identifier == last.event.id:
-            view.mark(identifier)
+        view.mark(last.event.id)
+        return self._tell(last.event.id)
+
+    def _tell(self, identifier: str) -> bytes:
         self.told = identifier
         return b"id: %b\n\n" % identifier.encode()

@@ -99,7 +99,7 @@ class Log:
             found = [entry.position for entry in kept if entry.event.id == after]
             start = found[0] if found else self._later(after, kept)
             gap = None if found else Gap(after, kept[0].event.id if kept else None)
-            last = kept[-1].event.id if kept and start == len(self.entries) else None
+            last = kept[-1].event.id if kept and not found else None
         return LogReplay(self, kept, filter, start, gap, last)
 
     def _later(self, lost: str, kept: Sequence[Entry]) -> int:
