@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from starlette_webhooks import Principal, Webhooks
-from starlette_webhooks.identifiers import first_id, mint
+from starlette_webhooks.identifiers import mint
 from starlette_webhooks.portal.session import SESSION_COOKIE
 from starlette_webhooks.scope import DEFERRED
 from starlette_webhooks.sessions import Session
@@ -153,13 +153,29 @@ def test_an_id_that_is_too_long_is_cut(client: TestClient) -> None:
 
 def test_after_an_id_from_the_future_a_stream_sends_a_gap_and_new_events(client: TestClient) -> None:
     old = emit(client)
-    asked = first_id("msg_", 4_000_000_000_000)
+    asked = mint("msg_", 4_000_000_000_000)
     with client.stream("GET", STREAM, headers={**ACME, "Last-Event-ID": asked}) as response:
         lines = response.iter_lines()
         data = next(line for line in lines if line.startswith("data: "))
         assert json.loads(data[6:]) == {"requested": asked, "oldest": old}
+        ids = (line for line in lines if line.startswith("id: "))
+        assert next(ids) == f"id: {old}", "it does not ask for the id from the future again"
         new = emit(client)
-        assert next(line for line in lines if line.startswith("id: ")) == f"id: {new}"
+        assert next(ids) == f"id: {new}"
+
+
+def test_a_position_is_that_of_the_last_event_and_resumes_after_it(client: TestClient) -> None:
+    def position() -> str:
+        answer = client.get(f"{STREAM}/position", headers=ACME)
+        assert (answer.status_code, list(answer.json())) == (200, ["lastEventId"])
+        return str(answer.json()["lastEventId"])
+
+    empty, first = position(), emit(client)
+    assert position() == first
+    second = emit(client)
+    for after, later in ((empty, [first, second]), (first, [second])):
+        with client.stream("GET", STREAM, headers={**ACME, "Last-Event-ID": after}) as response:
+            assert [frame["id"] for frame in frames(response, len(later))] == later
 
 
 def test_a_ticket_opens_the_stream_of_its_tenant_and_filter(client: TestClient) -> None:

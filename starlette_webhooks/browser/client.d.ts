@@ -54,7 +54,7 @@ export class APIError extends Error {
   readonly detail: string;
 }
 
-/** Events are missing, because the one to resume after is no longer stored. Iterate again to continue. */
+/** Events are missing, because they are no longer stored. Iterate again to continue. */
 export class Gap extends Error {
   constructor(gap: { requested: string; oldest: string | null });
   readonly requested: string;

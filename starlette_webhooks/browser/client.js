@@ -1,7 +1,5 @@
 // Reads the stream of events in a browser, or wherever there are `fetch` and web streams. It has no dependencies.
 
-// No event has this id: the server sends everything that is newer, after a gap that is none.
-const BEGINNING = `msg_${"0".repeat(27)}`;
 const FIRST_DELAY = 1000;
 const LONGEST_DELAY = 30_000;
 const LONGEST_WAIT = 300_000;
@@ -22,10 +20,10 @@ export class APIError extends Error {
   }
 }
 
-/** Events are missing, because the one to resume after is no longer stored. Iterate again to continue. */
+/** Events are missing, because they are no longer stored. Iterate again to continue. */
 export class Gap extends Error {
   constructor({ requested, oldest }) {
-    super(`The event ${requested} is no longer stored, so later ones may be missing, too.`);
+    super(`Events after ${requested} may be missing, because some are no longer stored.`);
     this.name = "Gap";
     this.requested = requested;
     this.oldest = oldest;
@@ -111,10 +109,7 @@ class EventStream {
   #take() {
     for (let message; (message = this.#waiting.shift()); ) {
       this.#failures = 0;
-      if (message.type === "gap") {
-        const gap = JSON.parse(message.data);
-        if (gap.requested !== BEGINNING) throw new Gap(gap);
-      }
+      if (message.type === "gap") throw new Gap(JSON.parse(message.data));
       this.lastEventId = message.lastEventId || this.lastEventId;
       if (message.data === null || message.type !== "message") continue;
       const event = JSON.parse(message.data);
@@ -134,8 +129,8 @@ class EventStream {
   async #connect() {
     if (this.lastEventId === null) {
       // Where to continue if the connection ends before the first event.
-      const response = await this.#call("/events?limit=1");
-      this.lastEventId = JSON.parse(await this.#inTime(response.text())).events[0]?.id ?? BEGINNING;
+      const response = await this.#call("/events/stream/position");
+      this.lastEventId = JSON.parse(await this.#inTime(response.text())).lastEventId;
     }
     const { eventTypes, channel } = this.#options;
     const query = new URLSearchParams();

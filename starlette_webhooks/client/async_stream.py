@@ -10,7 +10,7 @@ import anyio
 import httpx
 
 from starlette_webhooks.client.answers import check_stream, error_of, unreachable
-from starlette_webhooks.client.calls import Call, newest_event, open_stream
+from starlette_webhooks.client.calls import Call, open_stream, stream_position
 from starlette_webhooks.client.errors import ClientError
 from starlette_webhooks.client.following import Following, OnRetry
 from starlette_webhooks.client.objects import Event
@@ -114,7 +114,7 @@ class EventStream(AsyncIterator[Event]):
         following = self._following
         try:
             if following.must_start:
-                following.start(await self._client.send(newest_event(), retries=0))
+                following.start(await self._client.send(stream_position(), retries=0))
             response = await self._client.open(open_stream(following.params()), following.headers())
             await self._check(response)
         except ClientError as exc:

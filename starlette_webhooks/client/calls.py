@@ -80,9 +80,9 @@ class AttemptFilter:
         return {**common, **_given(status=self.status)}
 
 
-def newest_event() -> Call[Event | None]:
-    """The newest event, if there is any."""
-    return Call("GET", "/events", lambda value: _first(_page("events", Event.of)(value)), {"limit": 1})
+def stream_position() -> Call[str]:
+    """What a stream resumes after that starts now."""
+    return Call("GET", "/events/stream/position", lambda value: str(value["lastEventId"]))
 
 
 def open_stream(params: Mapping[str, str | int]) -> Call[None]:
@@ -171,10 +171,6 @@ def _page(name: str, of: Callable[[Any], T]) -> Callable[[Any], Page[T]]:
         return Page([of(each) for each in value[name]], None if value["done"] else value["nextCursor"])
 
     return parse
-
-
-def _first(page: Page[T]) -> T | None:
-    return page.items[0] if page.items else None
 
 
 def _nothing(value: Any) -> None:

@@ -72,7 +72,7 @@ class Gap(ClientError):
     """Raised by a stream that cannot resume without missing events. Iterate it again to continue after the gap.
 
     Attributes:
-        requested: The id of the event to resume after, which is no longer stored.
+        requested: The id to resume after. Events that came after it are no longer stored.
         oldest: The id of the oldest stored event, or None if there is none.
     """
 

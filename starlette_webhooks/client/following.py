@@ -14,7 +14,7 @@ from starlette_webhooks.client.calls import EventFilter
 from starlette_webhooks.client.errors import APIError, ClientError, ConnectionFailed, Gap
 from starlette_webhooks.client.objects import Event
 from starlette_webhooks.client.sse import Message, SSEParser, TooLarge
-from starlette_webhooks.identifiers import first_id, is_first_id
+from starlette_webhooks.identifiers import first_id
 
 __all__ = ["Following", "OnRetry"]
 
@@ -22,6 +22,8 @@ OnRetry: TypeAlias = Callable[[ClientError | None, float], None]
 """Is called before each new attempt of a stream to connect."""
 
 _PREFIX = "msg_"
+# One second after the first time that an id can have. An id of zeros would be no time.
+_EARLIEST_MS = 1_400_000_001_000
 # Seconds after which a connection has worked, even without an event. Some proxies cut streams every few seconds.
 _WORKED = 2.0
 # Svix may show an event again. That happens within seconds.
@@ -55,8 +57,8 @@ class Following:
         self._params.pop("after", None)
         self.last_event_id = after or None
         if since is not None:
-            # No event has this id, so the server sends all newer ones, after a gap that is none.
-            self.last_event_id = first_id(_PREFIX, int(since.timestamp() * 1000))
+            # No event has this id, so the server sends all newer ones, and before them a gap if it has removed some.
+            self.last_event_id = first_id(_PREFIX, max(int(since.timestamp() * 1000), _EARLIEST_MS))
         self._backoff = backoff
         self._parser = SSEParser()
         self._waiting: deque[Message] = deque()
@@ -71,9 +73,9 @@ class Following:
         """Whether `start` must be called before the first connection."""
         return self.last_event_id is None
 
-    def start(self, newest: Event | None) -> None:
-        """Start after the newest event, so that nothing is missed if the first connection fails."""
-        self.last_event_id = first_id(_PREFIX, 0) if newest is None else newest.id
+    def start(self, position: str) -> None:
+        """Start at the current position of the server, so that nothing is missed if the first connection fails."""
+        self.last_event_id = position
 
     def params(self) -> dict[str, str | int]:
         """Return the parameters of the next connection."""
@@ -126,11 +128,8 @@ class Following:
             requested, oldest = value["requested"], value["oldest"]
         except (ValueError, TypeError, KeyError) as exc:
             raise APIError("The stream did not come from the API. Check the URL of the client.") from exc
-        if is_first_id(_PREFIX, requested):
-            # It only marks where to start.
-            return None
         raise Gap(
-            f"The event {requested} is no longer stored, so later ones may be missing, too.",
+            f"Events after {requested} may be missing, because some are no longer stored.",
             requested=requested,
             oldest=oldest,
         )

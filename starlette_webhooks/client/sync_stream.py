@@ -9,7 +9,7 @@ from typing import Protocol, Self, TypeVar
 import httpx
 
 from starlette_webhooks.client.answers import check_stream, error_of, unreachable
-from starlette_webhooks.client.calls import Call, newest_event, open_stream
+from starlette_webhooks.client.calls import Call, open_stream, stream_position
 from starlette_webhooks.client.errors import ClientError
 from starlette_webhooks.client.following import Following, OnRetry
 from starlette_webhooks.client.objects import Event
@@ -88,7 +88,7 @@ class SyncEventStream(Iterator[Event]):
         following = self._following
         try:
             if following.must_start:
-                following.start(self._client.send(newest_event(), retries=0))
+                following.start(self._client.send(stream_position(), retries=0))
             response = self._client.open(open_stream(following.params()), following.headers())
             self._check(response)
         except ClientError as exc:

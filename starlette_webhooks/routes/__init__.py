@@ -30,6 +30,7 @@ OPERATIONS: tuple[Operation, ...] = (
     events.list_events,
     stream.stream_events,
     stream.create_ticket,
+    stream.get_stream_position,
     event_states.search_events,
     events.get_event,
     event_states.list_event_deliveries,

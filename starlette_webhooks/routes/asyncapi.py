@@ -18,6 +18,11 @@ _DESCRIPTION = (
     "Events as they happen: as Server-Sent Events, and as webhooks that are signed according to Standard Webhooks. The "
     "OpenAPI document describes the other routes."
 )
+_STREAM = (
+    "Each message is the `data` of a server-sent event, whose `id` is that of the event. If events after the requested "
+    "id are no longer stored, a server-sent event `gap` comes first, with the `data` "
+    '`{"requested": "the requested id", "oldest": "the id of the first stored event, or null"}`.'
+)
 _PAYLOAD = "#/components/messages/{}/payload/properties/data"
 
 
@@ -58,7 +63,7 @@ def build_document(event_types: EventTypes, *, title: str) -> dict[str, Any]:
             "stream": {
                 "address": "/events/stream",
                 "title": "The stream of events",
-                "description": "Each message is the `data` of a server-sent event, whose `id` is that of the event.",
+                "description": _STREAM,
                 "servers": [{"$ref": "#/servers/api"}],
                 "messages": {name: _message(f"{name}.streamed") for name in names},
             },

@@ -295,6 +295,9 @@ def _schemas() -> dict[str, Schema]:
             exact={"type": "boolean", "description": "With `countOnly`: whether there are no more of them."},
         ),
         "Ticket": _object(ticket=_STRING, expiresAt=_TIME),
+        "StreamPosition": _object(
+            lastEventId={"type": "string", "description": "Of the last event, or for a tenant without any event."}
+        ),
         "PortalAccess": _object(url={"type": "string", "format": "uri"}, expiresAt=_TIME),
         "Document": {"type": "object", "description": "An OpenAPI or AsyncAPI document."},
     }

@@ -40,7 +40,7 @@ from starlette_webhooks.sessions import Session
 from starlette_webhooks.streams import StreamResponse, TemporaryRefusal
 from starlette_webhooks.tokens import sign_token, verify_token
 
-__all__ = ["create_ticket", "stream_events"]
+__all__ = ["create_ticket", "get_stream_position", "stream_events"]
 
 logger = logging.getLogger("starlette_webhooks.streams")
 
@@ -138,6 +138,18 @@ async def stream_events(call: Call[None]) -> ASGIApp:
     if last is not None and not hub.remembers(tenant, filter, last):
         call.services.limits.charge(tenant, _REPLAY)
     return StreamResponse(hub, tenant, filter, last_event_id=last, session=session)
+
+
+@operation(
+    "GET",
+    "/events/stream/position",
+    "What to pass as `Last-Event-ID` to miss nothing from now on",
+    scope="read",
+    answer="StreamPosition",
+)
+async def get_stream_position(call: Call[None]) -> Response:
+    """Return the position of a stream that starts now, for clients that connect later, or more than once."""
+    return json_response({"lastEventId": await call.services.backend.position(call.tenant)})
 
 
 async def _read_ticket(call: Call[None], ticket: str) -> tuple[Session, StreamFilter]:

@@ -11,10 +11,11 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from starlette_webhooks import APIKeys, Webhooks, WebhooksMiddleware
+from tests.aging import aging_routes
 from tests.browser.host import EVENT_TYPES, MOUNT, by_cookie, by_key
 from tests.pages import DOCS, blocks
 
-MODULE, SESSION, KEY = blocks(DOCS / "howto" / "stream-to-a-browser.md", "js")
+MODULE, SESSION, SIGN_IN, KEY = blocks(DOCS / "howto" / "stream-to-a-browser.md", "js")
 RETRY = re.compile(rb"(?<=^retry: )\d{3,}$", re.MULTILINE)
 PAUSE = "1000 + 4000 * Math.random()"
 assert PAUSE in KEY
@@ -22,6 +23,7 @@ PAGES = {
     # What arrives is shown in the title, so that the test can wait for it.
     "module": MODULE.replace("console.log(", "window.seen.push(") + "\nfollow({ key: location.hash.slice(1) });",
     "session": SESSION.replace("console.log(", "window.seen.push("),
+    "sign-in": f"{SESSION}\n{SIGN_IN}",
     "key": f"{KEY.replace(PAUSE, '0')}\nfollow(location.hash.slice(1), (event) => window.seen.push(event.eventType));",
 }
 
@@ -57,5 +59,6 @@ def soon(retry: re.Match[bytes]) -> bytes:
 
 
 webhooks = Webhooks(event_types=EVENT_TYPES, authenticate=APIKeys(by_key, fallback=by_cookie))
-host = Starlette(routes=[Route("/page/{name}", page), Route("/streams", health), Mount(MOUNT, webhooks)])
+routes = [Route("/page/{name}", page), Route("/streams", health), Mount(MOUNT, webhooks), *aging_routes(webhooks)]
+host = Starlette(routes=routes)
 app = SoonAgain(WebhooksMiddleware(host, webhooks))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from starlette_webhooks.identifiers import mint
-from tests.browser.test_streams import emit, expect_events, opening, streams
+from tests.browser.test_streams import emit, opening, streams
 from tests.client.scripted import Answer, event_of, frame, stream
 from tests.eventually import wait_for
-from tests.servers import Server, free_port, serving
+from tests.servers import Server, serving
 
 # Iterates a stream, and keeps what it yields and throws. "online" ends the pauses between attempts.
 FOLLOW = """
@@ -163,16 +163,26 @@ def test_a_hidden_page_disconnects_and_misses_nothing(page: Page, host: Server) 
     expect(page, "invoice.paid")
 
 
-def test_it_survives_a_server_that_is_killed(browser: Browser, tmp_path: Path) -> None:
-    port = free_port()
-    with (
-        serving(tmp_path, app="tests.browser.streaming:app", port=port) as server,
-        opening(browser, server) as page,
-    ):
-        page.goto(f"{server.url}/page/module#acme")
-        wait_for(lambda: streams(server)["streams"] == 1)
-        # Before the first event, when there is no id to resume after.
-        server.kill()
-        with serving(tmp_path, app="tests.browser.streaming:app", port=port) as restarted:
-            emit(restarted, "invoice.paid")
-            expect_events(page, "invoice.paid")
+def test_it_throws_a_gap_if_later_events_came_and_went_while_it_was_away(page: Page, host: Server) -> None:
+    def age() -> None:
+        httpx.post(f"{host.url}/age?days=31").raise_for_status()
+
+    position = """async (key) => {
+      const { stream } = await import("/api/v1/webhooks/client.js");
+      const events = stream({ key });
+      events.next();
+      while (events.lastEventId === null) await new Promise((resolve) => setTimeout(resolve, 5));
+      events.close();
+      return events.lastEventId;
+    }"""
+    tenant = mint("tenant_")
+    start = page.evaluate(position, tenant)
+    age()
+    page.evaluate(FOLLOW, {"after": start, "key": tenant})
+    emit(host, "invoice.paid", tenant)
+    expect(page, "invoice.paid")
+    page.evaluate("() => window.events.close()")
+    age()
+    emit(host, "invoice.failed", tenant)
+    page.evaluate(FOLLOW, {"after": start, "key": tenant})
+    expect(page, f"Gap {start}", "invoice.failed")

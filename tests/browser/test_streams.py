@@ -33,8 +33,9 @@ def opening(browser: Browser, server: Server, *, by_session: bool = False) -> Ge
     context.close()
 
 
-def emit(server: Server, event_type: str) -> None:
-    httpx.post(f"{server.url}{MOUNT}/test", json={"eventType": event_type}, headers=ACME).raise_for_status()
+def emit(server: Server, event_type: str, tenant: str = "acme") -> None:
+    headers = {"Authorization": f"Bearer {tenant}"}
+    httpx.post(f"{server.url}{MOUNT}/test", json={"eventType": event_type}, headers=headers).raise_for_status()
 
 
 def streams(server: Server) -> dict[str, Any]:
@@ -88,12 +89,37 @@ def test_a_browser_continues_after_the_next_sign_in(browser: Browser, tmp_path: 
         expect_events(page, "invoice.paid")
 
 
+def test_a_page_whose_session_of_the_host_has_expired_lets_its_user_sign_in(browser: Browser, tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, app="tests.browser.streaming:app", stream_max_age="1") as server,
+        opening(browser, server) as page,
+    ):
+        page.goto(f"{server.url}/page/sign-in")
+        wait_for(lambda: streams(server)["opened"])
+        page.context.clear_cookies()
+        page.wait_for_url("**/sign-in")
+
+
+@pytest.mark.parametrize("name", ["module", "session"])
+def test_a_browser_gets_the_first_event_ever_although_it_is_not_connected_then(
+    browser: Browser, tmp_path: Path, name: str
+) -> None:
+    app = "tests.browser.streaming:app"
+    with serving(tmp_path, app=app) as server, opening(browser, server) as page:
+        page.goto(f"{server.url}/page/{name}#acme")
+        wait_for(lambda: streams(server)["streams"] == 1)
+        server.kill()
+        with serving(tmp_path, app=app) as elsewhere:
+            emit(elsewhere, "invoice.paid")
+        with serving(tmp_path, app=app, port=server.port):
+            expect_events(page, "invoice.paid")
+
+
 def test_a_browser_renews_its_ticket_and_misses_nothing(browser: Browser, tmp_path: Path) -> None:
     with (
         serving(tmp_path, app="tests.browser.streaming:app", ticket_max_age="1") as server,
         opening(browser, server) as page,
     ):
-        emit(server, "invoice.created")
         page.goto(f"{server.url}/page/key#acme")
         for number, event_type in enumerate(["invoice.paid", "invoice.failed"], 1):
             # Emitted between two tickets, when no stream is open.

@@ -16,7 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette_webhooks.identifiers import mint
 
-__all__ = ["Answer", "Api", "event_of", "frame", "scripted_api", "stream"]
+__all__ = ["EMPTY", "Answer", "Api", "event_of", "frame", "scripted_api", "stream"]
+
+
+EMPTY = "msg_" + "0" * 26 + "1"
+"""A position before all events."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def stream(*parts: bytes, end: Literal["close", "reset", "hold"] = "close") -> A
 
 
 class Api:
-    """Answers requests for a path in the order of `then`. The list of events is empty, unless a test says otherwise.
+    """Answers requests for a path in the order of `then`. There has been no event, unless a test says otherwise.
 
     Attributes:
         requests: All requests so far.
@@ -94,8 +98,8 @@ class Api:
         waiting = self._answers.get(request.path)
         if waiting:
             return waiting.popleft()
-        if request.path == "/events":
-            return Answer(200, {}, b'{"events":[],"nextCursor":null,"done":true}')
+        if request.path == "/events/stream/position":
+            return Answer(200, {}, b'{"lastEventId":"%b"}' % EMPTY.encode())
         return Answer(500, {}, b"Nothing more is in the script.")
 
 

@@ -82,24 +82,22 @@ async def test_a_bare_id_moves_what_it_resumes_after(api: Api, make_client: Make
     assert asked_after(api) == [IDS[5], IDS[3]]
 
 
-async def test_without_a_position_it_starts_after_the_newest_event(api: Api, make_client: MakeClient) -> None:
-    page = {"events": [EVENTS[0]], "nextCursor": IDS[0], "done": False}
-    api.then(Answer(200, {}, json.dumps(page).encode()), path="/events")
+async def test_without_an_id_it_starts_at_the_position_of_the_server(api: Api, make_client: MakeClient) -> None:
+    api.then(Answer(200, {}, json.dumps({"lastEventId": IDS[0]}).encode()), path="/events/stream/position")
     api.then(Answer(502), stream(FRAMES[1], end="hold"))
     async with make_client(api.url, **QUICK) as client:
         assert numbers(await take(client.stream(), 1)) == [1]
     assert asked_after(api) == [IDS[0], IDS[0]]
-    assert api.to("/events")[0].query == {"limit": ["1"]}
+    assert len(api.to("/events/stream/position")) == 1
 
 
-async def test_the_start_of_an_empty_log_and_of_a_time_are_not_gaps(api: Api, make_client: MakeClient) -> None:
-    gap = b'event: gap\ndata: {"requested":"%b","oldest":null}\n\n'
-    moment = datetime(2026, 11, 1, tzinfo=UTC)
-    starts = [first_id("msg_", 0), first_id("msg_", int(moment.timestamp() * 1000))]
-    api.then(*[stream(gap % start.encode(), FRAMES[0], end="hold") for start in starts])
+async def test_it_starts_at_a_time_even_if_no_id_can_have_it(api: Api, make_client: MakeClient) -> None:
+    moments = [datetime(2026, 11, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)]
+    starts = [first_id("msg_", int(moments[0].timestamp() * 1000)), first_id("msg_", 1_400_000_001_000)]
+    api.then(*[stream(FRAMES[0], end="hold") for _ in starts])
     async with make_client(api.url, **QUICK) as client:
-        assert numbers(await take(client.stream(), 1)) == [0]
-        assert numbers(await take(client.stream(since=moment), 1)) == [0]
+        for moment in moments:
+            assert numbers(await take(client.stream(since=moment), 1)) == [0]
     assert asked_after(api) == starts
 
 
