@@ -255,7 +255,7 @@ class LogReplay(Replay):
             page = await self._reader.read_replay(self._tenant, self._filter, after, until)
             if page.removed > max(after, self._start.removed):
                 # The stream ends. It resumes after the last event that it has sent, and is told of the gap.
-                raise BackendUnavailable("Events were removed because of their age before a stream has read them.")
+                raise BackendUnavailable("Events were removed before a stream has read them.")
             after, done = page.position, page.done
             # While the caller sends the page, this must not keep it in memory.
             events = [page.events]

@@ -106,15 +106,21 @@ class Story:
         return True
 
     def check(self, reader: Reader, filter: StreamFilter, after: str | None, position: int, begun: int) -> int:
-        """Compare what a connection received with the log. Returns its last position."""
+        """Compare what a connection received with the log. Returns the position to resume after.
+
+        What came before the last id must have been received, also if that is a bare one.
+        """
+        positions = {entry.event.id: entry.position for entry in self.log.entries}
+        told = [positions[block.fields["id"]] for block in reader.blocks if "id" in block.fields]
         got = [number + 1 for number in reader.numbers]
-        last = got[-1] if got else position
+        last = told[-1] if told else position
+        start = position
+        if after is None and told:
+            # A bare id says where it starts, at the latest with what is emitted from then on. Without any event before,
+            # there is none.
+            start = min(told[0], begun) if told[0] not in got else min(told[0] - 1, begun)
         wanted = [entry.position for entry in self.log.entries if filter.matches(entry.event)]
-        if after is not None:
-            expected = [number for number in wanted if position < number <= last]
-        else:
-            first = min(got[0], begun + 1) if got else 0
-            expected = [number for number in wanted if first <= number <= last] if got else []
+        expected = [number for number in wanted if start < number <= last]
         if got != expected:
             self.wrong.append(f"after {position if after else None} (begun at {begun}): {got}, not {expected}")
         return last
