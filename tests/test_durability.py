@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -88,8 +89,8 @@ def test_workers_that_share_a_file_share_the_log_the_stream_and_the_work(tmp_pat
             with httpx.stream("GET", f"{server.url}{MOUNT}/events/stream", headers=ACME, timeout=20) as response:
                 opened.append(response.status_code)
                 for line in response.iter_lines():
-                    if line.startswith("id: "):
-                        streamed.append(line[4:])
+                    if line.startswith("data: "):
+                        streamed.append(json.loads(line[6:])["id"])
                     if stop.is_set():
                         return
 
