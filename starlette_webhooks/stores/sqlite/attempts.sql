@@ -13,8 +13,8 @@ ORDER BY attempt.id DESC
 -- name: keys_of_event
 SELECT attempt.id, attempt.no, attempt.status_code, event.type
 FROM event CROSS JOIN attempt ON attempt.event = event.seq
-WHERE attempt.endpoint = ifnull(?1, attempt.endpoint) AND attempt.ok = ?2
-    AND event.tenant = ?3 AND event.id = ?4 AND attempt.id < ?5 AND attempt.id >= ?6
+WHERE attempt.endpoint = ifnull(?, attempt.endpoint) AND attempt.ok = ?
+    AND event.tenant = ? AND event.id = ? AND attempt.id < ? AND attempt.id >= ?
 ORDER BY attempt.id DESC
 
 -- name: attempt
