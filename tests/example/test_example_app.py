@@ -414,7 +414,7 @@ def test_server_stops_immediately_even_if_a_stream_is_open(host: str, tmp_path: 
 def test_the_portal_opens_without_the_slash_too(browser: httpx.Client) -> None:
     page = browser.get("/webhooks", follow_redirects=True)
     assert page.status_code == 200
-    (style,) = re.findall(r'href="([^"]*static/\w+/base\.css)"', page.text)
+    (style,) = re.findall(r'href="([^"]*static/\w+/portal\.css)"', page.text)
     assert browser.get(str(page.url.join(style))).status_code == 200
 
 
