@@ -18,7 +18,6 @@ from starlette_webhooks.backends.reencryption import session_key
 from starlette_webhooks.backends.svix.acceptance import Acceptances, AcceptedSubmission, ReportingOutbox
 from starlette_webhooks.backends.svix.client import require_asyncio
 from starlette_webhooks.backends.svix.housekeeping import Housekeeping
-from starlette_webhooks.backends.svix.messages import id_at
 from starlette_webhooks.backends.svix.parts import SvixParts
 from starlette_webhooks.backends.svix.probe import Probe
 from starlette_webhooks.backends.svix.replay import SvixReplay
@@ -279,10 +278,7 @@ class SvixBackend(Backend):
         return await self._svix.streaming.replay(tenant, filter, after)
 
     async def position(self, tenant: str) -> str:
-        """See `Backend.position`. Without events, it is a time."""
-        messages = self._svix.messages
-        page = await messages.find(tenant, EventQuery(limit=1))
-        return page.items[0].id if page.items else id_at(messages.now())
+        return await self._svix.streaming.position(tenant)
 
     # Endpoints
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from starlette_webhooks.backends.svix.errors import SvixUnavailable
+from starlette_webhooks.backends.svix.messages import id_at
 from starlette_webhooks.backends.svix.replay import SvixReplay, open_replay
 from starlette_webhooks.backends.svix.tail import Tail
-from starlette_webhooks.events import Event
+from starlette_webhooks.events import Event, EventQuery
 from starlette_webhooks.exceptions import BackendError, BackendUnavailable
 from starlette_webhooks.feed import Listener, StreamFilter
 from starlette_webhooks.log_fields import log_fields
@@ -142,6 +143,11 @@ class Streaming:
                 exc,
                 extra=fields,
             )
+
+    async def position(self, tenant: str) -> str:
+        """Return the id of the newest event, or the time without one. See `Backend.position`."""
+        page = await self._messages.find(tenant, EventQuery(limit=1))
+        return page.items[0].id if page.items else id_at(self._messages.now())
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> SvixReplay:
         """See `Backend.replay`."""
