@@ -12,7 +12,9 @@ import pytest
 from starlette_webhooks.settings import WebhooksSettings
 from tests.databases import (  # noqa: F401  Fixtures.
     _fragile_postgresql,
+    _schema_pool,
     _session_postgresql,
+    migrated_schema,
     own_postgresql,
     pgbouncer,
     pgbouncer_url,

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from tests.postgresql import PgBouncer, PostgreSQL, find_binaries, pooling, starting_postgresql
+from tests.schema_pool import SchemaPool
 
-__all__ = ["own_postgresql", "pgbouncer_url", "postgresql_schema", "postgresql_url"]
+__all__ = ["migrated_schema", "own_postgresql", "pgbouncer_url", "postgresql_schema", "postgresql_url"]
 
 
 def _start() -> Generator[PostgreSQL]:
@@ -55,11 +56,25 @@ def pgbouncer_url(pgbouncer: PgBouncer) -> str:
 
 @pytest.fixture
 def postgresql_schema(postgresql_url: str) -> Generator[str]:
-    """A schema that only this test uses."""
+    """The name of a schema that does not exist yet. Only this test uses it."""
     name = f"test_{uuid4().hex[:12]}"
     yield name
     with psycopg.connect(postgresql_url, autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+
+
+@pytest.fixture(scope="session")
+def _schema_pool(postgresql_url: str) -> Generator[SchemaPool]:
+    pool = SchemaPool(postgresql_url)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def migrated_schema(_schema_pool: SchemaPool) -> Generator[str]:
+    """The name of a schema with empty tables. Only this test uses it, and others after it."""
+    with _schema_pool.schema() as name:
+        yield name
 
 
 @pytest.fixture(scope="session")

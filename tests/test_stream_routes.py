@@ -41,7 +41,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> WebhooksSettings
     """Settings for each backend that keeps a log of its own."""
     if request.param == "sqlite":
         return make_settings(tmp_path)
-    schema = request.getfixturevalue("postgresql_schema")
+    schema = request.getfixturevalue("migrated_schema")
     return make_settings(database=request.getfixturevalue("postgresql_url"), database_schema=schema)
 
 

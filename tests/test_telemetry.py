@@ -74,7 +74,7 @@ def make_webhooks(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..
             )
         named = {
             "database": request.getfixturevalue("postgresql_url"),
-            "database_schema": request.getfixturevalue("postgresql_schema"),
+            "database_schema": request.getfixturevalue("migrated_schema"),
         }
         settings = settings.model_copy(update=named)
         return Webhooks(
@@ -153,11 +153,11 @@ async def test_an_attempt_links_to_the_request_that_emitted_within_its_transacti
 
 
 async def test_an_attempt_links_to_the_request_if_the_backend_has_the_outbox(
-    tmp_path: Path, postgresql_url: str, postgresql_schema: str
+    tmp_path: Path, postgresql_url: str, migrated_schema: str
 ) -> None:
     recorded = Recorded()
     settings = make_settings(tmp_path).model_copy(
-        update={"database": postgresql_url, "database_schema": postgresql_schema}
+        update={"database": postgresql_url, "database_schema": migrated_schema}
     )
     webhooks, silent = (
         Webhooks(event_types=EVENT_TYPES, settings=settings, backend=PostgreSQLBackend(settings), telemetry=telemetry)

@@ -48,7 +48,7 @@ def make_keyed(database: str, request: pytest.FixtureRequest) -> MakeKeyed:
     def make(keys: str | None) -> StoredBackend:
         if not database.startswith("postgres"):
             return SQLiteBackend(make_settings(database=database, encryption_key=keys))
-        schema: str = request.getfixturevalue("postgresql_schema")
+        schema: str = request.getfixturevalue("migrated_schema")
         return PostgreSQLBackend(make_settings(database=database, database_schema=schema, encryption_key=keys))
 
     return make
@@ -78,7 +78,7 @@ def stored(database: str, schema: str) -> str:
 @pytest.fixture
 def read_stored(database: str, request: pytest.FixtureRequest) -> Callable[[], str]:
     """Reads what the tables hold."""
-    schema = request.getfixturevalue("postgresql_schema") if database.startswith("postgres") else ""
+    schema = request.getfixturevalue("migrated_schema") if database.startswith("postgres") else ""
     return lambda: stored(database, schema)
 
 

@@ -31,7 +31,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         monkeypatch.setenv("WEBHOOKS_DATABASE", path)
         return lambda: SQLiteStore(path)
     url: str = request.getfixturevalue("postgresql_url")
-    schema: str = request.getfixturevalue("postgresql_schema")
+    schema: str = request.getfixturevalue("migrated_schema")
     monkeypatch.setenv("WEBHOOKS_DATABASE", url)
     monkeypatch.setenv("WEBHOOKS_DATABASE_SCHEMA", schema)
     return lambda: PostgreSQLStore(url, schema=schema)

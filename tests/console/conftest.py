@@ -35,7 +35,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path, chosen: dict[str, Any
     if request.param == "sqlite":
         return settings
     url: str = request.getfixturevalue("postgresql_url")
-    schema: str = request.getfixturevalue("postgresql_schema")
+    schema: str = request.getfixturevalue("migrated_schema")
     return settings.model_copy(update={"database": url, "database_schema": schema})
 
 

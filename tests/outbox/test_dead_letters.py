@@ -63,7 +63,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path, settings: Webhoo
         outbox.metadata.create_all(engine)
         webhooks = make(event_types=EVENT_TYPES, settings=settings, backend=MemoryBackend(settings), outbox=outbox)
     else:
-        url, schema = request.getfixturevalue("postgresql_url"), request.getfixturevalue("postgresql_schema")
+        url, schema = request.getfixturevalue("postgresql_url"), request.getfixturevalue("migrated_schema")
         engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
         settings = WebhooksSettings(database=url, database_schema=schema, handle_signals=False, deliver=False)
         webhooks = make(event_types=EVENT_TYPES, settings=settings)

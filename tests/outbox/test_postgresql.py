@@ -29,10 +29,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make(postgresql_url: str, postgresql_schema: str) -> MakeWebhooks:
+def make(postgresql_url: str, migrated_schema: str) -> MakeWebhooks:
     """Makes a `Webhooks`, as each process has one."""
     settings = WebhooksSettings(
-        database=postgresql_url, database_schema=postgresql_schema, handle_signals=False, deliver=False
+        database=postgresql_url, database_schema=migrated_schema, handle_signals=False, deliver=False
     )
     return lambda: Webhooks(event_types=["order.created"], settings=settings)
 
@@ -88,7 +88,7 @@ async def test_several_processes_move_each_event_once_and_in_order(make: MakeWeb
 
 
 async def test_a_row_that_cannot_be_read_delays_no_other(
-    make: MakeWebhooks, engine: Engine, postgresql_schema: str, postgresql_url: str
+    make: MakeWebhooks, engine: Engine, migrated_schema: str, postgresql_url: str
 ) -> None:
     webhooks = make()
     async with webhooks.lifespan():
@@ -108,43 +108,43 @@ async def test_a_row_that_cannot_be_read_delays_no_other(
                 *((id, line.encode() + b"\n{}") for id, line in incomplete),
             ):
                 connection.execute(
-                    f"INSERT INTO {postgresql_schema}.outbox (id, tenant, body) VALUES (%s, 'acme', %s)", (id, body)
+                    f"INSERT INTO {migrated_schema}.outbox (id, tenant, body) VALUES (%s, 'acme', %s)", (id, body)
                 )
         ids = commit(webhooks, engine, 2)
         await logged(webhooks, *ids)
         with psycopg.connect(postgresql_url) as connection:
-            rows = connection.execute(f"SELECT id FROM {postgresql_schema}.outbox_dead_letter ORDER BY id").fetchall()
+            rows = connection.execute(f"SELECT id FROM {migrated_schema}.outbox_dead_letter ORDER BY id").fetchall()
             assert sorted(id for (id,) in rows) == sorted(["broken", "incomplete", *lacking])
-            assert connection.execute(f"SELECT id FROM {postgresql_schema}.outbox").fetchall() == [("newer",)]
+            assert connection.execute(f"SELECT id FROM {migrated_schema}.outbox").fetchall() == [("newer",)]
         await webhooks.erase("acme")
         with psycopg.connect(postgresql_url) as connection:
-            assert connection.execute(f"SELECT id FROM {postgresql_schema}.outbox").fetchall() == []
+            assert connection.execute(f"SELECT id FROM {migrated_schema}.outbox").fetchall() == []
 
 
 async def test_the_same_table_by_an_engine_is_moved_by_the_backend(
-    make: MakeWebhooks, engine: Engine, postgresql_url: str, postgresql_schema: str
+    make: MakeWebhooks, engine: Engine, postgresql_url: str, migrated_schema: str
 ) -> None:
     settings = make().settings
-    outbox = Outbox(engine, schema=postgresql_schema)
+    outbox = Outbox(engine, schema=migrated_schema)
     webhooks = Webhooks(event_types=["order.created"], settings=settings, outbox=outbox)
     async with webhooks.lifespan():
         await logged(webhooks, *commit(webhooks, engine))
         assert webhooks.health()["hostOutbox"]["here"]
         with psycopg.connect(postgresql_url) as connection:
             # A relay would hold its lease there.
-            relay = connection.execute("SELECT to_regclass(%s)", (f"{postgresql_schema}.outbox_relay",)).fetchone()
+            relay = connection.execute("SELECT to_regclass(%s)", (f"{migrated_schema}.outbox_relay",)).fetchone()
         assert relay == (None,)
 
 
 async def test_a_database_with_two_names_is_said_to_be_one(
-    make: MakeWebhooks, postgresql_url: str, postgresql_schema: str
+    make: MakeWebhooks, postgresql_url: str, migrated_schema: str
 ) -> None:
     named = postgresql_url.replace("127.0.0.1", "localhost")
     alias = create_engine(named.replace("postgresql://", "postgresql+psycopg://"))
     webhooks = make()
     with pytest.raises(RuntimeError, match=r"Outbox\(engine, other_engine\)"):
         commit(webhooks, alias)
-    outbox = Outbox(postgresql_url, alias, schema=postgresql_schema)
+    outbox = Outbox(postgresql_url, alias, schema=migrated_schema)
     webhooks = Webhooks(event_types=["order.created"], settings=webhooks.settings, outbox=outbox)
     async with webhooks.lifespan():
         await logged(webhooks, *commit(webhooks, alias))
@@ -163,7 +163,7 @@ async def test_rows_of_drivers_are_moved_soon(make: MakeWebhooks, postgresql_url
 
 
 async def test_a_trace_context_is_stored_with_its_event_and_anything_else_is_left_out(
-    make: MakeWebhooks, postgresql_url: str, postgresql_schema: str
+    make: MakeWebhooks, postgresql_url: str, migrated_schema: str
 ) -> None:
     webhooks, trace = make(), f"00-{'a' * 32}-{'b' * 16}-01"
     # Rows of other code may contain anything there, such as what separates the contexts of a batch.
@@ -176,10 +176,10 @@ async def test_a_trace_context_is_stored_with_its_event_and_anything_else_is_lef
                 line = json.dumps({**json.loads(head), "trace": found}, separators=(",", ":")).encode()
                 values = (event.id, event.tenant, line + b"\n" + payload)
                 connection.execute(
-                    f"INSERT INTO {postgresql_schema}.outbox (id, tenant, body) VALUES (%s, %s, %s)", values
+                    f"INSERT INTO {migrated_schema}.outbox (id, tenant, body) VALUES (%s, %s, %s)", values
                 )
         await logged(webhooks, *sorted(event.id for event in events))
         with psycopg.connect(postgresql_url) as connection:
-            rows = connection.execute(f"SELECT id, trace FROM {postgresql_schema}.event").fetchall()
+            rows = connection.execute(f"SELECT id, trace FROM {migrated_schema}.event").fetchall()
         stored: dict[str, str | None] = dict(rows)
     assert [stored[event.id] for event in events] == [trace, *[None] * 6, trace]

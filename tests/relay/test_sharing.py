@@ -26,12 +26,12 @@ MakeOutbox: TypeAlias = Callable[..., PostgreSQLOutbox]
 
 
 @pytest.fixture
-def make_outbox(postgresql_url: str, postgresql_schema: str) -> MakeOutbox:
+def make_outbox(postgresql_url: str, migrated_schema: str) -> MakeOutbox:
     """Makes an outbox. All of them use the same schema, like those of several machines."""
 
     def make_one(**options: Any) -> PostgreSQLOutbox:
         values: dict[str, Any] = {"clock": time.time, "retention": 86_400, "max_events": 1000, "max_bytes": 10_000_000}
-        return PostgreSQLOutbox(postgresql_url, schema=postgresql_schema, **{**values, **options})
+        return PostgreSQLOutbox(postgresql_url, schema=migrated_schema, **{**values, **options})
 
     return make_one
 
@@ -87,7 +87,7 @@ async def test_records_of_a_process_that_lost_the_relay_are_refused(make_outbox:
 
 
 async def test_a_process_that_lost_the_relay_forwards_nothing_more_and_says_so(
-    make_outbox: MakeOutbox, postgresql_schema: str, caplog: pytest.LogCaptureFixture
+    make_outbox: MakeOutbox, migrated_schema: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two = make_outbox(lease=0.3), make_outbox()
     target = Target()
@@ -96,7 +96,7 @@ async def test_a_process_that_lost_the_relay_forwards_nothing_more_and_says_so(
         await put(one, [make("acme", number) for number in range(5)])
         await eventually(lambda: target.calls)
         async with two.lifespan(lambda fresh: None):
-            await two.database.call(f"UPDATE {postgresql_schema}.relay {TAKEN}")
+            await two.database.call(f"UPDATE {migrated_schema}.relay {TAKEN}")
             await eventually(lambda: not relay.relaying)
             target.gate.set()
             await eventually(lambda: "Another process relays now" in caplog.text)
@@ -135,10 +135,10 @@ async def test_the_relay_continues_after_a_restart_of_the_server(own_postgresql:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # Running the processes on both loops would only take longer.
 async def test_a_process_that_dies_or_is_suspended_is_replaced_within_5_seconds(
-    make_outbox: MakeOutbox, postgresql_url: str, postgresql_schema: str, how: signal.Signals
+    make_outbox: MakeOutbox, postgresql_url: str, migrated_schema: str, how: signal.Signals
 ) -> None:
     outbox, target = make_outbox(), Target()
-    command = [sys.executable, "-m", "tests.relay.child", postgresql_url, postgresql_schema]
+    command = [sys.executable, "-m", "tests.relay.child", postgresql_url, migrated_schema]
     async with outbox.lifespan(lambda fresh: None):
         await put(outbox, [make("acme", number) for number in range(300)])
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:  # noqa: ASYNC220

@@ -42,7 +42,7 @@ def make_shared_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clo
 
 def _on_postgresql(request: pytest.FixtureRequest, clock: Clock) -> MakeStore:
     url: str = request.getfixturevalue("postgresql_url")
-    schema: str = request.getfixturevalue("postgresql_schema")
+    schema: str = request.getfixturevalue("migrated_schema")
 
     return lambda: PostgreSQLStore(url, schema=schema, clock=clock)
 

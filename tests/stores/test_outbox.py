@@ -29,7 +29,7 @@ def make_outbox(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) ->
     options: dict[str, Any] = {"retention_days": 30, "queue_events": 50}
     if request.param == "postgresql":
         options["database"] = request.getfixturevalue("postgresql_url")
-        options["database_schema"] = request.getfixturevalue("postgresql_schema")
+        options["database_schema"] = request.getfixturevalue("migrated_schema")
     settings = make_settings(tmp_path if request.param == "sqlite" else None, **options)
     return lambda: outbox_of(settings, clock)
 

@@ -84,7 +84,7 @@ def make_backend(kind: Kind, tmp_path: Path, moved_clock: Clock, request: pytest
         return lambda: SQLiteBackend(settings, clock=moved_clock)
     if kind.backend == "postgresql":
         url: str = request.getfixturevalue("postgresql_url")
-        schema: str = request.getfixturevalue("postgresql_schema")
+        schema: str = request.getfixturevalue("migrated_schema")
         on_server = settings.model_copy(update={"database": url, "database_schema": schema})
         return lambda: PostgreSQLBackend(on_server, clock=moved_clock)
     settings = _svix_settings(settings, moved_clock, request)

@@ -19,9 +19,9 @@ from tests.servers import ROOT
 
 
 @pytest.fixture
-def svix_settings(svix_settings: WebhooksSettings, postgresql_url: str, postgresql_schema: str) -> WebhooksSettings:
+def svix_settings(svix_settings: WebhooksSettings, postgresql_url: str, migrated_schema: str) -> WebhooksSettings:
     """The outbox in PostgreSQL."""
-    return svix_settings.model_copy(update={"database": postgresql_url, "database_schema": postgresql_schema})
+    return svix_settings.model_copy(update={"database": postgresql_url, "database_schema": migrated_schema})
 
 
 CHILD = """

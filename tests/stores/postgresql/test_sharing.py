@@ -32,8 +32,8 @@ class Ears:
         raise AssertionError("The log has lost nothing.")
 
 
-async def test_stream_misses_nothing_while_several_stores_commit(postgresql_url: str, postgresql_schema: str) -> None:
-    first, second = (PostgreSQLStore(postgresql_url, schema=postgresql_schema) for _ in range(2))
+async def test_stream_misses_nothing_while_several_stores_commit(postgresql_url: str, migrated_schema: str) -> None:
+    first, second = (PostgreSQLStore(postgresql_url, schema=migrated_schema) for _ in range(2))
     ears = Ears()
     first.listen(ears)
     async with first.lifespan(), second.lifespan():
@@ -66,10 +66,10 @@ class Woken:
 
 
 async def test_hints_arrive_by_listen(
-    postgresql_url: str, postgresql_schema: str, caplog: pytest.LogCaptureFixture
+    postgresql_url: str, migrated_schema: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Without hints, it would not read for an hour.
-    options = {"schema": postgresql_schema, "poll": 3600.0}
+    options = {"schema": migrated_schema, "poll": 3600.0}
     reader = PostgreSQLStore(postgresql_url, listen_url=postgresql_url, **options)  # type: ignore[arg-type]
     writer = PostgreSQLStore(postgresql_url, delivers=False, **options)  # type: ignore[arg-type]
     ears = Ears()
@@ -87,13 +87,13 @@ async def test_hints_arrive_by_listen(
     assert "It starts again" not in caplog.text, "no task failed and was hidden by its next start"
 
 
-def test_workers_of_a_preloaded_app_hear_hints_of_each_other(postgresql_url: str, postgresql_schema: str) -> None:
-    preloaded = PostgreSQLStore(postgresql_url, listen_url=postgresql_url, schema=postgresql_schema)
+def test_workers_of_a_preloaded_app_hear_hints_of_each_other(postgresql_url: str, migrated_schema: str) -> None:
+    preloaded = PostgreSQLStore(postgresql_url, listen_url=postgresql_url, schema=migrated_schema)
 
     async def name() -> str:
         async with preloaded.lifespan():
             await eventually(lambda: preloaded.health().get("hints"))
-            query = f"SELECT name FROM {postgresql_schema}.listener"
+            query = f"SELECT name FROM {migrated_schema}.listener"
             with psycopg.connect(postgresql_url, autocommit=True) as connection:
                 ((found,),) = connection.execute(query).fetchall()
         return str(found)
@@ -120,23 +120,23 @@ async def test_everything_works_behind_a_pooler_in_transaction_mode(pgbouncer_ur
 
 
 async def test_commit_waits_for_the_disk_regardless_of_the_roles_default(
-    postgresql_url: str, postgresql_schema: str
+    postgresql_url: str, migrated_schema: str
 ) -> None:
-    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)
+    store = PostgreSQLStore(postgresql_url, schema=migrated_schema)
     async with store.lifespan():
         with psycopg.connect(postgresql_url, autocommit=True) as connection:
             connection.execute("SET synchronous_commit = off")
             with connection.transaction():
-                connection.execute(f"SELECT {postgresql_schema}.be_durable_1()")
+                connection.execute(f"SELECT {migrated_schema}.be_durable_1()")
                 row = connection.execute("SHOW synchronous_commit").fetchone()
     assert row == ("on",)
 
 
 async def test_of_two_processes_that_decide_to_warn_a_customer_one_does(
-    postgresql_url: str, postgresql_schema: str
+    postgresql_url: str, migrated_schema: str
 ) -> None:
     clock = Clock()
-    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema, clock=clock)
+    store = PostgreSQLStore(postgresql_url, schema=migrated_schema, clock=clock)
     blocked = "SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
     async with store.lifespan():
         await add(store)
@@ -149,7 +149,7 @@ async def test_of_two_processes_that_decide_to_warn_a_customer_one_does(
             psycopg.connect(postgresql_url) as other,
             psycopg.connect(postgresql_url, autocommit=True) as watcher,
         ):
-            other.execute(f"UPDATE {postgresql_schema}.endpoint SET warned_at = %s", (store.now(),))
+            other.execute(f"UPDATE {migrated_schema}.endpoint SET warned_at = %s", (store.now(),))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(record, store, delivery, 500, disable_after=5 * DAY))
                 # It has decided by what it read before, and waits for the endpoint.
@@ -161,9 +161,9 @@ async def test_of_two_processes_that_decide_to_warn_a_customer_one_does(
 
 
 async def test_the_dispatcher_is_woken_for_what_is_reported_to_the_operator(
-    postgresql_url: str, postgresql_schema: str
+    postgresql_url: str, migrated_schema: str
 ) -> None:
-    store = PostgreSQLStore(postgresql_url, schema=postgresql_schema)
+    store = PostgreSQLStore(postgresql_url, schema=migrated_schema)
     store.operator = "operations"
     async with store.lifespan():
         listening = Listening()
