@@ -9,7 +9,8 @@ import pytest
 
 from tests.disks import filled, small_disk
 from tests.hosts import MOUNT, bearer
-from tests.integrations.apps import HOSTS, webhooks_for
+from tests.integrations.apps import HOSTS
+from tests.integrations.hosting import webhooks_for
 from tests.integrations.test_hosts import ACME, Records, running
 from tests.settings import make_settings
 

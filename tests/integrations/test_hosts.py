@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 from starlette_webhooks import BackendUnavailable, Webhooks
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import MOUNT, bearer, enter, session_of
-from tests.integrations.apps import HOSTS, Host, webhooks_for
+from tests.integrations.apps import HOSTS
+from tests.integrations.hosting import Host, webhooks_for
 from tests.settings import make_settings
 
 ACME = {"X-User": "acme"}

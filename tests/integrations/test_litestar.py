@@ -16,7 +16,7 @@ from starlette_webhooks.litestar import WebhooksPlugin
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.testing import EmittedEvents
 from tests.hosts import MOUNT, READ, bearer, make_webhooks
-from tests.integrations.apps import litestar_emit, litestar_neighbour
+from tests.integrations.litestar_host import litestar_emit, litestar_neighbour
 
 
 class User:

@@ -16,7 +16,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.hosts import MOUNT, bearer
-from tests.integrations.apps import HOSTS, webhooks_for
+from tests.integrations.apps import HOSTS
+from tests.integrations.hosting import webhooks_for
 from tests.servers import COMMANDS, ROOT, free_port, serving
 from tests.settings import make_settings
 
