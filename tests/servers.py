@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -11,8 +12,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import httpx
 
 from tests.eventually import wait_for
 
@@ -109,7 +108,12 @@ def answers(server: Server) -> bool:
     """Return whether it serves. Raises if it has ended."""
     if server.process.poll() is not None:
         raise RuntimeError(f"The server ended with {server.process.returncode}:\n{server.log.read_text()}")
+    # Repeated while the server needs the processor to start. Clients of HTTPX load all certificate authorities first.
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=1)
     try:
-        return httpx.get(f"{server.url}/nothing", timeout=1).status_code < 500
-    except httpx.TransportError:
+        connection.request("GET", "/nothing")
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
