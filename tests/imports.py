@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,29 +20,35 @@ def modules_in(root: Path, package: str) -> dict[str, Path]:
     }
 
 
-def imports(tree: ast.Module, known: Iterable[str] = ()) -> Iterator[str]:
-    """Return every module that is imported: at the top, in a function, or for type checkers.
+def imports(path: Path, known: Container[str] = ()) -> Iterator[str]:
+    """Return every module that a file imports: at the top, in a function, or for type checkers.
 
     Args:
         known: Modules of this tree. With them, `from package import module` imports the module, not a name.
     """
-    known = set(known)
-    for node in ast.walk(tree):
+    for module, names in _statements(path):
+        if not names:
+            yield module
+        yield from (name if name in known else module for name in names)
+
+
+@cache
+def _statements(path: Path) -> list[tuple[str, list[str]]]:
+    """Return the modules of a file's imports, each with what is imported from it. Several tests read every file."""
+    found: list[tuple[str, list[str]]] = []
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [(alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "Imports name the whole module."
             assert node.module is not None
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in known else node.module for name in names)
+            found.append((node.module, [f"{node.module}.{alias.name}" for alias in node.names]))
+    return found
 
 
 def graph_of(modules: Mapping[str, Path]) -> Graph:
     """Return which of these modules import which others, including imports for type checkers."""
-    return {
-        name: frozenset(imports(ast.parse(path.read_text()), modules)) & modules.keys()
-        for name, path in modules.items()
-    }
+    return {name: frozenset(imports(path, modules)) & modules.keys() for name, path in modules.items()}
 
 
 def circles(graph: Graph) -> list[list[str]]:

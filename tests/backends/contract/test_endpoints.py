@@ -86,16 +86,16 @@ async def test_too_many_concurrent_rotations_are_a_conflict(make_backend: MakeBa
         assert conflict.value.code == "too_many_secrets"
 
 
-@pytest.mark.parametrize("url", ["https://93.184.215.14:8443/hooks", "http://93.184.215.14/hooks", "https://1.1.1.1/"])
-async def test_header_values_do_not_follow_an_endpoint_to_another_origin(make_backend: MakeBackend, url: str) -> None:
+async def test_header_values_do_not_follow_an_endpoint_to_another_origin(make_backend: MakeBackend) -> None:
     async with running(make_backend) as backend:
-        endpoint = await create(backend, headers={"Authorization": "Bearer secret"})
-        moved = await backend.update_endpoint("acme", endpoint.id, EndpointChanges(url=url))
-        assert moved is not None
-        assert (moved.url, moved.headers) == (url, {})
-        back = await backend.update_endpoint("acme", endpoint.id, EndpointChanges(url=URL))
-        assert back is not None
-        assert back.headers == {}
+        for url in ("https://93.184.215.14:8443/hooks", "http://93.184.215.14/hooks", "https://1.1.1.1/"):
+            endpoint = await create(backend, headers={"Authorization": "Bearer secret"})
+            moved = await backend.update_endpoint("acme", endpoint.id, EndpointChanges(url=url))
+            assert moved is not None
+            assert (moved.url, moved.headers) == (url, {})
+            back = await backend.update_endpoint("acme", endpoint.id, EndpointChanges(url=URL))
+            assert back is not None
+            assert back.headers == {}
 
 
 async def test_headers_stay_on_the_same_origin_and_may_be_given_for_another(make_backend: MakeBackend) -> None:
