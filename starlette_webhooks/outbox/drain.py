@@ -132,9 +132,11 @@ class Drain:
             return False
         # Under the file lock, the next holder of the lock also gets the lease.
         microseconds = 0 if self._is_local else int(self._lease * 1_000_000)
+        # A lease that ends even later was written while the clock of the database was wrong.
+        lengths = {"microseconds": microseconds, "longest": 10 * microseconds}
         found = await self._connector.run(
             self._statement("prepare"),
-            self._statement("lease", holder=self._holder, microseconds=microseconds),
+            self._statement("lease", holder=self._holder, **lengths),
             *([self._statement("bind", log=self._log)] if self._log else []),
             self._statement("leader"),
         )

@@ -91,7 +91,7 @@ WHERE NOT EXISTS (SELECT 1 FROM {relay} WHERE name = 'relay')
 -- name: lease
 UPDATE {relay}
 SET term = CASE WHEN holder = :holder THEN term ELSE term + 1 END, holder = :holder, until = {now} + :microseconds
-WHERE name = 'relay' AND (until < {now} OR holder = :holder OR until > {now} + 10 * :microseconds)
+WHERE name = 'relay' AND (until < {now} OR holder = :holder OR until > {now} + :longest)
 
 -- name: leader
 SELECT holder, term, log FROM {relay} WHERE name = 'relay'

@@ -245,7 +245,7 @@ async def test_a_process_that_stops_leaves_the_relay_to_another_one_at_once(
     engine = create_engine(postgresql_url.replace("postgresql://", "postgresql+psycopg://"))
     Outbox(engine, schema=postgresql_schema).metadata.create_all(engine)
     engine.dispose()
-    drain, other = (Drain(Outbox(postgresql_url, schema=postgresql_schema), lease=60) for _ in range(2))
+    drain, other = (Drain(Outbox(postgresql_url, schema=postgresql_schema), lease=3600) for _ in range(2))
 
     async def accept(events: Sequence[Event]) -> None:
         """A backend that accepts everything."""
