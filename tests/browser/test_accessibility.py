@@ -86,7 +86,7 @@ def test_no_page_has_a_serious_fault_of_accessibility_or_overflows(
 
 
 def check(page: Page, axe: str, where: str) -> None:
-    expect(page.locator("main .skeleton, dialog .skeleton, .skeleton-bar")).to_have_count(0)
+    expect(page.locator(".loader[aria-busy], .skeleton-bar")).to_have_count(0)
     # The policy of the page forbids a script tag, but does not bind the debugger.
     page.evaluate(f"window.axe ?? (() => {{ {axe} }})()")
     result = page.evaluate("axe.run({ resultTypes: ['violations'] })")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.visitor import IN_AN_HOUR, Visit, pill
 from tests.eventually import wait_for
@@ -93,6 +93,40 @@ def test_events_are_found_by_state_text_and_id_and_say_why_they_were_not_sent(vi
     page.get_by_label("To", exact=True).fill("2020-01-01T00:00")
     page.get_by_label("To", exact=True).blur()
     expect(page.get_by_role("heading", name="No matches")).to_be_visible()
+
+
+def test_an_event_of_many_endpoints_shows_the_first_ones_while_it_reads_the_others(
+    visit: Visit, receiver: Receiver
+) -> None:
+    visitor = visit()
+    for name in ("first", "second", "third"):
+        visitor.endpoint(f"{receiver.url}/{name}", description=name)
+    (event,) = visitor.emit("document.created", {"title": "Plan"})
+    wait_for(lambda: len(receiver.requests) == 3)
+    held: list[Route] = []
+
+    def one_at_a_time(route: Route) -> None:
+        url = route.request.url.replace("limit=250", "limit=1")
+        if "cursor=" in url and not held:
+            held.append(route)
+        else:
+            route.continue_(url=url)
+
+    visitor.page.route(f"**/events/{event}/deliveries?*", one_at_a_time)
+    page = visitor.open(f"events/{event}")
+    expect(page.locator(".delivery")).to_have_count(1)
+    expect(page.get_by_text("Reading the other endpoints…")).to_be_visible()
+    held[0].continue_(url=held[0].request.url.replace("limit=250", "limit=1"))
+    expect(page.locator(".delivery")).to_have_count(3)
+    expect(page.get_by_text("Reading the other endpoints…")).to_have_count(0)
+    # The other endpoints cannot be read.
+    held.clear()
+    page.reload()
+    expect(page.locator(".delivery")).to_have_count(1)
+    held[0].fulfill(status=503, json={"code": "unavailable", "detail": "Later."})
+    expect(page.get_by_role("heading", name="Loading failed")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".delivery")).to_have_count(3)
 
 
 def test_live_view_shows_events_as_they_happen_and_collects_them_while_paused(visit: Visit) -> None:

@@ -26,7 +26,7 @@ def test_a_reader_sees_the_same_without_what_changes_things(visit: Visit, receiv
     for address in pages:
         page = reader.open(address)
         expect(page.get_by_text("Read only")).to_be_visible()
-        expect(page.locator("main .skeleton")).to_have_count(0)
+        expect(page.locator(".loader[aria-busy]")).to_have_count(0)
         controls = page.locator("main").locator("button, a.button")
         assert [text for text in controls.all_inner_texts() if changing.search(text)] == [], address
     page = reader.open(f"endpoints/{identifier}")
@@ -65,7 +65,7 @@ def test_hostile_text_is_shown_as_text(visit: Visit, receiver: Receiver) -> None
         "catalog",
     ):
         visitor.open(address)
-        expect(page.locator("main .skeleton")).to_have_count(0)
+        expect(page.locator(".loader[aria-busy]")).to_have_count(0)
         expect(page.locator("main img, main svg[onload], main script")).to_have_count(0)
 
     visitor.open(f"events/{event}")

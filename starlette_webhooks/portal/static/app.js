@@ -8,7 +8,7 @@ import { editEndpointPage, newEndpointPage } from "./endpoint_form.js";
 import { endpointsPage } from "./endpoints.js";
 import { eventPage } from "./event.js";
 import { eventsPage } from "./events.js";
-import { refreshTimes, zone } from "./format.js";
+import { prepareTimes, refreshTimes, zone } from "./format.js";
 import { icon } from "./icons.js";
 import { livePage } from "./live.js";
 import { startPage } from "./start.js";
@@ -91,7 +91,7 @@ class Portal {
       event.preventDefault();
       this.main.focus();
     });
-    const foot = h("footer", { class: "zone" });
+    const foot = h("footer", { class: "zone" }, `Times are in the time zone ${zone()}.`);
     fill(
       document.getElementById("app"),
       skip,
@@ -109,8 +109,8 @@ class Portal {
       if (search) event.preventDefault();
       search?.focus();
     });
-    // While the first page waits for the server. Formatting the first time takes many milliseconds.
-    setTimeout(() => fill(foot, `Times are in the time zone ${zone()}.`));
+    // While the first page waits for the server.
+    setTimeout(prepareTimes);
     return this.#show();
   }
 
@@ -250,4 +250,5 @@ class View {
   }
 }
 
-new Portal(document.body.dataset).start();
+// A task of its own. The browser ends that of the script with a layout of the page.
+setTimeout(() => new Portal(document.body.dataset).start());

@@ -19,19 +19,36 @@ export function attemptPill(attempt) {
   return pill(attempt.status === "success" ? "good" : "bad", label, attempt.error || undefined);
 }
 
-/** The attempts of an endpoint, with filters that are kept in the address. */
-export function attemptLog(app, view, endpoint, catalog) {
-  const filters = Object.fromEntries(["status", "code", "type", "period", "from", "to"].map((name) => [name, view.query.get(name) ?? ""]));
+/** The first attempts of an endpoint by the filters in the address, read beside the endpoint itself. */
+export function firstAttempts(app, view, id) {
+  const found = readAttempts(app, view, id, filtersOf(view), null);
+  // The list shows its error.
+  found.catch(() => {});
+  return found;
+}
+
+const filtersOf = (view) => Object.fromEntries(["status", "code", "type", "period", "from", "to"].map((name) => [name, view.query.get(name) ?? ""]));
+
+async function readAttempts(app, view, id, filters, cursor) {
+  const query = { status: filters.status, status_code_class: filters.code, event_type: filters.type, limit: 25, cursor };
+  const page = await app.api.get(path`endpoints/${id}/attempts`, { ...query, ...periodQuery(filters) }, view.signal);
+  return { ...page, items: page.attempts };
+}
+
+/** The attempts of an endpoint, with filters that are kept in the address. `early` are the first ones. */
+function attemptLog(app, view, endpoint, catalog, early) {
+  const filters = filtersOf(view);
   const change = (changes) => {
     Object.assign(filters, changes);
     view.setQuery(filters);
     list.reload();
   };
   const filtered = () => Object.values(filters).some((value) => value !== "");
-  const fetch = async (cursor) => {
-    const query = { status: filters.status, status_code_class: filters.code, event_type: filters.type, limit: 25, cursor };
-    const page = await app.api.get(path`endpoints/${endpoint.id}/attempts`, { ...query, ...periodQuery(filters) }, view.signal);
-    return { ...page, items: page.attempts };
+  let first = early;
+  const fetch = (cursor) => {
+    const found = first ?? readAttempts(app, view, endpoint.id, filters, cursor);
+    first = null;
+    return found;
   };
   const blank = () =>
     filtered()
@@ -121,7 +138,7 @@ function outcome(attempt) {
 }
 
 /** A card with the attempts of an endpoint. */
-export function attemptCard(app, view, endpoint, catalog, actions) {
-  const { tools, list } = attemptLog(app, view, endpoint, catalog);
+export function attemptCard(app, view, endpoint, catalog, { early, actions }) {
+  const { tools, list } = attemptLog(app, view, endpoint, catalog, early);
   return { element: card("Deliveries", { actions }, tools, list), reload: () => list.reload() };
 }

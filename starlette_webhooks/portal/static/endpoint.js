@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { path } from "./api.js";
-import { attemptCard } from "./attempts.js";
+import { attemptCard, firstAttempts } from "./attempts.js";
 import { confirm } from "./dialogs.js";
 import { ago, number } from "./format.js";
 import { healthNotice, statePill } from "./health.js";
@@ -20,16 +20,21 @@ const PAGE = 25;
 export async function endpointPage(app, view) {
   view.back("Endpoints", "#/endpoints");
   view.title("Endpoint");
+  const id = view.params[0];
   const page = loader(app, view, {
     rows: 8,
-    fetch: () => Promise.all([app.api.get(path`endpoints/${view.params[0]}`, {}, view.signal), app.catalog()]),
-    render: ([endpoint, catalog]) => content(app, view, endpoint, catalog, () => page.reload()),
+    fetch: () => {
+      const early = firstAttempts(app, view, id);
+      return Promise.all([app.api.get(path`endpoints/${id}`, {}, view.signal), app.catalog(), { early }]);
+    },
+    render: ([endpoint, catalog, { early }]) => content(app, view, endpoint, catalog, early, () => page.reload()),
   });
   view.root.append(page);
 }
 
-function content(app, view, endpoint, catalog, again) {
-  const deliveries = attemptCard(app, view, endpoint, catalog, app.write && !endpoint.disabled && button("Recover", { small: true, glyph: "rotate", action: () => recover(app, endpoint, refresh) }));
+function content(app, view, endpoint, catalog, early, again) {
+  const actions = app.write && !endpoint.disabled && button("Recover", { small: true, glyph: "rotate", action: () => recover(app, endpoint, refresh) });
+  const deliveries = attemptCard(app, view, endpoint, catalog, { early, actions });
   const refresh = () => {
     if (view.signal.aborted) return;
     deliveries.reload();

@@ -1,13 +1,13 @@
 // One event, with its delivery to each endpoint.
 
-import { h } from "./dom.js";
+import { fill, h } from "./dom.js";
 import { path } from "./api.js";
 import { attemptAddress, attemptPill, resendAndShow, showAttempt } from "./attempts.js";
 import { count, duration, size, time } from "./format.js";
 import { readDeliveries } from "./event_deliveries.js";
 import { inParts, loader, table } from "./lists.js";
 import { deliveryState, reasonOf } from "./states.js";
-import { button, card, codeBlock, copyButton, rowLink, toast } from "./ui.js";
+import { button, card, codeBlock, copyButton, failure, rowLink, toast } from "./ui.js";
 import { urlText } from "./urls.js";
 
 const ORDER = ["exhausted", "failing", "waiting", "delivered"];
@@ -40,7 +40,7 @@ function deliveries(app, view, event, early) {
       started = null;
       return found;
     },
-    render: ({ deliveries: all, tried }) => {
+    render: ({ deliveries: first, rest, tried }) => {
       const show = (attempt) => showAttemptOf(app, attempt, view.signal, place.reload);
       // The address of an attempt opens it, once.
       tried.onAdd((attempts) => {
@@ -49,13 +49,21 @@ function deliveries(app, view, event, early) {
         wanted = null;
         show(asked);
       });
-      const made = all.filter(({ state }) => state !== "unsent").sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
       const row = (delivery) => article(app, view, event, delivery, tried, show, place.reload);
-      const shown = made.length > 0 ? inParts("div", made, row) : h("p", { class: "note" }, "This event was not delivered to any endpoint.");
-      return [shown, rest(app, view, event, all.filter(({ state }) => state === "unsent"), place.reload)];
+      const unsent = (all) => notSent(app, view, event, all.filter(({ state }) => state === "unsent"), place.reload);
+      const everything = (all) => [sent(all, row) ?? h("p", { class: "note" }, "This event was not delivered to any endpoint."), unsent(all)];
+      if (rest === null) return everything(first);
+      const shown = h("div", {}, sent(first, row), h("p", { class: "note" }, "Reading the other endpoints…"));
+      rest.then((all) => fill(shown, everything(all))).catch((error) => error.name !== "AbortError" && fill(shown, failure(error, place.reload)));
+      return shown;
     },
   });
   return card("Deliveries", { actions: button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: () => place.reload() }) }, place);
+}
+
+function sent(all, row) {
+  const made = all.filter(({ state }) => state !== "unsent").sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state));
+  return made.length > 0 ? inParts("div", made, row) : null;
 }
 
 /** Show an attempt with its endpoint, which may have been deleted. */
@@ -99,7 +107,7 @@ function article(app, view, event, delivery, tried, show, changed) {
   return made;
 }
 
-function rest(app, view, event, deliveries, changed) {
+function notSent(app, view, event, deliveries, changed) {
   if (deliveries.length === 0) return null;
   const row = (delivery) => h("li", {}, h("div", {}, urlText(delivery.url), h("div", { class: "under" }, reasonOf(delivery))), resendButton(app, view, event, delivery, "Send", changed));
   const made = h("details", { class: "rest" }, h("summary", {}, `Not sent to ${count(deliveries.length, "endpoint")}`));

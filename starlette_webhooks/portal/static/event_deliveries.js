@@ -6,24 +6,30 @@ import { unlessNotSupported } from "./lists.js";
 const MOST_ATTEMPTS = 1000;
 const PAGE = 250;
 
-/** The delivery to each endpoint, and the attempts as they become known: at first only the newest. */
+/** The deliveries to the first endpoints, `rest` for all if there are more, and the attempts as they become known. */
 export async function readDeliveries(app, id, signal) {
   const read = (cursor) => app.api.get(path`events/${id}/attempts`, { limit: PAGE, cursor }, signal);
-  const [known, first] = await Promise.all([everyDelivery(app, id, signal), read(null)]);
+  const list = (cursor) => app.api.get(path`events/${id}/deliveries`, { limit: PAGE, cursor }, signal);
+  const [known, first] = await Promise.all([unlessNotSupported(list(null)), read(null)]);
   const tried = new Tried();
   tried.add(first.attempts);
   if (known !== null) {
+    const rest = isLast(known) ? null : everyDelivery(list, known);
+    // Whoever shows it shows its error.
+    rest?.catch(() => {});
     readOn(tried, read, first).catch(() => {});
-    return { deliveries: known, tried };
+    return { deliveries: known.deliveries, rest, tried };
   }
   await readOn(tried, read, first);
-  return { deliveries: guessed(await app.endpoints(signal), tried), tried };
+  return { deliveries: guessed(await app.endpoints(signal), tried), rest: null, tried };
 }
+
+const isLast = (page) => page.done || !page.nextCursor;
 
 async function readOn(tried, read, first) {
   let page = first;
   let found = page.attempts.length;
-  while (!page.done && page.nextCursor && found < MOST_ATTEMPTS) {
+  while (!isLast(page) && found < MOST_ATTEMPTS) {
     page = await read(page.nextCursor);
     found += page.attempts.length;
     tried.add(page.attempts);
@@ -69,16 +75,12 @@ class Tried {
   }
 }
 
-/** The delivery to each endpoint, or null if the server does not list deliveries. */
-async function everyDelivery(app, id, signal) {
-  const found = [];
-  let cursor = null;
-  do {
-    const page = await unlessNotSupported(app.api.get(path`events/${id}/deliveries`, { limit: PAGE, cursor }, signal));
-    if (page === null) return null;
+async function everyDelivery(list, first) {
+  const found = [...first.deliveries];
+  for (let page = first; !isLast(page); ) {
+    page = await list(page.nextCursor);
     found.push(...page.deliveries);
-    cursor = page.done ? null : page.nextCursor;
-  } while (cursor);
+  }
   return found;
 }
 

@@ -78,33 +78,42 @@ const PERIODS = [["", "Any time"], ["3600", "Last hour"], ["86400", "Last 24 hou
 
 /** A filter by time: a period up to now, everything up to a moment, or a range in the reader's time zone. Calls `change({period, from, to})`. */
 export function periodFilter(value, change) {
-  const from = h("input", { class: "input", type: "datetime-local", "aria-label": "From", value: value.from ?? "" });
-  const to = h("input", { class: "input", type: "datetime-local", "aria-label": "To", value: value.to ?? "" });
-  const dash = h("span", { "aria-hidden": "true" }, "–");
-  const range = h("div", { class: "range" }, from, dash, to);
+  const range = h("div", { class: "range" });
+  // A browser takes long to make inputs of this type, and few people need them.
+  let made = null;
+  const moments = () => (made ??= [moment("From", value.from, tell), moment("To", value.to, tell)]);
   const show = (chosen) => {
     range.hidden = !["custom", "until"].includes(chosen);
-    from.hidden = dash.hidden = chosen === "until";
+    if (range.hidden) return;
+    const [from, to] = moments();
+    fill(range, chosen === "custom" && [from, h("span", { "aria-hidden": "true" }, "–")], to);
   };
-  show(value.period);
-  const tell = () => change({ period: period.value, from: from.value, to: to.value });
+  const tell = () => {
+    const [from, to] = made?.map((input) => input.value) ?? [value.from ?? "", value.to ?? ""];
+    change({ period: period.value, from, to });
+  };
   const period = select("Time", PERIODS, value.period, () => {
     show(period.value);
     tell();
   });
-  from.addEventListener("change", tell);
-  to.addEventListener("change", tell);
+  show(value.period);
   return [period, range];
+}
+
+function moment(label, value, tell) {
+  const made = h("input", { class: "input", type: "datetime-local", "aria-label": label, value: value ?? "" });
+  made.addEventListener("change", tell);
+  return made;
 }
 
 /** The query parameters for such a filter: `after` and `before`. */
 export function periodQuery({ period, from, to }) {
-  if (period === "until") return { before: moment(to) };
-  if (period === "custom") return { after: moment(from), before: moment(to) };
+  if (period === "until") return { before: instant(to) };
+  if (period === "custom") return { after: instant(from), before: instant(to) };
   return period ? { after: since(Number(period)) } : {};
 }
 
-function moment(text) {
+function instant(text) {
   const value = new Date(text);
   return text && !Number.isNaN(value.getTime()) ? value.toISOString() : undefined;
 }

@@ -5,12 +5,17 @@ import { number } from "./format.js";
 import { busy, button, failure, skeleton } from "./ui.js";
 
 const PART = 20;
+// Milliseconds until a list shows that it is loading.
+const SOON = 150;
+// As many rows as a window shows.
+const ROWS = 10;
 
 /** An element that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` fetches it again without flicker, and `.shown` resolves when it has loaded first. */
 export function loader(app, view, { fetch, render, rows = 4 }) {
   const place = h("div", { class: "loader" });
   let failed = false;
   let latest = 0;
+  let slow = null;
   const run = async () => {
     latest += 1;
     const turn = latest;
@@ -20,15 +25,23 @@ export function loader(app, view, { fetch, render, rows = 4 }) {
       const value = await fetch();
       if (isOld()) return;
       failed = false;
-      fill(place, render(value));
+      show(render(value));
     } catch (error) {
       if (error.name === "AbortError" || isOld()) return;
       failed = true;
-      fill(place, failure(error, first));
+      show(failure(error, first));
     }
   };
+  const show = (shown) => {
+    clearTimeout(slow);
+    place.removeAttribute("aria-busy");
+    fill(place, shown);
+  };
   const first = () => {
-    fill(place, skeleton(rows));
+    place.setAttribute("aria-busy", "true");
+    fill(place);
+    // Most answers come sooner, and would only replace it.
+    slow = setTimeout(() => fill(place, skeleton(rows)), SOON);
     return run();
   };
   app.api.addEventListener("recovered", () => failed && first(), { signal: view.signal });
@@ -51,7 +64,8 @@ export async function unlessNotSupported(answer) {
 export function pagedTable(app, view, { label, head, fetch, row, blank }) {
   const render = (page) => {
     if (page.items.length === 0 && (page.done || !page.nextCursor)) return blank();
-    const body = h("tbody", {}, page.items.map(row));
+    const body = h("tbody", {});
+    addRows(body, page.items, row);
     const made = table(label, head, body);
     const foot = h("div", { class: "table-foot" });
     const extend = (last) => {
@@ -65,10 +79,9 @@ export function pagedTable(app, view, { label, head, fetch, row, blank }) {
       more.addEventListener("click", () =>
         busy(more, async () => {
           const next = await fetch(last.nextCursor);
-          const rows = next.items.map(row);
-          body.append(...rows);
+          const [first] = addRows(body, next.items, row);
           extend(next);
-          (rows[0] ?? foot).querySelector("a, button")?.focus();
+          (first ?? foot).querySelector("a, button")?.focus();
         }),
       );
       return fill(foot, made.hidden && h("span", { class: "note" }, "Nothing found so far. "), more);
@@ -79,15 +92,25 @@ export function pagedTable(app, view, { label, head, fetch, row, blank }) {
   return loader(app, view, { fetch: () => fetch(null), render, rows: 6 });
 }
 
+/** Add rows to a list: the first few now, the others part by part after the next frames, so that none takes long. */
+function addRows(list, items, row) {
+  const rows = items.slice(0, ROWS).map(row);
+  list.append(...rows);
+  const rest = items.slice(ROWS);
+  // What was loaded again meanwhile has a new list.
+  if (rest.length > 0) requestAnimationFrame(() => setTimeout(() => list.isConnected && addRows(list, rest, row)));
+  return rows;
+}
+
 /** The first few items in a list of this tag, and a button for more. A thousand at once would block the page. */
 export function inParts(tag, items, row) {
   const list = h(tag, {});
   const foot = h("div", { class: "table-foot" });
+  let shown = 0;
   const extend = () => {
-    const start = list.children.length;
-    const rows = items.slice(start, start + PART).map(row);
-    list.append(...rows);
-    const left = items.length - list.children.length;
+    const rows = addRows(list, items.slice(shown, shown + PART), row);
+    shown = Math.min(shown + PART, items.length);
+    const left = items.length - shown;
     const more = () => (extend()[0].querySelector("a, button") ?? foot.querySelector("button"))?.focus();
     fill(foot, left > 0 && button(`Show more (${number(left)} left)`, { small: true, action: more }));
     return rows;
