@@ -27,8 +27,8 @@ def version_1(tmp_path: Path) -> Generator[sqlite3.Connection]:
         now = int(time.time() * 1000)
         db.execute(
             "INSERT INTO endpoint VALUES (1, 'ep_1', 'acme', 'https://example.com/', '', '[]', '[]', NULL, NULL, '{}', "
-            "'{}', ?1, ?1, NULL, ?2)",
-            (now, now + 60_000),
+            "'{}', ?, ?, NULL, ?)",
+            (now, now, now + 60_000),
         )
         db.execute("INSERT INTO endpoint_secret VALUES (1, ?, 'whsec_1', NULL)", (now,))
         db.execute("INSERT INTO subscription VALUES ('acme', '', '', 1)")
