@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.eventually import wait_for
 
@@ -24,6 +25,15 @@ COMMANDS: dict[str, list[str]] = {
 }
 # Servers that a program runs, and that stop without a signal in the way that `{app}` names.
 PROGRAMS = {"stopping": ["-m", "tests.streams.stopping", "{app}", "{port}"]}
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process. One whose coverage is measured may end by itself, which writes what it has run."""
+    if "COVERAGE_PROCESS_CONFIG" in os.environ and process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+    process.kill()
 
 
 def free_port() -> int:
@@ -47,7 +57,8 @@ class Server:
 
     def kill(self) -> None:
         """Kill the whole process group at once, like a power cut."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
     def stop(self, timeout: float = 10) -> int:
@@ -101,6 +112,7 @@ def serving(
             yield running
         finally:
             if process.poll() is None:
+                end(process)
                 running.kill()
 
 

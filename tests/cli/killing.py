@@ -82,8 +82,8 @@ class Parts:
         self._running.pop(name).close()
 
     def _serve(self, stack: ExitStack) -> None:
-        # Its end is a kill.
-        stack.enter_context(serving(self._directory, port=self._server_port, **self._settings))
+        server = stack.enter_context(serving(self._directory, port=self._server_port, **self._settings))
+        stack.callback(server.kill)
 
     def _run_app(self, stack: ExitStack) -> None:
         command = [sys.executable, "-m", "tests.cli.target", str(self._app_port), str(self.received)]

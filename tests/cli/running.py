@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.servers import ROOT
+from tests.servers import ROOT, end
 
 __all__ = ["on_terminal", "popen", "run"]
 
@@ -21,7 +21,7 @@ class _Process(subprocess.Popen[str]):
     """A process that ends with its block."""
 
     def __exit__(self, *details: Any) -> None:
-        self.kill()
+        end(self)
         super().__exit__(*details)
 
 
@@ -53,7 +53,7 @@ def on_terminal(*arguments: str) -> Generator[tuple[subprocess.Popen[bytes], int
         try:
             yield process, shown
         finally:
-            process.kill()
+            end(process)
             process.wait()
     finally:
         os.close(shown)

@@ -24,7 +24,7 @@ from tests.cli.running import popen
 from tests.eventually import wait_for
 from tests.hosts import MOUNT, bearer
 from tests.receivers import Received, Receiver, receiving
-from tests.servers import Server, free_port, serving
+from tests.servers import Server, end, free_port, serving
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def listening(server: Server, *arguments: str, command: str = "listen", key: str
         try:
             yield Listening(process)
         finally:
-            process.kill()
+            end(process)
 
 
 @contextmanager

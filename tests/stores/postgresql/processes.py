@@ -8,14 +8,14 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from tests.servers import ROOT
+from tests.servers import ROOT, end
 
 __all__ = ["line", "lines", "process", "say"]
 
 
 @contextmanager
 def process(action: str, url: str, schema: str, number: int, **environment: str) -> Generator[subprocess.Popen[str]]:
-    """A process of `tests.stores.postgresql.process`, killed at the end."""
+    """A process of `tests.stores.postgresql.process`, which ends with the block."""
     command = [sys.executable, "-m", "tests.stores.postgresql.process", action, url, schema, str(number)]
     running = subprocess.Popen(
         command,
@@ -27,7 +27,7 @@ def process(action: str, url: str, schema: str, number: int, **environment: str)
     try:
         yield running
     finally:
-        running.kill()
+        end(running)
         running.communicate()
 
 
