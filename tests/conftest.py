@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Generator
@@ -38,6 +39,30 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def settings(tmp_path: Path) -> WebhooksSettings:
     """Settings with a new database, and with deliveries to loopback allowed."""
     return make_settings(tmp_path)
+
+
+class _Failures(logging.Handler):
+    """Collects the errors of long-lived tasks, which start again after an error and so hide it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "It starts again" in str(record.msg):
+            self.found.append(logging.Formatter().format(record))
+
+
+@pytest.fixture(autouse=True)
+def failed_tasks(request: pytest.FixtureRequest) -> Generator[None]:
+    """Fail a test in which a long-lived task fails, unless it is marked with `failing_tasks`."""
+    failures = _Failures()
+    logger = logging.getLogger("starlette_webhooks")
+    logger.addHandler(failures)
+    yield
+    logger.removeHandler(failures)
+    if request.node.get_closest_marker("failing_tasks") is None:
+        assert not failures.found, "\n".join(failures.found)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -80,6 +80,7 @@ async def test_long_lived_tasks_end_with_the_block() -> None:
     assert ended == ["run", "run"]
 
 
+@pytest.mark.failing_tasks
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError(), LookupError("a bug")])
 async def test_a_long_lived_task_that_fails_is_logged_and_started_again_after_longer_and_longer_pauses(
     error: Exception, caplog: pytest.LogCaptureFixture
@@ -101,6 +102,7 @@ async def test_a_long_lived_task_that_fails_is_logged_and_started_again_after_lo
     assert type(error).__name__ in caplog.text
 
 
+@pytest.mark.failing_tasks
 async def test_a_failing_long_lived_task_does_not_affect_others_or_the_block() -> None:
     beats = 0
 
