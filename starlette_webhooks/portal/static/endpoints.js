@@ -98,7 +98,7 @@ function endpointRow(app, view, endpoint, queue) {
   );
 }
 
-/** Runs at most `size` tasks at a time, in order. */
+/** Runs at most `size` tasks at a time, in order, each after the frame that shows what came with it. */
 function limited(size) {
   const waiting = [];
   let running = 0;
@@ -112,6 +112,6 @@ function limited(size) {
   };
   return (task) => {
     waiting.push(task);
-    next();
+    requestAnimationFrame(() => setTimeout(next));
   };
 }

@@ -43,7 +43,7 @@ export async function eventsPage(app, view) {
   if (picked) head.unshift([picked.all, "pick"]);
   const list = pagedTable(app, view, { label: "Events", head, fetch, row: (event) => eventRow(event, picked), blank });
   view.root.append(tools.element, bar ?? "", h("div", { class: "card flush" }, list));
-  list.shown.then(tools.endpoint.load);
+  list.shown.then(tools.load);
 }
 
 function toolbar(app, view, filters, change, reload) {
@@ -59,7 +59,8 @@ function toolbar(app, view, filters, change, reload) {
   channel.addEventListener("change", () => change({ channel: channel.value.trim() }));
   const refresh = button("Refresh", { small: true, kind: "ghost", glyph: "rotate", action: reload });
   const element = h("div", { class: "filters" }, text, state, endpoint, types, channel, periodFilter(filters, change), refresh);
-  return { element, endpoint, states: [text, state, endpoint] };
+  const load = () => Promise.all([types.load(), endpoint.load()]);
+  return { element, load, states: [text, state, endpoint] };
 }
 
 /** A filter by endpoint. `.load()` adds its options page by page, once nothing more important is loading. */

@@ -54,13 +54,14 @@ export function typeSelect(label, catalog, value, change, first = "All event typ
   return select(label, [["", first], ...groups], value, change);
 }
 
-/** A filter by event type, whose options appear once the catalog is known. */
+/** A filter by event type. `.load()` adds its options, once nothing more important is loading. */
 export function typeFilter(app, filters, change) {
   const slot = h("span", { class: "slot" }, typeSelect("Event type", [], ""));
-  app
-    .catalog()
-    .then((catalog) => fill(slot, typeSelect("Event type", catalog, filters.type, (type) => change({ type }))))
-    .catch(() => {});
+  slot.load = () =>
+    app
+      .catalog()
+      .then((catalog) => fill(slot, typeSelect("Event type", catalog, filters.type, (type) => change({ type }))))
+      .catch(() => {});
   return slot;
 }
 

@@ -6,13 +6,13 @@ import { busy, button, failure, skeleton } from "./ui.js";
 
 const PART = 20;
 // Milliseconds until a list shows that it is loading.
-const SOON = 150;
+const SOON = 250;
 // As many rows as a window shows.
 const ROWS = 10;
 
 /** An element that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` fetches it again without flicker, and `.shown` resolves when it has loaded first. */
 export function loader(app, view, { fetch, render, rows = 4 }) {
-  const place = h("div", { class: "loader" });
+  const place = h("div", { class: "loader", vars: { "--rows": rows } });
   let failed = false;
   let latest = 0;
   let slow = null;

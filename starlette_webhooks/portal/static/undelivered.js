@@ -42,12 +42,12 @@ export async function undeliveredPage(app, view) {
   if (picked) head.unshift([picked.all, "pick"]);
   const list = pagedTable(app, view, { label: "Undelivered", head, fetch, row: (one) => undeliveredRow(one, picked), blank });
   const endpoint = endpointFilter(app, view, filters, change);
-  view.root.append(toolbar(app, endpoint, filters, change), bar ?? "", h("div", { class: "card flush" }, list));
-  list.shown.then(endpoint.load);
+  const types = typeFilter(app, filters, change);
+  view.root.append(toolbar(endpoint, types, filters, change), bar ?? "", h("div", { class: "card flush" }, list));
+  list.shown.then(() => Promise.all([types.load(), endpoint.load()]));
 }
 
-function toolbar(app, endpoint, filters, change) {
-  const types = typeFilter(app, filters, change);
+function toolbar(endpoint, types, filters, change) {
   const state = select("State", STATES, filters.state, (value) => change({ state: value }));
   const code = select("Response", CLASSES, filters.code, (value) => change({ code: value }));
   return h("div", { class: "filters" }, endpoint, state, code, types, periodFilter(filters, change));
