@@ -25,6 +25,7 @@ import anyio
 import httpx
 import psycopg
 
+from tests import plain
 from tests.cli.killing import kill_listen
 from tests.eventually import wait_for
 from tests.hosts import MOUNT, bearer
@@ -89,7 +90,7 @@ class Load:
 
     def _emit(self, server: Server, stop: threading.Event, spacing: float) -> None:
         due = time.monotonic()
-        with httpx.Client(base_url=server.url, headers={"X-User": "acme"}, timeout=20) as client:
+        with plain.Client(base_url=server.url, headers={"X-User": "acme"}, timeout=20) as client:
             while not stop.wait(max(due - time.monotonic(), 0)):
                 due = max(due + spacing, time.monotonic() - 1)
                 try:
@@ -118,7 +119,7 @@ def soaking(
     """A server with endpoints, their receiver, and a load for it."""
     with receiving() as receiver, serving(directory, **settings) as server:
         for _ in range(endpoints):
-            created = httpx.post(f"{server.url}{MOUNT}/endpoints", json={"url": receiver.url}, headers=ACME)
+            created = plain.post(f"{server.url}{MOUNT}/endpoints", json={"url": receiver.url}, headers=ACME)
             created.raise_for_status()
         yield server, receiver, Load(endpoints)
 
@@ -152,7 +153,7 @@ def listed(server: Server) -> set[str]:
     ids: set[str] = set()
     query = {"limit": "250"}
     while True:
-        page = httpx.get(f"{server.url}{MOUNT}/events", params=query, headers=ACME, timeout=30).json()
+        page = plain.get(f"{server.url}{MOUNT}/events", params=query, headers=ACME, timeout=30).json()
         ids |= {event["id"] for event in page["events"]}
         if page["done"]:
             return ids
@@ -204,7 +205,7 @@ def following(server: Server) -> Generator[list[str]]:
             headers = {**ACME, **({"Last-Event-ID": ids[-1]} if ids else {})}
             with (
                 suppress(httpx.TransportError),
-                httpx.stream("GET", f"{server.url}{MOUNT}/events/stream", headers=headers, timeout=20) as response,
+                plain.stream("GET", f"{server.url}{MOUNT}/events/stream", headers=headers, timeout=20) as response,
             ):
                 identifier = ""
                 for line in response.iter_lines():

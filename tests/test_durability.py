@@ -11,6 +11,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from tests import plain
 from tests.eventually import wait_for
 from tests.hosts import MOUNT, bearer
 from tests.receivers import Receiver, receiving
@@ -21,13 +22,13 @@ ACME = bearer("acme")
 
 def add_endpoint(server: Server, receiver: Receiver) -> str:
     """Create an endpoint and return its secret."""
-    created = httpx.post(f"{server.url}{MOUNT}/endpoints", json={"url": receiver.url}, headers=ACME).json()
-    secret = httpx.get(f"{server.url}{MOUNT}/endpoints/{created['id']}/secret", headers=ACME).json()
+    created = plain.post(f"{server.url}{MOUNT}/endpoints", json={"url": receiver.url}, headers=ACME).json()
+    secret = plain.get(f"{server.url}{MOUNT}/endpoints/{created['id']}/secret", headers=ACME).json()
     return str(secret["key"])
 
 
 def emit_until_it_dies(server: Server, answered: list[str]) -> None:
-    with httpx.Client(base_url=server.url, headers={"X-User": "acme"}) as client:
+    with plain.Client(base_url=server.url, headers={"X-User": "acme"}) as client:
         number = 0
         while True:
             try:
@@ -44,7 +45,7 @@ def listed(server: Server) -> set[str]:
     cursor = None
     while True:
         query = {"limit": "250"} if cursor is None else {"limit": "250", "cursor": cursor}
-        page = httpx.get(f"{server.url}{MOUNT}/events", params=query, headers=ACME).json()
+        page = plain.get(f"{server.url}{MOUNT}/events", params=query, headers=ACME).json()
         ids |= {event["id"] for event in page["events"]}
         if page["done"]:
             return ids
@@ -86,7 +87,7 @@ def test_workers_that_share_a_file_share_the_log_the_stream_and_the_work(tmp_pat
         stop = threading.Event()
 
         def read_stream() -> None:
-            with httpx.stream("GET", f"{server.url}{MOUNT}/events/stream", headers=ACME, timeout=20) as response:
+            with plain.stream("GET", f"{server.url}{MOUNT}/events/stream", headers=ACME, timeout=20) as response:
                 opened.append(response.status_code)
                 for line in response.iter_lines():
                     if line.startswith("data: "):
@@ -100,7 +101,7 @@ def test_workers_that_share_a_file_share_the_log_the_stream_and_the_work(tmp_pat
         wait_for(lambda: opened == [200] * 4)
         for number in range(60):
             # One connection per call, so that both workers answer.
-            response = httpx.post(f"{server.url}/emit", json={"n": number}, headers={"X-User": "acme"})
+            response = plain.post(f"{server.url}/emit", json={"n": number}, headers={"X-User": "acme"})
             answered.append(response.json()["id"])
         wait_for(lambda: set(receiver.ids()) == set(answered), 15)
         wait_for(lambda: len(streamed) >= 4 * len(answered), 10)

@@ -25,6 +25,7 @@ from starlette_webhooks.scope import DEFERRED
 from starlette_webhooks.sessions import Session
 from starlette_webhooks.settings import WebhooksSettings
 from starlette_webhooks.tokens import sign_token
+from tests import plain
 from tests.eventually import wait_for
 from tests.hosts import MOUNT, READ, bearer, enter, make_app, make_webhooks, session_of
 from tests.servers import serving
@@ -356,7 +357,7 @@ def test_a_real_server_streams_heartbeats_and_stops_with_a_stream_open(tmp_path:
 
         def read() -> None:
             try:
-                with httpx.stream("GET", running.url + STREAM, headers=ACME, timeout=20) as response:
+                with plain.stream("GET", running.url + STREAM, headers=ACME, timeout=20) as response:
                     for line in response.iter_lines():
                         lines.append(line)
                         opened.set()
@@ -366,7 +367,7 @@ def test_a_real_server_streams_heartbeats_and_stops_with_a_stream_open(tmp_path:
         reader = threading.Thread(target=read)
         reader.start()
         assert opened.wait(10)
-        with httpx.Client(base_url=running.url) as http:
+        with plain.Client(base_url=running.url) as http:
             identifier = emit(http, n=1)
         wait_for(lambda: lines.count(": heartbeat") >= 2)
         running.stop(timeout=8)
@@ -378,8 +379,8 @@ def test_a_real_server_streams_heartbeats_and_stops_with_a_stream_open(tmp_path:
 
 def test_a_ticket_is_not_in_the_servers_log(tmp_path: Path) -> None:
     with serving(tmp_path, args=["--log-level", "info"]) as running:
-        ticket = httpx.post(f"{running.url}{STREAM}/ticket", headers=ACME).json()["ticket"]
-        with httpx.stream("GET", running.url + STREAM, params={"ticket": ticket}) as response:
+        ticket = plain.post(f"{running.url}{STREAM}/ticket", headers=ACME).json()["ticket"]
+        with plain.stream("GET", running.url + STREAM, params={"ticket": ticket}) as response:
             assert response.status_code == 200
         running.stop()
         log = running.log.read_text()

@@ -6,11 +6,11 @@ import json
 from collections.abc import Generator
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from starlette_webhooks.identifiers import mint
+from tests import plain
 from tests.browser.test_streams import emit, opening, streams
 from tests.client.scripted import Answer, event_of, frame, stream
 from tests.eventually import wait_for
@@ -165,7 +165,7 @@ def test_a_hidden_page_disconnects_and_misses_nothing(page: Page, host: Server) 
 
 def test_it_throws_a_gap_if_later_events_came_and_went_while_it_was_away(page: Page, host: Server) -> None:
     def age() -> None:
-        httpx.post(f"{host.url}/age?days=31").raise_for_status()
+        plain.post(f"{host.url}/age?days=31").raise_for_status()
 
     position = """async (key) => {
       const { stream } = await import("/api/v1/webhooks/client.js");

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser
 from standardwebhooks import Webhook
 
 from starlette_webhooks.signing import generate_secret
+from tests import plain
 from tests.browser.host import MOUNT
 from tests.eventually import wait_for
 from tests.servers import Server
@@ -141,7 +141,7 @@ def run_server(command: list[str], port: int, secret: str, prefix: str) -> None:
             wait_for(lambda: accepts(port) or process.poll() is not None, timeout=20)
             with socket.create_connection(("127.0.0.1", port)) as stranger:
                 stranger.sendall(b"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            with plain.Client(base_url=f"http://127.0.0.1:{port}") as client:
 
                 def post(body: bytes, headers: dict[str, str]) -> int:
                     return client.post("/webhooks", content=body, headers=list(encoded(headers).items())).status_code
@@ -219,7 +219,7 @@ def test_a_reader_follows_the_stream(snippets: dict[str, str], server: Server, t
         try:
             wait_for(lambda: opened(server) > before)
             body = {"tenant": tenant, "type": "document.created", "events": [{"n": 1}, {"n": 2}]}
-            httpx.post(f"{server.url}/emit", json=body).raise_for_status()
+            plain.post(f"{server.url}/emit", json=body).raise_for_status()
             wait_for(lambda: len(lines) == 2 or process.poll() is not None)
         finally:
             process.kill()
@@ -229,4 +229,4 @@ def test_a_reader_follows_the_stream(snippets: dict[str, str], server: Server, t
 
 def opened(server: Server) -> int:
     """How many streams the server has opened since its start."""
-    return int(httpx.get(f"{server.url}/streams").json()["opened"])
+    return int(plain.get(f"{server.url}/streams").json()["opened"])

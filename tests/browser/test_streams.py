@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
@@ -16,6 +15,7 @@ from starlette_webhooks import Principal
 from starlette_webhooks.portal.session import SESSION_COOKIE
 from starlette_webhooks.sessions import Session
 from starlette_webhooks.tokens import sign_token
+from tests import plain
 from tests.browser.host import MOUNT, READ
 from tests.eventually import wait_for
 from tests.servers import Server, serving
@@ -35,11 +35,11 @@ def opening(browser: Browser, server: Server, *, by_session: bool = False) -> Ge
 
 def emit(server: Server, event_type: str, tenant: str = "acme") -> None:
     headers = {"Authorization": f"Bearer {tenant}"}
-    httpx.post(f"{server.url}{MOUNT}/test", json={"eventType": event_type}, headers=headers).raise_for_status()
+    plain.post(f"{server.url}{MOUNT}/test", json={"eventType": event_type}, headers=headers).raise_for_status()
 
 
 def streams(server: Server) -> dict[str, Any]:
-    return dict(httpx.get(f"{server.url}/streams").json())
+    return dict(plain.get(f"{server.url}/streams").json())
 
 
 def expect_events(page: Page, *event_types: str) -> None:
@@ -56,7 +56,7 @@ def test_a_browser_over_the_limit_of_streams_retries_until_there_is_room(
         serving(tmp_path, app="tests.browser.streaming:app", streams_per_tenant="1") as server,
         opening(browser, server) as page,
     ):
-        with httpx.stream("GET", f"{server.url}{MOUNT}/events/stream", headers=ACME):
+        with plain.stream("GET", f"{server.url}{MOUNT}/events/stream", headers=ACME):
             page.goto(f"{server.url}/page/{name}#acme")
             wait_for(lambda: streams(server)["rejected"])
         wait_for(lambda: streams(server)["opened"] == 2 and streams(server)["streams"] == 1, timeout=20)

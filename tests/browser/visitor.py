@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from tests import plain
 from tests.browser.host import MOUNT
 from tests.servers import Server
 
@@ -48,7 +48,7 @@ class Visitor:
         self.server = server
         self.tenant = tenant
         self.errors: list[str] = []
-        self.api = httpx.Client(base_url=f"{server.url}{MOUNT}/", headers={"Authorization": f"Bearer {tenant}"})
+        self.api = plain.Client(base_url=f"{server.url}{MOUNT}/", headers={"Authorization": f"Bearer {tenant}"})
         context.add_init_script(WATCH)
         context.set_default_timeout(8000)
         self.page = context.new_page()
@@ -72,7 +72,7 @@ class Visitor:
 
     def emit(self, event_type: str, *events: dict[str, Any]) -> list[str]:
         body = {"tenant": self.tenant, "type": event_type, "events": events}
-        ids: list[str] = httpx.post(f"{self.server.url}/emit", json=body).raise_for_status().json()
+        ids: list[str] = plain.post(f"{self.server.url}/emit", json=body).raise_for_status().json()
         return ids
 
     def violations(self) -> list[str]:

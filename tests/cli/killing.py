@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from tests import plain
 from tests.cli.running import popen
 from tests.eventually import wait_for
 from tests.hosts import MOUNT
@@ -135,7 +136,7 @@ def kill_listen(directory: Path, victims: list[str], settings: dict[str, Any], *
 
 
 def _emit(url: str, answered: list[str], stop: threading.Event) -> None:
-    with httpx.Client(base_url=url, headers={"X-User": "acme"}, timeout=10) as host:
+    with plain.Client(base_url=url, headers={"X-User": "acme"}, timeout=10) as host:
         while not stop.wait(0.01):
             with suppress(httpx.TransportError):
                 response = host.post("/emit", json={})

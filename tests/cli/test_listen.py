@@ -15,11 +15,11 @@ from http.client import parse_headers
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from starlette_webhooks.cli import main
 from starlette_webhooks.signing import generate_secret, verify
+from tests import plain
 from tests.cli.running import popen
 from tests.eventually import wait_for
 from tests.hosts import MOUNT, bearer
@@ -41,7 +41,7 @@ def app() -> Generator[Receiver]:
 
 
 def emit(server: Server, *events: dict[str, Any], tenant: str = "acme") -> list[str]:
-    with httpx.Client(base_url=server.url + MOUNT, headers=bearer(tenant)) as client:
+    with plain.Client(base_url=server.url + MOUNT, headers=bearer(tenant)) as client:
         return [client.post("/test", json=event).raise_for_status().json()["id"] for event in events]
 
 
@@ -210,7 +210,7 @@ def test_tail_prints_events_of_the_past_and_new_ones(server: Server, tmp_path: P
         emit(server, FAILED, PAID, tenant="globex")
         event = tail.line()
         assert (event["eventType"], event["test"]) == ("invoice.paid", True)
-        assert event == httpx.get(f"{server.url}{MOUNT}/events/{event['id']}", headers=bearer("globex")).json()
+        assert event == plain.get(f"{server.url}{MOUNT}/events/{event['id']}", headers=bearer("globex")).json()
 
 
 def test_trigger_and_resend(server: Server, app: Receiver, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,7 +231,7 @@ def test_trigger_and_resend(server: Server, app: Receiver, tmp_path: Path, capsy
 
     status, _, said = run("resend", event["id"])
     assert (status, "There is none." in said) == (2, True)
-    with httpx.Client(base_url=url, headers=bearer("acme")) as client:
+    with plain.Client(base_url=url, headers=bearer("acme")) as client:
         endpoint = client.post("/endpoints", json={"url": app.url, "eventTypes": ["invoice.failed"]}).json()["id"]
     assert run("resend", event["id"])[:2] == (0, f"{event['id']} is sent to {endpoint} again.\n")
     wait_for(lambda: app.ids() == [event["id"]])

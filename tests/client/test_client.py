@@ -11,7 +11,6 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
-import httpx
 import pytest
 from anyio import to_thread
 
@@ -27,6 +26,7 @@ from starlette_webhooks.client import (
 )
 from starlette_webhooks.identifiers import first_id
 from starlette_webhooks.signing import generate_secret
+from tests import plain
 from tests.client.conftest import MakeClient
 from tests.client.cutting import cutting_proxy
 from tests.client.scripted import Answer, Api, event_of
@@ -39,7 +39,7 @@ QUICK = {"max_delay": 0.01}
 
 def emit(server: Server, count: int, tenant: str = "acme") -> list[str]:
     """Emit events as the host, and return their ids."""
-    with httpx.Client(base_url=server.url, headers={"X-User": tenant}) as host:
+    with plain.Client(base_url=server.url, headers={"X-User": tenant}) as host:
         return [host.post("/emit", json={"number": number}).json()["id"] for number in range(count)]
 
 
@@ -179,7 +179,7 @@ async def test_an_answer_that_cannot_be_decoded_is_requested_again(api: Api, mak
 
 def test_redirects_without_end_are_not_followed_again(api: Api) -> None:
     api.then(*[Answer(307, {"Location": "/events/stream"})] * 30)
-    with httpx.Client(follow_redirects=True) as http, SyncClient(api.url, http=http) as client:
+    with plain.Client(follow_redirects=True) as http, SyncClient(api.url, http=http) as client:
         with pytest.raises(ClientError, match="Set the URL of the client"):
             next(client.stream(after="msg_1"))
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 from anyio import to_thread
 
 from starlette_webhooks.client import Gap
 from starlette_webhooks.identifiers import mint
+from tests import plain
 from tests.client.conftest import MakeClient
 from tests.hosts import MOUNT
 from tests.servers import Server, serving
@@ -36,7 +36,7 @@ class Host:
         self.client: Any = make_client(server.url + MOUNT, self.tenant, max_delay=0.01)
 
     async def _post(self, path: str, **options: Any) -> Any:
-        post = lambda: httpx.post(self.url + path, headers={"X-User": self.tenant}, **options)  # noqa: E731
+        post = lambda: plain.post(self.url + path, headers={"X-User": self.tenant}, **options)  # noqa: E731
         return (await to_thread.run_sync(post)).raise_for_status().json()
 
     async def emit(self) -> str:

@@ -22,6 +22,7 @@ from stripe import WebhookSignature
 
 from example_app.catalog import EVENT_TYPES
 from starlette_webhooks.signing import generate_secret
+from tests import plain
 from tests.eventually import wait_for
 from tests.servers import ROOT, free_port, serving
 
@@ -29,16 +30,6 @@ HOSTS = ["starlette", "fastapi", "litestar"]
 KEY = "sk_of_the_test"
 STRIPE_SECRET = "whsec_of_the_test"
 HOOKS = "/api/v1/webhooks"
-
-
-# Creating an SSL context takes longer than most of the tests, and no call here needs one.
-plain = httpx.Client(verify=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def closing() -> Generator[None]:
-    with plain:
-        yield
 
 
 @dataclass
@@ -89,14 +80,14 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def api(base: str) -> Generator[httpx.Client]:
     """Calls with Ada's API key."""
-    with httpx.Client(base_url=base, verify=False, headers={"Authorization": f"Bearer {KEY}"}) as client:
+    with plain.Client(base_url=base, headers={"Authorization": f"Bearer {KEY}"}) as client:
         yield client
 
 
 @pytest.fixture
 def browser(base: str) -> Generator[httpx.Client]:
     """Calls as Ada's browser, signed in."""
-    with httpx.Client(base_url=base, verify=False, headers={"Origin": base}) as client:
+    with plain.Client(base_url=base, headers={"Origin": base}) as client:
         signed_in = client.post("/session", json={"email": "ada@example.com", "password": "ada-demo"})
         assert signed_in.json() == {"id": "user_ada", "name": "Ada", "email": "ada@example.com"}
         yield client
@@ -169,7 +160,7 @@ def test_api_key_works_until_it_is_revoked(base: str, browser: httpx.Client) -> 
     assert made.status_code == 201
     secret = made.json().pop("secret")
     public = {"apiKeyId": made.json()["apiKeyId"], "name": "ci", "scopes": ["webhooks:read"]}
-    with httpx.Client(base_url=base, verify=False, headers={"Authorization": f"Bearer {secret}"}) as client:
+    with plain.Client(base_url=base, headers={"Authorization": f"Bearer {secret}"}) as client:
         event = newest(client)[0]
         assert (event["eventType"], event["payload"]["data"]) == ("api_key.created", public)
         assert secret not in json.dumps(event)
@@ -192,7 +183,7 @@ def test_malformed_key_is_refused_and_emits_nothing(browser: httpx.Client, body:
 
 
 def test_session_begins_with_the_password_and_ends_by_signing_out(base: str, browser: httpx.Client) -> None:
-    with httpx.Client(base_url=base, verify=False) as stranger:
+    with plain.Client(base_url=base) as stranger:
         for email, password in (("ada@example.com", "wrong"), ("nobody@example.com", "ada-demo")):
             refused = stranger.post("/session", json={"email": email, "password": password})
             assert refused.status_code == 401
@@ -250,20 +241,20 @@ def test_page_of_another_site_reaches_no_route_of_the_product(
 
 
 def test_cookie_planted_before_signing_in_is_worth_nothing_after_it(base: str) -> None:
-    with httpx.Client(base_url=base, verify=False, headers={"Origin": base}) as client:
+    with plain.Client(base_url=base, headers={"Origin": base}) as client:
         client.post("/session", json={"email": "grace@example.com", "password": "grace-demo"}).raise_for_status()
         planted = {"session": client.cookies["session"], "own": "planted"}
     for cookies in (planted, {"session": "chosen by the attacker"}):
-        with httpx.Client(base_url=base, verify=False, headers={"Origin": base}, cookies=cookies) as victim:
+        with plain.Client(base_url=base, headers={"Origin": base}, cookies=cookies) as victim:
             signed_in = victim.post("/session", json=CREDENTIALS)
             assert signed_in.cookies["session"] != cookies["session"]
-        with httpx.Client(base_url=base, verify=False, cookies={"session": cookies["session"]}) as attacker:
+        with plain.Client(base_url=base, cookies={"session": cookies["session"]}) as attacker:
             assert "Ada" not in attacker.get("/").text
 
 
 def test_session_cookie_is_secure_if_the_site_is(base: str) -> None:
     for scheme, secure in (("https", True), ("http", False)):
-        with httpx.Client(base_url=base, verify=False, headers={"X-Forwarded-Proto": scheme}) as client:
+        with plain.Client(base_url=base, headers={"X-Forwarded-Proto": scheme}) as client:
             cookie = client.post("/session", json=CREDENTIALS).headers["set-cookie"].lower()
             assert "httponly" in cookie
             assert "samesite=lax" in cookie
@@ -272,7 +263,7 @@ def test_session_cookie_is_secure_if_the_site_is(base: str) -> None:
 
 def test_other_user_sees_no_events_of_it(base: str, api: httpx.Client) -> None:
     api.post("/api/v1/documents", json={"title": "Private"})
-    with httpx.Client(base_url=base, verify=False) as grace:
+    with plain.Client(base_url=base) as grace:
         grace.post("/session", json={"email": "grace@example.com", "password": "grace-demo"}).raise_for_status()
         assert newest(grace) == []
         assert grace.get(f"{HOOKS}/events/{newest(api)[0]['id']}").status_code == 404
@@ -390,7 +381,7 @@ def test_documents_and_their_events_agree_after_a_kill(tmp_path: Path) -> None:
         killer.join()
     with (
         serving(tmp_path, app=app, EXAMPLE_API_KEY=KEY) as server,
-        httpx.Client(base_url=server.url, verify=False, headers=headers) as client,
+        plain.Client(base_url=server.url, headers=headers) as client,
     ):
         documents = [document["documentId"] for document in client.get("/api/v1/documents").json()["documents"]]
         assert documents
@@ -421,7 +412,7 @@ def test_the_portal_opens_without_the_slash_too(browser: httpx.Client) -> None:
 def test_the_console_opens_for_the_demo_operator_and_for_nobody_else(base: str, browser: httpx.Client) -> None:
     for path in ("/operate", "/operate/", "/operate/endpoints"):
         assert browser.get(path, follow_redirects=True).status_code == 404
-    with httpx.Client(base_url=base, verify=False, headers={"Origin": base}, follow_redirects=True) as olga:
+    with plain.Client(base_url=base, headers={"Origin": base}, follow_redirects=True) as olga:
         olga.post("/session", json={"email": "olga@example.com", "password": "olga-demo"}).raise_for_status()
         assert '<a href="operate/">' in olga.get("/").text
         overview = olga.get("/operate")

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from tests import plain
 from tests.hosts import MOUNT, bearer
 from tests.integrations.apps import HOSTS
 from tests.integrations.hosting import webhooks_for
@@ -47,12 +48,12 @@ def read_to_the_end(lines: Iterator[str], endings: list[str]) -> None:
 def test_a_server_emits_streams_and_stops_cleanly_with_a_stream_open(tmp_path: Path, server: str, host: str) -> None:
     with serving(tmp_path, server=server, app=APP, TEST_HOST=host) as running:
         base = f"{running.url}{MOUNT}"
-        with httpx.stream("GET", f"{base}/events/stream", headers=bearer("acme"), timeout=10) as response:
+        with plain.stream("GET", f"{base}/events/stream", headers=bearer("acme"), timeout=10) as response:
             assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
             lines = response.iter_lines()
             assert next(lines).startswith((":", "retry:"))
             for path in ("/emit", "/emit-in-thread"):
-                identifier = httpx.post(f"{running.url}{path}", json={"from": "client"}, headers=ACME).json()["id"]
+                identifier = plain.post(f"{running.url}{path}", json={"from": "client"}, headers=ACME).json()["id"]
                 assert f"id: {identifier}" in lines
             endings: list[str] = []
             reader = threading.Thread(target=read_to_the_end, args=(lines, endings))
@@ -84,9 +85,9 @@ def test_a_server_ends_if_the_backend_cannot_start(tmp_path: Path, server: str) 
 def test_a_root_path_of_the_server_is_in_the_urls(tmp_path: Path, host: str) -> None:
     with serving(tmp_path, app=APP, args=["--root-path", "/proxy"], TEST_HOST=host) as running:
         base = f"{running.url}{MOUNT}"
-        document: dict[str, Any] = httpx.get(f"{base}/openapi.json").json()
+        document: dict[str, Any] = plain.get(f"{base}/openapi.json").json()
         assert document["servers"] == [{"url": f"/proxy{MOUNT}"}]
-        url = httpx.post(f"{base}/portal", headers=bearer("acme")).json()["url"]
+        url = plain.post(f"{base}/portal", headers=bearer("acme")).json()["url"]
         assert url.startswith(f"{running.url}/proxy{MOUNT}/dashboard?token=")
         # The proxy removes the prefix again.
-        assert "acme" in httpx.get(url.replace("/proxy", "", 1)).raise_for_status().text
+        assert "acme" in plain.get(url.replace("/proxy", "", 1)).raise_for_status().text

@@ -14,6 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from starlette_webhooks.client import SyncClient
+from tests import plain
 from tests.hosts import MOUNT, bearer
 from tests.servers import Server, serving
 
@@ -24,7 +25,7 @@ MIB = 1_048_576
 def emit(server: Server, tenant: str, size: int) -> str:
     """Emit an event of this size. Returns its id."""
     body = json.dumps({"filling": "x" * size})
-    answer = httpx.post(f"{server.url}/emit", content=body, headers={"X-User": tenant}, timeout=30)
+    answer = plain.post(f"{server.url}/emit", content=body, headers={"X-User": tenant}, timeout=30)
     return str(answer.raise_for_status().json()["id"])
 
 
@@ -51,7 +52,7 @@ def resume(server: Server, tenant: str, last: str, count: int) -> float:
     """Return the seconds until a client has this many missed events."""
     began = time.monotonic()
     headers = {**bearer(tenant), "Last-Event-ID": last}
-    with httpx.stream("GET", server.url + STREAM, headers=headers, timeout=10) as response:
+    with plain.stream("GET", server.url + STREAM, headers=headers, timeout=10) as response:
         events = (line for line in response.iter_lines() if line.startswith("data: "))
         for _ in range(count):
             next(events)
@@ -111,7 +112,7 @@ def test_a_client_that_loses_its_memory_to_another_tenant_resumes_and_misses_not
 def list_events(server: Server, tenant: str) -> float:
     """Return the seconds that a small page takes."""
     began = time.monotonic()
-    answer = httpx.get(f"{server.url}{MOUNT}/events", params={"limit": 3}, headers=bearer(tenant), timeout=10)
+    answer = plain.get(f"{server.url}{MOUNT}/events", params={"limit": 3}, headers=bearer(tenant), timeout=10)
     assert len(answer.raise_for_status().json()["events"]) == 3
     return time.monotonic() - began
 
@@ -124,7 +125,7 @@ def test_clients_that_never_read_large_pages_use_bounded_memory_and_delay_no_one
             emit(server, "acme", MIB - 1000)
         for _ in range(3):
             emit(server, "globex", 10)
-        httpx.get(f"{server.url}{MOUNT}/events", headers=bearer("acme")).raise_for_status()
+        plain.get(f"{server.url}{MOUNT}/events", headers=bearer("acme")).raise_for_status()
         process = psutil.Process(server.process.pid)
         before = process.memory_info().rss
         most = 0
@@ -146,7 +147,7 @@ def test_clients_that_never_read_single_events_use_bounded_memory(tmp_path: Path
     ) as server:
         event = emit(server, "acme", size)
         path = f"{MOUNT}/events/{event}"
-        httpx.get(server.url + path, headers=bearer("acme")).raise_for_status()
+        plain.get(server.url + path, headers=bearer("acme")).raise_for_status()
         process = psutil.Process(server.process.pid)
         before = process.memory_info().rss
         most = 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import plain
 from tests.eventually import wait_for
 from tests.servers import Server, answers, serving
 
@@ -46,7 +47,7 @@ def read_until(connection: socket.socket, wanted: bytes | None) -> bytes:
 
 def metrics(server: Server) -> dict[str, object]:
     """Return the metrics of the process that answers."""
-    return dict(httpx.get(f"{server.url}/metrics").json())
+    return dict(plain.get(f"{server.url}/metrics").json())
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_a_server_at_its_limit_of_requests_ends_its_streams(name: str, args: lis
         for _ in range(40):
             try:
                 began = time.monotonic()
-                httpx.get(f"{server.url}/metrics", timeout=0.5)
+                plain.get(f"{server.url}/metrics", timeout=0.5)
             except httpx.TransportError:
                 break
         read_until(connection, END)
@@ -104,7 +105,7 @@ def test_a_server_at_its_limit_of_requests_ends_its_streams(name: str, args: lis
 def test_a_server_that_a_program_stops_ends_its_streams(way: str, tmp_path: Path) -> None:
     with serving(tmp_path, server="stopping", app=way) as server, streaming(server) as connection:
         began = time.monotonic()
-        httpx.post(f"{server.url}/stop")
+        plain.post(f"{server.url}/stop")
         read_until(connection, END)
         connection.close()
         server.process.wait(5)
@@ -113,11 +114,11 @@ def test_a_server_that_a_program_stops_ends_its_streams(way: str, tmp_path: Path
 
 def test_a_stream_continues_while_one_of_two_servers_continues(tmp_path: Path) -> None:
     with serving(tmp_path, server="stopping", app="two_servers") as server, streaming(server) as connection:
-        httpx.post(f"{server.url}/stop")
-        wait_for(lambda: httpx.get(f"{server.url}/stopped").json())
+        plain.post(f"{server.url}/stop")
+        wait_for(lambda: plain.get(f"{server.url}/stopped").json())
         for _ in range(2):
             read_until(connection, b": heartbeat")
-        last = httpx.post(f"{server.url}/emit/1").json()["last"]
+        last = plain.post(f"{server.url}/emit/1").json()["last"]
         read_until(connection, last.encode())
 
 
@@ -125,13 +126,13 @@ def test_a_stream_continues_while_one_of_two_servers_continues(tmp_path: Path) -
 def test_events_arrive_live_and_a_client_resumes_where_it_was_disconnected(name: str, tmp_path: Path) -> None:
     with serving(tmp_path, server=name, app=APP) as server:
         with streaming(server) as connection:
-            last = httpx.post(f"{server.url}/emit/3").json()["last"]
+            last = plain.post(f"{server.url}/emit/3").json()["last"]
             body = read_until(connection, last.encode())
             assert body.count(b"\ndata: ") == 3
             assert b": heartbeat" in read_until(connection, b": heartbeat")
-        httpx.post(f"{server.url}/emit/2")
+        plain.post(f"{server.url}/emit/2")
         with streaming(server, f"Last-Event-ID: {last}") as connection:
-            newest = httpx.post(f"{server.url}/emit/1").json()["last"]
+            newest = plain.post(f"{server.url}/emit/1").json()["last"]
             assert read_until(connection, newest.encode()).count(b"id: msg_") <= 3
 
 
@@ -147,7 +148,7 @@ def test_a_connection_that_is_reset_frees_its_slot(name: str, tmp_path: Path) ->
 
 def test_head_answers_without_a_stream(tmp_path: Path) -> None:
     with serving(tmp_path, app=APP) as server:
-        answer = httpx.head(f"{server.url}/stream/", timeout=2)
+        answer = plain.head(f"{server.url}/stream/", timeout=2)
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert metrics(server)["opened"] == 0
 
@@ -157,7 +158,7 @@ def test_a_reader_that_never_reads_does_not_delay_others_or_the_shutdown(tmp_pat
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         last = ""
         for _ in range(10):
-            last = httpx.post(f"{server.url}/emit/100", params={"size": 20_000}).json()["last"]
+            last = plain.post(f"{server.url}/emit/100", params={"size": 20_000}).json()["last"]
             read_until(well, f"id: {last}".encode())
         began = time.monotonic()
         server.stop(5)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from starlette_webhooks.settings import WebhooksSettings
+from tests import plain
 from tests.hosts import MOUNT
 from tests.servers import Server, serving
 
@@ -38,7 +38,7 @@ def frames(lines: Iterator[str], count: int) -> list[dict[str, Any]]:
 
 def test_a_host_on_svix_emits_lists_streams_and_resumes(host: Server, tenant: str) -> None:
     user = {"x-user": tenant}
-    with httpx.Client(base_url=host.url, headers=user, timeout=15) as client:
+    with plain.Client(base_url=host.url, headers=user, timeout=15) as client:
         with client.stream("GET", f"{MOUNT}/events/stream") as stream:
             lines = stream.iter_lines()
             assert next(lines).startswith("retry:")
@@ -58,7 +58,7 @@ def test_a_host_on_svix_emits_lists_streams_and_resumes(host: Server, tenant: st
 
 
 def test_a_host_on_svix_manages_endpoints(host: Server, tenant: str) -> None:
-    with httpx.Client(base_url=host.url + MOUNT, headers={"x-user": tenant}, timeout=15) as client:
+    with plain.Client(base_url=host.url + MOUNT, headers={"x-user": tenant}, timeout=15) as client:
         same_origin = {"origin": host.url, "sec-fetch-site": "same-origin"}
         client.headers.update(same_origin)
         made = client.post("/endpoints", json={"url": "https://example.com/hook", "eventTypes": ["invoice.paid"]})
