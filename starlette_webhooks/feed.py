@@ -87,8 +87,10 @@ class Replay(ABC):
             requested one.
         last_id: What a stream resumes after if the replay has sent it nothing: the tenant's last event, or an id that
             stands for a time without events. None if the stream asked for a stored event, and keeps its id.
+        position: Where a stream continues that has been sent all of it, or has asked for nothing before.
     """
 
+    position: int
     gap: Gap | None = None
     last_id: str | None = None
 

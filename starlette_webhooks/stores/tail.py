@@ -242,6 +242,7 @@ class LogReplay(Replay):
         self._start = start
         self.gap = Gap(requested, start.oldest) if start.missing else None
         self.last_id = start.last_id
+        self.position = start.until
 
     def covers(self, entry: Entry) -> bool:
         """Return whether the entry was committed before the replay was opened."""

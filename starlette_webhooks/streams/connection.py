@@ -303,7 +303,7 @@ class Connection:
 
     async def _find_past(self) -> Past:
         """Return the missed events, from memory if they are there."""
-        after = self.position.missed_from
+        after = self.position.resume
         if not isinstance(after, str):
             return await self._read_log(after)
         past = self._recall(after)
@@ -324,11 +324,11 @@ class Connection:
     async def _open_log(self, after: str | int | None) -> Past:
         """Open the log after an event. What is published from now on is ahead of the cursor."""
         view = self.position.view
-        cursor, last = view.end, view.feed.last
+        cursor = view.end
         self._shared.counts.replays += 1
         restarts = self._shared.log.restarts
         replay = await self._shared.log.open(view, after)
-        return Past(cursor, replay, since=None if last is None else last.position, restarts=restarts)
+        return Past(cursor, replay, restarts=restarts)
 
     async def _read_log(self, after: str | int | None) -> LoggedPast:
         return LoggedPast(await self._open_log(after), self._shared.log, self.position.view.feed.tenant)

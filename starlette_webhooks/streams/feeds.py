@@ -57,8 +57,6 @@ class Feeds:
             feed = self._feeds.get(entry.event.tenant)
             if feed is None:
                 continue
-            if feed.floor is None:
-                feed.floor = entry.position - 1
             feed.last = entry
             frame = None
             for view in feed.views.values():
@@ -73,7 +71,7 @@ class Feeds:
     def restart(self) -> None:
         """Drop all memory, and make all streams read the log, in which positions start again."""
         for feed in self._feeds.values():
-            feed.last = feed.floor = None
+            feed.last = None
             for view in feed.views.values():
                 self._buffer.clear(view)
                 view.leave_behind()

@@ -63,18 +63,14 @@ class Past:
     """The events to send before a stream goes live at `cursor`, without those in `replay`. This one is empty.
 
     Attributes:
-        since: The position of the last published entry at the time of the search, if any.
-        restarts: `LogReader.restarts` at that time.
+        restarts: `LogReader.restarts` at the time of the search.
     """
 
-    __slots__ = ("cursor", "replay", "restarts", "since")
+    __slots__ = ("cursor", "replay", "restarts")
 
-    def __init__(
-        self, cursor: int, replay: Replay | None = None, *, since: int | None = None, restarts: int = 0
-    ) -> None:
+    def __init__(self, cursor: int, replay: Replay | None = None, *, restarts: int = 0) -> None:
         self.cursor = cursor
         self.replay = replay
-        self.since = since
         self.restarts = restarts
 
     @property
@@ -141,7 +137,7 @@ class LoggedPast(Past):
     __slots__ = ("_log", "_pages", "_reservation", "_tenant", "ahead", "whole")
 
     def __init__(self, opened: Past, log: LogReader, tenant: str) -> None:
-        super().__init__(opened.cursor, opened.replay, since=opened.since, restarts=opened.restarts)
+        super().__init__(opened.cursor, opened.replay, restarts=opened.restarts)
         assert opened.replay is not None
         self._log = log
         self._tenant = tenant

@@ -16,7 +16,8 @@ class Position:
 
     Attributes:
         cursor: The number of the next frame of the view.
-        resume: The id or position after which to read the log if frames are lost: that of the last sent event.
+        resume: The id or position after which to read the log if frames are lost: that of the last sent event, or of
+            the start. None before the start of a stream that has asked for nothing.
         told: The last id that the client received.
     """
 
@@ -32,11 +33,6 @@ class Position:
         self._settled = 0
 
     @property
-    def missed_from(self) -> str | int | None:
-        """Where to continue in the log after frames are lost. None only if nothing has been published yet."""
-        return self.view.feed.floor if self.resume is None else self.resume
-
-    @property
     def lagged(self) -> bool:
         """Whether memory no longer holds the next frame."""
         return self.cursor < self.view.base
@@ -46,13 +42,14 @@ class Position:
 
         Returns a bare id for the client, which may have to resume before the next event.
         """
+        replay = past.replay
+        assert replay is not None
         self.cursor = past.cursor
-        self._replay = past.replay
+        self._replay = replay
         self._settled = self.view.end
-        self.resume = past.since
+        self.resume = replay.position
         self.told = None
-        identifier = None if past.replay is None else past.replay.last_id
-        return b"" if identifier is None else self._tell(identifier)
+        return b"" if replay.last_id is None else self._tell(replay.last_id)
 
     def go_live(self, past: Past, *, sent: bool) -> bytes:
         """Continue with published entries, because everything before has been sent.

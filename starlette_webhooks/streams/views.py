@@ -22,17 +22,15 @@ class TenantFeed:
     Attributes:
         streams: The number of open streams.
         last: The last published entry, regardless of filters.
-        floor: The position before the first published entry.
     """
 
-    __slots__ = ("floor", "last", "streams", "tenant", "views")
+    __slots__ = ("last", "streams", "tenant", "views")
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
         self.views: dict[StreamFilter, View] = {}
         self.streams = 0
         self.last: Entry | None = None
-        self.floor: int | None = None
 
 
 class History:

@@ -325,6 +325,8 @@ async def test_a_replay_from_now_on_is_empty_and_knows_the_last_event(make_store
         replay = await store.replay("acme", StreamFilter(), None)
         assert await replayed(replay) == []
         assert (replay.gap, replay.last_id) == (None, last.id)
+        sent = await emit(store)
+        assert await replayed(await store.replay("acme", StreamFilter(), replay.position)) == [sent.id]
 
 
 async def test_a_replay_after_a_missing_event_has_a_gap(make_store: MakeStore) -> None:
@@ -451,6 +453,25 @@ async def test_what_was_erased_is_a_gap_for_its_tenant_only(make_store: MakeStor
         assert await resumed(store, start) == (True, [])
         assert await resumed(store, gone.id) == (False, [])
         assert await resumed(store, start, "globex") == (False, [foreign.id])
+
+
+async def test_a_stream_that_fell_behind_ends_if_what_it_missed_was_removed(make_store: MakeStore) -> None:
+    store, ears = make_store(), Ears("acme")
+    store.listen(ears)
+    async with store.lifespan():
+        store.watch("acme")
+        begun = await store.replay("acme", StreamFilter(), None)
+        sent = [(await emit(store)).id for _ in range(3)]
+        await eventually(lambda: ears.ids == sent)
+        await store.prune(moment(store, MINUTE))
+        missed = await store.replay("acme", StreamFilter(), begun.position)
+        with pytest.raises(BackendUnavailable, match="were removed"):
+            await replayed(missed)
+        # Another one has all of them.
+        later = await store.replay("acme", StreamFilter(), ears.entries[-1].position)
+        assert await replayed(later) == []
+        again = await store.replay("acme", StreamFilter(), None)
+        assert again.position == later.position == ears.entries[-1].position
 
 
 async def test_events_of_several_processes_that_remove_them_are_noted_together(make_shared_store: MakeStore) -> None:

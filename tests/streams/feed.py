@@ -117,13 +117,13 @@ class LogReplay(Replay):
     ) -> None:
         self.gap = gap
         self.last_id = last
-        self.until = len(log.entries)
+        self.position = len(log.entries)
         self.closed = False
         self._log = log
         self._events = [entry.event for entry in kept if entry.position > start and filter.matches(entry.event)]
 
     def covers(self, entry: Entry) -> bool:
-        return entry.position <= self.until
+        return entry.position <= self.position
 
     async def pages(self) -> AsyncIterator[Sequence[Event]]:
         for start in range(0, len(self._events), self._log.page):

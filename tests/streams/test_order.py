@@ -117,8 +117,8 @@ class Story:
         start = position
         if after is None and told:
             # A bare id says where it starts, at the latest with what is emitted from then on. Without any event before,
-            # there is none. A slow stream may get earlier events, too.
-            start = min([told[0], begun, *(number - 1 for number in got[:1])])
+            # there is none.
+            start = min(told[0], begun) if told[0] not in got else min(told[0] - 1, begun)
         wanted = [entry.position for entry in self.log.entries if filter.matches(entry.event)]
         expected = [number for number in wanted if start < number <= last]
         if got != expected:

@@ -48,6 +48,20 @@ async def test_a_reader_that_fell_behind_before_its_first_event_misses_nothing()
     assert reader.numbers == list(range(60))
 
 
+async def test_a_reader_that_fell_behind_before_its_first_event_gets_nothing_from_before_its_start() -> None:
+    log = Log()
+    async with running(log, stream_buffer_bytes=SMALL) as hub:
+        for number in range(2):
+            log.commit(make_event(number))
+        async with reading(hub) as reader:
+            for number in range(2, 60):
+                log.commit(make_event(number, size=5000))
+            log.publish()
+            await eventually(lambda: reader.numbers[-1:] == [59])
+            assert hub.metrics()["lagged"] == 1
+    assert reader.numbers == list(range(2, 60))
+
+
 async def test_events_larger_than_the_memory_for_streams_still_arrive() -> None:
     log = Log()
     async with running(log, stream_buffer_bytes=SMALL) as hub, reading(hub) as reader:

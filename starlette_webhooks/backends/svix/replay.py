@@ -54,7 +54,7 @@ class SvixReplay(Replay):
         self._tail = tail
         self._filter = filter
         self._start = start
-        self._high = high
+        self.position = high
         self._after = after
         self._skip = skip
         # Ids up to `mark` are final and published, so only greater ones can still be published to the stream.
@@ -65,7 +65,7 @@ class SvixReplay(Replay):
 
     def covers(self, entry: Entry) -> bool:
         """Return whether the entry was published before the replay was created, or was part of it."""
-        return entry.position <= self._high or entry.event.id in self._brought
+        return entry.position <= self.position or entry.event.id in self._brought
 
     async def pages(self) -> AsyncIterator[Sequence[Event]]:
         """Yield the events that match the filter, by id. Raises `BackendUnavailable` if Svix cannot be read."""

@@ -113,9 +113,12 @@ def _start(
     newest_position: int,
     removed: bytes | None,
 ) -> ReplayStart:
+    noted = Removed.decode(removed)
+    # Its events may be the last ones that were committed.
+    high = max(high, noted.position)
     if isinstance(after, int):
         return ReplayStart(after, high)
-    log = TenantLog(high, oldest, None if newest is None else (newest_position, newest), Removed.decode(removed))
+    log = TenantLog(high, oldest, None if newest is None else (newest_position, newest), noted)
     if after is None:
         return log.start_now()
     return log.start_after_missing(after, lambda: later) if position is None else log.start_after(position)
