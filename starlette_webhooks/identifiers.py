@@ -16,7 +16,18 @@ from collections import defaultdict
 
 from starlette_webhooks.forks import call_in_children
 
-__all__ = ["first_id", "is_endpoint_id", "is_event_id", "is_first_id", "is_id", "is_message_id", "mint", "timestamp_ms"]
+__all__ = [
+    "first_id",
+    "is_endpoint_id",
+    "is_event_id",
+    "is_first_id",
+    "is_id",
+    "is_message_id",
+    "is_position_id",
+    "mint",
+    "position_id",
+    "timestamp_ms",
+]
 
 _EPOCH = 1_400_000_000
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -110,12 +121,33 @@ def first_id(prefix: str, milliseconds: int) -> str:
     """Return the lowest id of the tick with this time, for bounds such as `id >= first_id("msg_", since)`.
 
     Times before 2014-05-13 or after 2150-06-19 count as these."""
-    return prefix + _encode(_tick(min(max(milliseconds, _EPOCH * 1000), (_EPOCH + 0xFFFFFFFF) * 1000)), 27)
+    return prefix + _encode(_first(milliseconds), 27)
+
+
+def _first(milliseconds: int) -> int:
+    return _tick(min(max(milliseconds, _EPOCH * 1000), (_EPOCH + 0xFFFFFFFF) * 1000))
 
 
 def is_first_id(prefix: str, text: str) -> bool:
     """Return whether `first_id` made this id. Nothing has such an id, because ids of things are random."""
-    return is_id(prefix, text) and not _decode(text[len(prefix) :]) & ((1 << _RANDOM_BITS) - 1)
+    return is_id(prefix, text) and _random_part(text) == 0
+
+
+def position_id(milliseconds: int) -> str:
+    """Return what a stream resumes after that has everything up to a time, but no event.
+
+    It differs from `first_id`, which stands for a time that a reader chooses, whichever events there were.
+    """
+    return "msg_" + _encode(_first(milliseconds) + 1, 27)
+
+
+def is_position_id(text: str) -> bool:
+    """Return whether `position_id` made this id. No event has such an id."""
+    return is_message_id(text) and _random_part(text) == 1
+
+
+def _random_part(identifier: str) -> int:
+    return _decode(identifier[-27:]) & ((1 << _RANDOM_BITS) - 1)
 
 
 def timestamp_ms(identifier: str) -> int:

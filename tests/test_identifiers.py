@@ -7,7 +7,16 @@ import time
 
 import pytest
 
-from starlette_webhooks.identifiers import first_id, is_event_id, is_message_id, mint, timestamp_ms
+from starlette_webhooks.identifiers import (
+    first_id,
+    is_event_id,
+    is_first_id,
+    is_message_id,
+    is_position_id,
+    mint,
+    position_id,
+    timestamp_ms,
+)
 from tests.forking import in_child
 
 
@@ -65,6 +74,16 @@ def test_the_first_id_of_a_time_separates_earlier_from_later_ids() -> None:
     now = time.time_ns() // 1_000_000
     earlier = mint("msg_", now)
     assert earlier < first_id("msg_", now + 40) < mint("msg_", now + 40)
+
+
+def test_a_position_without_an_event_is_neither_an_event_nor_a_time_to_start_from() -> None:
+    now = time.time_ns() // 1_000_000
+    position = position_id(now)
+    assert (is_position_id(position), is_message_id(position), is_first_id("msg_", position)) == (True, True, False)
+    assert timestamp_ms(position) == timestamp_ms(first_id("msg_", now))
+    for other in (mint("msg_", now), first_id("msg_", now), "msg_1", f"ep_{position[4:]}"):
+        assert not is_position_id(other)
+    assert position_id(0) == "msg_" + "0" * 26 + "1"
 
 
 def test_bounds_outside_the_range_of_ids_are_clamped() -> None:

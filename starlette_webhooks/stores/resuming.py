@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from starlette_webhooks.identifiers import is_first_id, is_message_id
+from starlette_webhooks.identifiers import is_first_id, is_message_id, position_id
 from starlette_webhooks.stores.tail import ReplayStart
 
 __all__ = ["BEGINNING", "Removed", "TenantLog", "removed_name"]
 
-BEGINNING = "msg_" + "0" * 26 + "1"
+BEGINNING = position_id(0)
 """What a stream resumes after if its tenant has never had an event."""
 
 # Earlier clients saved it for any log that was empty, whatever had been removed before, so it never hides a gap.

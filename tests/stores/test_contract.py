@@ -17,7 +17,7 @@ from starlette_webhooks.endpoints import EndpointChanges
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.exceptions import BackendUnavailable, Conflict, NotRunning
 from starlette_webhooks.feed import Entry, Replay, StreamFilter
-from starlette_webhooks.identifiers import first_id, mint
+from starlette_webhooks.identifiers import first_id, mint, position_id
 from starlette_webhooks.stores.base import RecoverWindow, Store
 from tests.clock import Clock
 from tests.eventually import eventually
@@ -441,6 +441,15 @@ async def test_a_time_is_a_gap_if_a_later_event_was_removed(make_store: MakeStor
         await store.prune(moment(store, MINUTE))
         assert await resumed(store, before) == (True, [])
         assert await resumed(store, after) == (False, [])
+
+
+async def test_a_position_that_another_backend_gave_is_a_gap(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        kept = await emit(store)
+        store.watch("acme")
+        # Svix may have had events that came after it.
+        position = position_id(store.now() - 1000)
+        assert await resumed(store, position) == (True, [kept.id])
 
 
 async def test_what_was_erased_is_a_gap_for_its_tenant_only(make_store: MakeStore) -> None:

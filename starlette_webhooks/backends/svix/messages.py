@@ -18,7 +18,7 @@ from starlette_webhooks.backends.svix.errors import Missing, SvixUnavailable
 from starlette_webhooks.backends.svix.mapping import event_from
 from starlette_webhooks.concurrency import each
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.identifiers import first_id, is_message_id, timestamp_ms
+from starlette_webhooks.identifiers import first_id, is_message_id, position_id, timestamp_ms
 from starlette_webhooks.pagination import Page, check_cursor
 from starlette_webhooks.stores.limits import PAGE_BYTES
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from starlette_webhooks.backends.svix.client import SvixClient
 
-__all__ = ["MAX_PAGE", "MessagePage", "Messages", "fitting", "id_at", "next_window"]
+__all__ = ["MAX_PAGE", "MessagePage", "Messages", "fitting", "id_at", "next_window", "position_at"]
 
 MAX_PAGE = 250
 _EPOCH = datetime(2014, 5, 14, tzinfo=UTC)
@@ -180,3 +180,8 @@ def next_window(cursor: str, now: float) -> str | None:
 def id_at(seconds: float) -> str:
     """Return the lowest id of that time."""
     return first_id("msg_", int(seconds * 1000))
+
+
+def position_at(seconds: float) -> str:
+    """Return what a stream resumes after that started at that time, and has no event yet."""
+    return position_id(int(seconds * 1000))

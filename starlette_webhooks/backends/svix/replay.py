@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from starlette_webhooks.backends.svix.messages import fitting, id_at, next_window
+from starlette_webhooks.backends.svix.messages import fitting, id_at, next_window, position_at
 from starlette_webhooks.events import Event
 from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.feed import REPLAY_BYTES, Entry, Gap, Replay, StreamFilter
-from starlette_webhooks.identifiers import is_first_id, is_message_id, timestamp_ms
+from starlette_webhooks.identifiers import is_first_id, is_message_id, is_position_id, timestamp_ms
 
 if TYPE_CHECKING:
     from starlette_webhooks.backends.svix.messages import Messages
@@ -117,12 +117,13 @@ async def open_replay(
     messages: Messages, tail: Tail, filter: StreamFilter, after: str | int | None, *, high: int, overlap: float
 ) -> SvixReplay:
     """See `Backend.replay`. `high` is the current last position."""
-    now = id_at(messages.now())
+    now = position_at(messages.now())
     if after is None:
         return SvixReplay(messages, tail, filter, start=None, high=high, last_id=now)
     if isinstance(after, int):
         return SvixReplay(messages, tail, filter, start=tail.start_after(after), high=high, after=after)
-    if is_first_id("msg_", after) and timestamp_ms(after) / 1000 >= messages.now() - _KEPT:
+    is_time = is_first_id("msg_", after) or is_position_id(after)
+    if is_time and timestamp_ms(after) / 1000 >= messages.now() - _KEPT:
         # A time: that of a stream that has not got an event yet, or one to start from.
         start = id_at(timestamp_ms(after) / 1000 - overlap)
         return SvixReplay(messages, tail, filter, start=start, high=high, last_id=now)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from starlette_webhooks.backends.svix.errors import SvixUnavailable
-from starlette_webhooks.backends.svix.messages import id_at
+from starlette_webhooks.backends.svix.messages import position_at
 from starlette_webhooks.backends.svix.replay import SvixReplay, open_replay
 from starlette_webhooks.backends.svix.tail import Tail
 from starlette_webhooks.events import Event, EventQuery
@@ -147,7 +147,7 @@ class Streaming:
     async def position(self, tenant: str) -> str:
         """Return the id of the newest event, or the time without one. See `Backend.position`."""
         page = await self._messages.find(tenant, EventQuery(limit=1))
-        return page.items[0].id if page.items else id_at(self._messages.now())
+        return page.items[0].id if page.items else position_at(self._messages.now())
 
     async def replay(self, tenant: str, filter: StreamFilter, after: str | int | None) -> SvixReplay:
         """See `Backend.replay`."""
