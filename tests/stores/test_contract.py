@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -481,6 +482,16 @@ async def test_a_stream_that_fell_behind_ends_if_what_it_missed_was_removed(make
         assert await replayed(later) == []
         again = await store.replay("acme", StreamFilter(), None)
         assert again.position == later.position == ears.entries[-1].position
+
+
+async def test_events_from_while_the_clock_was_ahead_do_not_keep_later_ones(make_store: MakeStore) -> None:
+    async with running(make_store) as store:
+        ahead = datetime.now(UTC) + timedelta(days=400)
+        kept = replace(event(), id=mint("msg_", int(ahead.timestamp() * 1000)), timestamp=ahead)
+        await store.submit([kept]).wait()
+        await store.submit([event(data={"n": n}) for n in range(250)]).wait()
+        await store.prune(moment(store, MINUTE))
+        assert await ids(store) == [kept.id]
 
 
 async def test_events_of_several_processes_that_remove_them_are_noted_together(make_shared_store: MakeStore) -> None:

@@ -19,7 +19,7 @@ _HOUR = 3_600_000
 _LATE = 2 * _HOUR
 
 
-async def prune(database: Database, before: int) -> None:
+async def prune(database: Database, before: int, now: int) -> None:
     """Remove old events, and the rest of deleted endpoints. See `Maintenance.prune`."""
     queries = database.queries(_FILE)
     for (number,) in await database.call(queries["orphans"]):
@@ -27,7 +27,7 @@ async def prune(database: Database, before: int) -> None:
             await anyio.sleep(_PAUSE)
     after: int | None = 0
     while after is not None:
-        ((after,),) = await database.call(queries["prune"], (after, before, _BATCH))
+        ((after,),) = await database.call(queries["prune"], (after, before, now, _BATCH))
         if after is not None:
             await anyio.sleep(_PAUSE)
 

@@ -2,7 +2,7 @@
 SELECT * FROM webhooks.orphans_1()
 
 -- name: prune
-SELECT webhooks.prune_1(%s, %s, %s)
+SELECT webhooks.prune_13(%s, %s, %s, %s)
 
 -- name: erase_events
 SELECT webhooks.erase_events_1(%s, %s)

@@ -381,8 +381,9 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
     async def prune(self, before: datetime) -> None:
         """See `Maintenance.prune`."""
         await self.drop_expired_secrets(self.now())
-        await maintenance.roll_up(self.database, self.now())
-        await maintenance.prune(self.database, to_ms(before))
+        now = self.now()
+        await maintenance.roll_up(self.database, now)
+        await maintenance.prune(self.database, to_ms(before), now)
 
     async def erase(self, tenant: str) -> None:
         """See `Maintenance.erase`."""

@@ -15,18 +15,18 @@ __all__ = ["erase_events", "prune"]
 _QUERIES = load_queries("retention.sql")
 
 
-def prune(connection: sqlite3.Connection, after: int, before: int, batch: int = 200) -> int | None:
+def prune(connection: sqlite3.Connection, after: int, before: int, now: int, batch: int = 200) -> int | None:
     """Remove events older than `before` (in milliseconds) without pending deliveries, from a batch after `after`.
 
     Returns where to continue, or None at the end.
     """
     rows = connection.execute(_QUERIES["old_events"], (after, batch)).fetchall()
-    old = [row for row in rows if row[5] < before]
-    _delete_all(connection, [row[:5] for row in old if not row[6]])
-    if len(old) < batch:
+    _delete_all(connection, [row[:5] for row in rows if row[5] < before and not row[6]])
+    # If the clock was ahead for a while, events from after that time are older than those from within it.
+    if not any(row[5] < before or row[5] > now for row in rows):
         connection.execute(_QUERIES["delete_old_hours"], (before,))
         return None
-    return int(old[-1][0])
+    return int(rows[-1][0])
 
 
 def erase_events(connection: sqlite3.Connection, tenant: str, batch: int = 200) -> bool:

@@ -373,8 +373,9 @@ class SQLiteStore(StoredOperations, Store):
             while await self.database.write(partial(endpoints.delete_leftovers, no=no)):
                 await anyio.sleep(_PAUSE)
         after: int | None = 0
+        prune = partial(retention.prune, before=to_ms(before), now=self.now())
         while after is not None:
-            after = await self.database.write(partial(retention.prune, after=after, before=to_ms(before)))
+            after = await self.database.write(partial(prune, after=after))
             if after is not None:
                 await anyio.sleep(_PAUSE)
 
