@@ -255,7 +255,12 @@ def test_files_are_kept_for_good_and_come_compressed(host: TestClient) -> None:
     assert "content-encoding" not in plain.headers
     assert len(gzip.compress(plain.content)) < len(plain.content)
     tag = plain.headers["etag"]
-    assert host.get(urljoin(address, reference), headers={"if-none-match": f'"x", {tag}'}).status_code == 304
+    # Proxies turn weak tags into strong ones, and the other way round.
+    for known, status in ((f'"x", {tag}', 304), (tag.removeprefix("W/"), 304), ("*", 304), ('"x"', 200), ("", 200)):
+        assert host.get(urljoin(address, reference), headers={"if-none-match": known}).status_code == status
+    for codings, coding in (("br, GZIP;q=0.5", "gzip"), ("gzip;q=0", None), ("br, gzip; q=0.000", None), ("br", None)):
+        answer = host.get(urljoin(address, reference), headers={"accept-encoding": codings})
+        assert (answer.content, answer.headers.get("content-encoding")) == (plain.content, coding)
     old = host.get(f"{address}/static/0000000000000000/portal.js")
     assert old.headers["cache-control"] == "no-cache"
     assert old.content == plain.content

@@ -36,6 +36,11 @@ def test_joined_modules_do_what_they_do_apart() -> None:
     assert done.stdout == "42 hello\nits own\n"
 
 
+def test_the_script_does_not_depend_on_the_order_of_files() -> None:
+    modules = {**MODULES, "another": "export const other = 1;\n"}
+    assert join_modules(modules) == join_modules(dict(reversed(modules.items())))
+
+
 def test_an_import_of_what_no_module_exports_is_refused() -> None:
     wrong = {**MODULES, "numbers": "export const own = 1;\n"}
     with pytest.raises(ValueError, match=r"start\.js imports Greeting, double, which numbers\.js does not export"):

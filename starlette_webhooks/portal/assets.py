@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,7 @@ __all__ = ["Asset", "Assets", "bundle", "load_assets", "read_portal_files"]
 _TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
 _PAGES = ("page", "frame", "message", "enter")
 _STYLES = ("theme", "base", "parts", "tables", "forms", "dialogs", "code", "pages")
+_REFUSED = re.compile(r"\s*q=0(\.0*)?\s*")
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -58,14 +60,24 @@ class Assets:
             "Vary": "Accept-Encoding",
             "X-Content-Type-Options": "nosniff",
         }
-        known = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
-        if asset.etag in known:
+        if _is_known(asset.etag, request.headers.get("if-none-match", "")):
             return Response(status_code=304, headers=headers)
         body = asset.body
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if _accepts_gzip(request.headers.get("accept-encoding", "")):
             body = asset.compressed
             headers["Content-Encoding"] = "gzip"
         return Response(body, headers=headers, media_type=asset.media_type)
+
+
+def _is_known(etag: str, tags: str) -> bool:
+    """Return whether `If-None-Match` has this tag. Proxies may have made it a strong one (RFC 9110, section 13.1.2)."""
+    known = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+    return "*" in known or etag.removeprefix("W/") in known
+
+
+def _accepts_gzip(codings: str) -> bool:
+    parts = (coding.partition(";") for coding in codings.lower().split(","))
+    return any(name.strip() == "gzip" and _REFUSED.fullmatch(weight) is None for name, _, weight in parts)
 
 
 @cache

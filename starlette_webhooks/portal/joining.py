@@ -24,7 +24,8 @@ def join_modules(modules: Mapping[str, str]) -> str:
         ValueError: A module imports what another does not export.
     """
     exports = {name: _EXPORT.findall(source) for name, source in modules.items()}
-    needed = {name: _imported(name, source, exports) for name, source in modules.items()}
+    # Sorted, because the order of files in a directory differs between machines, and all must serve the same script.
+    needed = {name: _imported(name, modules[name], exports) for name in sorted(modules)}
     order = TopologicalSorter(needed).static_order()
     return "\n".join(_called(name, modules[name], exports[name]) for name in order)
 
