@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Finding", "check_clock", "check_free_space"]
+__all__ = ["Finding", "check_clock", "check_free_space", "check_transactions"]
 
 _FREE_BYTES = 1_073_741_824
 _CLOCK_SECONDS = 1.0
+_TRANSACTION_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,10 @@ def check_clock(server: float, *, now: Callable[[], float] = time.time) -> Findi
         text = f"This machine's clock is {abs(ahead):.1f} s {way} the server's. Synchronize both, with NTP for example."
         return Finding("clock", "problem", text)
     return Finding("clock", "ok", "This machine's clock agrees with the server's.")
+
+
+def check_transactions(oldest: float | None) -> Iterator[Finding]:
+    """Check for how many seconds the oldest transaction on a server has been open. None if there is none."""
+    if oldest is not None and oldest > _TRANSACTION_SECONDS:
+        text = f"A transaction has been open for {oldest / 60:.0f} min. It keeps the server from cleaning up tables."
+        yield Finding("transactions", "problem", text)

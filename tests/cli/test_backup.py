@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from starlette_webhooks.cli import main
-from starlette_webhooks.stores.findings import check_clock, check_free_space
+from starlette_webhooks.stores.findings import check_clock, check_free_space, check_transactions
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
 from tests.stores.contract import add, emit, ids
 
@@ -211,6 +211,12 @@ def test_a_clock_may_differ_by_a_second() -> None:
     assert check_clock(1000.0, now=lambda: 1000.5).level == "ok"
     assert "3.0 s behind" in check_clock(1003.0, now=lambda: 1000.0).text
     assert "3.0 s ahead of" in check_clock(997.0, now=lambda: 1000.0).text
+
+
+def test_a_transaction_may_be_open_for_ten_minutes() -> None:
+    assert [*check_transactions(None), *check_transactions(600.0)] == []
+    (found,) = check_transactions(7200.0)
+    assert (found.level, "for 120 min" in found.text) == ("problem", True)
 
 
 def test_a_disk_needs_as_much_room_as_the_file_has(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from starlette_webhooks.exceptions import BackendUnavailable
-from starlette_webhooks.stores.findings import Finding, check_clock
+from starlette_webhooks.stores.findings import Finding, check_clock, check_transactions
 from starlette_webhooks.stores.postgresql import migrations
 from starlette_webhooks.stores.postgresql.migrations import Connection
 from starlette_webhooks.stores.postgresql.queries import load_queries
@@ -47,9 +47,7 @@ def examine(connection: Connection, schema: str) -> Iterator[Finding]:
     text = f"{used} of {most} connections of the server are in use."
     yield Finding("connections", "problem" if used > 0.9 * most else "ok", text)
     (oldest,) = read("oldest_transaction")
-    if oldest is not None and oldest > 600:
-        text = f"A transaction has been open for {oldest / 60:.0f} min. It keeps the server from cleaning up tables."
-        yield Finding("transactions", "problem", text)
+    yield from check_transactions(oldest)
     try:
         found = migrations.check(connection, schema)
         yield Finding("schema", "ok", f"The schema {schema!r} has version {found.version}.")

@@ -62,6 +62,7 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
         max_writes, max_bytes: How many events may wait for their commit, and their size.
         clock: Seconds since the epoch, for tests. By default, the clock of the server.
         poll: Seconds between two checks for commits of other processes, while streams are open and no hints arrive.
+        poll_with_hints: The same while hints arrive.
         options: See `Database`.
     """
 
@@ -75,12 +76,14 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
         max_bytes: int = 67_108_864,
         clock: Clock | None = None,
         poll: float = _POLL,
+        poll_with_hints: float = _POLL_WITH_HINTS,
         **options: Any,
     ) -> None:
         self.database = Database(parse_url(url), **options)
         self.clock: Clock = clock or self.database.clock
         self.operator: str | None = None
         self._poll = poll
+        self._poll_with_hints = poll_with_hints
         self._floors = Floors()
         self._polling = Polling(
             self.database,
@@ -151,7 +154,7 @@ class PostgreSQLStore(StoredValues, StoredEndpoints, StoredOperations, Store):
                 await self._watched.wait()
                 continue
             tail.wake()
-            await anyio.sleep(_POLL_WITH_HINTS if self._hints.connected else self._poll)
+            await anyio.sleep(self._poll_with_hints if self._hints.connected else self._poll)
 
     def _wake_tail(self) -> None:
         if self._tail is not None:

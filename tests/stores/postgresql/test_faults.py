@@ -185,6 +185,39 @@ async def test_positions_that_were_restored_wrongly_make_events_of_hosts_wait(
         assert store.health().get("problem") is None
 
 
+@pytest.mark.slow  # An idle process finds the event within two seconds, and the pauses are half a second.
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_events_of_hosts_that_cannot_be_moved_are_tried_twice_a_second(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
+    backend = PostgreSQLBackend(make_settings(database=postgresql_url, database_schema=postgresql_schema))
+    async with backend.lifespan(EventTypes()):
+        with psycopg.connect(postgresql_url, autocommit=True) as admin:
+            admin.execute(f"CREATE SEQUENCE {postgresql_schema}.tries")
+            admin.execute(
+                f"CREATE FUNCTION {postgresql_schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                f"PERFORM nextval('{postgresql_schema}.tries'); RAISE 'Full.' USING ERRCODE = 'disk_full'; END $$"
+            )
+            admin.execute(
+                f"CREATE TRIGGER refuse BEFORE DELETE ON {postgresql_schema}.outbox "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION {postgresql_schema}.refuse()"
+            )
+            sent = event()
+            await to_thread.run_sync(leave_in_outbox, postgresql_url, postgresql_schema, sent)
+
+            def tries() -> int:
+                row = admin.execute(f"SELECT last_value, is_called FROM {postgresql_schema}.tries").fetchone()
+                assert row is not None
+                return int(row[0]) if row[1] else 0
+
+            await eventually(tries)
+            before, began = tries(), time.monotonic()
+            await eventually(lambda: tries() >= before + 2)
+            assert time.monotonic() - began >= 0.5
+            admin.execute(f"DROP TRIGGER refuse ON {postgresql_schema}.outbox")
+        await eventually(partial(backend.store.get_event, "acme", sent.id))
+
+
 async def test_event_for_svix_that_a_trigger_refuses_fails_at_once(postgresql_url: str, postgresql_schema: str) -> None:
     outbox = PostgreSQLOutbox(
         postgresql_url,

@@ -23,6 +23,7 @@ from anyio import to_thread
 from starlette_webhooks.exceptions import BackendUnavailable, NotRunning
 from starlette_webhooks.stores.postgresql.connection import Link
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
+from starlette_webhooks.stores.postgresql.outbox import PostgreSQLOutbox
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from tests.disks import filled, small_disk
 from tests.eventually import eventually
@@ -57,19 +58,27 @@ async def test_emits_fail_immediately_while_the_server_is_known_to_be_unavailabl
     own_postgresql: PostgreSQL, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = PostgreSQLStore(own_postgresql.url, deadline=1)
-    async with store.lifespan():
+    limits = {"retention": 60, "max_events": 100, "max_bytes": 1_000_000}
+    # That of events for Svix.
+    outbox = PostgreSQLOutbox(own_postgresql.url, clock=time.time, deadline=1, **limits)
+    async with store.lifespan(), outbox.lifespan(lambda fresh: None):
         own_postgresql.stop(signal.SIGQUIT)
         with taking(at_most=2.5), pytest.raises(BackendUnavailable):
             await emit(store)
+        with taking(at_most=2.5), pytest.raises(BackendUnavailable):
+            await outbox.submit([event()]).wait()
         for _ in range(20):
             with taking(at_most=0.5), pytest.raises(BackendUnavailable, match="unavailable"):
                 await emit(store)
+            with taking(at_most=0.5), pytest.raises(BackendUnavailable, match="unavailable"):
+                await outbox.submit([event()]).wait()
             await anyio.sleep(0.06)
         assert str(store.health().get("problem")).startswith("The database is unavailable")
         own_postgresql.start()
         await eventually(partial(emitted, store))
         assert store.health().get("problem") is None
-    assert len([one for one in caplog.records if "The database is unavailable" in one.message]) == 1
+    # Each of the two says it once.
+    assert len([one for one in caplog.records if "The database is unavailable" in one.message]) == 2
 
 
 async def test_short_restart_delays_emits_without_refusing_any(own_postgresql: PostgreSQL) -> None:
@@ -99,19 +108,25 @@ async def test_short_restart_delays_emits_without_refusing_any(own_postgresql: P
         assert sorted(await ids(store, limit=250)) == sorted(sent)[-250:]
 
 
-def test_connection_reaches_the_last_of_several_hosts_even_if_callers_have_little_time(postgresql_url: str) -> None:
+async def test_connection_reaches_the_last_of_several_hosts_even_if_callers_have_little_time(
+    postgresql_url: str, postgresql_schema: str
+) -> None:
     server = urlsplit(postgresql_url)
     with delaying(postgresql_url, 0) as (_, proxy):
         proxy.black = True
         hosts = f"127.0.0.1:{proxy.port},{server.hostname}:{server.port}"
         credentials = server.netloc.rpartition("@")[0]
-        link = Link(parse_url(f"postgresql://{credentials}@{hosts}{server.path}?connect_timeout=2"))
+        url = f"postgresql://{credentials}@{hosts}{server.path}?connect_timeout=2"
+        link = Link(parse_url(url))
         for _ in range(3):
             with taking(at_most=0.5), pytest.raises(BackendUnavailable, match="has not answered in time"):
                 link.call("SELECT 1", deadline=time.monotonic() + 0.2)
         # The thread that connects continues with the second host.
         assert link.call("SELECT 1", deadline=time.monotonic() + 8) == [(1,)]
         link.close()
+        # The first connection of a process has more time than its calls.
+        async with PostgreSQLStore(url, schema=postgresql_schema, deadline=1.5).lifespan():
+            """It has started."""
 
 
 async def test_server_that_refuses_writes_counts_as_unavailable(own_postgresql: PostgreSQL) -> None:

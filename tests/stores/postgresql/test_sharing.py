@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import anyio
 import psycopg
@@ -69,7 +71,7 @@ async def test_hints_arrive_by_listen(
     postgresql_url: str, migrated_schema: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Without hints, it would not read for an hour.
-    options = {"schema": migrated_schema, "poll": 3600.0}
+    options = {"schema": migrated_schema, "poll": 3600.0, "poll_with_hints": 3600.0}
     reader = PostgreSQLStore(postgresql_url, listen_url=postgresql_url, **options)  # type: ignore[arg-type]
     writer = PostgreSQLStore(postgresql_url, delivers=False, **options)  # type: ignore[arg-type]
     ears = Ears()
@@ -85,6 +87,30 @@ async def test_hints_arrive_by_listen(
         await eventually(lambda: [entry.event.id for entry in ears.entries] == [sent.id])
         await eventually(lambda: woken.endpoints == [1])
     assert "It starts again" not in caplog.text, "no task failed and was hidden by its next start"
+
+
+async def test_event_that_was_committed_before_hints_arrive_is_read_once_they_do(
+    postgresql_url: str, migrated_schema: str
+) -> None:
+    role, server = f"hinted_{uuid4().hex[:8]}", urlsplit(postgresql_url)
+    listen_url = urlunsplit(server._replace(netloc=f"{role}:p@{server.hostname}:{server.port}"))
+    reader = PostgreSQLStore(
+        postgresql_url, listen_url=listen_url, schema=migrated_schema, poll=3600.0, poll_with_hints=3600.0
+    )
+    writer = PostgreSQLStore(postgresql_url, schema=migrated_schema)
+    ears = Ears()
+    reader.listen(ears)
+    with psycopg.connect(postgresql_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} SUPERUSER NOLOGIN PASSWORD 'p'")
+        try:
+            async with reader.lifespan(), writer.lifespan():
+                reader.watch("acme")
+                await reader.replay("acme", StreamFilter(), None)
+                sent = [(await emit(writer)).id for _ in range(3)]
+                admin.execute(f"ALTER ROLE {role} LOGIN")
+                await eventually(lambda: [entry.event.id for entry in ears.entries] == sent)
+        finally:
+            admin.execute(f"DROP ROLE {role}")
 
 
 def test_workers_of_a_preloaded_app_hear_hints_of_each_other(postgresql_url: str, migrated_schema: str) -> None:
