@@ -67,6 +67,12 @@ def content(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def overwrite(path: Path, start: int) -> None:
+    """Damage two pages of a file."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:start] + b"\xff" * 8192 + whole[start + 8192 :])
+
+
 async def test_a_running_app_is_backed_up_and_restored_once_it_has_stopped(
     file: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -133,6 +139,26 @@ async def test_a_backup_replaces_no_file_and_a_restore_accepts_only_a_backup(
     status, said = command("backup", str(tmp_path / "copy.db"))
     assert (status, "damaged" in said["detail"]) == (1, True)
     assert files_beside(tmp_path / "copy.db") == []
+
+
+@pytest.mark.parametrize("damaged", [0, 4096])
+async def test_a_copy_is_restored_once_the_damaged_database_was_moved_away(
+    file: Path, tmp_path: Path, command: Command, damaged: int
+) -> None:
+    store = SQLiteStore(str(file))
+    async with store.lifespan():
+        before = await emit(store)
+    copy = tmp_path / "copy.db"
+    assert command("backup", str(copy))[0] == 0
+    overwrite(file, damaged)
+    status, said = command("restore", str(copy), "--yes")
+    assert status == 1
+    assert f"Move it away, and '{file}-wal'" in said["detail"]
+    remove(file)
+    assert command("restore", str(copy))[0] == 0
+    store = SQLiteStore(str(file))
+    async with store.lifespan():
+        assert await ids(store) == [before.id]
 
 
 def test_postgresql_is_backed_up_by_its_own_tools(

@@ -69,12 +69,13 @@ def restore(copy: str, path: str, copied: Copied) -> None:
     if not os.path.exists(copy):
         raise BackendUnavailable(f"There is no file {copy!r}.")
     check_for_damage(os.path.realpath(copy), seconds=_CHECK_SECONDS)
+    remedy = f"Move it away, and {f'{path}-wal'!r} and {f'{path}-shm'!r} if they exist. Then restore again."
     try:
         with closing(connect_to_read(os.path.realpath(copy), busy_seconds=_SECONDS)) as source:
             check_ownership_of(source, copy)
             if not os.path.exists(path):
                 _create(path)
-            with opened_alone(path) as target:
+            with opened_alone(path, remedy=remedy) as target:
                 # One transaction of the target, so that an interruption leaves it as it was.
                 source.backup(target, pages=-1, progress=_progress(copied, "Restoring"))
     except OSError as exc:

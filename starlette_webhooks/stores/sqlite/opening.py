@@ -129,11 +129,14 @@ def check_ownership(connection: sqlite3.Connection, path: str) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def check_for_damage(path: str, *, seconds: float) -> None:
+def check_for_damage(path: str, *, seconds: float, remedy: str | None = None) -> None:
     """Refuse a file that is damaged, such as a backup that was copied over a file whose `-wal` was left.
 
     A large file is checked as far as the time allows. The connection only reads: otherwise, closing it could write the
     contents of the `-wal` into the copy, which is intact by itself.
+
+    Args:
+        remedy: What to do if it is damaged. By default, restore a backup.
 
     Raises:
         BackendUnavailable: The file is damaged.
@@ -153,13 +156,12 @@ def check_for_damage(path: str, *, seconds: float) -> None:
         found = str(exc)
     if found == "ok":
         return
-    remedy = "Restore a backup."
-    if wal_was_left:
+    if remedy is None and wal_was_left:
         remedy = (
             "If a backup was copied over it, the copy itself is intact: stop all processes that use it, remove "
             f"{wal!r} and '{path}-shm', and start again."
         )
-    raise BackendUnavailable(f"The database {path!r} is damaged: {found}. {remedy}")
+    raise BackendUnavailable(f"The database {path!r} is damaged: {found}. {remedy or 'Restore a backup.'}")
 
 
 def _quick_check(path: str, seconds: float) -> str:
