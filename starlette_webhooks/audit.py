@@ -39,6 +39,14 @@ Action: TypeAlias = Literal[
     "dead_letters.discarded",
     "events.pruned",
     "secrets.encrypted",
+    "database.backed_up",
+    "database.restored",
+    "database.migrated",
+    "database.granted",
+    "database.moved",
+    "database.move_canceled",
+    "database.adopted",
+    "outbox.adopted",
 ]
 
 
@@ -74,7 +82,7 @@ def record(action: Action, tenant: str, actor: Actor, **details: str | Sequence[
     """Write an entry.
 
     Args:
-        details: Fields that depend on the action: `endpoint`, `origin`, `fields`, `event`, `count`, `ids`.
+        details: Fields that depend on the action, such as `endpoint`, `origin`, `fields`, `event`, `count`, `ids`.
     """
     if not logger.isEnabledFor(logging.INFO):
         return

@@ -6,6 +6,8 @@ import os
 
 import click
 
+from starlette_webhooks.audit import record
+from starlette_webhooks.cli.auditing import command_actor
 from starlette_webhooks.cli.output import Output
 from starlette_webhooks.cli.target import Target, subcommand
 from starlette_webhooks.stores.sqlite.backup import back_up, restore as restore_file
@@ -24,6 +26,7 @@ def backup(target: Target, output: Output, copy: str) -> None:
     target.check_exists()
     with output.progress() as progress:
         size = back_up(path, copy, progress)
+    record("database.backed_up", "", command_actor(), database=path, file=copy)
     output.result({"file": copy, "bytes": size}, f"Copied {path} to {copy} ({size / 1_048_576:,.1f} MiB).")
 
 
@@ -40,4 +43,5 @@ def restore(target: Target, output: Output, copy: str, yes: bool) -> None:
         output.confirm(f"Replace everything in {path} by {copy}?", yes=yes)
     with output.progress() as progress:
         restore_file(copy, path, progress)
+    record("database.restored", "", command_actor(), database=path, file=copy)
     output.result({"file": copy, "database": path}, f"Restored {copy} to {path}. Start your app.")

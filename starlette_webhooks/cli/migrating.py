@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from starlette_webhooks.audit import record
+from starlette_webhooks.cli.auditing import command_actor
 from starlette_webhooks.cli.output import Output
 from starlette_webhooks.cli.target import Target, subcommand
 from starlette_webhooks.stores.migrations import Migration
@@ -27,9 +29,13 @@ def migrate(target: Target, output: Output, roles: tuple[str, ...]) -> None:
         output.note(f"Version {migration.version} is in place.")
 
     found = administration.migrate(applied)
+    where, actor = administration.where, command_actor()
+    if made:
+        record("database.migrated", "", actor, database=where, version=str(found.version))
     for role in roles:
         administration.grant(role)
-    text = f"{administration.where} has schema {found.version}."
+        record("database.granted", "", actor, database=where, role=role)
+    text = f"{where} has schema {found.version}."
     if roles:
         text += f" {', '.join(roles)} may use it."
     output.result({"version": found.version, "applied": made, "granted": list(roles)}, text)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from starlette_webhooks.audit import record
+from starlette_webhooks.cli.auditing import command_actor
 from starlette_webhooks.cli.output import Output, counted
 from starlette_webhooks.cli.target import Target, subcommand
 from starlette_webhooks.stores.moving import cancel_move, move as move_file
@@ -30,6 +32,8 @@ def move(target: Target, output: Output, file: str, cancel: bool) -> None:
     administration = cast("PostgreSQLAdministration", target.administration)
     if cancel:
         found = cancel_move(file, administration)
+        if found:
+            record("database.move_canceled", "", command_actor(), database=administration.where, file=file)
         text = f"The app may use {file} again." if found else f"No move of {file} was interrupted."
         output.result({"canceled": found}, text)
         return
@@ -38,6 +42,7 @@ def move(target: Target, output: Output, file: str, cancel: bool) -> None:
     if moved.before:
         text = f"{file} was moved to {administration.where} before."
     else:
+        record("database.moved", "", command_actor(), database=administration.where, file=file)
         events, endpoints = counted(moved.rows["event"], "event"), counted(moved.rows["endpoint"], "endpoint")
         deliveries = counted(moved.rows["delivery"], "pending delivery")
         text = f"Moved {events}, {endpoints} and {deliveries} to {administration.where}."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from starlette_webhooks._version import __version__
-from starlette_webhooks.cli.adopting import adopt
+from starlette_webhooks.cli.adopting import adopt, adopt_outbox
 from starlette_webhooks.cli.auditing import writing_audit_log
 from starlette_webhooks.cli.backups import backup, restore
 from starlette_webhooks.cli.checking import check
@@ -61,7 +61,7 @@ def root(context: click.Context, database: str | None, app: str | None, audit_lo
 
 
 _OPERATING = (status, endpoints, events, undelivered, retry, dead_letters, disable, enable, erase, prune, sync)
-_ADMINISTERING = (check, backup, restore, migrate, move, adopt, encrypt)
+_ADMINISTERING = (check, backup, restore, migrate, move, adopt, adopt_outbox, encrypt)
 _CONSUMING = (listen, tail, resend, trigger)
 
 for command in (*_OPERATING, *_ADMINISTERING, *_CONSUMING):

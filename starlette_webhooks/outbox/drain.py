@@ -145,11 +145,10 @@ class Drain:
             return False
         if log and log != self._log:
             await self.release()
-            table = self._outbox.names.quoted(self._outbox.names.relay)
             raise OtherLog(
                 f"The outbox in {self._outbox.place} is emptied into another log than this process's, so that each "
-                "event is in one log. Give all processes the same `WEBHOOKS_DATABASE`; or, if the other log is gone, "
-                f"run: UPDATE {table} SET log = ''"
+                "event is in one log. Give all processes the same `WEBHOOKS_DATABASE`; or, if you have moved to this "
+                "log, run `starlette-webhooks --app MODULE:WEBHOOKS adopt-outbox`."
             )
         self.term = term
         self._held = self._is_local
@@ -171,6 +170,15 @@ class Drain:
         if self._lock is not None:
             self._lock.close()
         await self._connector.run(self._statement("release", holder=self._holder))
+
+    async def adopt(self) -> bool:
+        """Have the events go to this process's log from now on. Returns whether they went to another one before.
+
+        A process with that log stops relaying within a second or, on SQLite, when it ends.
+        """
+        ((_, _, before),) = await self._connector.run(self._statement("prepare"), self._statement("leader"))
+        await self._connector.run(self._statement("adopt", log=self._log))
+        return before not in ("", self._log)
 
     async def read(self, limit: int) -> list[Row]:
         """Return the first rows, in order."""

@@ -99,5 +99,8 @@ SELECT holder, term, log FROM {relay} WHERE name = 'relay'
 -- name: bind
 UPDATE {relay} SET log = :log WHERE name = 'relay' AND log = ''
 
+-- name: adopt
+UPDATE {relay} SET log = :log WHERE name = 'relay'
+
 -- name: release
 UPDATE {relay} SET until = 0, holder = '' WHERE name = 'relay' AND holder = :holder

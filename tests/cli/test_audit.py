@@ -65,6 +65,43 @@ def test_each_change_and_each_look_at_a_payload_has_an_entry(
     ]
 
 
+def test_what_concerns_a_whole_database_has_an_entry(
+    made: dict[str, str],
+    tmp_path: Path,
+    postgresql_url: str,
+    postgresql_schema: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, copy = str(tmp_path / "webhooks.db"), str(tmp_path / "copy.db")
+
+    def run(*commands: list[str]) -> None:
+        for arguments in commands:
+            assert main(arguments) == 0, capsys.readouterr().err
+
+    with audit_entries(caplog) as entries:
+        # Nothing is migrated.
+        run(["migrate"], ["backup", copy], ["restore", copy, "--yes"], ["adopt", "--environment", "staging"])
+        monkeypatch.setenv("WEBHOOKS_DATABASE", postgresql_url)
+        monkeypatch.setenv("WEBHOOKS_DATABASE_SCHEMA", postgresql_schema)
+        run(["migrate", "--grant", "pg_monitor"], ["move", "--from", file], ["move", "--from", file])
+    where = {str(entry.pop("database")) for entry in entries[-3:]}
+    assert len(where) == 1
+    assert f"(schema {postgresql_schema})" in where.pop()
+    version = entries[3].pop("version")
+    assert version.isdecimal()
+    common = {"tenant": "", **WHO}
+    assert entries == [
+        {"action": "database.backed_up", **common, "database": file, "file": copy},
+        {"action": "database.restored", **common, "database": file, "file": copy},
+        {"action": "database.adopted", **common, "database": file, "environment": "staging", "previous": ""},
+        {"action": "database.migrated", **common},
+        {"action": "database.granted", **common, "role": "pg_monitor"},
+        {"action": "database.moved", **common, "file": file},
+    ]
+
+
 def test_what_only_looks_or_fails_has_none(
     made: dict[str, str], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
