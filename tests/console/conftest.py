@@ -31,7 +31,7 @@ def chosen() -> dict[str, Any]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def stored(request: pytest.FixtureRequest, tmp_path: Path, chosen: dict[str, Any]) -> WebhooksSettings:
     """Settings with a database of each kind."""
-    settings = make_settings(tmp_path, retry_schedule="0,3600", **chosen)
+    settings = make_settings(tmp_path, **{"retry_schedule": "0,3600", **chosen})
     if request.param == "sqlite":
         return settings
     url: str = request.getfixturevalue("postgresql_url")

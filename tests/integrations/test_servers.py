@@ -76,7 +76,7 @@ def test_a_server_ends_if_the_backend_cannot_start(tmp_path: Path, server: str) 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=50,
     )
     assert "Set `WEBHOOKS_DATABASE` to a path" in ended.stdout + ended.stderr
 

@@ -66,8 +66,6 @@ def restore(copy: str, path: str, copied: Copied) -> None:
     Raises:
         BackendUnavailable: The copy is damaged, or of a newer version of the package, or a process has the file open.
     """
-    if not os.path.exists(copy):
-        raise BackendUnavailable(f"There is no file {copy!r}.")
     check_for_damage(os.path.realpath(copy), seconds=_CHECK_SECONDS)
     remedy = f"Move it away, and {f'{path}-wal'!r} and {f'{path}-shm'!r} if they exist. Then restore again."
     try:
