@@ -11,7 +11,7 @@ from starlette_webhooks.problems import Problem
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock, so only one process may use a file there.
+except ImportError:  # pragma: no cover  Windows has no flock, so only one process may use a file there.
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FileLock", "find_holder"]
@@ -55,7 +55,7 @@ class FileLock:
 
     def try_acquire(self) -> bool:
         """Acquire the lock if it is free, and return whether it was."""
-        if fcntl is None:
+        if fcntl is None:  # pragma: no cover  Windows has no flock.
             return True
         assert self._file is not None
         try:
@@ -84,7 +84,7 @@ class FileLock:
 
     def release(self) -> None:
         """Release the lock."""
-        if fcntl is not None:
+        if fcntl is not None:  # pragma: no branch  Windows has no flock.
             assert self._file is not None
             fcntl.flock(self._file, fcntl.LOCK_UN)
 

@@ -29,8 +29,8 @@ def call_in_children(inherited: Inherited) -> None:
     global _inherited
     if _inherited is None:
         _inherited = WeakSet()
-        # Windows has no fork. Not called at import, because a hook cannot be removed.
-        if hasattr(os, "register_at_fork"):
+        # Not called at import, because a hook cannot be removed.
+        if hasattr(os, "register_at_fork"):  # pragma: no branch  Windows has no fork.
             os.register_at_fork(after_in_child=_after_fork)
     _inherited.add(inherited)
 

@@ -223,3 +223,20 @@ async def test_a_turn_that_fails_or_is_given_up_is_the_next_ones() -> None:
         async with turns.of("acme"):
             assert len(turns) == 1
     assert len(turns) == 0
+
+
+async def test_a_task_that_ran_for_long_starts_again_without_a_long_pause() -> None:
+    pauses: list[float] = []
+
+    async def fail() -> None:
+        if len(pauses) == 3:
+            return
+        # The clock of the loop must have moved.
+        await anyio.sleep(0.001)
+        raise LookupError("after a while")
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+
+    await keep_running(fail, pause=0.5, longest_pause=0.0, sleep=note)
+    assert pauses == [0.5, 0.5, 0.5]

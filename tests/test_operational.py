@@ -16,6 +16,7 @@ from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.exceptions import InvalidBody
 from starlette_webhooks.operational_events import OPERATIONAL_TYPES, operational_event
 from starlette_webhooks.operational_reader import OperationalReader
+from starlette_webhooks.payloads import new_event
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
 from tests.eventually import eventually
 from tests.forking import in_child
@@ -259,3 +260,64 @@ def test_the_operators_calls_know_the_types() -> None:
         assert [one.status_code for one in answers] == [200, 400]
         test = client.post(f"{MOUNT}/test", json={"eventType": "endpoint.failing"}, headers=bearer("acme"))
         assert (test.status_code, test.json()["code"]) == (422, "reserved_type")
+
+
+async def test_what_is_handled_after_another_process_took_over_is_repeated_by_that_one() -> None:
+    store = SQLiteStore(":memory:")
+    seen: list[str] = []
+
+    async def suspended(event: Event) -> None:
+        seen.append(event.id)
+        if len(seen) == 2:
+            # As another process does it that believes this one to be dead, and that then dies itself.
+            position = (await store.read_committed(OPERATOR, 0, 1))[0].position
+            taken = {"position": position, "holder": "another", "until": store.now() + 300}
+            await store.write_meta("operational_reader", json.dumps(taken).encode())
+
+    async with store.lifespan():
+        told = await tell(store, 3)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader(store, suspended, lease=0.6).run)
+            await eventually(lambda: len(seen) == 4)
+            tasks.cancel_scope.cancel()
+    assert seen == [told[0], told[1], told[1], told[2]]
+
+
+async def test_a_lease_that_another_process_takes_at_the_same_moment_is_left_to_it() -> None:
+    first, second = Notes(), Notes()
+    store = SQLiteStore(":memory:")
+    async with store.lifespan():
+        told = await tell(store, 5)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader(store, first).run)
+            tasks.start_soon(reader(store, second).run)
+            await eventually(lambda: sorted(first.ids + second.ids) == sorted(told))
+            tasks.cancel_scope.cancel()
+        assert [] in (first.ids, second.ids)
+
+
+async def test_other_events_of_the_operators_tenant_are_passed_over() -> None:
+    store, notes, later = SQLiteStore(":memory:"), Notes(), Notes()
+    async with store.lifespan():
+        others = [new_event("invoice.paid", {}, tenant=OPERATOR) for _ in range(150)]
+        await store.submit(others).wait()
+        told = await tell(store)
+        newest = (await store.submit([new_event("invoice.paid", {}, tenant=OPERATOR)]).wait())[0]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader(store, notes).run)
+
+            async def passed() -> bool:
+                stored = await store.find_meta(["operational_reader"])
+                value = json.loads(stored.get("operational_reader", b"{}"))
+                entries = await store.read_committed(OPERATOR, value.get("position", 0), 10)
+                return not entries
+
+            await eventually(passed)
+            tasks.cancel_scope.cancel()
+        assert newest.id not in notes.ids
+        assert notes.ids == told
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader(store, later).run)
+            more = await tell(store)
+            await eventually(lambda: later.ids == more)
+            tasks.cancel_scope.cancel()

@@ -12,6 +12,8 @@ from collections import Counter
 import pytest
 
 import starlette_webhooks
+import starlette_webhooks.testing
+from starlette_webhooks.cli import main
 from tests.imports import modules_in
 from tests.servers import ROOT
 
@@ -73,3 +75,20 @@ def test_importing_the_package_loads_no_framework_no_engine_and_no_pydantic() ->
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Webhook'"):
         starlette_webhooks.Webhook  # noqa: B018
+
+
+def test_names_that_are_loaded_on_first_use_are_listed() -> None:
+    assert set(starlette_webhooks.__all__) <= set(dir(starlette_webhooks))
+
+
+def test_a_name_that_the_testing_package_does_not_have_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Clocks'"):
+        starlette_webhooks.testing.Clocks  # noqa: B018
+
+
+def test_a_command_that_is_installed_incompletely_is_not_taken_for_one_without_its_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "starlette_webhooks.cli.root", None)
+    with pytest.raises(ModuleNotFoundError):
+        main([])

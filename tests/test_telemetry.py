@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.outbox.outbox import OnCommit
 from starlette_webhooks.outbox.writing import Written
 from starlette_webhooks.settings import WebhooksSettings
-from starlette_webhooks.telemetry import Telemetry
+from starlette_webhooks.telemetry import Telemetry, find_telemetry
 from starlette_webhooks.telemetry.gauges import GAUGES
 from tests.eventually import eventually
 from tests.receivers import Receiver, receiving
@@ -341,3 +342,48 @@ async def test_prometheus_reads_the_metrics() -> None:
         meters.shutdown()
     assert "webhooks_backlog_age_seconds" in text
     assert 'messaging_client_sent_messages_total{messaging_destination_name="a.b"' in text
+
+
+def test_an_attempt_without_a_response_and_one_that_was_aborted_are_told_apart() -> None:
+    recorded = Recorded()
+    with recorded.telemetry.attempting("a.b", "msg_1", 1, None) as span:
+        span.end(ok=False, status_code=0, error="refused", duration_ms=5)
+    with recorded.telemetry.attempting("a.b", "msg_1", 2, None):
+        pass
+    refused, aborted = recorded.exporter.get_finished_spans()
+    assert refused.attributes is not None
+    assert aborted.attributes is not None
+    assert refused.attributes["error.type"] == "no_response"
+    assert "http.response.status_code" not in refused.attributes
+    assert "error.type" not in aborted.attributes
+    (point,) = recorded.points()["webhooks.attempts"]
+    assert point.value == 1
+
+
+@pytest.mark.parametrize("trace", ["01-of-a-later-version-1", "00-x-y-z", ""])
+def test_a_trace_of_a_later_version_is_no_link(trace: str) -> None:
+    recorded = Recorded()
+    with recorded.telemetry.attempting("a.b", "msg_1", 1, trace):
+        pass
+    (span,) = recorded.exporter.get_finished_spans()
+    assert span.links == ()
+
+
+def test_without_a_tracer_there_is_no_trace_context() -> None:
+    with Telemetry().attempting("a.b", "msg_1", 1, None) as span:
+        assert span.traceparent == ""
+
+
+async def test_without_opentelemetry_nothing_is_measured(
+    settings: WebhooksSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    find_telemetry.cache_clear()
+    try:
+        assert find_telemetry() is None
+        webhooks = Webhooks(event_types=EVENT_TYPES, settings=settings)
+        async with webhooks.lifespan():
+            await webhooks.emitter("acme").send("a.b", {})
+            assert webhooks.health()["status"] == "ok"
+    finally:
+        find_telemetry.cache_clear()

@@ -199,7 +199,7 @@ class Writer:
                 logger.exception("The thread that commits had an unexpected error.", extra=fields)
                 for write in batch.writes:
                     write.error = write.error or RuntimeError(f"The write was not made: {exc!r}.")
-            if not self._tell_loop(self._finish, batch):
+            if not self._tell_loop(self._finish, batch):  # pragma: no cover  Only if a loop leaves its tasks behind.
                 return
         try:
             self._last()
@@ -212,10 +212,10 @@ class Writer:
         while True:
             try:
                 self._soon_threadsafe(fn, *args)
-            except MemoryError:
+            except MemoryError:  # pragma: no cover  No test can use all memory.
                 # Waiting callers must be notified, sooner or later.
                 time.sleep(_PAUSE)
-            except RuntimeError:
+            except RuntimeError:  # pragma: no cover  Only if a loop leaves its tasks behind.
                 return False
             else:
                 return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from starlette_webhooks.backends.pruner import Pruner
 from starlette_webhooks.events import EventQuery
 from starlette_webhooks.payloads import new_event
@@ -89,3 +91,14 @@ async def test_an_error_is_logged_and_the_next_hour_tries_again() -> None:
         await one.store.database.write(lambda c: c.execute("ALTER TABLE hidden RENAME TO attempt").close())
         await one.pass_time(HOUR)
         assert await one.kept() == 0
+
+
+async def test_any_other_error_is_logged_with_its_traceback_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    one = Case()
+    # The store is not open.
+    await one.pass_time(HOUR)
+    assert caplog.text.count("Old events could not be removed. Trying again in an hour.") == 1
+    assert "NotRunning" in caplog.text
+    async with one.store.lifespan():
+        await one.pass_time(HOUR)
+    assert caplog.text.count("could not be removed") == 1

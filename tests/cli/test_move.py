@@ -292,6 +292,18 @@ async def test_a_move_that_was_interrupted_can_be_canceled(
         pass
 
 
+async def test_a_move_continues_only_to_where_it_began(file: Path, command: MoveCommand) -> None:
+    async with SQLiteStore(str(file)).lifespan():
+        pass
+    with closing(sqlite3.connect(file)) as connection, connection:
+        marks = [("moved_to", b"elsewhere"), ("move_id", b"1")]
+        connection.executemany("INSERT INTO meta (name, value) VALUES (?, ?)", marks)
+    status, said = command()
+    assert (status, "was moved to elsewhere before" in said["detail"]) == (1, True)
+    status, said = command("--cancel")
+    assert (status, "was being moved to elsewhere. Name that one." in said["detail"]) == (1, True)
+
+
 def test_a_foreign_file_is_refused(file: Path, command: MoveCommand) -> None:
     status, said = command()
     assert status == 1

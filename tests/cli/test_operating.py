@@ -238,3 +238,25 @@ def test_a_count_that_was_cut_says_so() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (600, "10 min"), (7200, "2 h"), (86_400 * 3, "3 days")])
 def test_durations_are_told_in_one_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+# Without anything
+
+
+def test_an_empty_list_says_so(make_store: Callable[[], Store], capsys: pytest.CaptureFixture[str]) -> None:
+    async def create() -> None:
+        async with make_store().lifespan():
+            pass
+
+    anyio.run(create)
+    assert main(["events"]) == 0
+    assert capsys.readouterr() == ("", "None.\n")
+
+
+def test_a_retry_leaves_disabled_endpoints_out_and_says_how_many(
+    made: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["disable", made["failing"]]) == 0
+    capsys.readouterr()
+    assert main(["retry", "--tenant", "acme", "--yes"]) == 0
+    assert capsys.readouterr().out == "0 deliveries are due now. 2 deliveries to disabled endpoints left out.\n"

@@ -15,11 +15,9 @@ import psycopg
 import pytest
 
 from starlette_webhooks.cli import main
-from starlette_webhooks.stores.administrations import administration_of
 from starlette_webhooks.stores.sqlite.store import SQLiteStore
 from tests.disks import filled, small_disk
 from tests.holding import holding_file_lock
-from tests.settings import make_settings
 from tests.stores.contract import emit
 
 
@@ -196,13 +194,3 @@ def test_a_key_in_the_settings_is_told(
     assert "`WEBHOOKS_SECRET_KEY` is set." in said
     assert "ENCRYPTION_KEY" not in said
     assert "WEBHOOKS_ENVIRONMENT" not in said
-
-
-def test_without_the_driver_a_postgresql_database_cannot_be_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # What Python finds if the package is not installed.
-    monkeypatch.setitem(__import__("sys").modules, "starlette_webhooks.stores.postgresql.administration", None)
-    settings = make_settings(database="postgresql://127.0.0.1:1/name")
-    with pytest.raises(ValueError, match="Install `psycopg"):
-        administration_of(settings)

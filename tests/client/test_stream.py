@@ -293,3 +293,34 @@ def test_wrong_arguments_are_a_type_error(make_client: MakeClient, arguments: di
 def test_a_time_without_a_zone_is_a_value_error(make_client: MakeClient) -> None:
     with pytest.raises(ValueError, match="time zone"):
         make_client("http://127.0.0.1:1").stream(since=datetime(2026, 11, 1))
+
+
+async def test_a_key_that_is_refused_at_once_opens_no_stream(api: Api, make_client: MakeClient) -> None:
+    api.then(Answer(401))
+    client = make_client(api.url, **QUICK)
+    with pytest.raises(KeyRefused):
+        async with client.stream() as events:
+            await anext(events)
+
+
+def test_a_message_without_an_end_is_an_error() -> None:
+    following = Following(after=START, since=None, event_types=(), channel=None, backoff=Backoff())
+    following.connected(0.0)
+    with pytest.raises(ClientError, match="A message of the stream has more than"):
+        while True:
+            following.feed(b"x" * 1_000_000)
+
+
+def test_of_many_events_the_last_thousands_are_remembered() -> None:
+    following = Following(after=None, since=None, event_types=(), channel=None, backoff=Backoff())
+    following.start(START)
+    following.connected(0.0)
+    first = event_of(0)
+    for event in [first, *(event_of(number) for number in range(5000))]:
+        following.feed(frame(event))
+        assert following.take() is not None
+        following.feed(frame(event))
+        assert following.take() is None
+    # So many events later, nothing sends it again but a server that was restored from a backup.
+    following.feed(frame(first))
+    assert following.take() is not None

@@ -353,3 +353,9 @@ async def test_the_resolver_of_the_system_is_used_by_default() -> None:
         await AddressGuard().addresses("localhost", 80)
     opened = AddressGuard(Networks([ip_network("127.0.0.0/8"), ip_network("::1/128")]))
     assert set(await opened.addresses("localhost", 80)) <= {"127.0.0.1", "::1"}
+
+
+def test_each_nat64_of_the_operator_counts() -> None:
+    nat64 = [IPv6Network("2001:db8:100::/96"), IPv6Network("2001:db8:200::/96")]
+    assert not Networks(nat64=nat64).allow("2001:db8:200::7f00:1")
+    assert Networks([ip_network("127.0.0.1/32")], nat64=nat64).allow("2001:db8:200::7f00:1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Litestar, Request, Response, get, post
+from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
@@ -108,3 +109,21 @@ def test_without_the_plugin_the_emitter_says_what_to_install() -> None:
 
     with TestClient(Litestar([pay], exception_handlers={WebhooksError: shown})) as client:
         assert "(in Litestar `WebhooksPlugin`) must be installed" in client.post("/pay/1").text
+
+
+def test_a_dependency_without_the_middleware_says_what_to_install(settings: WebhooksSettings) -> None:
+    class Removing(WebhooksPlugin):
+        """The plugin of a host that removes all middleware of others."""
+
+        def on_app_init(self, app_config: AppConfig) -> AppConfig:
+            config = super().on_app_init(app_config)
+            config.middleware.clear()
+            return config
+
+    @get("/emitter")
+    async def emitter(webhooks: NamedDependency[Emitter]) -> None:
+        raise AssertionError
+
+    plugin = Removing(make_webhooks(settings))
+    with TestClient(Litestar([emitter], plugins=[plugin], exception_handlers={WebhooksError: shown})) as client:
+        assert "`WebhooksPlugin` must be installed" in client.get("/emitter").text

@@ -148,7 +148,7 @@ class FakeSvix(FakeState):
         extra = {}
         if fault is not None and fault.status is not None:
             status, content, extra = fault.status, fault.body, fault.headers
-        await _respond(send, status, content, extra | {"date": formatdate(self.clock(), usegmt=True)})
+        await _respond(send, status, content, {"date": formatdate(self.clock(), usegmt=True)} | extra)
 
     async def _delay(self, fault: Fault) -> None:
         end = anyio.current_time() + fault.delay

@@ -85,6 +85,42 @@ async def test_a_type_that_svix_refuses_does_not_keep_the_others_out(
         assert len((await backend.sync(TYPES)).created) == 1
 
 
+async def test_a_type_that_svix_refuses_is_logged_and_keeps_no_portal_closed(
+    fake: FakeSvix, svix_settings: WebhooksSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.portal_url = "https://app.svix.com/login#key=abc"
+    fake.fail("/event-type$", method="POST", status=422, body=b'{"detail":[{"loc":["body"],"msg":"bad schema"}]}')
+    async with running(svix_settings) as backend:
+        assert await backend.portal("a", write=False, expires_in=60) is not None
+        assert "Svix refused an event type" in caplog.text
+        assert await backend.portal("a", write=False, expires_in=60) is not None
+        assert caplog.text.count("Svix refused an event type") == 1
+
+
+async def test_a_type_that_another_process_registers_at_the_same_time_is_unchanged(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    conflict = b'{"code":"event_type_exists","detail":"An event_type with this name already exists"}'
+    fake.fail("/event-type$", method="POST", status=409, body=conflict)
+    async with running(svix_settings) as backend:
+        result = await backend.sync(EventTypes(["invoice.paid", "user.created"]))
+        assert len(result.unchanged) == 1
+        assert not {*result.created} & {*result.unchanged}
+
+
+async def test_a_schema_that_changed_is_updated_and_a_type_archived_by_hand_is_forgotten(
+    fake: FakeSvix, svix_settings: WebhooksSettings
+) -> None:
+    async with running(svix_settings, archive_event_types=True) as backend:
+        await backend.sync(EventTypes(["invoice.paid", "old.type"]))
+        fake.event_types["old.type"]["archived"] = True
+        changed = EventTypes([EventType("invoice.paid", schema=Order)])
+        assert (await backend.sync(changed)).updated == ("invoice.paid",)
+    schema = fake.event_types["invoice.paid"]["schemas"]["1"]
+    assert "lines" in schema["properties"]["data"]["properties"]
+    assert fake.calls_to("/event-type/old.type$") == []
+
+
 async def test_many_event_types_are_read_in_pages(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     types = EventTypes(f"type.number_{number}" for number in range(300))
     async with running(svix_settings) as backend:
@@ -97,6 +133,7 @@ async def test_a_self_hosted_server_has_no_portal_so_ours_serves(svix_settings: 
     async with running(svix_settings) as backend:
         assert await backend.portal(tenant, write=True, expires_in=3600) is None
         assert await backend.portal(tenant, write=True, expires_in=3600) is None
+        await backend.end_portal_access(tenant)
 
 
 async def test_the_portal_is_read_only_for_callers_with_the_read_scope(
@@ -139,6 +176,7 @@ async def test_the_backend_starts_while_svix_is_down_keeps_events_and_says_so(
         assert health["status"] == "degraded"
         assert "cannot be reached" in (health["svix"]["problem"] or "")
         assert health["relay"]["here"]
+        await eventually(lambda: len(fake.calls_to("/event-type$", "GET")) > 3)
         assert caplog.text.count("Events are stored meanwhile") == 1
         fake.heal()
         await backend.settle()

@@ -138,6 +138,26 @@ async def test_outside_its_lifespan_the_backend_says_that_it_does_not_run(svix_s
     assert backend.health()["status"] == "stopped"
 
 
+async def test_a_date_that_is_none_changes_no_clock(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    fake.fail("/app/a$", status=404, body=b'{"code":"not_found","detail":""}', headers={"date": "yesterday"})
+    client = SvixClient(svix_settings, TimeSource())
+    async with client.lifespan():
+        with pytest.raises(Missing):
+            await client.call(client.sdk.application.delete, "a")
+        assert abs(client.now() - time.time()) < 1
+
+
+async def test_a_client_that_is_closed_calls_nothing(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
+    client = SvixClient(svix_settings, TimeSource())
+    async with client.lifespan():
+        pass
+    with pytest.raises(NotRunning):
+        await client.call(client.sdk.application.delete, "a")
+    with pytest.raises(NotRunning):
+        await client.filters_by_type()
+    assert fake.calls == []
+
+
 def test_on_trio_the_backend_says_what_to_do(svix_settings: WebhooksSettings) -> None:
     async def main() -> None:
         async with running(svix_settings):

@@ -18,8 +18,8 @@ from tests.backends.svix.fake_server import FakeSvix
 from tests.backends.svix.support import make, running
 
 URL = "https://example.com/hooks"
-NOT_FOUND = {"status": 404, "body": b'{"code":"not_found","detail":"Entity not found"}'}
-INVALID = {"status": 422, "body": b'{"detail":[{"loc":["body"],"msg":"no good","type":"value_error"}]}'}
+NOT_FOUND: dict[str, Any] = {"status": 404, "body": b'{"code":"not_found","detail":"Entity not found"}'}
+INVALID: dict[str, Any] = {"status": 422, "body": b'{"detail":[{"loc":["body"],"msg":"no good","type":"value_error"}]}'}
 
 Operation = Callable[[SvixBackend, Endpoint, str], Awaitable[Any]]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from starlette_webhooks.backends.svix import SvixBackend
@@ -13,7 +15,7 @@ from tests.backends.svix.support import make, running, running_fast
 from tests.clock import VirtualTime
 from tests.eventually import eventually
 
-INVALID = {"status": 422, "body": b'{"detail":[{"loc":["path"],"msg":"no good","type":"value_error"}]}'}
+INVALID: dict[str, Any] = {"status": 422, "body": b'{"detail":[{"loc":["path"],"msg":"no good","type":"value_error"}]}'}
 
 
 async def put_in_doubt(fake: FakeSvix, backend: SvixBackend) -> None:

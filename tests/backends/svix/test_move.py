@@ -9,6 +9,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from starlette_webhooks.backends.sqlite import SQLiteBackend
 from starlette_webhooks.backends.svix.move import copy_endpoints, read_endpoints
 from starlette_webhooks.endpoints import EndpointChanges
@@ -16,6 +18,8 @@ from starlette_webhooks.payloads import new_event
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import TOKEN, FakeSvix
 from tests.backends.svix.support import TYPES, make, running
+from tests.servers import ROOT
+from tests.settings import make_settings
 
 
 async def test_endpoints_are_copied_once_with_their_secrets_and_pending_deliveries_stay(
@@ -77,6 +81,25 @@ def test_the_command_says_which_file_cannot_be_read(tmp_path: Path) -> None:
     )
     assert result.returncode == 1
     assert result.stderr.startswith(f"The file '{tmp_path}/absent.db' cannot be read")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [([], "usage: python -m"), (["webhooks.db"], "Set `SVIX_API_KEY`")], ids=["usage", "key"]
+)
+async def test_the_command_says_what_it_needs(tmp_path: Path, arguments: list[str], said: str) -> None:
+    async with SQLiteBackend(make_settings(tmp_path)).lifespan(TYPES):
+        pass
+    result = subprocess.run(  # noqa: ASYNC221
+        [sys.executable, "-m", "starlette_webhooks.backends.svix.move", *arguments],
+        env={**os.environ, "SVIX_API_KEY": "", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert said in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -57,6 +57,15 @@ async def test_an_event_that_svix_refused_is_redriven(desk: Desk, fake: FakeSvix
     await eventually(lambda: len(fake.messages("acme")) == 1)
 
 
+async def test_an_event_that_svix_refused_is_discarded(desk: Desk, fake: FakeSvix) -> None:
+    fake.fail("/msg$", method="POST", status=413, body=b'{"code":"payload_too_large","detail":"Too much."}')
+    await desk.webhooks.emitter("acme").emit("invoice.paid", {})
+    await until(desk, "dead-letters", lambda page: "payload_too_large" in page.text)
+    (letter,) = await desk.webhooks.backend.dead_letters()
+    assert await desk.webhooks.backend.discard([letter.id]) == 1
+    assert await desk.webhooks.backend.dead_letters() == []
+
+
 async def test_the_lag_of_the_relay_is_a_metric(fake: FakeSvix, svix_settings: WebhooksSettings) -> None:
     recorded = Recorded()
     backend = SvixBackend(svix_settings, relay_poll=0.02)
