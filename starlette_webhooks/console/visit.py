@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import parse_qsl, quote, urlencode
@@ -121,10 +121,11 @@ async def read_form(request: Request, timeout: float) -> Mapping[str, str]:
         raise InvalidRequest(f"The form must be sent as `{_FORM}`.")
     body = b""
     with suppress(ClientDisconnect), anyio.move_on_after(timeout):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_FORM:
-                raise InvalidRequest("The form is too large.")
+        async with aclosing(request.stream()) as stream:
+            async for chunk in stream:
+                body += chunk
+                if len(body) > _MAX_FORM:
+                    raise InvalidRequest("The form is too large.")
         form = dict(parse_qsl(body.decode("latin-1")))
         if any("\x00" in value for value in form.values()):
             raise InvalidRequest("The form contains NUL (U+0000).")

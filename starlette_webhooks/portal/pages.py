@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, aclosing, suppress
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Protocol
@@ -343,10 +343,11 @@ class _Visit:
         """Return the submitted form fields. Empty if the body is too large or too slow."""
         body = b""
         with suppress(ClientDisconnect), anyio.move_on_after(timeout):
-            async for chunk in self.request.stream():
-                body += chunk
-                if len(body) > _MAX_FORM:
-                    return {}
+            async with aclosing(self.request.stream()) as stream:
+                async for chunk in stream:
+                    body += chunk
+                    if len(body) > _MAX_FORM:
+                        return {}
         return dict(parse_qsl(body.decode("latin-1")))
 
     def not_found(self) -> Response:

@@ -63,7 +63,7 @@ def contrast(one: RGB, other: RGB) -> float:
 
 def _toward(colour: RGB, end: RGB, surface: RGB) -> RGB:
     """Return the colour, moved toward `end` until it is readable on the surface."""
-    for step in range(21):
+    for step in range(20):
         mixed = tuple(round(part + (goal - part) * step / 20) for part, goal in zip(colour, end, strict=True))
         if contrast(mixed, surface) >= _READABLE:  # type: ignore[arg-type]
             return mixed  # type: ignore[return-value]

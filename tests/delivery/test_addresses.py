@@ -10,6 +10,8 @@ from hypothesis import given, settings, strategies as st
 
 from starlette_webhooks.delivery.addresses import AddressGuard, ForbiddenAddress, InvalidURL, parse_url
 from starlette_webhooks.delivery.networks import Networks
+from starlette_webhooks.delivery.origins import moves, shown_origin
+from starlette_webhooks.endpoints import EndpointChanges
 
 PUBLIC = """
     1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 168.63.129.17
@@ -359,3 +361,10 @@ def test_each_nat64_of_the_operator_counts() -> None:
     nat64 = [IPv6Network("2001:db8:100::/96"), IPv6Network("2001:db8:200::/96")]
     assert not Networks(nat64=nat64).allow("2001:db8:200::7f00:1")
     assert Networks([ip_network("127.0.0.1/32")], nat64=nat64).allow("2001:db8:200::7f00:1")
+
+
+def test_a_url_that_later_versions_refuse_is_an_origin_of_its_own() -> None:
+    old, new = "http://[nonsense", EndpointChanges(url="https://example.com/")
+    assert moves(old, new)
+    assert not moves(old, EndpointChanges(url=old))
+    assert (shown_origin(old), shown_origin("https://example.com/a?b")) == ("", "https://example.com:443")

@@ -17,6 +17,7 @@ from anyio.streams.tls import TLSStream
 
 from starlette_webhooks.delivery.addresses import AddressGuard
 from starlette_webhooks.delivery.client import DeliveryClient, DeliveryFailed
+from starlette_webhooks.delivery.sloppy import read_sloppily
 from tests.eventually import eventually
 from tests.wire import OK, Peer, answer_all, guard, listening
 
@@ -379,3 +380,15 @@ async def test_a_cancelled_request_closes_its_connection_and_leaves_the_client_u
         assert scope.cancelled_caught
         await eventually(lambda: seen.hung_up == 1)
         assert (await client.post(seen.url(), [], b"{}")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("rest", "body"),
+    [(b"zz\r\n", b"abc"), (b"2\r\nde\r\n0\r\n\r\n", b"abcde"), (b"2\r\nd", b"abcd")],
+    ids=["no length", "complete", "truncated"],
+)
+def test_chunks_of_a_sloppy_response_are_read_as_far_as_they_are_correct(rest: bytes, body: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nno colon\r\nTransfer-Encoding: chunked\r\n\r\n"
+    found = read_sloppily(head + b"3\r\nabc\r\n" + rest)
+    assert found is not None
+    assert found[1] == body

@@ -676,6 +676,31 @@ async def test_deliveries_that_cannot_be_claimed_yet_are_delivered_later(
         await deliverer.attempted(1)
 
 
+async def test_a_fault_of_ours_in_claiming_is_logged_and_holds_nothing_up_for_good(
+    receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with delivering(make_settings(tmp_path), scan_every=60.0, pause=0.05) as deliverer:
+        await deliverer.endpoint(receiver.url)
+        await refuse(deliverer, event="UPDATE ON delivery")
+        await deliverer.emit()
+        await eventually(lambda: "Deliveries could not be claimed. Trying again." in caplog.text)
+        assert receiver.requests == []
+        await execute(deliverer, "DROP TRIGGER refusal")
+        await deliverer.attempted(1)
+
+
+async def test_aborted_attempts_that_cannot_be_released_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with blackhole() as url:
+        async with delivering(make_settings(tmp_path, shutdown_grace=0.1)) as deliverer:
+            await deliverer.endpoint(url)
+            await deliverer.emit()
+            await eventually(lambda: deliverer.dispatcher.in_flight)
+            await refuse(deliverer, event="UPDATE ON delivery")
+    assert "Aborted attempts are repeated only after their leases end" in caplog.text
+
+
 @contextmanager
 def unwritable(settings: WebhooksSettings) -> Generator[None]:
     """Let every transaction fail until the block ends, because another program holds the file's lock."""

@@ -18,6 +18,7 @@ from starlette_webhooks.backends.svix.replay import open_replay
 from starlette_webhooks.backends.svix.streaming import Streaming
 from starlette_webhooks.backends.svix.tail import Tail
 from starlette_webhooks.events import Event
+from starlette_webhooks.exceptions import BackendUnavailable
 from starlette_webhooks.feed import Entry, Replay, StreamFilter
 from starlette_webhooks.settings import WebhooksSettings
 from tests.backends.svix.fake_server import FakeSvix
@@ -421,6 +422,38 @@ async def test_one_poller_for_a_tenant_slows_down_when_idle_and_stops_with_the_l
         await virtual.run(200)
         assert source.pages == pages
         tasks.cancel_scope.cancel()
+
+
+async def test_a_poller_survives_any_error_and_logs_outages_once(caplog: pytest.LogCaptureFixture) -> None:
+    errors: list[Exception] = [
+        LookupError("unexpected"),
+        BackendUnavailable("Svix is down."),
+        BackendUnavailable("Svix is down."),
+    ]
+
+    class Failing(StoreSource):
+        """A source that fails at first."""
+
+        async def upwards(self, *args: Any, **options: Any) -> Any:
+            if errors:
+                raise errors.pop(0)
+            return await super().upwards(*args, **options)
+
+    application = Application("app", "a", "a", START)
+    source, virtual = Failing(application), VirtualTime(START)
+    streaming = Streaming(cast(Messages, source), virtual.source(), poll=(1.0, 10.0), overlap=15.0)
+    async with anyio.create_task_group() as tasks:
+        streaming.start(tasks)
+        # Nobody listens yet, and Svix assigned no id.
+        streaming.forwarded(make("a", 1))
+        streaming.watch("a")
+        await eventually(lambda: len(errors) < 3)
+        await virtual.run(200)
+        assert errors == []
+        assert source.pages
+        tasks.cancel_scope.cancel()
+    assert caplog.text.count("could not be read for its streams. Trying again.") == 1
+    assert "LookupError" in caplog.text
 
 
 async def test_a_stream_opened_while_svix_is_down_gets_later_events(
