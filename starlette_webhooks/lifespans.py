@@ -133,7 +133,7 @@ class SharedLifespan:
                 fields = log_fields("webhooks.ended")
                 logger.critical("Webhooks ended unexpectedly. Restart the process.", exc_info=exc, extra=fields)
         finally:
-            if self._run is run:
+            if self._run is run:  # pragma: no branch  A forked child resets it.
                 self._run = None
             run.ready.set()
             run.ended.set()

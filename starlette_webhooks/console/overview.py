@@ -126,7 +126,7 @@ def _database(found: DatabaseHealth) -> str:
         return f"SQLite {found['sqlite']}"
     if "postgresql" in found:
         return f"PostgreSQL {found['postgresql']}, {found.get('server', '')}, schema {found.get('schema', '')}"
-    return "Unknown"
+    return "Unknown"  # pragma: no cover  A backend of a host.
 
 
 def _errors(health: Health) -> Child:

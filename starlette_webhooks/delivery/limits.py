@@ -198,7 +198,7 @@ class Limits:
             if len(self._endpoints) >= self._known:
                 # At most `concurrency` endpoints have attempts, so this ends soon.
                 idle = next((number for number, one in self._endpoints.items() if not one.in_flight), None)
-                if idle is not None:
+                if idle is not None:  # pragma: no branch  More endpoints than slots would have to have attempts.
                     del self._endpoints[idle]
             known = self._endpoints[endpoint] = _Endpoint()
         return known

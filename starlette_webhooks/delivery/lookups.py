@@ -69,7 +69,7 @@ class _Lookup:
     def run(self) -> list[Any]:
         """Run on a thread."""
         with self._mutex:
-            if self._given_up:
+            if self._given_up:  # pragma: no cover  It must be cancelled as the thread starts.
                 return []
             self._begun = True
         try:

@@ -91,7 +91,7 @@ class Recorder:
                 await sleep(self._pause)
                 try:
                     return await operation()
-                except (BackendUnavailable, QueueFull):
+                except (BackendUnavailable, QueueFull):  # pragma: no cover  The outage must outlast the pause.
                     continue
         finally:
             self.waiting -= 1

@@ -198,7 +198,7 @@ class Outbox:
         if on_commit is not None:
             for row, event in zip(rows, events, strict=True):
                 self._unseen[row.id] = (event, on_commit)
-            while len(self._unseen) > _UNSEEN:
+            while len(self._unseen) > _UNSEEN:  # pragma: no cover  Needs as many events.
                 self._unseen.pop(next(iter(self._unseen)))
         self._notify(False)
 

@@ -176,7 +176,7 @@ class Tail:
             if self._lost:
                 self._lost = False
                 # What replays read from here on, and what is published, leave no gap between them.
-                if self._listener is not None:
+                if self._listener is not None:  # pragma: no branch  Without streams, there is none.
                     self._listener.restart()
                 self.wake()
         else:

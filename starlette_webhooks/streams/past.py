@@ -252,7 +252,7 @@ class LogReader:
         try:
             with anyio.fail_after(self._timeout):
                 return await self.budget.reserve(tenant, ahead + self._page_bytes)
-        except TimeoutError:
+        except TimeoutError:  # pragma: no cover  Takes seconds.
             raise Unreadable("crowded") from None
 
     async def _read(self, tenant: str, read: Callable[[], Awaitable[T]]) -> T:

@@ -60,7 +60,7 @@ Found = tuple[object, Check] | None
 def _uvicorn(names: Mapping[str, Any]) -> Found:
     # `Server.serve` and what it awaits, also below gunicorn, whose worker runs a server.
     server: Any = names.get("self")
-    if not hasattr(server, "should_exit"):
+    if not hasattr(server, "should_exit"):  # pragma: no cover  Another version of uvicorn.
         return None
 
     def stopping() -> bool:

@@ -103,7 +103,7 @@ class SvixReplay(Replay):
         try:
             with anyio.fail_after(_BEGIN_WITHIN):
                 await self._tail.begun.wait()
-        except TimeoutError:
+        except TimeoutError:  # pragma: no cover  Takes eight seconds.
             raise BackendUnavailable("Svix cannot be read. Try again later.") from None
         tail = self._tail
         published = tail.published_after(self._mark, self._after)

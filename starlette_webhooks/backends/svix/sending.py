@@ -56,7 +56,7 @@ class Sending:
         if entry is None:
             try:
                 await self._outbox.record(accepted.event, check_at=accepted.check_at)
-            except BackendUnavailable as exc:
+            except BackendUnavailable as exc:  # pragma: no cover  The disk must fail between two calls.
                 logger.warning(
                     "Svix has the event %s, but this could not be recorded: %s",
                     event.event_id,

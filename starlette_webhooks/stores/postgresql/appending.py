@@ -129,7 +129,7 @@ class Appender:
                 # For example because somebody holds the lock of the log.
                 self._database.availability.has_failed(self._append, str(exc))
             _fail(writes, exc)
-        except Exception as exc:
+        except Exception as exc:  # pragma: no cover  Only a fault of ours.
             _fail(writes, exc)
 
     def _call(self, appends: Sequence[Append], deadline: float) -> list[Appended]:

@@ -97,11 +97,11 @@ class Link:
                 return cursor.fetchall() if cursor.description else []
         except psycopg.Error as exc:
             raise self._failed(connection, exc, began) from exc
-        except OSError as exc:
+        except OSError as exc:  # pragma: no cover  Descriptors must run out during a call.
             # There is no free descriptor to wait for the answer.
             self.close()
             raise CallLost(explain(exc)) from exc
-        except BaseException:
+        except BaseException:  # pragma: no cover  A signal must arrive during a call.
             self.close()
             raise
 

@@ -162,7 +162,7 @@ class Database:
                 await anyio.sleep(_PROBE_EVERY)
                 if self.availability.away:
                     await to_thread.run_sync(self._probe, link, limiter=thread)
-                elif time.monotonic() >= measure_at:
+                elif time.monotonic() >= measure_at:  # pragma: no cover  Takes minutes.
                     measure_at = time.monotonic() + _MEASURE_EVERY
                     with suppress(BackendUnavailable):
                         await self._run("time", self._measure)
@@ -221,7 +221,7 @@ class Database:
         borrower = object()
         with anyio.move_on_after(self.deadline) as waiting:
             await slots.acquire_on_behalf_of(borrower)
-        if waiting.cancelled_caught:
+        if waiting.cancelled_caught:  # pragma: no cover  All connections must be busy until the deadline.
             raise BackendUnavailable("All connections to the database are busy. See `WEBHOOKS_DATABASE_CONNECTIONS`.")
         try:
             return await run_in_thread(self._use, what, fn, limiter=self._threads)

@@ -25,7 +25,7 @@ class SharedValues(Meta):
         """See `Meta.read_meta`."""
         values = {"name": name, "value": default}
         rows = await self.database.call(self.database.queries(_META)["read"], values)
-        if not rows:
+        if not rows:  # pragma: no cover  Another process must store it during the statement.
             # Another process stored it after this statement began.
             rows = await self.database.call(self.database.queries(_META)["read"], values)
         return bytes(rows[0][0])

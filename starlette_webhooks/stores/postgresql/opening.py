@@ -84,5 +84,5 @@ class Opening:
         """Close the connection as soon as it is open."""
         with self._mutex:
             self._dropped = True
-            if self._connection is not None:
+            if self._connection is not None:  # pragma: no cover  It must open at the same moment.
                 self._connection.close()

@@ -132,7 +132,7 @@ class Database:
         await to_thread.run_sync(self._open)
         try:
             self._writer.start()
-        except BaseException:
+        except BaseException:  # pragma: no cover  The system must refuse one more thread.
             self._close()
             raise
         try:

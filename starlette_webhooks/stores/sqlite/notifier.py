@@ -115,7 +115,7 @@ class Notifier:
             while self._wanted:
                 try:
                     await self._follow()
-                except (sqlite3.Error, BackendUnavailable) as exc:
+                except (sqlite3.Error, BackendUnavailable) as exc:  # pragma: no cover  The file must become unreadable.
                     self._problem.begin(f"The database cannot be watched for commits of other processes: {exc}.")
                     await anyio.sleep(_PAUSE)
             await self._wakeup.wait()

@@ -58,7 +58,7 @@ class Readers:
         try:
             connection.execute("PRAGMA query_only = 1")
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        except BaseException:
+        except BaseException:  # pragma: no cover  A pragma must fail.
             connection.close()
             raise
         return connection
