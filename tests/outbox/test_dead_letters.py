@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.orm import Session
 
-from starlette_webhooks import DeadLetter, NotRunning, Webhooks
+from starlette_webhooks import DeadLetter, Event, NotRunning, Webhooks
 from starlette_webhooks.backends.memory import MemoryBackend
+from starlette_webhooks.events import EventQuery
 from starlette_webhooks.outbox import Outbox
 from starlette_webhooks.outbox.rows import to_row
 from starlette_webhooks.settings import WebhooksSettings
+from starlette_webhooks.submissions import Submission
 from tests.audit_log import audit_entries
 from tests.eventually import eventually
 
@@ -150,3 +153,35 @@ async def test_changes_from_code_are_in_the_audit_log_with_whose_they_were(
         {"action": "dead_letters.discarded", "tenant": "acme", **code, "ids": ["one"]},
         {"action": "dead_letters.discarded", "tenant": "other", **code, "ids": ["three", "two"]},
     ]
+
+
+async def test_an_event_that_the_backend_fails_on_is_buried_alone(
+    tmp_path: Path, settings: WebhooksSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(MemoryBackend):
+        """A backend with a fault that concerns one type."""
+
+        def submit(self, events: Sequence[Event]) -> Submission:
+            if any(event.type == "order.broken" for event in events):
+                raise LookupError("a fault of the backend")
+            return super().submit(events)
+
+    engine = create_engine(f"sqlite:///{tmp_path / 'host.db'}")
+    outbox = Outbox(engine)
+    outbox.metadata.create_all(engine)
+    types = ["order.created", "order.broken"]
+    webhooks = Webhooks(event_types=types, settings=settings, backend=Failing(settings), outbox=outbox)
+    async with webhooks.lifespan():
+        emitter = webhooks.emitter("acme")
+        with Session(engine) as session, session.begin():
+            for event_type in ("order.created", "order.broken", "order.created"):
+                emitter.emit(event_type, {}, within=session)
+        (letter,) = await eventually(webhooks.dead_letters)
+        assert (letter.code, letter.detail) == ("LookupError", "a fault of the backend")
+
+        async def moved() -> bool:
+            return len((await webhooks.backend.list_events("acme", EventQuery())).items) == 2
+
+        await eventually(moved)
+    assert "cannot be moved into the backend" in caplog.text
+    engine.dispose()
