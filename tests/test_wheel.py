@@ -43,7 +43,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_license(wheel: Path) 
 
 
 def test_the_quickstart_works_where_only_the_wheel_and_its_needs_are_installed(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "environment", with_pip=True)
+    venv.create(tmp_path / "environment")
     python = tmp_path / "environment" / "bin" / "python"
-    run(str(python), "-m", "pip", "install", "--quiet", f"{wheel}[fastapi]", "uvicorn")
+    run(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", f"{wheel}[fastapi]", "uvicorn")
     follow_quickstart(tmp_path, python=python)
