@@ -6,6 +6,9 @@ Debian's packages `postgresql` and `pgbouncer`.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import os
 import selectors
 import shutil
@@ -28,6 +31,7 @@ from tests.servers import free_port
 
 __all__ = ["DelayingProxy", "PgBouncer", "PostgreSQL", "delaying", "find_binaries", "pooling", "starting_postgresql"]
 
+_PASSWORD = "secret-of-tests"
 _DEBIAN = Path("/usr/lib/postgresql")
 _STARTUP_SECONDS = 30
 _SESSIONS = "SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
@@ -54,6 +58,16 @@ def _give_away(directory: Path) -> None:
         shutil.chown(directory, "nobody", "nogroup")
 
 
+def _verifier(password: str) -> str:
+    """Return what the server stores of a password. Each connection repeats one iteration, instead of 4096."""
+    salt = b"salt of the tests"
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    of_server = hmac.digest(salted, b"Server Key", "sha256")
+    first, second, third = (base64.b64encode(part).decode() for part in (salt, stored, of_server))
+    return f"SCRAM-SHA-256$1:{first}${second}:{third}"
+
+
 class PostgreSQL:
     """A server for the tests. `url` is that of a superuser on TCP."""
 
@@ -67,7 +81,7 @@ class PostgreSQL:
 
     @property
     def url(self) -> str:
-        return f"postgresql://tester:secret-of-tests@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://tester:{_PASSWORD}@127.0.0.1:{self.port}/postgres"
 
     @property
     def _configuration(self) -> Path:
@@ -88,7 +102,7 @@ class PostgreSQL:
         """Create the data directory."""
         _give_away(self.directory)
         password = self.directory / "password"
-        password.write_text("secret-of-tests")
+        password.write_text(_PASSWORD)
         password.chmod(0o644)
         command = [str(self._binaries / "initdb"), "-D", str(self.data), "-U", "tester", "-A", "scram-sha-256"]
         command += ["-E", "UTF8", "--locale=C", "--no-sync", f"--pwfile={password}"]
@@ -213,6 +227,7 @@ def starting_postgresql(binaries: Path) -> Generator[PostgreSQL]:
     try:
         server.create()
         server.start()
+        server.execute(f"ALTER USER tester PASSWORD '{_verifier(_PASSWORD)}'")
         yield server
     finally:
         server.stop(signal.SIGQUIT)
