@@ -65,6 +65,12 @@ def failed_tasks(request: pytest.FixtureRequest) -> Generator[None]:
         assert not failures.found, "\n".join(failures.found)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests run first. Otherwise one process would be left with them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI, fail if a test would be skipped because a package is missing."""

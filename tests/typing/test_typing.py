@@ -30,6 +30,7 @@ PYRIGHT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_mypy_strict_knows_every_name_and_finds_every_wrong_use(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--strict", "--warn-unused-ignores", "--no-error-summary", *FILES]
@@ -38,6 +39,7 @@ def test_mypy_strict_knows_every_name_and_finds_every_wrong_use(tmp_path: Path) 
     assert checked.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_pyright_strict_knows_every_name_and_finds_every_wrong_use(tmp_path: Path) -> None:
     # Pyright accepts no absolute paths here.
