@@ -36,6 +36,7 @@ def no_blocking_calls() -> Generator[None]:
             ("os.stat", "sqlite/presence.py"): "_identity",
             # Runs fifty times a second. A thread would cost more than these microseconds.
             ("sqlite3.Connection.execute", "sqlite/notifier.py"): {"_follow", "_look_for_deliveries"},
+            ("sqlite3.Cursor.fetchone", "sqlite/notifier.py"): {"_follow", "_look_for_deliveries"},
             # The thread has all but ended.
             ("threading.Lock.acquire", "writer.py"): "stop",
         }
