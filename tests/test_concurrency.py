@@ -225,7 +225,8 @@ async def test_a_turn_that_fails_or_is_given_up_is_the_next_ones() -> None:
     assert len(turns) == 0
 
 
-async def test_a_task_that_ran_for_long_starts_again_without_a_long_pause() -> None:
+@pytest.mark.failing_tasks
+async def test_a_task_that_ran_for_long_starts_again_without_a_long_pause(caplog: pytest.LogCaptureFixture) -> None:
     pauses: list[float] = []
 
     async def fail() -> None:
@@ -240,3 +241,4 @@ async def test_a_task_that_ran_for_long_starts_again_without_a_long_pause() -> N
 
     await keep_running(fail, pause=0.5, longest_pause=0.0, sleep=note)
     assert pauses == [0.5, 0.5, 0.5]
+    assert caplog.text.count("It starts again in 0.5 s.") == 3

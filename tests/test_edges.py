@@ -26,6 +26,7 @@ from starlette_webhooks.endpoints import Endpoint
 from starlette_webhooks.exceptions import BackendError, NotRunning
 from starlette_webhooks.operations import EndpointStatus
 from starlette_webhooks.outbox import Outbox
+from starlette_webhooks.readiness import stopped_health
 from starlette_webhooks.settings import WebhooksSettings
 from tests.hosts import MOUNT, bearer, enter, make_app, make_webhooks
 from tests.servers import free_port
@@ -232,3 +233,9 @@ def test_an_endpoint_that_the_dispatcher_disabled_is_the_most_urgent_one() -> No
     works = Endpoint(**base)
     order = sorted([EndpointStatus(endpoint=one) for one in (by_hand, works, by_failures)], key=lambda one: one.urgency)
     assert [one.endpoint for one in order] == [by_failures, works, by_hand]
+
+
+def test_what_ended_the_backend_is_in_its_health() -> None:
+    health = stopped_health(MemoryBackend(make_settings()).health(), LookupError("of a task"))
+    assert health["status"] == "stopped"
+    assert health["error"] == "The backend ended unexpectedly: LookupError('of a task'). Restart the process."

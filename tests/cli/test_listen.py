@@ -65,7 +65,7 @@ class Listening:
     def interrupt(self) -> tuple[int, str]:
         """Stop it as with Ctrl-C. Returns its exit status and its errors."""
         self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=10)
+        _, errors = self.process.communicate(timeout=30)
         return self.process.returncode, errors
 
 
@@ -158,7 +158,7 @@ def test_listen_waits_for_an_app_that_is_not_running(server: Server) -> None:
         assert process.stderr is not None
         assert f"{target} cannot be reached" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=30)
     assert "The secret is whsec_" in output
     assert errors == "\nInterrupted.\n"
 
@@ -196,7 +196,7 @@ def test_only_one_listen_uses_a_state(server: Server, app: Receiver, tmp_path: P
     with listening(server, *options) as first:
         first.line()
         with popen("listen", server.url + MOUNT, "--key", "acme", *options) as second:
-            _, errors = second.communicate(timeout=10)
+            _, errors = second.communicate(timeout=30)
             assert second.returncode == 1
             assert "Pass `--state`" in errors
 

@@ -324,3 +324,14 @@ def test_of_many_events_the_last_thousands_are_remembered() -> None:
     # So many events later, nothing sends it again but a server that was restored from a backup.
     following.feed(frame(first))
     assert following.take() is not None
+
+
+async def test_an_error_whose_text_does_not_arrive_is_an_interruption(api: Api, make_client: MakeClient) -> None:
+    api.then(Answer(500, {"Content-Length": "100"}, b"short"), Answer(401))
+    retries: list[str] = []
+    client = make_client(api.url, **QUICK)
+    with pytest.raises(KeyRefused):
+        async with client.stream(on_retry=lambda error, delay: retries.append(str(error))) as events:
+            await anext(events)
+    assert len(retries) == 1
+    assert "cannot be reached" in retries[0]

@@ -213,7 +213,7 @@ def _parts(writes: Sequence[Write[Any]]) -> list[list[Write[Any]]]:
     for write in writes:
         count += len(write.operation.events)
         size += sum(len(event.payload) for event in write.operation.events)
-        if parts[-1] and (count > _EVENTS or size > _BYTES):
+        if parts[-1] and (count > _EVENTS or size > _BYTES):  # pragma: no cover  Needs 32 MiB in one batch.
             parts.append([])
             count, size = len(write.operation.events), 0
         parts[-1].append(write)

@@ -81,7 +81,7 @@ class Hints:
             numbers = _MANY if len(endpoints) > _ENDPOINTS else ",".join(map(str, endpoints))
             try:
                 await self._database.call(self._queries["hint"], (self._channel, f"{self.process} {numbers}"))
-            except BackendUnavailable:
+            except BackendUnavailable:  # pragma: no cover  The server must fail between two calls.
                 # Other processes also poll.
                 continue
             await anyio.sleep(_SPACING)

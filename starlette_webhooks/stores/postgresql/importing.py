@@ -54,7 +54,7 @@ def copy_table(
         for row in rows:
             copy.write_row([_without_nul(value) for value in row])
             count += 1
-            if count % 1000 == 0:
+            if count % 1000 == 0:  # pragma: no cover  Needs a thousand rows.
                 copied(count)
     copied(count)
     return count

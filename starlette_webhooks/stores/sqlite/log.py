@@ -117,7 +117,7 @@ def read_replay(
         if filter.matches(event):
             events.append(event)
             size += len(event.payload)
-        if size > REPLAY_BYTES or looked_at > PAGE_BYTES:
+        if size > REPLAY_BYTES or looked_at > PAGE_BYTES:  # pragma: no cover  Needs as many bytes.
             return ReplayPage(events, after, False, removed)
     done = seen < limit
     return ReplayPage(events, until if done else after, done, removed)

@@ -81,7 +81,7 @@ def _run_apart(connection: Connection, write: Write[Any]) -> None:
     try:
         write.result = write.operation(connection)
     except Exception as exc:
-        if not connection.in_transaction:  # A full disk rolls the whole transaction back.
+        if not connection.in_transaction:  # pragma: no cover  A full disk rolls the whole transaction back.
             raise
         write.error = exc
         connection.execute("ROLLBACK TO one")

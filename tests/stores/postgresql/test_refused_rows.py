@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import anyio
 import psycopg
 import pytest
+from anyio import to_thread
 
-from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable
+from starlette_webhooks.exceptions import BackendError, BackendRefused, BackendUnavailable, NotRunning
 from starlette_webhooks.relay.clock import TimeSource
 from starlette_webhooks.stores.postgresql.connection import CallLost, Link
 from starlette_webhooks.stores.postgresql.conninfo import parse_url
@@ -19,6 +21,7 @@ from starlette_webhooks.stores.postgresql.outbox import PostgreSQLOutbox
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
 from starlette_webhooks.submissions import Submission
 from tests.eventually import eventually, wait_for
+from tests.forking import in_child
 from tests.postgresql import delaying
 from tests.scarcity import no_free_threads
 from tests.stores.contract import add, attempts, claim, emit, event, ids, record
@@ -255,3 +258,39 @@ def test_a_connection_that_opens_after_it_was_given_up_is_closed(postgresql_url:
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'given_up'"
         with psycopg.connect(postgresql_url, autocommit=True) as admin:
             wait_for(lambda: admin.execute(sessions).fetchone() == (0,))
+
+
+# The outbox for Svix
+
+
+async def test_what_svix_made_of_a_payload_is_what_the_outbox_has(postgresql_url: str, migrated_schema: str) -> None:
+    outbox = make_outbox(postgresql_url, migrated_schema)
+    async with outbox.lifespan(lambda fresh: None):
+        sent = event()
+        await outbox.submit([sent]).wait()
+        lock = outbox.lock(TimeSource())
+        await lock.acquire()
+        (entry,) = await outbox.next("acme", 1)
+        stored_there = replace(sent, id="msg_1", payload=b'{"data":{"sorted":"keys"}}')
+        await (await outbox.accept(entry, stored_there, check_at=None)).wait()
+        found = await outbox.find("acme", sent.event_id)
+        assert found is not None
+        assert (found.event.id, found.event.payload) == ("msg_1", stored_there.payload)
+        assert await outbox.dead_letter_tenants(["1"]) == {}
+        await lock.release()
+
+
+async def test_in_a_forked_child_the_outbox_accepts_nothing(postgresql_url: str, migrated_schema: str) -> None:
+    outbox = make_outbox(postgresql_url, migrated_schema)
+
+    def child() -> int:
+        try:
+            outbox.submit([event()])
+        except NotRunning:
+            return 40
+        return 1
+
+    async with outbox.lifespan(lambda fresh: None):
+        assert await to_thread.run_sync(in_child, child) == 40
+        await outbox.submit([event()]).wait()
+        assert (await outbox.counts()).waiting == 1
