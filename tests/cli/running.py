@@ -62,5 +62,5 @@ def on_terminal(*arguments: str) -> Generator[tuple[subprocess.Popen[bytes], int
 def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Return the exit status, the output and the errors of the command."""
     with popen(*arguments, **environment) as process:
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=50)
         return process.returncode, output, errors
