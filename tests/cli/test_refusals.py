@@ -172,11 +172,11 @@ def test_a_transaction_that_has_been_open_for_long_is_a_problem(
     postgresql_url: str, postgresql_schema: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with psycopg.connect(postgresql_url, autocommit=True) as connection:
-        # The server's own view, with all transactions older than they are.
+        # In place of the server's own view, as there is no transaction of that age.
         connection.execute(f"CREATE SCHEMA {postgresql_schema}")
         connection.execute(
-            f"CREATE VIEW {postgresql_schema}.pg_stat_activity AS SELECT datname, backend_type, 0 AS pid, "
-            "xact_start - interval '20 min' AS xact_start FROM pg_catalog.pg_stat_activity"
+            f"CREATE VIEW {postgresql_schema}.pg_stat_activity AS SELECT current_database() AS datname, "
+            "'client backend' AS backend_type, 0 AS pid, clock_timestamp() - interval '20 min' AS xact_start"
         )
     options = quote(f"-c search_path={postgresql_schema},pg_catalog")
     monkeypatch.setenv("WEBHOOKS_DATABASE", f"{postgresql_url}?options={options}")
