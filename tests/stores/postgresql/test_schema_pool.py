@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from starlette_webhooks.stores.postgresql.store import PostgreSQLStore
+from tests.postgresql import PostgreSQL
 from tests.schema_pool import SchemaPool
 from tests.stores.contract import add, claim, emit, record
 
@@ -15,6 +16,12 @@ COLUMNS = """
 SELECT relname, CASE relkind WHEN 'r' THEN '*' ELSE 'last_value, is_called' END
 FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'S')
 """
+
+
+@pytest.fixture
+def postgresql_url(own_postgresql: PostgreSQL) -> str:
+    """The URL of a server without sessions of other tests."""
+    return own_postgresql.url
 
 
 @pytest.fixture
