@@ -140,5 +140,5 @@ function outcome(attempt) {
 /** A card with the attempts of an endpoint. */
 export function attemptCard(app, view, endpoint, catalog, { early, actions }) {
   const { tools, list } = attemptLog(app, view, endpoint, catalog, early);
-  return { element: card("Deliveries", { actions }, tools, list), reload: () => list.reload() };
+  return { element: card("Deliveries", { actions }, tools, list), shown: list.shown, reload: () => list.reload() };
 }

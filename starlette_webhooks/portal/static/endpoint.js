@@ -40,7 +40,7 @@ function content(app, view, endpoint, catalog, early, again) {
     deliveries.reload();
     figures.reload();
   };
-  const figures = statisticsCard(app, view, endpoint, catalog, refresh);
+  const figures = statisticsCard(app, view, endpoint, catalog, refresh, deliveries.shown);
   const timer = setInterval(() => idle(view, figures.element) && refresh(), REFRESH);
   view.signal.addEventListener("abort", () => clearInterval(timer));
   const address = urlField(endpoint.url);

@@ -4,12 +4,15 @@ import { path } from "./api.js";
 import { unlessNotSupported } from "./lists.js";
 
 const MOST_ATTEMPTS = 1000;
+// The first page is small, as it is what somebody waits for.
+const FIRST = 50;
 const PAGE = 250;
 
 /** The deliveries to the first endpoints, `rest` for all if there are more, and the attempts as they become known. */
 export async function readDeliveries(app, id, signal) {
-  const read = (cursor) => app.api.get(path`events/${id}/attempts`, { limit: PAGE, cursor }, signal);
-  const list = (cursor) => app.api.get(path`events/${id}/deliveries`, { limit: PAGE, cursor }, signal);
+  const paged = (cursor) => ({ limit: cursor === null ? FIRST : PAGE, cursor });
+  const read = (cursor) => app.api.get(path`events/${id}/attempts`, paged(cursor), signal);
+  const list = (cursor) => app.api.get(path`events/${id}/deliveries`, paged(cursor), signal);
   const [known, first] = await Promise.all([unlessNotSupported(list(null)), read(null)]);
   const tried = new Tried();
   tried.add(first.attempts);

@@ -28,7 +28,6 @@ export async function eventsPage(app, view) {
     view.setQuery(filters);
     list.reload();
   };
-  const tools = toolbar(app, view, filters, change, () => list.reload());
   const fetch = async (cursor) => {
     const found = await search(app, view, filters, cursor);
     tools.states.forEach((one) => (one.hidden = !found.states));
@@ -42,6 +41,8 @@ export async function eventsPage(app, view) {
   const head = [["Event", ""], ["State", ""], ["Id", "wide"], ["Time", "middle end"], ["", "wide"]];
   if (picked) head.unshift([picked.all, "pick"]);
   const list = pagedTable(app, view, { label: "Events", head, fetch, row: (event) => eventRow(event, picked), blank });
+  // Made while the list waits for the server.
+  const tools = toolbar(app, view, filters, change, list.reload);
   view.root.append(tools.element, bar ?? "", h("div", { class: "card flush" }, list));
   list.shown.then(tools.load);
 }

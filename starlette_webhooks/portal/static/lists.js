@@ -7,8 +7,8 @@ import { busy, button, failure, skeleton } from "./ui.js";
 const PART = 20;
 // Milliseconds until a list shows that it is loading.
 const SOON = 250;
-// As many rows as a window shows.
-const ROWS = 10;
+// So few that laying them out takes no long task.
+const ROWS = 6;
 
 /** An element that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` fetches it again without flicker, and `.shown` resolves when it has loaded first. */
 export function loader(app, view, { fetch, render, rows = 4 }) {

@@ -11,16 +11,18 @@ import { card, linkButton } from "./ui.js";
 
 const LATEST = 25;
 
-/** A card with the activity of an endpoint. `.reload()` fetches it again. */
-export function statisticsCard(app, view, endpoint, catalog, changed) {
+/** A card with the activity of an endpoint, which is fetched after what it is not to delay. `.reload()` fetches it again. */
+export function statisticsCard(app, view, endpoint, catalog, changed, after) {
   let days = 1;
   const place = loader(app, view, {
     rows: 2,
-    fetch: () =>
-      Promise.all([
+    fetch: async () => {
+      await after;
+      return Promise.all([
         app.api.get(path`endpoints/${endpoint.id}/stats`, { since: spans(days)[0].toISOString() }, view.signal),
         app.api.get(path`endpoints/${endpoint.id}/attempts`, { limit: LATEST }, view.signal),
-      ]),
+      ]);
+    },
     render: ([stats, { attempts }]) => {
       period.hidden = attempts.length === 0;
       return attempts.length === 0 ? nextSteps(app, endpoint, catalog, stats, changed) : [tiles(stats, attempts), chart(stats, days, (entry) => address(endpoint, entry))];
