@@ -342,6 +342,7 @@ async def test_a_database_in_memory_works(settings: WebhooksSettings, shared: bo
         id = commit(webhooks, engine)
         await logged(webhooks, id)
         await eventually(lambda: waiting(engine) == [])
+    engine.dispose()
 
 
 async def test_an_async_database_in_memory_works(settings: WebhooksSettings) -> None:

@@ -303,6 +303,7 @@ def test_a_session_of_another_database_is_refused(emitter: Emitter, tmp_path: Pa
         emit(emitter, session)
     with other.connect() as connection, pytest.raises(RuntimeError, match=r"Outbox\(engine, other_engine\)"):
         emit(emitter, connection)
+    other.dispose()
 
 
 def test_a_session_that_is_bound_to_nothing_is_refused(engine: Engine, emitter: Emitter) -> None:
@@ -346,12 +347,14 @@ def test_a_session_that_routes_is_checked_as_it_writes(
                 session.commit()
     assert ids(engine) == ([id] if right else [])
     assert ids(other) == []
+    other.dispose()
 
 
 @pytest.mark.parametrize("how", ["engine", "options", "connection"])
 def test_connections_in_autocommit_mode_are_refused(engine: Engine, tmp_path: Path, how: str) -> None:
-    alone = create_engine(engine.url, isolation_level="AUTOCOMMIT")
-    if how != "engine":
+    if how == "engine":
+        alone = create_engine(engine.url, isolation_level="AUTOCOMMIT")
+    else:
         alone = create_engine(engine.url).execution_options(isolation_level="AUTOCOMMIT")
     emitter = emitter_into(Outbox(alone))
     with pytest.raises(RuntimeError, match="is in autocommit mode"):
@@ -363,6 +366,7 @@ def test_connections_in_autocommit_mode_are_refused(engine: Engine, tmp_path: Pa
                 emit(emitter, session)
                 session.commit()
     assert ids(engine) == []
+    alone.dispose()
 
 
 def test_a_schema_translation_that_moves_the_table_is_refused(engine: Engine, emitter: Emitter) -> None:
