@@ -539,6 +539,28 @@ def test_a_form_that_is_too_large_opens_nothing(host: TestClient) -> None:
     assert host.get(f"{MOUNT}/dashboard/enter").headers["allow"] == "POST"
 
 
+async def test_a_form_that_is_cut_off_does_not_use_up_its_link(settings: WebhooksSettings) -> None:
+    host = Host()
+    page = portal_page(settings, host)
+    link = f"/api/dashboard?token={await host.sessions.link(Principal('acme', [READ]), 60)}"
+    body = f"token={link.partition('=')[2]}&nav=no".encode()
+    incoming = iter([{"type": "http.request", "body": body, "more_body": True}, {"type": "http.disconnect"}])
+    statuses: list[int] = []
+
+    async def receive() -> Any:
+        return next(incoming)
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status", 0))
+
+    headers = [(b"host", b"host"), (b"sec-fetch-site", b"same-origin")]
+    scope = {"type": "http", "method": "POST", "path": "/enter", "raw_path": b"/enter"}
+    scope |= {"root_path": "", "query_string": b"", "headers": headers, "http_version": "1.1", "scheme": "http"}
+    await page(scope, receive, send)
+    assert statuses[0] == 401
+    assert enter(client_of(page), link).status_code == 303
+
+
 async def test_a_tenant_that_opens_too_many_links_keeps_the_next_one_for_later(settings: WebhooksSettings) -> None:
     host = Host()
     client = client_of(portal_page(settings, host))

@@ -340,7 +340,7 @@ class _Visit:
         return self.message(401, "This link has expired", text)
 
     async def form(self, timeout: float) -> dict[str, str]:
-        """Return the submitted form fields. Empty if the body is too large or too slow."""
+        """Return the submitted form fields. Empty if the body is too large, too slow or incomplete."""
         body = b""
         with suppress(ClientDisconnect), anyio.move_on_after(timeout):
             async with aclosing(self.request.stream()) as stream:
@@ -348,7 +348,8 @@ class _Visit:
                     body += chunk
                     if len(body) > _MAX_FORM:
                         return {}
-        return dict(parse_qsl(body.decode("latin-1")))
+            return dict(parse_qsl(body.decode("latin-1")))
+        return {}
 
     def not_found(self) -> Response:
         """Return the page for unknown paths."""

@@ -278,6 +278,7 @@ class SvixBackend(Backend):
         return await self._svix.streaming.replay(tenant, filter, after)
 
     async def position(self, tenant: str) -> str:
+        """See `Backend.position`. Without events, it is a time."""
         return await self._svix.streaming.position(tenant)
 
     # Endpoints
