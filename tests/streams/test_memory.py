@@ -120,7 +120,7 @@ def list_events(server: Server, tenant: str) -> float:
 @pytest.mark.slow
 def test_clients_that_never_read_large_pages_use_bounded_memory_and_delay_no_one(tmp_path: Path) -> None:
     budget, clients = 48 * MIB, 40
-    with serving(tmp_path, page_memory_bytes=str(budget), stream_send_timeout="1") as server:
+    with serving(tmp_path, page_memory_bytes=str(budget), stream_send_timeout="1", calls_per_second="0") as server:
         for _ in range(10):
             emit(server, "acme", MIB - 1000)
         for _ in range(3):
