@@ -50,6 +50,7 @@ LAYERS = [
         "_version",
         "browser",
         "budget",
+        "certificates",
         "exceptions",
         "forks",
         "health",

@@ -14,6 +14,7 @@ import click
 import httpx
 
 from starlette_webhooks._version import __version__
+from starlette_webhooks.certificates import trusted_authorities
 from starlette_webhooks.cli.output import Output
 from starlette_webhooks.cli.remote import local_time
 from starlette_webhooks.client import Event
@@ -88,7 +89,7 @@ class Forwarder:
         self._timeout = timeout
         self._waits = waits
         # The target is local, whatever proxy the environment names.
-        self._http = httpx.Client(timeout=timeout, trust_env=False)
+        self._http = httpx.Client(timeout=timeout, verify=trusted_authorities(), trust_env=False)
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 import anyio
 import httpx
 
+from starlette_webhooks.certificates import trusted_authorities
 from starlette_webhooks.client import calls
 from starlette_webhooks.client.answers import may_repeat, read_answer, unreachable
 from starlette_webhooks.client.async_stream import EventStream
@@ -64,7 +65,7 @@ class Client:
         self._stream_timeout = httpx.Timeout(timeout, read=stream_timeout)
         self._retries = retries
         self._max_delay = max_delay
-        self._http = http or httpx.AsyncClient()
+        self._http = http or httpx.AsyncClient(verify=trusted_authorities())
         self._owns_http = http is None
         self._streams: set[EventStream] = set()
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import httpx
 
+from starlette_webhooks.certificates import trusted_authorities
 from starlette_webhooks.client import calls
 from starlette_webhooks.client.answers import may_repeat, read_answer, unreachable
 from starlette_webhooks.client.backoff import Backoff
@@ -54,7 +55,7 @@ class SyncClient:
         self._stream_timeout = httpx.Timeout(timeout, read=stream_timeout)
         self._retries = retries
         self._max_delay = max_delay
-        self._http = http or httpx.Client()
+        self._http = http or httpx.Client(verify=trusted_authorities())
         self._owns_http = http is None
         self._streams: set[SyncEventStream] = set()
 

@@ -93,11 +93,14 @@ class SvixClient:
     def _build(self) -> httpx.AsyncClient:
         import httpx
 
+        from starlette_webhooks.certificates import trusted_authorities
+
         # Loads all models, which the first call would otherwise import on the event loop.
         importlib.import_module("svix.models")
         most = 2 * self._settings.svix_concurrency
         http = httpx.AsyncClient(
             timeout=self._settings.svix_timeout,
+            verify=trusted_authorities(),
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE),
             event_hooks={"response": [self._note]},
         )
