@@ -47,9 +47,13 @@ def connect(path: str, *, busy_seconds: float) -> sqlite3.Connection:
         cached_statements=256,
         uri=not in_memory,
     )
-    connection.execute("PRAGMA cache_size = -32768")
-    # Otherwise, a statement that inserts several rows may create a file to be able to undo them.
-    connection.execute("PRAGMA temp_store = MEMORY")
+    try:
+        connection.execute("PRAGMA cache_size = -32768")
+        # Otherwise, a statement that inserts several rows may create a file to be able to undo them.
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from starlette_webhooks.exceptions import BackendUnavailable
@@ -205,3 +206,16 @@ async def test_a_large_file_is_checked_as_far_as_the_time_allows(tmp_path: Path)
         )
     async with (database := Database(str(path), check_seconds=0.001)).lifespan():
         assert await database.read(count) == 200_000
+
+
+async def test_a_file_that_is_no_database_is_not_left_open(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    path.write_bytes(b"This is no database. " * 100)
+    with pytest.raises(BackendUnavailable) as info:
+        await open_and_put(path)
+    assert "not a database" in str(info.value)
+    with pytest.raises(BackendUnavailable) as info_alone, opened_alone(str(path)):
+        pass
+    assert "not a database" in str(info_alone.value)
+    # The errors still refer to what was open.
+    assert str(path) not in [one.path for one in psutil.Process().open_files()]
