@@ -94,7 +94,8 @@ class PostgreSQL:
             "port": str(self.port),
             "unix_socket_directories": f"'{self.directory}'",
             "max_connections": "200",
-            "shared_buffers": "'64MB'",
+            # Each connection is a process, which takes longer to start with more memory.
+            "shared_buffers": "'16MB'",
             "log_min_messages": "warning",
         }
 

@@ -110,7 +110,7 @@ class Portal {
       search?.focus();
     });
     // While the first page waits for the server.
-    setTimeout(prepareTimes);
+    setTimeout(() => prepareTimes());
     return this.#show();
   }
 
