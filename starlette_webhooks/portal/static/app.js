@@ -162,6 +162,7 @@ class Portal {
     }
     const view = new View(this, address, new URLSearchParams(search), this.#leave.signal);
     fill(this.main, view.head, view.root);
+    this.main.parentElement.classList.remove("selecting");
     // Both lay the page out, for which there is no need the first time.
     if (this.visited) window.scrollTo(0, 0);
     const [page, params] = this.#find(address);

@@ -15,12 +15,15 @@ export function selection() {
   const listeners = [];
   const all = h("input", { type: "checkbox", "aria-label": "Select all that are shown" });
   const chosen = () => [...boxes].filter(([, box]) => box.checked).map(([one]) => one);
+  let told = null;
   const tell = () => {
     const size = chosen().length;
     all.disabled = boxes.size === 0;
     all.checked = size > 0 && size === Math.min(boxes.size, MOST_NAMED);
     all.indeterminate = size > 0 && !all.checked;
-    listeners.forEach((listener) => listener(size));
+    // Each row that is added calls this.
+    if (size !== told) listeners.forEach((listener) => listener(size));
+    told = size;
   };
   all.addEventListener("change", () => {
     [...boxes.values()].forEach((box, index) => (box.checked = all.checked && index < MOST_NAMED));
@@ -42,7 +45,7 @@ export function selection() {
   };
   const onChange = (listener) => {
     listeners.push(listener);
-    tell();
+    listener(chosen().length);
   };
   const none = () => {
     boxes.forEach((box) => (box.checked = false));
@@ -64,6 +67,7 @@ export function selectionBar(picked, action) {
   const made = h("div", { class: "selection-bar", role: "group", "aria-label": "What is selected" }, none, again);
   picked.onChange((size) => {
     made.hidden = size === 0;
+    made.closest(".content")?.classList.toggle("selecting", size > 0);
     fill(again.querySelector("span"), `Retry ${size} selected`);
   });
   return made;

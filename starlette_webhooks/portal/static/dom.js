@@ -49,6 +49,11 @@ export function fill(element, ...children) {
   return element;
 }
 
+/** Run a task after the next frame, so that what the page shows until then does not wait for it. */
+export function afterFrame(task) {
+  requestAnimationFrame(() => setTimeout(task));
+}
+
 let counter = 0;
 
 /** An id that nothing else on the page has. */

@@ -1,6 +1,6 @@
 // One endpoint: its statistics, its deliveries and its settings.
 
-import { h } from "./dom.js";
+import { afterFrame, fill, h } from "./dom.js";
 import { path } from "./api.js";
 import { attemptCard, firstAttempts } from "./attempts.js";
 import { confirm } from "./dialogs.js";
@@ -48,10 +48,13 @@ function content(app, view, endpoint, catalog, early, again) {
   const fresh = view.query.get("created") !== null && app.write;
   // A bar of the chart leads here.
   if (view.query.get("show") === "deliveries") requestAnimationFrame(() => deliveries.element.scrollIntoView({ block: "start" }));
+  // What stands beside or below the deliveries need not delay them.
+  const beside = h("aside", {});
+  afterFrame(() => fill(beside, secretCard(app, endpoint), setup(endpoint, catalog)));
   return [
     fresh && notice("good", h("strong", {}, "Endpoint added. "), "Copy its signing secret to your server, then send a test event."),
     healthNotice(endpoint),
-    h("div", { class: "columns" }, h("div", {}, figures.element, deliveries.element), h("aside", {}, secretCard(app, endpoint), setup(endpoint, catalog))),
+    h("div", { class: "columns" }, h("div", {}, figures.element, deliveries.element), beside),
   ];
 }
 

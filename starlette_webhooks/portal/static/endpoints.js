@@ -1,6 +1,6 @@
 // The list of endpoints: what needs attention comes first.
 
-import { fill, h } from "./dom.js";
+import { afterFrame, fill, h } from "./dom.js";
 import { path } from "./api.js";
 import { sparkline } from "./charts.js";
 import { count, rate } from "./format.js";
@@ -112,6 +112,6 @@ function limited(size) {
   };
   return (task) => {
     waiting.push(task);
-    requestAnimationFrame(() => setTimeout(next));
+    afterFrame(next);
   };
 }

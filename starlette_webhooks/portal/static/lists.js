@@ -1,6 +1,6 @@
 // Loading (skeleton, content, error), and lists that load page by page.
 
-import { fill, h } from "./dom.js";
+import { afterFrame, fill, h } from "./dom.js";
 import { number } from "./format.js";
 import { busy, button, failure, skeleton } from "./ui.js";
 
@@ -8,9 +8,9 @@ const PART = 20;
 // Milliseconds until a list shows that it is loading.
 const SOON = 250;
 // So few that laying them out takes no long task.
-const ROWS = 6;
+const ROWS = 4;
 
-/** An element that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` fetches it again without flicker, and `.shown` resolves when it has loaded first. */
+/** An element that loads: `fetch()` gets the value, `render(value)` shows it. `.reload()` fetches it again without flicker, and `.shown` resolves after the frame that shows it first. */
 export function loader(app, view, { fetch, render, rows = 4 }) {
   const place = h("div", { class: "loader", vars: { "--rows": rows } });
   let failed = false;
@@ -45,7 +45,7 @@ export function loader(app, view, { fetch, render, rows = 4 }) {
     return run();
   };
   app.api.addEventListener("recovered", () => failed && first(), { signal: view.signal });
-  place.shown = first();
+  place.shown = first().then(() => new Promise(afterFrame));
   place.reload = run;
   return place;
 }
@@ -98,7 +98,7 @@ function addRows(list, items, row) {
   list.append(...rows);
   const rest = items.slice(ROWS);
   // What was loaded again meanwhile has a new list.
-  if (rest.length > 0) requestAnimationFrame(() => setTimeout(() => list.isConnected && addRows(list, rest, row)));
+  if (rest.length > 0) afterFrame(() => list.isConnected && addRows(list, rest, row));
   return rows;
 }
 
