@@ -68,7 +68,7 @@ def failed_tasks(request: pytest.FixtureRequest) -> Generator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect tests without collecting garbage, which takes a third of the time and finds none. It is rare afterwards."""
+    """Collect tests without collecting garbage, which takes a third of the time and finds none. Later it is rare."""
     gc.disable()
     try:
         return (yield)
