@@ -51,6 +51,7 @@ export function selection() {
     boxes.forEach((box) => (box.checked = false));
     tell();
   };
+  tell();
   return { all, add, clear, none, onChange, chosen };
 }
 
