@@ -18,7 +18,7 @@ def trusted_authorities() -> ssl.SSLContext:
     It is another one after `SSL_CERT_FILE` or `SSL_CERT_DIR`, or what they name, has changed.
 
     Raises:
-        OSError: `SSL_CERT_FILE` cannot be read.
+        OSError: `SSL_CERT_FILE` cannot be read. HTTPX 0.27 ignores one that does not exist.
     """
     return _load(*map(_state, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
 

@@ -29,8 +29,11 @@ const ROUTES = [
   [/^catalog$/, catalogPage],
   [/^catalog\/([^/]+)$/, eventTypePage],
 ];
+// Pages that show no times at first.
+const TIMELESS = new Set(["", "start", "endpoints", "catalog"]);
 const BUILT_IN = new Set(["test.ping", "endpoint.disabled"]);
 const TICK = 20_000;
+const LATER = 1000;
 
 class Portal {
   #catalog = null;
@@ -109,8 +112,8 @@ class Portal {
       if (search) event.preventDefault();
       search?.focus();
     });
-    // While the first page waits for the server.
-    setTimeout(() => prepareTimes());
+    // While the first page waits for the server, or once it is shown.
+    setTimeout(() => prepareTimes(), TIMELESS.has(addressOf()[0]) ? LATER : 0);
     return this.#show();
   }
 
@@ -149,7 +152,7 @@ class Portal {
   }
 
   async #show() {
-    const [address, search = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
+    const [address, search = ""] = addressOf();
     if (address === "") return this.#home();
     this.#leave?.abort();
     document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
@@ -202,6 +205,9 @@ function followTheme({ source, data }) {
   if (data.theme === "system") document.documentElement.removeAttribute("data-theme");
   else document.documentElement.dataset.theme = data.theme;
 }
+
+/** The address of the page, and its query. */
+const addressOf = () => location.hash.replace(/^#\/?/, "").split("?", 2);
 
 function decode(text) {
   try {
