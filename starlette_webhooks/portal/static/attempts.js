@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { path } from "./api.js";
 import { open } from "./dialogs.js";
-import { periodFilter, periodQuery, select, typeSelect } from "./forms.js";
+import { periodFilter, periodQuery, select, typeFilter } from "./forms.js";
 import { requestHead, resend, response } from "./exchange.js";
 import { ago, duration, time } from "./format.js";
 import { pagedTable, loader } from "./lists.js";
@@ -36,7 +36,7 @@ async function readAttempts(app, view, id, filters, cursor) {
 }
 
 /** The attempts of an endpoint, with filters that are kept in the address. `early` are the first ones. */
-function attemptLog(app, view, endpoint, catalog, early) {
+function attemptLog(app, view, endpoint, early) {
   const filters = filtersOf(view);
   const change = (changes) => {
     Object.assign(filters, changes);
@@ -57,14 +57,16 @@ function attemptLog(app, view, endpoint, catalog, early) {
   const row = (attempt) => attemptRow(app, attempt, () => showAttempt(app, attempt, endpoint, list.reload));
   const head = [["Result", ""], ["Event", ""], ["Duration", "wide number"], ["Time", "middle end"]];
   const list = pagedTable(app, view, { label: "Deliveries", head, fetch, row, blank });
+  const types = typeFilter(app, filters, change);
   const tools = h(
     "div",
     { class: "filters" },
     select("Result", STATUSES, filters.status, (status) => change({ status })),
     select("Response", CLASSES, filters.code, (code) => change({ code })),
-    typeSelect("Event type", catalog, filters.type, (type) => change({ type })),
+    types,
     periodFilter(filters, change),
   );
+  list.shown.then(types.load);
   return { tools, list };
 }
 
@@ -138,7 +140,7 @@ function outcome(attempt) {
 }
 
 /** A card with the attempts of an endpoint. */
-export function attemptCard(app, view, endpoint, catalog, { early, actions }) {
-  const { tools, list } = attemptLog(app, view, endpoint, catalog, early);
+export function attemptCard(app, view, endpoint, { early, actions }) {
+  const { tools, list } = attemptLog(app, view, endpoint, early);
   return { element: card("Deliveries", { actions }, tools, list), shown: list.shown, reload: () => list.reload() };
 }

@@ -25,32 +25,32 @@ export async function endpointPage(app, view) {
     rows: 8,
     fetch: () => {
       const early = firstAttempts(app, view, id);
-      return Promise.all([app.api.get(path`endpoints/${id}`, {}, view.signal), app.catalog(), { early }]);
+      return Promise.all([app.api.get(path`endpoints/${id}`, {}, view.signal), { early }]);
     },
-    render: ([endpoint, catalog, { early }]) => content(app, view, endpoint, catalog, early, () => page.reload()),
+    render: ([endpoint, { early }]) => content(app, view, endpoint, early, () => page.reload()),
   });
   view.root.append(page);
 }
 
-function content(app, view, endpoint, catalog, early, again) {
+function content(app, view, endpoint, early, again) {
   const actions = app.write && !endpoint.disabled && button("Recover", { small: true, glyph: "rotate", action: () => recover(app, endpoint, refresh) });
-  const deliveries = attemptCard(app, view, endpoint, catalog, { early, actions });
+  const deliveries = attemptCard(app, view, endpoint, { early, actions });
   const refresh = () => {
     if (view.signal.aborted) return;
     deliveries.reload();
     figures.reload();
   };
-  const figures = statisticsCard(app, view, endpoint, catalog, refresh, deliveries.shown);
+  const figures = statisticsCard(app, view, endpoint, refresh, deliveries.shown);
   const timer = setInterval(() => idle(view, figures.element) && refresh(), REFRESH);
   view.signal.addEventListener("abort", () => clearInterval(timer));
   const address = urlField(endpoint.url);
-  view.title(masked(endpoint.url), { mono: true, shown: address.text, badge: [address.tools, statePill(endpoint)], text: endpoint.description, actions: app.write && controls(app, endpoint, catalog, again, refresh) });
+  view.title(masked(endpoint.url), { mono: true, shown: address.text, badge: [address.tools, statePill(endpoint)], text: endpoint.description, actions: app.write && controls(app, endpoint, again, refresh) });
   const fresh = view.query.get("created") !== null && app.write;
   // A bar of the chart leads here.
   if (view.query.get("show") === "deliveries") requestAnimationFrame(() => deliveries.element.scrollIntoView({ block: "start" }));
   // What stands beside or below the deliveries need not delay them.
   const beside = h("aside", {});
-  afterFrame(() => fill(beside, secretCard(app, endpoint), setup(endpoint, catalog)));
+  afterFrame(() => fill(beside, secretCard(app, endpoint), setup(app, endpoint)));
   return [
     fresh && notice("good", h("strong", {}, "Endpoint added. "), "Copy its signing secret to your server, then send a test event."),
     healthNotice(endpoint),
@@ -65,7 +65,7 @@ function idle(view, figures) {
   return !rows || (rows.children.length <= PAGE && !rows.contains(document.activeElement));
 }
 
-function controls(app, endpoint, catalog, again, refresh) {
+function controls(app, endpoint, again, refresh) {
   const name = h("strong", {}, urlText(endpoint.url));
   const toggle = endpoint.disabled
     ? button("Enable", {
@@ -106,12 +106,16 @@ function controls(app, endpoint, catalog, again, refresh) {
     },
   });
   const edit = linkButton("Edit", `#/endpoints/${encodeURIComponent(endpoint.id)}/edit`, { glyph: "edit" });
-  return [!endpoint.disabled && testButton(app, endpoint, catalog, refresh, { kind: "primary" }), toggle, edit, remove];
+  return [!endpoint.disabled && testButton(app, endpoint, refresh, { kind: "primary" }), toggle, edit, remove];
 }
 
-function setup(endpoint, catalog) {
-  const known = new Map(catalog.map((type) => [type.name, type]));
-  const types = endpoint.eventTypes.map((name) => h("code", { class: "chip", title: known.get(name)?.label ?? null }, name));
+function setup(app, endpoint) {
+  const types = endpoint.eventTypes.map((name) => h("code", { class: "chip" }, name));
+  const describe = (catalog) => {
+    const labels = new Map(catalog.map((type) => [type.name, type.label]));
+    for (const type of types) type.title = labels.get(type.textContent) ?? "";
+  };
+  app.catalog().then(describe, () => {});
   const chips = (values) => h("div", { class: "chips" }, values.map((value) => h("code", { class: "chip" }, value)));
   return card(
     "Setup",

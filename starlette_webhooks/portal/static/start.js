@@ -34,7 +34,7 @@ function steps(app, first, catalog) {
   const add = first
     ? h("div", { class: "actions" }, linkButton("See endpoints", "#/endpoints"))
     : app.write && h("div", { class: "actions" }, linkButton("Add endpoint", "#/endpoints/new", { kind: "primary", glyph: "plus" }));
-  const test = first && app.write ? h("div", { class: "actions" }, testButton(app, first, catalog)) : null;
+  const test = first && app.write ? h("div", { class: "actions" }, testButton(app, first)) : null;
   return h(
     "ol",
     { class: "steps" },

@@ -12,7 +12,7 @@ import { card, linkButton } from "./ui.js";
 const LATEST = 25;
 
 /** A card with the activity of an endpoint, which is fetched after what it is not to delay. `.reload()` fetches it again. */
-export function statisticsCard(app, view, endpoint, catalog, changed, after) {
+export function statisticsCard(app, view, endpoint, changed, after) {
   let days = 1;
   const place = loader(app, view, {
     rows: 2,
@@ -25,7 +25,7 @@ export function statisticsCard(app, view, endpoint, catalog, changed, after) {
     },
     render: ([stats, { attempts }]) => {
       period.hidden = attempts.length === 0;
-      return attempts.length === 0 ? nextSteps(app, endpoint, catalog, stats, changed) : [tiles(stats, attempts), chart(stats, days, (entry) => address(endpoint, entry))];
+      return attempts.length === 0 ? nextSteps(app, endpoint, stats, changed) : [tiles(stats, attempts), chart(stats, days, (entry) => address(endpoint, entry))];
     },
   });
   const period = select("Period", Object.entries(WINDOWS).map(([value, { name }]) => [value, name]), "1", (value) => {
@@ -56,7 +56,7 @@ function median(values) {
   return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)];
 }
 
-function nextSteps(app, endpoint, catalog, stats, changed) {
+function nextSteps(app, endpoint, stats, changed) {
   if (stats.pending > 0) return h("p", { class: "note" }, `${number(stats.pending)} waiting for a first attempt.`);
   if (!app.write || endpoint.disabled) return h("p", { class: "note" }, "Nothing has been sent here yet.");
   return h(
@@ -64,6 +64,6 @@ function nextSteps(app, endpoint, catalog, stats, changed) {
     { class: "next" },
     h("li", {}, h("strong", {}, "Copy the signing secret"), " to your server."),
     h("li", {}, h("strong", {}, "Verify each delivery"), " with it. ", h("a", { href: "#/start" }, "Code for your language")),
-    h("li", {}, h("strong", {}, "Send a test event"), " and see what your server answers.", h("div", { class: "actions" }, testButton(app, endpoint, catalog, changed, { label: "Send the first test", small: true }), linkButton("Event catalog", "#/catalog", { small: true }))),
+    h("li", {}, h("strong", {}, "Send a test event"), " and see what your server answers.", h("div", { class: "actions" }, testButton(app, endpoint, changed, { label: "Send the first test", small: true }), linkButton("Event catalog", "#/catalog", { small: true }))),
   );
 }

@@ -77,6 +77,6 @@ function outcome(app, endpoint, sent, attempt) {
 }
 
 /** A button that opens the dialog. */
-export function testButton(app, endpoint, catalog, changed, { label = "Send test", ...options } = {}) {
-  return button(label, { glyph: "send", action: () => sendTest(app, endpoint, catalog, changed), ...options });
+export function testButton(app, endpoint, changed, { label = "Send test", ...options } = {}) {
+  return button(label, { glyph: "send", action: async () => sendTest(app, endpoint, await app.catalog(), changed), ...options });
 }
