@@ -1,6 +1,7 @@
 // The deliveries of one event and their attempts, as the server tells them in pages.
 
 import { path } from "./api.js";
+import { afterFrame } from "./dom.js";
 import { unlessNotSupported } from "./lists.js";
 
 const MOST_ATTEMPTS = 1000;
@@ -17,10 +18,12 @@ export async function readDeliveries(app, id, signal) {
   const tried = new Tried();
   tried.add(first.attempts);
   if (known !== null) {
-    const rest = isLast(known) ? null : everyDelivery(list, known);
+    // Otherwise the server would be busy while the browser lays out the first ones.
+    const shown = new Promise(afterFrame);
+    const rest = isLast(known) ? null : shown.then(() => everyDelivery(list, known));
     // Whoever shows it shows its error.
     rest?.catch(() => {});
-    readOn(tried, read, first).catch(() => {});
+    shown.then(() => readOn(tried, read, first)).catch(() => {});
     return { deliveries: known.deliveries, rest, tried };
   }
   await readOn(tried, read, first);
