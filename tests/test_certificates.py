@@ -46,6 +46,7 @@ def api(authority: trustme.CA) -> Generator[str]:
 
 
 def trust(authority: trustme.CA, file: Path, time: int) -> None:
+    """Write the certificate of an authority to a file, as if at this time."""
     authority.cert_pem.write_to_path(str(file))
     os.utime(file, (time, time))
 

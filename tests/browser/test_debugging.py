@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import Route, expect
 
 from tests.browser.visitor import Visit, pill
 from tests.eventually import wait_for
@@ -138,6 +140,39 @@ def test_a_form_keeps_event_types_that_were_retired(visit: Visit) -> None:
     expect(page.get_by_text("Changes saved")).to_be_visible()
     changed = visitor.api.get(f"endpoints/{identifier}").json()
     assert (changed["description"], changed["eventTypes"]) == ("Changed", ["invoice.paid", "document.shared"])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_filter_shows_its_event_type_without_the_catalog_or_if_that_lacks_it(visit: Visit, known: bool) -> None:
+    visitor = visit()
+    identifier = visitor.endpoint("http://127.0.0.1:9/x")
+    answer: dict[str, Any] = {"json": {"eventTypes": [{"name": "invoice.paid"}]}} if known else {"status": 500}
+    visitor.page.route("**/event-types", lambda route: route.fulfill(**answer))
+    for address in ("events", "undelivered", f"endpoints/{identifier}"):
+        with visitor.page.expect_response("**/event-types"):
+            # Only the fragment differs, and each page is to read the catalog.
+            visitor.page.goto("about:blank")
+            page = visitor.open(f"{address}?type=document.shared")
+        chosen = page.get_by_label("Event type")
+        expect(chosen.locator("option")).to_have_count(3 if known else 2)
+        expect(chosen).to_have_value("document.shared")
+        chosen.select_option("")
+        expect(page).not_to_have_url(re.compile("document.shared"))
+
+
+def test_a_dialog_does_not_open_over_another_page(visit: Visit) -> None:
+    visitor = visit()
+    identifier = visitor.endpoint("http://127.0.0.1:9/x")
+    held: list[Route] = []
+    visitor.page.route("**/event-types", lambda route: held.append(route))
+    with visitor.page.expect_request("**/event-types"):
+        page = visitor.open(f"endpoints/{identifier}")
+    page.get_by_role("button", name="Send test").click()
+    page.get_by_role("link", name="Live", exact=True).click()
+    expect(page.get_by_role("heading", name="Live")).to_be_visible()
+    held[0].continue_()
+    expect(page.get_by_label("Event type").locator("option")).not_to_have_count(1)
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_nothing_is_offered_that_a_disabled_endpoint_would_refuse(visit: Visit, receiver: Receiver) -> None:
@@ -282,3 +317,26 @@ def test_many_endpoints_of_an_event_are_shown_in_parts(visit: Visit) -> None:
     page.get_by_role("button", name="Show more (2 left)").click()
     expect(rows).to_have_count(22)
     expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+
+
+def test_the_bar_of_a_selection_covers_nothing_and_its_room_goes_with_it(visit: Visit, receiver: Receiver) -> None:
+    visitor = visit()
+    receiver.status = 503
+    visitor.endpoint(receiver.url)
+    visitor.emit("document.created", *[{"number": number} for number in range(12)])
+    wait_for(lambda: len(visitor.api.get("undelivered").json()["undelivered"]) == 12)
+    page = visitor.open("undelivered")
+    room = page.locator(".content")
+    for leave in (page.get_by_role("button", name="Clear the selection"), page.get_by_role("link", name="Endpoints")):
+        expect(page.locator("tbody tr")).to_have_count(12)
+        page.get_by_label("Select all that are shown").check()
+        expect(room).to_have_css("padding-bottom", "56px")
+        page.mouse.wheel(0, 10_000)
+        foot, bar = page.locator("footer"), page.get_by_role("group", name="What is selected")
+        expect(foot).to_be_in_viewport()
+        (foot_box, bar_box) = (foot.bounding_box(), bar.bounding_box())
+        assert foot_box is not None
+        assert bar_box is not None
+        assert foot_box["y"] + foot_box["height"] <= bar_box["y"] + 1
+        leave.click()
+        expect(room).to_have_css("padding-bottom", "0px")

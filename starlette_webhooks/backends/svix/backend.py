@@ -17,6 +17,7 @@ from starlette_webhooks.backends.base import Backend, PortalAccess
 from starlette_webhooks.backends.reencryption import session_key
 from starlette_webhooks.backends.svix.acceptance import Acceptances, AcceptedSubmission, ReportingOutbox
 from starlette_webhooks.backends.svix.client import require_asyncio
+from starlette_webhooks.backends.svix.counting import Counting
 from starlette_webhooks.backends.svix.housekeeping import Housekeeping
 from starlette_webhooks.backends.svix.parts import SvixParts
 from starlette_webhooks.backends.svix.probe import Probe
@@ -28,7 +29,7 @@ from starlette_webhooks.encryption import SecretBox
 from starlette_webhooks.endpoints import SECRET_OVERLAP, Endpoint, EndpointChanges, EndpointStats
 from starlette_webhooks.event_types import EventTypes, SyncResult
 from starlette_webhooks.events import Event, EventQuery
-from starlette_webhooks.exceptions import BackendRefused, BackendUnavailable, NotRunning
+from starlette_webhooks.exceptions import BackendRefused, NotRunning
 from starlette_webhooks.feed import Listener, StreamFilter
 from starlette_webhooks.health import Health, Status
 from starlette_webhooks.identifiers import is_message_id
@@ -36,9 +37,8 @@ from starlette_webhooks.log_fields import log_fields
 from starlette_webhooks.meta import Meta
 from starlette_webhooks.operations import Overview
 from starlette_webhooks.pagination import Page
-from starlette_webhooks.problems import Problem
 from starlette_webhooks.relay.clock import TimeSource
-from starlette_webhooks.relay.outbox import Outbox, OutboxCounts
+from starlette_webhooks.relay.outbox import Outbox
 from starlette_webhooks.relay.relay import Relay
 from starlette_webhooks.stores.outboxes import outbox_of
 from starlette_webhooks.submissions import Submission
@@ -52,8 +52,6 @@ __all__ = ["SvixBackend"]
 logger = logging.getLogger("starlette_webhooks")
 
 _DRAIN_WITHIN = 5.0
-_COUNT_PAUSE = 0.2
-_COUNT_EVERY = 5.0
 _LATE = 60.0
 
 
@@ -125,12 +123,11 @@ class SvixBackend(Backend):
         self._sending = Sending(self._outbox, self._relay, self._parts.forwarding, timeout=settings.svix_timeout)
         self._housekeeping = Housekeeping(self._outbox, self._relay, self._parts.delivering, self._time)
         self._probe = Probe(self._parts.client, self._time)
+        self._counting = Counting(self._outbox)
         self._running = False
-        self._problem = Problem("The outbox can be counted again.", level=logging.WARNING)
         self._event_types: EventTypes | None = None
         self._synced = False
         self._sync_lock = anyio.Lock()
-        self._counts = OutboxCounts()
 
     @asynccontextmanager
     async def lifespan(self, event_types: EventTypes) -> AsyncIterator[None]:
@@ -142,7 +139,7 @@ class SvixBackend(Backend):
         """
         require_asyncio()
         self._event_types = event_types
-        self._recount = anyio.Event()
+        self._counting.start()
         if not self._outbox.shared and self._acceptances is None:
             logger.warning(
                 "`WEBHOOKS_DATABASE` is `:memory:`, and responses do not wait for Svix: events that Svix has not "
@@ -150,7 +147,7 @@ class SvixBackend(Backend):
                 extra=log_fields("outbox.not_durable"),
             )
         async with self._outbox.lifespan(self._committed):
-            functions = [self._probe.run, self._count]
+            functions = [self._probe.run, self._counting.run]
             if self.settings.deliver:
                 functions += [self._relay.run, self._housekeeping.run]
             async with self._parts.client.lifespan(), running_beside(*functions) as tasks:
@@ -173,20 +170,7 @@ class SvixBackend(Backend):
     def _committed(self, fresh: bool) -> None:
         if fresh:
             self._relay.wake()
-        self._recount.set()
-
-    async def _count(self) -> None:
-        while True:
-            try:
-                self._counts = await self._outbox.counts()
-            except BackendUnavailable as exc:
-                self._problem.begin(f"The outbox could not be counted: {exc}")
-            else:
-                self._problem.end()
-            await anyio.sleep(_COUNT_PAUSE)
-            with anyio.move_on_after(_COUNT_EVERY):
-                await self._recount.wait()
-            self._recount = anyio.Event()
+        self._counting.note_change()
 
     # Emitting
 
@@ -376,7 +360,7 @@ class SvixBackend(Backend):
 
     def health(self, *, figures: bool = True) -> Health:
         """Return the state of Svix, of the outbox (at most a second old) and of the relay."""
-        client, counts = self._parts.client, self._counts
+        client, counts = self._parts.client, self._counting.counts
         late = 0.0 if counts.oldest is None else max(0.0, self._time.now() - counts.oldest)
         errors = [self._probe.problem, *(str(error) for error in (client.error, self._relay.error) if error)]
         problem = next((error for error in errors if error), None)

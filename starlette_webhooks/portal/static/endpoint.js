@@ -113,8 +113,9 @@ function setup(app, endpoint) {
   const types = endpoint.eventTypes.map((name) => h("code", { class: "chip" }, name));
   const describe = (catalog) => {
     const labels = new Map(catalog.map((type) => [type.name, type.label]));
-    for (const type of types) type.title = labels.get(type.textContent) ?? "";
+    types.forEach((type, index) => (type.title = labels.get(endpoint.eventTypes[index]) ?? ""));
   };
+  // They only describe.
   app.catalog().then(describe, () => {});
   const chips = (values) => h("div", { class: "chips" }, values.map((value) => h("code", { class: "chip" }, value)));
   return card(

@@ -56,12 +56,14 @@ export function typeSelect(label, catalog, value, change, first = "All event typ
 
 /** A filter by event type. `.load()` adds its options, once nothing more important is loading. */
 export function typeFilter(app, filters, change) {
-  const slot = h("span", { class: "slot" }, typeSelect("Event type", [], ""));
-  slot.load = () =>
-    app
-      .catalog()
-      .then((catalog) => fill(slot, typeSelect("Event type", catalog, filters.type, (type) => change({ type }))))
-      .catch(() => {});
+  const make = (catalog) => {
+    // What is filtered by is shown before the catalog has come, and if it lacks this type.
+    const known = filters.type === "" || catalog.some((type) => type.name === filters.type);
+    return typeSelect("Event type", known ? catalog : [...catalog, { name: filters.type }], filters.type, (type) => change({ type }));
+  };
+  const slot = h("span", { class: "slot" }, make([]));
+  // Without its options, the filter is of less use. The page is not.
+  slot.load = () => app.catalog().then((catalog) => fill(slot, make(catalog)), () => {});
   return slot;
 }
 

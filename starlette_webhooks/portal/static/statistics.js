@@ -11,7 +11,7 @@ import { card, linkButton } from "./ui.js";
 
 const LATEST = 25;
 
-/** A card with the activity of an endpoint, which is fetched after what it is not to delay. `.reload()` fetches it again. */
+/** A card with the activity of an endpoint. It is fetched once `after` has resolved, and again by `.reload()`. */
 export function statisticsCard(app, view, endpoint, changed, after) {
   let days = 1;
   const place = loader(app, view, {

@@ -78,5 +78,10 @@ function outcome(app, endpoint, sent, attempt) {
 
 /** A button that opens the dialog. */
 export function testButton(app, endpoint, changed, { label = "Send test", ...options } = {}) {
-  return button(label, { glyph: "send", action: async () => sendTest(app, endpoint, await app.catalog(), changed), ...options });
+  const action = async (made) => {
+    const catalog = await app.catalog();
+    // The page may have been left meanwhile.
+    if (made.isConnected) sendTest(app, endpoint, catalog, changed);
+  };
+  return button(label, { glyph: "send", action, ...options });
 }
