@@ -35,20 +35,29 @@ async def page(request: Request) -> HTMLResponse:
 
 
 async def health(request: Request) -> JSONResponse:
-    return JSONResponse(webhooks.health()["streams"])
+    return JSONResponse({**webhooks.health()["streams"], "begun": app.begun})
 
 
 class SoonAgain:
-    """Lets browsers reconnect a tenth of a second later, whatever time `retry:` gives them, so that tests are quick."""
+    """Lets browsers reconnect a tenth of a second later, whatever time `retry:` gives them, so that tests are quick.
+
+    Attributes:
+        begun: Streams of which the beginning was sent. Nothing that is emitted after that may be missing.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.begun = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_soon(message: Message) -> None:
+            begins = False
             if message["type"] == "http.response.body":
-                message = {**message, "body": RETRY.sub(soon, message.get("body", b""))}
+                body, times = RETRY.subn(soon, message.get("body", b""))
+                begins = bool(times and message.get("more_body"))
+                message = {**message, "body": body}
             await send(message)
+            self.begun += begins
 
         await self.app(scope, receive, send_soon)
 

@@ -155,7 +155,7 @@ def test_a_hidden_page_disconnects_and_misses_nothing(page: Page, host: Server) 
       document.dispatchEvent(new Event("visibilitychange"));
     }"""
     page.evaluate(FOLLOW, {"hiddenAfter": 1})
-    wait_for(lambda: streams(host)["streams"] == 1)
+    page.wait_for_function("() => window.events.lastEventId")
     page.evaluate(show, True)
     wait_for(lambda: streams(host)["streams"] == 0)
     emit(host, "invoice.paid")

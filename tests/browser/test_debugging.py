@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.visitor import Visit, pill
+from tests.browser.visitor import Visit, pill, wait_with
 from tests.eventually import wait_for
 from tests.receivers import Receiver
 
@@ -170,6 +170,7 @@ def test_a_dialog_does_not_open_over_another_page(visit: Visit) -> None:
     page.get_by_role("button", name="Send test").click()
     page.get_by_role("link", name="Live", exact=True).click()
     expect(page.get_by_role("heading", name="Live")).to_be_visible()
+    wait_with(page, lambda: held)
     held[0].continue_()
     expect(page.get_by_label("Event type").locator("option")).not_to_have_count(1)
     expect(page.get_by_role("dialog")).to_have_count(0)

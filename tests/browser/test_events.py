@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Route, expect
 
-from tests.browser.visitor import IN_AN_HOUR, Visit, pill
+from tests.browser.visitor import IN_AN_HOUR, Visit, pill, wait_with
 from tests.eventually import wait_for
 from tests.receivers import Receiver
 
@@ -118,6 +118,8 @@ def test_an_event_of_many_endpoints_shows_the_first_ones_while_it_reads_the_othe
     page = visitor.open(f"events/{event}")
     expect(page.locator(".delivery")).to_have_count(1)
     expect(page.get_by_text("Reading the other endpoints…")).to_be_visible()
+    # They are read after the frame that shows the first ones.
+    wait_with(page, lambda: held)
     held[0].continue_(url=re.sub(r"limit=\d+", "limit=1", held[0].request.url))
     expect(page.locator(".delivery")).to_have_count(3)
     expect(page.get_by_text("Reading the other endpoints…")).to_have_count(0)
@@ -125,6 +127,7 @@ def test_an_event_of_many_endpoints_shows_the_first_ones_while_it_reads_the_othe
     held.clear()
     page.reload()
     expect(page.locator(".delivery")).to_have_count(1)
+    wait_with(page, lambda: held)
     held[0].fulfill(status=503, json={"code": "unavailable", "detail": "Later."})
     expect(page.get_by_role("heading", name="Loading failed")).to_be_visible()
     page.get_by_role("button", name="Try again").click()

@@ -11,6 +11,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests import plain
 from tests.browser.host import MOUNT
+from tests.eventually import wait_for
 from tests.servers import Server
 
 PAGES = ["start", "endpoints", "endpoints/new", "events", "undelivered", "live", "catalog", "catalog/invoice.paid"]
@@ -81,6 +82,16 @@ class Visitor:
 
 
 Visit = Callable[..., Visitor]
+
+
+def wait_with(page: Page, condition: Callable[[], Any]) -> None:
+    """Wait until the condition is true. Meanwhile the handlers of the page's events and routes are called."""
+
+    def look() -> Any:
+        page.wait_for_timeout(20)
+        return condition()
+
+    wait_for(look)
 
 
 def pill(place: Page | Locator, text: str) -> Locator:
