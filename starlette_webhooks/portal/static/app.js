@@ -8,7 +8,7 @@ import { editEndpointPage, newEndpointPage } from "./endpoint_form.js";
 import { endpointsPage } from "./endpoints.js";
 import { eventPage } from "./event.js";
 import { eventsPage } from "./events.js";
-import { prepareTimes, refreshTimes, zone } from "./format.js";
+import { refreshTimes, zone } from "./format.js";
 import { icon } from "./icons.js";
 import { livePage } from "./live.js";
 import { startPage } from "./start.js";
@@ -29,11 +29,8 @@ const ROUTES = [
   [/^catalog$/, catalogPage],
   [/^catalog\/([^/]+)$/, eventTypePage],
 ];
-// Pages that show no times at first.
-const TIMELESS = new Set(["", "start", "endpoints", "catalog"]);
 const BUILT_IN = new Set(["test.ping", "endpoint.disabled"]);
 const TICK = 20_000;
-const LATER = 1000;
 
 class Portal {
   #catalog = null;
@@ -112,8 +109,6 @@ class Portal {
       if (search) event.preventDefault();
       search?.focus();
     });
-    // While the first page waits for the server, or once it is shown.
-    setTimeout(() => prepareTimes(), TIMELESS.has(addressOf()[0]) ? LATER : 0);
     return this.#show();
   }
 
@@ -152,7 +147,7 @@ class Portal {
   }
 
   async #show() {
-    const [address, search = ""] = addressOf();
+    const [address, search = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
     if (address === "") return this.#home();
     this.#leave?.abort();
     document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
@@ -205,9 +200,6 @@ function followTheme({ source, data }) {
   if (data.theme === "system") document.documentElement.removeAttribute("data-theme");
   else document.documentElement.dataset.theme = data.theme;
 }
-
-/** The address of the page, and its query. */
-const addressOf = () => location.hash.replace(/^#\/?/, "").split("?", 2);
 
 function decode(text) {
   try {

@@ -1,6 +1,6 @@
 // One endpoint: its statistics, its deliveries and its settings.
 
-import { afterFrame, fill, h } from "./dom.js";
+import { fill, h } from "./dom.js";
 import { path } from "./api.js";
 import { attemptCard, firstAttempts } from "./attempts.js";
 import { confirm } from "./dialogs.js";
@@ -50,7 +50,7 @@ function content(app, view, endpoint, early, again) {
   if (view.query.get("show") === "deliveries") requestAnimationFrame(() => deliveries.element.scrollIntoView({ block: "start" }));
   // What stands beside or below the deliveries need not delay them.
   const beside = h("aside", {});
-  afterFrame(() => fill(beside, secretCard(app, endpoint), setup(app, endpoint)));
+  deliveries.shown.then(() => fill(beside, secretCard(app, endpoint), setup(app, endpoint)));
   return [
     fresh && notice("good", h("strong", {}, "Endpoint added. "), "Copy its signing secret to your server, then send a test event."),
     healthNotice(endpoint),

@@ -1,6 +1,6 @@
 // Times in the reader's zone, numbers and sizes.
 
-import { h } from "./dom.js";
+import { afterFrame, h } from "./dom.js";
 
 // Made when they are needed: the first one of a page takes many milliseconds.
 const clock = once(() => new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" }));
@@ -20,17 +20,29 @@ function once(make) {
 /** The reader's time zone, such as `Europe/Berlin`. */
 export const zone = () => globalThis.Temporal?.Now.timeZoneId() ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
 
+// What shows the times that came before `Intl` was loaded. Null after that.
+let waiting = [];
 // The first use of `Intl` takes a browser some 30 ms. Each of these takes a part of them.
 const STEPS = [
   () => new Intl.Locale("en").maximize(),
   () => Intl.NumberFormat.supportedLocalesOf("en"),
   () => clock(new Date()),
+  () => {
+    const shows = waiting;
+    waiting = null;
+    shows.forEach((show) => show());
+  },
 ];
 
-/** Load what formatting needs while the page waits for the server, each step in a task of its own. */
-export function prepareTimes([step, ...rest] = STEPS) {
+/** Show a time: the first ones of the page after the frame that shows the rest, each step in a task of its own. */
+function fillIn(show) {
+  if (waiting === null) return show();
+  if (waiting.push(show) === 1) afterFrame(() => prepare(STEPS));
+}
+
+function prepare([step, ...rest]) {
   step();
-  if (rest.length > 0) setTimeout(() => prepareTimes(rest));
+  if (rest.length > 0) setTimeout(() => prepare(rest));
 }
 
 // Small numbers are the same in any format.
@@ -39,26 +51,27 @@ export const hour = (moment) => hourOf(moment);
 export const day = (moment) => dayOf(moment);
 
 /** The moment in the reader's zone: the time if it is today, otherwise the day and the time. The exact time shows on hover. */
-export function time(text) {
-  const moment = new Date(text);
-  return element(text, moment, short(moment));
-}
+export const time = (text) => element(text, short);
 
 /** The moment as "5 minutes ago", kept current. The exact time shows on hover. */
 export function ago(text) {
-  const moment = new Date(text);
-  const made = element(text, moment, relative(moment));
+  const made = element(text, relative);
   made.dataset.relative = "";
   return made;
 }
 
-function element(text, moment, shown) {
+function element(text, format) {
+  const moment = new Date(text);
   if (Number.isNaN(moment.getTime())) return h("span", {}, text);
-  return h("time", { datetime: text, title: `${exact(moment)}\n${moment.toISOString()}` }, shown);
+  const made = h("time", { datetime: text });
+  fillIn(() => {
+    made.title = `${exact(moment)}\n${moment.toISOString()}`;
+    made.textContent = format(moment);
+  });
+  return made;
 }
 
 function short(moment) {
-  if (Number.isNaN(moment.getTime())) return "";
   const now = new Date();
   if (moment.toDateString() === now.toDateString()) return clock(moment);
   const date = moment.getFullYear() === now.getFullYear() ? dayOf(moment) : yearOf(moment);
