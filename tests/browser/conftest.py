@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from tests.browser.visitor import Visit, Visitor
+from tests.chromium import starting_chromium
 from tests.receivers import Receiver, receiving
 from tests.servers import Server, serving
 
@@ -28,17 +29,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
 
 @pytest.fixture(scope="package")
 def browser() -> Generator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Chromium is not installed.")
-    flags = "no-sandbox disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
-    with sync_playwright() as playwright:
-        # A name over HTTP, which browsers trust less than an address of this machine.
-        names = "--host-resolver-rules=MAP host.test 127.0.0.1"
-        args = [*(f"--{flag}" for flag in flags.split()), names]
-        launched = playwright.chromium.launch(executable_path=chromium, args=args)
-        yield launched
-        launched.close()
+    with starting_chromium() as started:
+        yield started
 
 
 @pytest.fixture

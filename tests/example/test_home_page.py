@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
+from tests.chromium import starting_chromium
 from tests.servers import serving
-
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed.")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield launched
-        launched.close()
+    with starting_chromium() as started:
+        yield started
 
 
 @pytest.mark.parametrize("host", ["starlette", "fastapi", "litestar"])
