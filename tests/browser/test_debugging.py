@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.visitor import Visit, pill, wait_with
+from tests.browser.visitor import IN_AN_HOUR, Visit, pill, wait_with
 from tests.eventually import wait_for
 from tests.receivers import Receiver
 
@@ -251,6 +251,21 @@ def test_a_failing_endpoint_comes_first_says_why_and_what_it_missed_is_retried(
     expect(page.get_by_role("dialog")).to_contain_text("1 of 1 delivery sent again: 1 succeeded, 0 failed.")
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="No matches")).to_be_visible()
+
+
+def test_what_waits_for_an_endpoint_that_does_not_answer_is_due_now(visit: Visit) -> None:
+    visitor = visit()
+    identifier = visitor.endpoint("http://127.0.0.1:9/nobody")
+    visitor.emit("document.created", *[{"number": number} for number in range(20)])
+    wait_for(lambda: visitor.api.get(f"endpoints/{identifier}").json()["health"]["failingSince"])
+    page = visitor.open(f"endpoints/{identifier}")
+    expect(page.locator(".notice.bad")).to_contain_text("Last error: connection refused. It will be disabled in ")
+    visitor.open("undelivered")
+    tried = page.locator("table[aria-label=Undelivered] tbody tr")
+    expect(tried.filter(has_text=IN_AN_HOUR).first).to_contain_text("connection refused · 1 attempt")
+    untried = tried.filter(has_text="No attempt yet").first
+    expect(untried).not_to_contain_text("attempts")
+    expect(untried.locator("td").last).to_have_text("now")
 
 
 def test_selected_deliveries_are_counted_and_retried_with_their_progress(visit: Visit, receiver: Receiver) -> None:

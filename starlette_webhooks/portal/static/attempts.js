@@ -5,7 +5,7 @@ import { path } from "./api.js";
 import { open } from "./dialogs.js";
 import { periodFilter, periodQuery, select, typeFilter } from "./forms.js";
 import { requestHead, resend, response } from "./exchange.js";
-import { ago, duration, time } from "./format.js";
+import { due, duration, time } from "./format.js";
 import { pagedTable, loader } from "./lists.js";
 import { button, card, codeBlock, copyButton, empty, facts, linkButton, notice, pill, rowId, rowLink, toast } from "./ui.js";
 
@@ -133,7 +133,7 @@ function outcome(attempt) {
     ["Status", attempt.statusCode ? `HTTP ${attempt.statusCode}` : "No response"],
     ["Duration", duration(attempt.durationMs)],
     ["Trigger", TRIGGERS[attempt.trigger] ?? attempt.trigger],
-    ["Next attempt", attempt.nextAttemptAt ? [time(attempt.nextAttemptAt), h("span", { class: "faint" }, " (", ago(attempt.nextAttemptAt), ")")] : "None"],
+    ["Next attempt", attempt.nextAttemptAt ? [time(attempt.nextAttemptAt), h("span", { class: "faint" }, " (", due(attempt.nextAttemptAt), ")")] : "None"],
   );
   made.classList.add("pairs");
   return made;

@@ -60,6 +60,9 @@ export function ago(text) {
   return made;
 }
 
+/** When something is due: "in 5 minutes", or "now" if that is past. */
+export const due = (text) => (new Date(text) > new Date() ? ago(text) : "now");
+
 function element(text, format) {
   const moment = new Date(text);
   if (Number.isNaN(moment.getTime())) return h("span", {}, text);

@@ -43,7 +43,7 @@ const paused = ({ pausedUntil }) => (pausedUntil ? [" Your server asked for a pa
 const undelivered = ({ id }) => h("div", { class: "actions" }, linkButton("See what was not delivered", `#/undelivered?endpoint=${encodeURIComponent(id)}`, { small: true }));
 
 function lastError({ statusCode, error }) {
-  return statusCode ? `Last answer: HTTP ${statusCode}.` : `Last error: ${error || "no response"}`;
+  return statusCode ? `Last answer: HTTP ${statusCode}.` : `Last error: ${(error || "no response").replace(/\.$/, "")}.`;
 }
 
 const atMost = (waiting) => `${number(waiting)}${waiting >= 1000 ? " or more deliveries are" : waiting === 1 ? " delivery is" : " deliveries are"}`;

@@ -1,6 +1,6 @@
 // The states of deliveries in words, and why an event was not sent somewhere.
 
-import { ago, count } from "./format.js";
+import { count, due } from "./format.js";
 import { pill } from "./ui.js";
 
 /** For a drop-down, of deliveries that no endpoint has confirmed. */
@@ -47,8 +47,8 @@ export function deliveryState(delivery) {
   if (state === "exhausted") return [statePillOf(state), `${made ?? "No attempt"} · no more will be made`];
   if (endpointDisabled) return [pill("quiet", "Disabled"), [made, made && " · ", "waits until the endpoint is enabled"]];
   if (running) return [statePillOf(state, "Sending"), [made, made && " · ", "an attempt is running"]];
-  if (state === "failing") return [statePillOf(state), [made, nextAttemptAt && [" · next ", ago(nextAttemptAt)]]];
-  return [statePillOf(state, "Queued"), [made, made && " · ", nextAttemptAt && ["due ", ago(nextAttemptAt)]]];
+  if (state === "failing") return [statePillOf(state), [made, nextAttemptAt && [" · next ", due(nextAttemptAt)]]];
+  return [statePillOf(state, "Queued"), [made, made && " · ", nextAttemptAt && ["due ", due(nextAttemptAt)]]];
 }
 
 /** Why there is no delivery to an endpoint. */

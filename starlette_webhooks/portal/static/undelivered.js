@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { byEndpoint, retry, selection, selectionBar } from "./bulk.js";
 import { endpointFilter } from "./events.js";
 import { periodFilter, periodQuery, select, typeFilter } from "./forms.js";
-import { ago, count, time } from "./format.js";
+import { count, due, time } from "./format.js";
 import { pagedTable } from "./lists.js";
 import { UNDELIVERED, statePillOf } from "./states.js";
 import { button, empty, pill, rowId, rowLink } from "./ui.js";
@@ -54,15 +54,15 @@ function toolbar(endpoint, types, filters, change) {
 }
 
 function undeliveredRow(one, picked) {
-  const last = one.attempts === 0 ? "No attempt yet" : one.statusCode ? `HTTP ${one.statusCode}` : one.error || "No response";
+  const last = one.statusCode ? `HTTP ${one.statusCode}` : one.error || "No response";
   return h(
     "tr",
     {},
     picked && h("td", { class: "pick" }, picked.add(one, `${one.eventType} ${one.eventId}`)),
     h("td", { class: "fit" }, one.endpointDisabled ? pill("quiet", "Disabled") : statePillOf(one.state)),
     h("td", {}, h("div", {}, rowLink(`#/events/${encodeURIComponent(one.eventId)}`, { className: "strong" }, one.eventType)), h("div", { class: "under" }, rowId(one.eventId, "event id"), time(one.timestamp))),
-    h("td", { class: "wide" }, h("div", {}, urlText(one.url)), h("div", { class: "under" }, `${last} · ${count(one.attempts, "attempt")}`)),
-    h("td", { class: "middle fit end" }, one.nextAttemptAt && !one.endpointDisabled ? ago(one.nextAttemptAt) : "None"),
+    h("td", { class: "wide" }, h("div", {}, urlText(one.url)), h("div", { class: "under" }, one.attempts === 0 ? "No attempt yet" : `${last} · ${count(one.attempts, "attempt")}`)),
+    h("td", { class: "middle fit end" }, one.nextAttemptAt && !one.endpointDisabled ? due(one.nextAttemptAt) : "None"),
   );
 }
 
