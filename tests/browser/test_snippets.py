@@ -173,7 +173,9 @@ def test_the_receiver_in_go_accepts_genuine_webhooks_only(snippets: dict[str, st
     port, file = free_port(), tmp_path / "receiver.go"
     file.write_text(snippets["Go webhook"].replace('":3000"', f'":{port}"'))
     program = tmp_path / "receiver"
-    subprocess.run(["go", "build", "-o", str(program), str(file)], check=True, timeout=150, cwd=tmp_path)
+    # Compiling takes a quarter less without optimisation.
+    build = ["go", "build", "-gcflags=all=-N -l -dwarf=false", "-ldflags=-w", "-o", str(program), str(file)]
+    subprocess.run(build, check=True, timeout=150, cwd=tmp_path)
     run_server([str(program)], port, generate_secret(), "webhook")
 
 
