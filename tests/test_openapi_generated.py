@@ -18,7 +18,7 @@ from tests import plain
 from tests.hosts import MOUNT, bearer
 from tests.servers import ROOT, serving
 
-CALLS = 15
+CALLS = 10
 
 
 @pytest.mark.slow

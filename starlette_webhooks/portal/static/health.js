@@ -1,7 +1,7 @@
 // How an endpoint is doing: in a word for lists, and in sentences for its page.
 
 import { h } from "./dom.js";
-import { ago, number, time } from "./format.js";
+import { due, number, time } from "./format.js";
 import { linkButton, notice, pill } from "./ui.js";
 
 const REASONS = { gone: "Your server answered 410 Gone", failing: "Failed for days", manual: "Disabled manually" };
@@ -33,7 +33,7 @@ export function healthNotice(endpoint) {
   const waiting = health?.waiting ? ` ${atMost(health.waiting)} waiting for it.` : "";
   if (disabled) return notice("warn", h("strong", {}, "This endpoint is disabled. "), DISABLED[disabledReason] ?? "", waiting, " New events are stored, and not delivered here.", undelivered(endpoint));
   if (health?.failingSince) {
-    const end = health.disablesAt ? ["It will be disabled ", ago(health.disablesAt), " unless a delivery succeeds. "] : "";
+    const end = health.disablesAt ? ["It will be disabled ", due(health.disablesAt), " unless a delivery succeeds. "] : "";
     return notice("bad", h("strong", {}, "Failing since ", time(health.failingSince), ". "), `${lastError(health)} `, end, waiting, paused(health), undelivered(endpoint));
   }
   return health?.pausedUntil ? notice("warn", h("strong", {}, "Paused. "), paused(health), waiting) : null;
