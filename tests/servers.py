@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.eventually import wait_for
+from tests.forked_servers import ForkedProcess
 
 ROOT = Path(__file__).parent.parent
 COMMANDS: dict[str, list[str]] = {
@@ -27,7 +28,7 @@ COMMANDS: dict[str, list[str]] = {
 PROGRAMS = {"stopping": ["-m", "tests.streams.stopping", "{app}", "{port}"]}
 
 
-def end(process: subprocess.Popen[Any]) -> None:
+def end(process: subprocess.Popen[Any] | ForkedProcess) -> None:
     """End a process. One whose coverage is measured may end by itself, which writes what it has run."""
     if "COVERAGE_PROCESS_CONFIG" in os.environ and process.poll() is None:
         process.terminate()
@@ -47,7 +48,7 @@ def free_port() -> int:
 class Server:
     """A server process."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     port: int
     log: Path
 
@@ -97,23 +98,28 @@ def serving(
     }
     environment = {**os.environ, **defaults, **settings, "PYTHONPATH": "" if python else str(ROOT)}
     log = directory / f"server-{port}.log"
+    process = _start([str(python or sys.executable), *command], environment, directory, log)
+    running = Server(process, port, log)
+    try:
+        wait_for(lambda: answers(running), 20, log)
+        yield running
+    finally:
+        if process.poll() is None:
+            end(process)
+            running.kill()
+
+
+def _start(
+    command: list[str], environment: dict[str, str], directory: Path, log: Path
+) -> subprocess.Popen[bytes] | ForkedProcess:
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [python or sys.executable, *command],
-            env=environment,
-            stdout=output,
-            stderr=output,
-            cwd=directory,
-            start_new_session=True,
+        python, _, module, *arguments = command
+        # Coverage is measured from the start of an interpreter.
+        if python == sys.executable and module == "uvicorn" and "COVERAGE_PROCESS_CONFIG" not in os.environ:
+            return ForkedProcess(module, arguments, env=environment, cwd=directory, output=log)
+        return subprocess.Popen(
+            command, env=environment, stdout=output, stderr=output, cwd=directory, start_new_session=True
         )
-        running = Server(process, port, log)
-        try:
-            wait_for(lambda: answers(running), 20, log)
-            yield running
-        finally:
-            if process.poll() is None:
-                end(process)
-                running.kill()
 
 
 def answers(server: Server) -> bool:
